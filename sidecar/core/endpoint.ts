@@ -1,0 +1,82 @@
+/**
+ * One service of one peer, as the balancer sees it: the last reported figures and my own count.
+ *
+ * Plain mutable numbers in one flat object, instead of an immutable snapshot per report: a choice reads
+ * a thousand of them in microseconds and a response updates one, neither allocating. It must not know how
+ * figures travel (core/report) nor what they are worth (core/candidates).
+ */
+import type { Peer } from './peer.ts';
+
+export type ReportSource = 'record' | 'probe' | 'response';
+
+export interface Endpoint {
+  readonly peer: Peer;
+  readonly service: string;
+  /** Last reported load, 0..1. */
+  load: number;
+  /** Requests being served there at the last report. */
+  inFlight: number;
+  /** Requests waiting there at the last report. */
+  queued: number;
+  /** Slots there; 0 = unknown or not limited. */
+  concurrency: number;
+  /** Moving average of the service time there in ms; NaN = unknown. */
+  serviceMs: number;
+  /** My own share of `inFlight + queued` in the last report. */
+  mineReported: number;
+  /** How many sidecars send to it, ≥ 1. */
+  sharers: number;
+  /** Monotonic ms of the last report; -Infinity = never. */
+  reportedAtMs: number;
+  reportSource: ReportSource;
+  /** Sequence number of the last report of the peer's present life; -1 = none. */
+  reportSeq: number;
+  /** Mine, now: sent there and not ended. */
+  outstanding: number;
+  /** Moving average of failures, 0..1, as of `failureAtMs`. */
+  failureRate: number;
+  /** Monotonic ms of the last change of `failureRate`. */
+  failureAtMs: number;
+}
+
+/** How a request that was sent to an endpoint ended, as far as the endpoint is to blame. */
+export type Outcome =
+  /** Answered. */
+  | 'served'
+  /** Transport failed, or the worker answered with a fault of its own (5xx). */
+  | 'failed'
+  /** It said no before the worker saw anything (saturated, draining, warming, 421): no mark. */
+  | 'refused'
+  /** The client went away: no mark. */
+  | 'cancelled';
+
+export function createEndpoint(peer: Peer, service: string): Endpoint {
+  return {
+    peer,
+    service,
+    load: 0,
+    inFlight: 0,
+    queued: 0,
+    concurrency: 0,
+    serviceMs: Number.NaN,
+    mineReported: 0,
+    sharers: 1,
+    reportedAtMs: Number.NEGATIVE_INFINITY,
+    reportSource: 'record',
+    reportSeq: -1,
+    outstanding: 0,
+    failureRate: 0,
+    failureAtMs: Number.NEGATIVE_INFINITY,
+  };
+}
+
+/** Count a request as mine at the moment it is sent, so that a burst between two reports spreads. */
+export function begin(endpoint: Endpoint, nowMs: number): void {
+  endpoint.outstanding += 1;
+  endpoint.peer.health.tried(nowMs);
+}
+
+/** Undo `begin` and judge; call exactly once for each `begin`. */
+export function finish(endpoint: Endpoint, _outcome: Outcome, _nowMs: number): void {
+  endpoint.outstanding = Math.max(0, endpoint.outstanding - 1);
+}
