@@ -131,6 +131,10 @@ declare module 'hyperdht' {
     readonly host: string | null;
     readonly port: number;
     readonly stats: DhtStats;
+    /** The routing table, this node not counted. */
+    readonly nodes: { readonly length: number };
+    /** Private; declared because `destroy` after a failed bind leaves this watcher open, and the process up. */
+    readonly io: { readonly networkInterfaces: { destroy(): unknown } };
 
     fullyBootstrapped(): Promise<void>;
     address(): DhtAddress | null;
@@ -140,7 +144,12 @@ declare module 'hyperdht' {
     /** The most recently heard nodes first. */
     toArray(options?: { readonly limit?: number }): DhtAddress[];
     refresh(): void;
-    ping(node: DhtAddress, options?: { readonly retry?: boolean }): Promise<unknown>;
+    /** A node that answers and is persistent enters the routing table. Unless `retry` is false, sent 4 times. */
+    ping(
+      node: DhtAddress,
+      options?: { readonly retry?: boolean },
+    ): Promise<{ readonly from: DhtNodeAddress }>;
+    findNode(target: Uint8Array, options?: DhtQueryOptions): DhtQuery<{ readonly from: DhtNodeAddress }>;
     lookup(topic: Uint8Array, options?: DhtQueryOptions): DhtQuery<DhtLookupReply>;
     /** `clear` removes an older announcement of the key first, which alone replaces its addresses. */
     announce(

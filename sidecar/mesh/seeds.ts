@@ -1,0 +1,173 @@
+/**
+ * The nodes by which the DHT is joined, and joined again: which are asked, which answer, are we cut off.
+ *
+ * hyperdht takes a fixed bootstrap list and lets every query wait for its dead members (measured: 16 s to
+ * bootstrap with one of two dead, 6 s to the end of each query), and a node that finds none at its start
+ * does not look again for minutes. So the list is kept here: all are pinged side by side, the first answer
+ * joins, the silent ones stay out of the queries' list and are asked again. It must not know what is looked
+ * up or stored.
+ */
+import type { DhtAddress } from 'hyperdht';
+import type { Clock } from './clock.ts';
+
+/** What Seeds needs of the DHT node. */
+export interface SeedTalk {
+  /** Rejects when no answer comes. `persistent` is false for a node that is not where it believes to be. */
+  ping(address: DhtAddress): Promise<{ persistent: boolean }>;
+  /** Walk toward our own place in the DHT, so that our table and those of the neighbours fill. */
+  settle(): void;
+  tableSize(): number;
+  /** Up to `count` nodes of the routing table. */
+  sample(count: number): DhtAddress[];
+  /** Nodes that queries ask beside the table while that is small. */
+  setBootstrap(nodes: DhtAddress[]): void;
+  /** IPv4 address of a name; rejects when there is none. */
+  resolve(host: string): Promise<string>;
+}
+
+export interface SeedState {
+  /** host:port as configured. */
+  readonly address: string;
+  /** `foreign`: answers, but stands at another address than it believes (NAT), so it cannot store. */
+  readonly answer: 'not_asked' | 'yes' | 'foreign' | 'no' | 'no_such_name';
+}
+
+/** `none_yet`: nobody to ask, or no round is over. `silent`: asked, and nobody answers (any more). */
+export type Contact = 'none_yet' | 'answering' | 'silent';
+
+export interface SeedsOptions {
+  readonly talk: SeedTalk;
+  readonly bootstrap: readonly DhtAddress[];
+  /** From the last run; asked only while nothing else answers. */
+  readonly known: readonly DhtAddress[];
+  /** This node itself, when it stores: asked by its own queries too. null for a client. */
+  readonly own: DhtAddress | null;
+  readonly clock: Clock;
+  readonly onChange: () => void;
+}
+
+interface Seed {
+  readonly at: DhtAddress;
+  answer: SeedState['answer'];
+  resolved: DhtAddress | null;
+}
+
+const JOINED_INTERVAL_MS = 5_000;
+/** Pauses between rounds while nobody answers; the last one repeats. */
+const SEARCH_PAUSES_MS = [500, 1_000, 2_000, 5_000];
+/** hyperdht adds its bootstrap list to a query while it knows fewer nodes than it wants answers (k = 20). */
+const SMALL_TABLE = 20;
+const MAX_KNOWN_ASKED = 16;
+/** One lost ping is not an outage: cut off after this many rounds without any answer. */
+const SILENT_ROUNDS = 2;
+
+export class Seeds {
+  readonly #o: SeedsOptions;
+  readonly #seeds: Seed[];
+  #silentRounds = 0;
+  #contact: Contact = 'none_yet';
+  #cancel = (): void => {};
+  #stopped = false;
+
+  constructor(options: SeedsOptions) {
+    this.#o = options;
+    this.#seeds = options.bootstrap
+      .filter((at) => !(options.own && at.host === options.own.host && at.port === options.own.port))
+      .map((at) => ({ at, answer: 'not_asked', resolved: null }));
+  }
+
+  /** Whether there is anybody to join: without, this node is the first. */
+  get hasSeeds(): boolean {
+    return this.#seeds.length > 0;
+  }
+
+  get contact(): Contact {
+    return this.#contact;
+  }
+
+  states(): SeedState[] {
+    return this.#seeds.map((seed) => ({ address: `${seed.at.host}:${seed.at.port}`, answer: seed.answer }));
+  }
+
+  start(): void {
+    this.#stopped = false;
+    this.#publish();
+    void this.#round();
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    this.#cancel();
+  }
+
+  async #round(): Promise<void> {
+    const { talk } = this.#o;
+    const tableSize = talk.tableSize();
+    const joined = this.#contact === 'answering';
+    const jobs: Promise<boolean>[] = [];
+    if (!joined || tableSize < SMALL_TABLE) for (const seed of this.#seeds) jobs.push(this.#askSeed(seed));
+    const others = talk.sample(2);
+    if (!joined) others.push(...this.#o.known.slice(0, MAX_KNOWN_ASKED));
+    for (const node of others) jobs.push(this.#ask(node).then((answer) => answer !== 'no'));
+
+    const answers = await Promise.all(jobs);
+    if (this.#stopped) return;
+    if (jobs.length === 0) this.#contact = 'none_yet';
+    else if (!answers.includes(true)) {
+      this.#silentRounds += 1;
+      if (this.#contact !== 'answering' || this.#silentRounds >= SILENT_ROUNDS) this.#contact = 'silent';
+    }
+    this.#publish();
+    this.#o.onChange();
+    this.#cancel = this.#o.clock.after(this.#pauseMs(), () => void this.#round());
+  }
+
+  #pauseMs(): number {
+    if (this.#contact === 'none_yet') return JOINED_INTERVAL_MS;
+    if (this.#contact === 'answering' && this.#silentRounds === 0) return JOINED_INTERVAL_MS;
+    return SEARCH_PAUSES_MS[Math.min(this.#silentRounds, SEARCH_PAUSES_MS.length) - 1] ?? JOINED_INTERVAL_MS;
+  }
+
+  async #askSeed(seed: Seed): Promise<boolean> {
+    try {
+      seed.resolved = { host: await this.#o.talk.resolve(seed.at.host), port: seed.at.port };
+    } catch {
+      seed.resolved = null;
+      seed.answer = 'no_such_name';
+      return false;
+    }
+    const before = seed.answer;
+    seed.answer = await this.#ask(seed.resolved);
+    // At once, not at the end of the round: a query that starts now must not miss the one that answers.
+    if (seed.answer !== before && !this.#stopped) this.#publish();
+    return seed.answer !== 'no';
+  }
+
+  async #ask(node: DhtAddress): Promise<'yes' | 'foreign' | 'no'> {
+    try {
+      const { persistent } = await this.#o.talk.ping(node);
+      if (!this.#stopped) this.#answered();
+      return persistent ? 'yes' : 'foreign';
+    } catch {
+      return 'no';
+    }
+  }
+
+  #answered(): void {
+    this.#silentRounds = 0;
+    if (this.#contact === 'answering') return;
+    this.#contact = 'answering';
+    this.#publish();
+    this.#o.talk.settle();
+    this.#o.onChange();
+  }
+
+  #publish(): void {
+    const nodes = this.#o.own === null ? [] : [this.#o.own];
+    for (const seed of this.#seeds) {
+      if (seed.resolved !== null && (seed.answer === 'yes' || seed.answer === 'foreign'))
+        nodes.push(seed.resolved);
+    }
+    this.#o.talk.setBootstrap(nodes);
+  }
+}
