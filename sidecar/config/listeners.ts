@@ -1,0 +1,99 @@
+/**
+ * The addresses that this sidecar listens on or is reached at: what must hold for each and between them.
+ *
+ * Apart from the rest of the rules, because each of these is about who can reach what: a listener beyond
+ * loopback is said loudly, and the one for apps then wants a token. It must not know whether a port is
+ * free; the bind says that.
+ */
+import type { Config, HostPort } from '../config.ts';
+import { formatHostPort, isLoopback } from '../core/host-port.ts';
+import type { Problems } from './problems.ts';
+import type { SCHEMA } from './schema.ts';
+import type { ReadText } from './sources.ts';
+import type { TreeResult } from './tree.ts';
+
+const INBOUND_PORT = 8000;
+const LEAST_TOKEN_LENGTH = 16;
+
+/** What the rules work on: values with their places, and where they report to. */
+export interface Context {
+  readonly tree: TreeResult<typeof SCHEMA>;
+  readonly problems: Problems;
+  readonly warnings: string[];
+}
+
+export function outboundOf({ tree, problems, warnings }: Context): Config['outbound'] {
+  const { listen, token } = tree.values.outbound;
+  if (token !== null && !/^[\x21-\x7e]+$/.test(token)) {
+    problems.add(tree.where('outbound.token'), 'may hold visible ASCII characters only');
+  } else if (token !== null && token.length < LEAST_TOKEN_LENGTH) {
+    problems.add(tree.where('outbound.token'), `is shorter than ${LEAST_TOKEN_LENGTH} characters`);
+  }
+  if (!isLoopback(listen.host)) {
+    if (token === null && !tree.failed.has('outbound.token')) {
+      problems.add(
+        tree.where('outbound.listen'),
+        `${formatHostPort(listen)} can be reached from other machines, so SIDECAR_OUTBOUND_TOKEN must be set`,
+      );
+    }
+    warnings.push(
+      `${tree.where('outbound.listen')}: ${formatHostPort(listen)} can be reached from other machines`,
+    );
+  }
+  return { listen, token };
+}
+
+export function inboundOf(given: HostPort | null, vpn: string | null): HostPort {
+  const host = vpn ?? '127.0.0.1';
+  return given === null
+    ? { host, port: INBOUND_PORT }
+    : { host: given.host === '' ? host : given.host, port: given.port };
+}
+
+export function tunnelOf({ tree, problems }: Context, readText: ReadText): Config['tunnel'] {
+  const { url, cloudflaredMetrics, ca: caPath } = tree.values.tunnel;
+  if (url !== null && url.protocol === 'http:' && !isLoopback(url.hostname)) {
+    problems.add(tree.where('tunnel.url'), 'must start with https:// (http is for loopback only)');
+  }
+  let ca: string | null = null;
+  if (caPath !== null) {
+    ca = problems.attempt(tree.where('tunnel.ca'), () => readText(caPath)) ?? null;
+    if (ca !== null && !ca.includes('-----BEGIN CERTIFICATE-----')) {
+      problems.add(tree.where('tunnel.ca'), `${JSON.stringify(caPath)} holds no PEM certificate`);
+    }
+  }
+  return {
+    url: url === null ? null : `${url.origin}${url.pathname.replace(/\/+$/, '')}`,
+    cloudflaredMetrics: cloudflaredMetrics === null ? null : `http://${formatHostPort(cloudflaredMetrics)}`,
+    ca,
+  };
+}
+
+export function checkListeners(
+  { tree, problems, warnings }: Context,
+  config: Pick<Config, 'outbound' | 'inbound' | 'admin' | 'services'>,
+): void {
+  const taken = new Map<string, string>();
+  for (const name of ['outbound', 'inbound', 'admin'] as const) {
+    const address = config[name].listen;
+    if (address.port === 0) continue;
+    const key = formatHostPort(address);
+    const other = taken.get(key);
+    if (other !== undefined) problems.add(tree.where(`${name}.listen`), `${key} is taken by ${other}.listen`);
+    taken.set(key, name);
+  }
+  for (const service of config.services) {
+    const listener = taken.get(formatHostPort(service));
+    if (listener !== undefined) {
+      problems.add(
+        tree.where('services'),
+        `${service.name} points at this sidecar itself (${listener}.listen)`,
+      );
+    }
+  }
+  if (!isLoopback(config.admin.listen.host)) {
+    warnings.push(
+      `${tree.where('admin.listen')}: ${formatHostPort(config.admin.listen)} can be reached from other machines`,
+    );
+  }
+}

@@ -1,0 +1,115 @@
+/**
+ * Configuration in one call: file < environment < arguments → a frozen `Config`, or one `ConfigError` that
+ * holds every mistake.
+ *
+ * Everything outside comes as a parameter (arguments, environment, a reader of files, facts of the host),
+ * so that a test can try any of it. It must not know commands, and does nothing that outlives the call.
+ */
+import type { Config, HostPort } from '../config.ts';
+import { parseConfigFile } from './config-file.ts';
+import type { HostFacts } from './host-facts.ts';
+import { ConfigError, Problems } from './problems.ts';
+import { type Purpose, resolveConfig } from './resolve.ts';
+import { SCHEMA } from './schema.ts';
+import {
+  type ArgumentValues,
+  type OwnOptions,
+  type ReadText,
+  readArguments,
+  readEnvironment,
+} from './sources.ts';
+import { flattenFile, type RawValues, readTree, type TreeResult } from './tree.ts';
+
+export interface ConfigInput {
+  readonly args: readonly string[];
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** Reads a text file; throws in plain words. */
+  readonly readText: ReadText;
+  readonly host: HostFacts;
+}
+
+/** What a command takes beside the options of the configuration. */
+export interface CommandLine {
+  readonly own: OwnOptions;
+  readonly maxPositionals: number;
+}
+
+export interface Parsed {
+  readonly own: ArgumentValues['own'];
+  readonly positionals: readonly string[];
+}
+
+const NOTHING: CommandLine = { own: {}, maxPositionals: 0 };
+
+function readSources(
+  input: ConfigInput,
+  line: CommandLine,
+  problems: Problems,
+): { tree: TreeResult<typeof SCHEMA>; args: ArgumentValues } {
+  const args = readArguments(SCHEMA, input.args, line.own, line.maxPositionals, input.readText, problems);
+  const env = readEnvironment(SCHEMA, input.env, input.readText, problems);
+  const path = args.configFile ?? env.configFile;
+  let file: RawValues = new Map();
+  if (path !== null) {
+    const where = args.configFile === null ? 'SIDECAR_CONFIG' : '--config';
+    const content = problems.attempt(where, () => input.readText(path));
+    if (content !== undefined) {
+      const parsed = problems.attempt(path, () => ({ raw: parseConfigFile(path, content) }));
+      if (parsed !== undefined) {
+        file = flattenFile(SCHEMA, parsed.raw, (key) => (key === '' ? path : `${key} in ${path}`), problems);
+      }
+    }
+  }
+  return { tree: readTree(SCHEMA, { file, env: env.config, args: args.config }, problems), args };
+}
+
+function freeze<T>(value: T): T {
+  if (typeof value !== 'object' || value === null || ArrayBuffer.isView(value) || Object.isFrozen(value))
+    return value;
+  for (const inner of value instanceof Map ? value.values() : Object.values(value)) freeze(inner);
+  return Object.freeze(value);
+}
+
+/** The whole configuration; throws a `ConfigError` and nothing else. */
+export function loadConfig(
+  input: ConfigInput,
+  purpose: Purpose = 'sidecar',
+  line: CommandLine = NOTHING,
+): Parsed & { readonly config: Config } {
+  const problems = new Problems();
+  try {
+    const { tree, args } = readSources(input, line, problems);
+    const config = resolveConfig(tree, input.host, input.readText, purpose, problems);
+    if (problems.lines.length === 0)
+      return { config: freeze(config), own: args.own, positionals: args.positionals };
+  } catch (error) {
+    problems.add(
+      'configuration',
+      `cannot be read (${error instanceof Error ? error.name : 'unknown fault'})`,
+    );
+  }
+  throw new ConfigError(problems.lines);
+}
+
+/**
+ * Only the address of the admin port, for commands that ask a running sidecar: they need no key and no
+ * services. Throws a `ConfigError` and nothing else.
+ */
+export function loadAdminAddress(
+  input: ConfigInput,
+  line: CommandLine,
+): Parsed & { readonly admin: HostPort } {
+  const problems = new Problems();
+  try {
+    const { tree, args } = readSources(input, line, problems);
+    if (problems.lines.length === 0) {
+      return { admin: tree.values.admin.listen, own: args.own, positionals: args.positionals };
+    }
+  } catch (error) {
+    problems.add(
+      'configuration',
+      `cannot be read (${error instanceof Error ? error.name : 'unknown fault'})`,
+    );
+  }
+  throw new ConfigError(problems.lines);
+}

@@ -1,0 +1,358 @@
+/**
+ * Every option of the sidecar: key, unit, default, environment variable and what it means.
+ *
+ * The one place for defaults and their documentation; docs/configuration.md is generated from it. The
+ * shape of the file is the shape of the tree. It must not know how values are read (sources.ts) or what
+ * must hold between two of them (resolve.ts).
+ */
+import { LOAD_SOURCES, LOG_FORMATS, LOG_LEVELS, POLICIES } from '../config.ts';
+import { type Option, option, optional } from './option.ts';
+import {
+  byteSize,
+  cidr,
+  decimal,
+  duration,
+  flag,
+  hostPort,
+  integer,
+  ipAddress,
+  list,
+  oneOf,
+  orNone,
+  text,
+  url,
+} from './parsers.ts';
+import {
+  aliasMap,
+  capabilityMap,
+  pathText,
+  perService,
+  serviceMap,
+  serviceName,
+  workerName,
+} from './service-parsers.ts';
+
+const RARE = 'Rarely changed.';
+
+export const SCHEMA = {
+  worker: {
+    id: optional(workerName, {
+      env: 'SIDECAR_WORKER_ID',
+      defaultDoc: 'the host name',
+      doc: 'Unique name of this worker.',
+    }),
+    capabilities: optional(capabilityMap, {
+      env: 'SIDECAR_CAPABILITIES',
+      mapping: true,
+      defaultDoc: 'detected',
+      doc: 'What the worker is: `has_gpu=true,gpu_type=RTX 4090,worker_type=gpu`.',
+    }),
+  },
+  services: optional(serviceMap, {
+    env: 'SIDECAR_SERVICES',
+    mapping: true,
+    defaultDoc: 'none',
+    doc: 'What the worker offers: `name=http://127.0.0.1:9000,other=http://127.0.0.1:9001/base`. In the file a mapping from name to URL, or to the keys of "One service" below.',
+  }),
+  calls: optional(serviceMap, {
+    mapping: true,
+    defaultDoc: 'none',
+    doc: 'How services of others are called: a mapping from name to `timeouts` and `retryPost` as in "One service".',
+  }),
+  aliases: optional(aliasMap, {
+    env: 'SIDECAR_ALIASES',
+    mapping: true,
+    defaultDoc: 'none',
+    doc: 'Other names that apps here may call services by: `llm=llm-inference`.',
+  }),
+  defaults: {
+    concurrency: option(perService(orNone(integer(1, 100_000))), 'none', {
+      env: 'SIDECAR_CONCURRENCY',
+      mapping: true,
+      doc: 'Requests that the worker serves at once, for each service that does not say it itself: `4`, or `llm-inference=4,notes-coa=1`. `none` = no limit.',
+    }),
+    queue: option(perService(integer(0, 100_000)), '32', {
+      env: 'SIDECAR_QUEUE',
+      mapping: true,
+      doc: 'Requests that may wait for a slot, likewise. Beyond that the answer is `saturated`.',
+    }),
+    health: optional(perService(orNone(pathText)), {
+      env: 'SIDECAR_HEALTH',
+      mapping: true,
+      defaultDoc: 'none',
+      doc: 'Health path of the worker, likewise: `/health`. `none` = a TCP connection is enough.',
+    }),
+  },
+  assumedConcurrency: option(integer(1, 100_000), '16', {
+    env: 'SIDECAR_ASSUMED_CONCURRENCY',
+    doc: 'Requests at which a service without a limit counts as fully loaded.',
+  }),
+  outbound: {
+    listen: option(hostPort('127.0.0.1'), '127.0.0.1:8010', {
+      env: 'SIDECAR_OUTBOUND',
+      doc: 'Where apps call.',
+    }),
+    token: optional(text('the token', 512), {
+      env: 'SIDECAR_OUTBOUND_TOKEN',
+      secret: true,
+      defaultDoc: 'none',
+      doc: 'Token that apps must send; required when `outbound.listen` is not loopback. At least 16 characters.',
+    }),
+  },
+  inbound: {
+    listen: optional(hostPort(''), {
+      env: 'SIDECAR_INBOUND',
+      defaultDoc: '`<vpn ip>:8000`, else `127.0.0.1:8000`',
+      doc: 'Where peers and the tunnel call. A port alone takes the address from the default.',
+    }),
+  },
+  admin: {
+    listen: option(hostPort('127.0.0.1'), '127.0.0.1:9464', {
+      env: 'SIDECAR_ADMIN',
+      doc: 'Metrics, health, status page.',
+    }),
+  },
+  vpn: {
+    ip: optional(orNone(ipAddress), {
+      env: 'SIDECAR_VPN_IP',
+      defaultDoc: 'the address of this host inside `vpn.cidr`',
+      doc: 'VPN address to advertise; `none` for no VPN.',
+    }),
+    cidr: option(cidr, '10.42.0.0/16', { env: 'SIDECAR_VPN_CIDR', doc: 'The Nebula network.' }),
+  },
+  tunnel: {
+    url: optional(url(['https', 'http']), {
+      env: 'SIDECAR_TUNNEL_URL',
+      defaultDoc: 'none',
+      doc: 'Public URL to advertise, https (http only for loopback).',
+    }),
+    cloudflaredMetrics: optional(hostPort('127.0.0.1'), {
+      env: 'SIDECAR_CLOUDFLARED_METRICS',
+      defaultDoc: 'none',
+      doc: "`host:port` of cloudflared's metrics: the tunnel URL is learnt from its `/quicktunnel`.",
+    }),
+    ca: optional(text('the path', 4096), {
+      env: 'SIDECAR_TUNNEL_CA',
+      defaultDoc: "the system's CAs",
+      doc: 'PEM file with the only CAs to trust for tunnels.',
+    }),
+  },
+  mesh: {
+    key: optional(text('the key', 4096), {
+      env: 'SIDECAR_MESH_KEY',
+      secret: true,
+      defaultDoc: 'required, unless a certificate is given',
+      doc: 'Membership: 32 bytes as 64 hex digits. `dht-sidecar mesh new` makes one.',
+    }),
+    cert: optional(text('the certificate', 65_536), {
+      env: 'SIDECAR_CERT',
+      secret: true,
+      defaultDoc: 'none',
+      doc: 'A worker certificate (`dht-sidecar mesh cert` makes one) instead of the mesh key.',
+    }),
+  },
+  dht: {
+    bootstrap: optional(list(hostPort('')), {
+      env: 'SIDECAR_BOOTSTRAP',
+      defaultDoc: 'none: this sidecar is the first node',
+      doc: '`host:port,…` of any nodes of the private DHT.',
+    }),
+    listen: optional(hostPort(''), {
+      env: 'SIDECAR_DHT_LISTEN',
+      defaultDoc: 'the VPN address, any port (`bootstrap`: 49737)',
+      doc: 'UDP address of the DHT node. A port alone takes the VPN address, or all addresses without VPN.',
+    }),
+    announceInterval: option(duration('1s', '10m'), '60s', {
+      env: 'SIDECAR_DHT_ANNOUNCE_INTERVAL',
+      doc: `How often each service is announced, ± 15 %. ${RARE}`,
+    }),
+    maxAge: option(duration('2s', '1h'), '180s', {
+      env: 'SIDECAR_DHT_MAX_AGE',
+      doc: `How long a DHT node keeps an announcement. The same on all nodes. ${RARE}`,
+    }),
+  },
+  cache: {
+    ttl: option(duration('100ms', '1d'), '60s', {
+      env: 'SIDECAR_CACHE_TTL',
+      doc: 'How long the known peers of a service stay fresh; refreshed in the background at half of it.',
+    }),
+    firstLookupWait: option(duration('10ms', '60s'), '3s', {
+      env: 'SIDECAR_FIRST_LOOKUP_WAIT',
+      doc: 'How long the first request for a service waits for the first usable peer.',
+    }),
+  },
+  probe: {
+    fewInterval: option(duration('50ms', '10m'), '2s', {
+      env: 'SIDECAR_PROBE_FEW_INTERVAL',
+      doc: `How often a peer not heard from is asked, with up to 10 peers. ${RARE}`,
+    }),
+    manyInterval: option(duration('50ms', '10m'), '5s', {
+      env: 'SIDECAR_PROBE_MANY_INTERVAL',
+      doc: `The same with more peers. ${RARE}`,
+    }),
+    timeout: option(duration('300ms', '60s'), '1s', {
+      env: 'SIDECAR_PROBE_TIMEOUT',
+      doc: `How long a probe may take. ${RARE}`,
+    }),
+  },
+  balance: {
+    policy: option(oneOf(POLICIES), 'adaptive', {
+      env: 'SIDECAR_POLICY',
+      doc: `How a peer is chosen: ${POLICIES.map((policy) => `\`${policy}\``).join(', ')}.`,
+    }),
+  },
+  timeouts: {
+    vpnConnect: option(duration('10ms', '5m'), '1s', {
+      env: 'SIDECAR_TIMEOUT_VPN_CONNECT',
+      doc: 'Connecting to a peer by VPN.',
+    }),
+    tunnelConnect: option(duration('10ms', '5m'), '3s', {
+      env: 'SIDECAR_TIMEOUT_TUNNEL_CONNECT',
+      doc: 'Connecting to a peer by tunnel, TLS included.',
+    }),
+    workerConnect: option(duration('10ms', '5m'), '1s', {
+      env: 'SIDECAR_TIMEOUT_WORKER_CONNECT',
+      doc: 'Connecting to the local worker.',
+    }),
+    head: option(duration('10ms', '1d'), '10m', {
+      env: 'SIDECAR_TIMEOUT_HEAD',
+      doc: 'From the end of the request to the head of the response.',
+    }),
+    idle: option(duration('10ms', '1d'), '5m', {
+      env: 'SIDECAR_TIMEOUT_IDLE',
+      doc: 'Between two bytes of a body. The total is not limited; a caller can set `sidecar-deadline-ms`.',
+    }),
+  },
+  retries: {
+    budgetRatio: option(decimal(0, 1), '0.2', {
+      env: 'SIDECAR_RETRY_BUDGET_RATIO',
+      doc: 'Retries allowed per request, on the average.',
+    }),
+    perSecond: option(integer(0, 10_000), '10', {
+      env: 'SIDECAR_RETRY_PER_SECOND',
+      doc: 'Retries allowed per second on top of that.',
+    }),
+    replay: option(byteSize('0', '16MiB'), '64KiB', {
+      env: 'SIDECAR_RETRY_REPLAY',
+      doc: 'Of a request body kept for sending it again; a longer body is not retried once sent.',
+    }),
+    post: optional(list(serviceName), {
+      env: 'SIDECAR_RETRY_POST',
+      defaultDoc: 'none',
+      doc: 'Services for which a POST with `Idempotency-Key` may be sent again after it was sent once.',
+    }),
+  },
+  limits: {
+    maxHead: option(byteSize('1KiB', '1MiB'), '64KiB', {
+      env: 'SIDECAR_MAX_HEAD',
+      doc: 'Largest header section, trailers included.',
+    }),
+    maxFields: option(integer(8, 10_000), '200', { env: 'SIDECAR_MAX_FIELDS', doc: 'Most header fields.' }),
+    maxTarget: option(byteSize('64', '1MiB'), '16KiB', {
+      env: 'SIDECAR_MAX_TARGET',
+      doc: 'Longest path with query.',
+    }),
+    headTimeout: option(duration('100ms', '10m'), '10s', {
+      env: 'SIDECAR_HEAD_TIMEOUT',
+      doc: 'From the first byte of a request head to its end.',
+    }),
+  },
+  drain: {
+    accept: option(duration('0s', '10m'), '2s', {
+      env: 'SIDECAR_DRAIN_ACCEPT',
+      doc: 'After SIGTERM new requests are still taken for this long.',
+    }),
+    wait: option(duration('0s', '1d'), '120s', {
+      env: 'SIDECAR_DRAIN_WAIT',
+      doc: 'Then the running ones may take this long.',
+    }),
+  },
+  trustForwarded: option(flag, 'false', {
+    env: 'SIDECAR_TRUST_FORWARDED',
+    doc: 'Whether `Forwarded` and `X-Forwarded-*` of apps are kept and added to, instead of replaced.',
+  }),
+  state: {
+    dir: optional(text('the path', 4096), {
+      env: 'SIDECAR_STATE_DIR',
+      defaultDoc: 'none',
+      doc: 'Directory in which identity and last-known-good view survive a restart.',
+    }),
+  },
+  log: {
+    level: option(oneOf(LOG_LEVELS), 'info', {
+      env: 'SIDECAR_LOG_LEVEL',
+      doc: `One of ${LOG_LEVELS.join(', ')}.`,
+    }),
+    format: option(oneOf(LOG_FORMATS), 'json', {
+      env: 'SIDECAR_LOG_FORMAT',
+      doc: `One of ${LOG_FORMATS.join(', ')}.`,
+    }),
+  },
+};
+
+const SERVICE_TIMEOUTS: { readonly [K in keyof typeof SCHEMA.timeouts]: Option<number | null> } = {
+  vpnConnect: inherited('timeouts.vpnConnect', SCHEMA.timeouts.vpnConnect),
+  tunnelConnect: inherited('timeouts.tunnelConnect', SCHEMA.timeouts.tunnelConnect),
+  workerConnect: inherited('timeouts.workerConnect', SCHEMA.timeouts.workerConnect),
+  head: inherited('timeouts.head', SCHEMA.timeouts.head),
+  idle: inherited('timeouts.idle', SCHEMA.timeouts.idle),
+};
+
+function inherited<T>(key: string, from: Option<T>): Option<T | null> {
+  return optional(from.parse, { doc: from.doc, defaultDoc: `\`${key}\`` });
+}
+
+/** The keys under `calls.<name>`. */
+export const CALL_SCHEMA = {
+  timeouts: SERVICE_TIMEOUTS,
+  retryPost: optional(flag, {
+    defaultDoc: '`retries.post`',
+    doc: 'Whether a POST with `Idempotency-Key` may be sent again after it was sent once.',
+  }),
+};
+
+/** The keys under `services.<name>`. */
+export const SERVICE_SCHEMA = {
+  url: optional(url(['http']), {
+    defaultDoc: 'required',
+    doc: 'Where the worker listens, with its base path.',
+  }),
+  concurrency: optional(orNone(integer(1, 100_000)), {
+    defaultDoc: '`defaults.concurrency`',
+    doc: 'Requests that the worker serves at once; `none` = no limit.',
+  }),
+  queue: optional(integer(0, 100_000), {
+    defaultDoc: '`defaults.queue`',
+    doc: 'Requests that may wait for a slot.',
+  }),
+  aliases: optional(list(serviceName), {
+    defaultDoc: 'none',
+    doc: 'Other names for it, for apps that call here.',
+  }),
+  health: {
+    path: optional(orNone(pathText), {
+      defaultDoc: '`defaults.health`',
+      doc: 'Asked with GET; any 2xx or 3xx is healthy. `none` = a TCP connection is enough.',
+    }),
+    interval: option(duration('50ms', '10m'), '2s', { doc: 'How often it is asked.' }),
+    timeout: option(duration('10ms', '5m'), '1s', { doc: 'How long it may take.' }),
+    healthyAfter: option(integer(1, 100), '1', { doc: 'Successes in a row before the worker is ready.' }),
+    unhealthyAfter: option(integer(1, 100), '3', {
+      doc: 'Failures in a row before a ready worker counts as gone.',
+    }),
+  },
+  load: {
+    source: option(oneOf(LOAD_SOURCES), 'auto', {
+      doc: `What its load is: ${LOAD_SOURCES.join(', ')}; \`auto\` = the highest of the others that are known.`,
+    }),
+    metricsUrl: optional(url(['http']), {
+      defaultDoc: 'none',
+      doc: 'Prometheus text of the worker (vLLM), asked for its load.',
+    }),
+    interval: option(duration('100ms', '10m'), '1s', { doc: 'How often CPU, GPU and that text are read.' }),
+  },
+  warmingLimit: option(duration('1s', '1d'), '10m', {
+    doc: 'How long the worker may take to become ready (to load its model).',
+  }),
+  ...CALL_SCHEMA,
+};

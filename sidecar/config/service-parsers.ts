@@ -1,0 +1,97 @@
+/**
+ * Parsers of the values that are particular to this program: names, paths, and mappings by service.
+ *
+ * Apart from parsers.ts, which would do for any program. Names are strict here because they become parts
+ * of URLs, host names, DHT topics and metric labels. They must not know the name of an option.
+ */
+import type { Parser } from './option.ts';
+import { pairs, shown, text } from './parsers.ts';
+
+// The same form as in addresses: a DNS-safe label that may hold dots and underscores.
+const SERVICE_NAME = /^[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?$/;
+const WORKER_NAME = /^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$/;
+const MAX_SERVICES = 256;
+const MAX_CAPABILITIES = 32;
+
+export const serviceName: Parser<string> = (raw) => {
+  if (typeof raw === 'string' && SERVICE_NAME.test(raw)) return raw;
+  throw new Error(
+    `${shown(raw)} is not a service name (1 to 63 of a–z, 0–9, ".", "_", "-", ends with a letter or digit)`,
+  );
+};
+
+export const workerName: Parser<string> = (raw) => {
+  const value = text('the name')(raw);
+  if (WORKER_NAME.test(value)) return value;
+  throw new Error(`${shown(raw)} is not a worker name (1 to 63 letters, digits, ".", "_", "-")`);
+};
+
+/** An absolute path of visible ASCII, with or without a query. */
+export const pathText: Parser<string> = (raw) => {
+  const value = text('the path', 2048)(raw);
+  if (/^\/[\x21-\x7e]*$/.test(value) && !value.includes('#')) return value;
+  throw new Error(`${shown(raw)} is not a path that starts with /`);
+};
+
+/** Service → what the option says of it, not looked at yet (services.ts does); text gives `url` alone. */
+export const serviceMap: Parser<ReadonlyMap<string, unknown>> = (raw) => {
+  const found = new Map<string, unknown>();
+  for (const [name, value] of pairs(raw, 'name=url')) {
+    if (found.has(name)) throw new Error(`${shown(name)} is there twice`);
+    found.set(name, value);
+  }
+  if (found.size > MAX_SERVICES) throw new Error(`more than ${MAX_SERVICES} services`);
+  return found;
+};
+
+/** Alias → service. */
+export const aliasMap: Parser<ReadonlyMap<string, string>> = (raw) => {
+  const found = new Map<string, string>();
+  for (const [alias, service] of pairs(raw, 'alias=service')) {
+    const target = serviceName(service);
+    const earlier = found.get(serviceName(alias));
+    if (earlier !== undefined && earlier !== target) throw new Error(`the alias ${alias} is there twice`);
+    found.set(alias, target);
+  }
+  if (found.size > 1000) throw new Error('more than 1000 aliases');
+  return found;
+};
+
+export type PerService<T> =
+  | { readonly kind: 'all'; readonly value: T }
+  | { readonly kind: 'each'; readonly values: ReadonlyMap<string, T> };
+
+/** One value for all services, or `name=value,…` (a mapping in the file). */
+export function perService<T>(parse: Parser<T>): Parser<PerService<T>> {
+  return (raw) => {
+    if (!(raw instanceof Map) && !(typeof raw === 'string' && raw.includes('='))) {
+      return { kind: 'all', value: parse(raw) };
+    }
+    const values = new Map<string, T>();
+    for (const [name, value] of pairs(raw, 'name=value')) values.set(serviceName(name), parse(value));
+    return { kind: 'each', values };
+  };
+}
+
+export type Capabilities = Readonly<Record<string, string | number | boolean>>;
+
+function capability(value: unknown): string | number | boolean {
+  if (typeof value === 'boolean') return value;
+  if (typeof value === 'number' && Number.isFinite(value)) return value;
+  if (typeof value === 'string' && value.length <= 128 && !/[\u0000-\u001f\u007f]/.test(value)) {
+    if (value === 'true' || value === 'false') return value === 'true';
+    return /^-?\d{1,15}(?:\.\d{1,6})?$/.test(value) ? Number(value) : value;
+  }
+  throw new Error(`${shown(value)} is not text of up to 128 characters, a number, true or false`);
+}
+
+/** `has_gpu=true,gpu_type=RTX 4090`: numbers, true and false become such. */
+export const capabilityMap: Parser<Capabilities> = (raw) => {
+  const entries = pairs(raw, 'name=value');
+  if (entries.length > MAX_CAPABILITIES) throw new Error(`more than ${MAX_CAPABILITIES} capabilities`);
+  for (const [name] of entries) {
+    if (!/^[a-z][a-z0-9_]{0,62}$/.test(name))
+      throw new Error(`${shown(name)} is not a capability (a–z, 0–9 and "_")`);
+  }
+  return Object.fromEntries(entries.map(([name, value]) => [name, capability(value)]));
+};

@@ -1,0 +1,159 @@
+/**
+ * Services and calls: the mappings by service name → `ServiceConfig` and `CallConfig`.
+ *
+ * Each entry is a small configuration of its own (SERVICE_SCHEMA), read by the same machinery as the whole,
+ * so that nothing is checked twice or differently. It must not know listeners, the mesh or the host.
+ */
+import type { CallConfig, ServiceConfig, TimeoutsConfig } from '../config.ts';
+import type { OptionTree, ValuesOf } from './option.ts';
+import type { Problems } from './problems.ts';
+import { CALL_SCHEMA, SCHEMA, SERVICE_SCHEMA } from './schema.ts';
+import { type PerService, serviceName } from './service-parsers.ts';
+import { flattenFile, readTree, type TreeResult } from './tree.ts';
+
+export interface ServiceDefaults {
+  readonly concurrency: PerService<number | 'none'>;
+  readonly queue: PerService<number>;
+  readonly healthPath: PerService<string> | null;
+  readonly assumedConcurrency: number;
+  readonly timeouts: TimeoutsConfig;
+  readonly retryPost: ReadonlySet<string>;
+}
+
+function fileLabel(where: string, name: string): (key: string) => string {
+  // `services in sidecar.yaml` → `services.<name>.<key> in sidecar.yaml`; a variable stays as it is.
+  const match = /^(\S+)( in .*)$/s.exec(where);
+  const [base, rest] = match === null ? [where, ''] : [match[1] ?? '', match[2] ?? ''];
+  return (key) => `${base}.${name}${key === '' ? '' : `.${key}`}${rest}`;
+}
+
+function readEntry<S extends OptionTree>(
+  tree: S,
+  raw: unknown,
+  where: string,
+  name: string,
+  problems: Problems,
+): TreeResult<S> {
+  const label = fileLabel(where, name);
+  // Text stands for the URL alone.
+  const content = typeof raw === 'string' ? { url: raw } : raw;
+  const file = flattenFile(tree, content, label, problems);
+  const result = readTree(tree, { file, env: new Map(), args: new Map() }, problems);
+  return { ...result, where: label };
+}
+
+const QUEUE_DEFAULT = Number(SCHEMA.defaults.queue.default);
+
+function valueFor<T>(from: PerService<T>, name: string): T | undefined {
+  return from.kind === 'all' ? from.value : from.values.get(name);
+}
+
+function unlessNone<T>(value: T | 'none'): T | null {
+  return value === 'none' ? null : value;
+}
+
+function callOf(own: ValuesOf<typeof CALL_SCHEMA>, name: string, defaults: ServiceDefaults): CallConfig {
+  const base = defaults.timeouts;
+  return {
+    timeouts: {
+      vpnConnectMs: own.timeouts.vpnConnect ?? base.vpnConnectMs,
+      tunnelConnectMs: own.timeouts.tunnelConnect ?? base.tunnelConnectMs,
+      workerConnectMs: own.timeouts.workerConnect ?? base.workerConnectMs,
+      headMs: own.timeouts.head ?? base.headMs,
+      idleMs: own.timeouts.idle ?? base.idleMs,
+    },
+    retryPost: own.retryPost ?? defaults.retryPost.has(name),
+  };
+}
+
+/** Host and port of a worker's URL, and its path without the slash at the end. */
+function placeOf(url: URL): { url: string; host: string; port: number; basePath: string } {
+  const host = url.hostname.startsWith('[') ? url.hostname.slice(1, -1) : url.hostname;
+  const basePath = url.pathname.replace(/\/+$/, '');
+  return { url: `${url.origin}${basePath}`, host, port: url.port === '' ? 80 : Number(url.port), basePath };
+}
+
+/** The services offered here; wrong ones are left out and are problems. */
+export function readServices(
+  entries: ReadonlyMap<string, unknown>,
+  where: string,
+  defaults: ServiceDefaults,
+  problems: Problems,
+): readonly ServiceConfig[] {
+  const services: ServiceConfig[] = [];
+  for (const [name, raw] of entries) {
+    if (problems.attempt(where, () => serviceName(name)) === undefined) continue;
+    const { values, failed, where: label } = readEntry(SERVICE_SCHEMA, raw, where, name, problems);
+    if (values.url === null) {
+      if (!failed.has('url')) problems.add(label('url'), 'is missing: where does the worker listen?');
+      continue;
+    }
+    services.push({
+      name,
+      ...placeOf(values.url),
+      concurrency: unlessNone(values.concurrency ?? valueFor(defaults.concurrency, name) ?? 'none'),
+      assumedConcurrency: defaults.assumedConcurrency,
+      queue: values.queue ?? valueFor(defaults.queue, name) ?? QUEUE_DEFAULT,
+      aliases: values.aliases ?? [],
+      health: {
+        path: unlessNone(
+          values.health.path ?? (defaults.healthPath && valueFor(defaults.healthPath, name)) ?? 'none',
+        ),
+        intervalMs: values.health.interval,
+        timeoutMs: values.health.timeout,
+        healthyAfter: values.health.healthyAfter,
+        unhealthyAfter: values.health.unhealthyAfter,
+      },
+      load: {
+        source: values.load.source,
+        metricsUrl: values.load.metricsUrl?.href ?? null,
+        intervalMs: values.load.interval,
+      },
+      warmingLimitMs: values.warmingLimit,
+      ...callOf(values, name, defaults),
+    });
+  }
+  return services;
+}
+
+/** How services of others are called, by name. */
+export function readCalls(
+  entries: ReadonlyMap<string, unknown>,
+  where: string,
+  defaults: ServiceDefaults,
+  problems: Problems,
+): ReadonlyMap<string, CallConfig> {
+  const calls = new Map<string, CallConfig>();
+  for (const name of defaults.retryPost) calls.set(name, { timeouts: defaults.timeouts, retryPost: true });
+  for (const [name, raw] of entries) {
+    if (problems.attempt(where, () => serviceName(name)) === undefined) continue;
+    calls.set(name, callOf(readEntry(CALL_SCHEMA, raw, where, name, problems).values, name, defaults));
+  }
+  return calls;
+}
+
+/** Alias → service of all sources; an alias that means two things is a problem. */
+export function readAliases(
+  own: ReadonlyMap<string, string>,
+  where: string,
+  services: readonly ServiceConfig[],
+  problems: Problems,
+): ReadonlyMap<string, string> {
+  const names = new Set(services.map((service) => service.name));
+  const aliases = new Map(own);
+  for (const service of services) {
+    for (const alias of service.aliases) {
+      const other = aliases.get(alias);
+      if (other !== undefined && other !== service.name) {
+        problems.add(`alias ${alias}`, `stands for both ${other} and ${service.name}`);
+      }
+      aliases.set(alias, service.name);
+    }
+  }
+  for (const [alias, target] of aliases) {
+    if (names.has(alias)) problems.add(`alias ${alias}`, 'is also the name of a service offered here');
+    if (aliases.has(target))
+      problems.add(where, `alias ${alias} stands for ${target}, which is an alias itself`);
+  }
+  return aliases;
+}
