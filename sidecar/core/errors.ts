@@ -24,6 +24,12 @@ export const CODES = {
     proxyStatus: 'http_request_error',
     meaning: 'The request is not well-formed HTTP, or its length is in doubt.',
   },
+  request_timeout: {
+    status: 408,
+    retryAfterSeconds: null,
+    proxyStatus: 'http_request_error',
+    meaning: 'The request head did not arrive within the time limit.',
+  },
   uri_too_long: {
     status: 414,
     retryAfterSeconds: null,
