@@ -1,0 +1,63 @@
+/**
+ * Coarse time limits: one interval checks all armed deadlines.
+ *
+ * A setTimeout per request costs about 4 µs, as much as parsing its head; limits of seconds to minutes do
+ * not need that precision. They fire up to one tick late. Connect time-outs, which are short and rare, use
+ * real timers. It must not know what a deadline is for.
+ */
+
+export class Deadline {
+  /** Monotonic ms; Infinity = not armed. */
+  atMs = Number.POSITIVE_INFINITY;
+  readonly onPassed: () => void;
+
+  constructor(onPassed: () => void) {
+    this.onPassed = onPassed;
+  }
+}
+
+export class Deadlines {
+  readonly #armed = new Set<Deadline>();
+  readonly #tickMs: number;
+  #timer: NodeJS.Timeout | null = null;
+
+  constructor(tickMs: number) {
+    this.#tickMs = tickMs;
+  }
+
+  /** Arms (or moves) a deadline `afterMs` from now. Moving an armed one is one assignment. */
+  arm(deadline: Deadline, afterMs: number): void {
+    const wasArmed = deadline.atMs !== Number.POSITIVE_INFINITY;
+    deadline.atMs = performance.now() + afterMs;
+    if (wasArmed) return;
+    this.#armed.add(deadline);
+    if (this.#timer === null) {
+      this.#timer = setInterval(() => this.#check(), this.#tickMs);
+      this.#timer.unref();
+    }
+  }
+
+  disarm(deadline: Deadline): void {
+    if (deadline.atMs === Number.POSITIVE_INFINITY) return;
+    deadline.atMs = Number.POSITIVE_INFINITY;
+    this.#armed.delete(deadline);
+  }
+
+  get size(): number {
+    return this.#armed.size;
+  }
+
+  #check(): void {
+    if (this.#armed.size === 0 && this.#timer !== null) {
+      clearInterval(this.#timer);
+      this.#timer = null;
+      return;
+    }
+    const nowMs = performance.now();
+    for (const deadline of this.#armed) {
+      if (deadline.atMs > nowMs) continue;
+      this.disarm(deadline);
+      deadline.onPassed();
+    }
+  }
+}

@@ -1,0 +1,69 @@
+/**
+ * A listening port that speaks HTTP/1.1: accepts, keeps track of its connections, and drains them.
+ *
+ * Apart from the connection itself, so that outbound and inbound share one way to start, drain and stop. It
+ * must not know what a request means (`onRequest`).
+ */
+import net from 'node:net';
+import { Http1Connection, type Http1ConnectionOptions } from './http1-connection.ts';
+
+export interface HttpListener {
+  readonly host: string;
+  /** The port really bound. */
+  readonly port: number;
+  readonly openConnections: number;
+  /** Idle connections close now, busy ones after their answer; new ones are still taken. */
+  drain(): void;
+  /** Takes no new connections. */
+  stopAccepting(): void;
+  /** Breaks everything that is left. */
+  destroy(): Promise<void>;
+}
+
+/** Connections that may wait to be accepted. */
+const BACKLOG = 1_024;
+
+/** Rejects with the bind error (EADDRINUSE, EACCES, EADDRNOTAVAIL …). */
+export async function listenHttp(
+  address: { readonly host: string; readonly port: number },
+  options: Http1ConnectionOptions,
+): Promise<HttpListener> {
+  const connections = new Set<Http1Connection>();
+  let isDraining = false;
+  const server = net.createServer({ allowHalfOpen: true, noDelay: true, keepAlive: true }, (socket) => {
+    const connection = new Http1Connection(socket, options, null);
+    connections.add(connection);
+    socket.once('close', () => connections.delete(connection));
+    if (isDraining) connection.drainAfterOne();
+  });
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen({ host: address.host, port: address.port, backlog: BACKLOG }, () => {
+      server.off('error', reject);
+      resolve();
+    });
+  });
+  // EMFILE and the like: one connection is lost, the listener lives.
+  server.on('error', () => {});
+  const bound = server.address() as net.AddressInfo;
+  return {
+    host: bound.address,
+    port: bound.port,
+    get openConnections() {
+      return connections.size;
+    },
+    drain() {
+      isDraining = true;
+      for (const connection of connections) connection.drain();
+    },
+    stopAccepting() {
+      server.close();
+    },
+    destroy() {
+      return new Promise((resolve) => {
+        server.close(() => resolve());
+        for (const connection of connections) connection.socket.destroy();
+      });
+    },
+  };
+}

@@ -1,0 +1,219 @@
+/**
+ * One HTTP/1.1 connection from a client: reads requests one after the other, hands each out as a
+ * Downstream, and decides what becomes of the connection afterwards.
+ *
+ * Own code on raw sockets instead of node:http, because a proxy has to see what node:http hides: duplicate
+ * fields, 1xx answers, trailers as sent, where a pipelined request begins, and when exactly the client went.
+ * It must not know services, peers, or how an error is worded (the `refuse` option).
+ */
+import type { Socket } from 'node:net';
+import type { Code } from '../core/errors.ts';
+import { type HeadLimits, parseRequestHead } from '../core/http1-head.ts';
+import { Deadline, type Deadlines } from './deadlines.ts';
+import type { Downstream } from './exchange.ts';
+import { Http1Downstream } from './http1-downstream.ts';
+
+/** An answer that the sidecar gives by itself, small and complete. */
+export interface WholeAnswer {
+  readonly status: number;
+  readonly reason: string;
+  readonly fields: string[];
+  readonly body: Buffer;
+}
+
+export interface Http1ConnectionOptions {
+  readonly limits: HeadLimits;
+  /** From the first byte of a head (or the accept) to its end. */
+  readonly headTimeoutMs: number;
+  /** How long an idle connection is kept. */
+  readonly keepAliveMs: number;
+  readonly deadlines: Deadlines;
+  onRequest(downstream: Downstream): void;
+  /** The answer to a request that could not be read. */
+  refuse(code: Code, detail: string): WholeAnswer;
+}
+
+/** Bytes of later requests, or of a body nobody has asked for yet, that are read ahead. */
+export const READ_AHEAD_BYTES = 65_536;
+/** How long a closed connection may go on sending before it is reset (RFC 9112 §9.6, lingering close). */
+const LINGER_MS = 2_000;
+/** Beyond this, a head is only parsed again once it can be whole: bounds the work on a trickled head. */
+const REPARSE_BYTES = 4_096;
+
+type ConnectionState = 'head' | 'exchange' | 'lingering' | 'given_away';
+
+export class Http1Connection {
+  readonly socket: Socket;
+  readonly remoteAddress: string;
+  readonly options: Http1ConnectionOptions;
+  #state: ConnectionState = 'head';
+  #pending: Buffer | null = null;
+  #exchange: Http1Downstream | null = null;
+  #isDraining = false;
+  readonly #deadline: Deadline;
+  readonly #onData = (chunk: Buffer): void => this.#received(chunk);
+  readonly #onEnd = (): void => this.#clientEnded();
+  readonly #onClose = (): void => this.#closed();
+  readonly #onDrain = (): void => this.#exchange?.drained();
+  readonly #onError = (): void => {}; // 'close' follows, and says all
+
+  constructor(socket: Socket, options: Http1ConnectionOptions, early: Buffer | null) {
+    this.socket = socket;
+    this.options = options;
+    this.remoteAddress = socket.remoteAddress ?? '';
+    this.#deadline = new Deadline(() => this.#timedOut());
+    socket.on('data', this.#onData);
+    socket.on('end', this.#onEnd);
+    socket.on('close', this.#onClose);
+    socket.on('drain', this.#onDrain);
+    socket.on('error', this.#onError);
+    options.deadlines.arm(this.#deadline, options.headTimeoutMs);
+    if (early !== null && early.length > 0) this.#received(early);
+  }
+
+  get isDraining(): boolean {
+    return this.#isDraining;
+  }
+
+  get isIdle(): boolean {
+    return this.#state === 'head';
+  }
+
+  /** No further request after the one that runs now; an idle connection is closed at once. */
+  drain(): void {
+    this.#isDraining = true;
+    if (this.#state === 'head' && this.#pending === null) this.close();
+  }
+
+  /** For a connection made while draining: its first request is answered, and is its last. */
+  drainAfterOne(): void {
+    this.#isDraining = true;
+  }
+
+  /** Keeps bytes that belong to the next request; called by the exchange. */
+  hold(bytes: Buffer): void {
+    if (bytes.length === 0) return;
+    this.#pending = this.#pending === null ? bytes : Buffer.concat([this.#pending, bytes]);
+    this.updateFlow();
+  }
+
+  /** Reads on, or not: the exchange or the held bytes may ask for a pause. */
+  updateFlow(): void {
+    const isFull = this.#pending !== null && this.#pending.length > READ_AHEAD_BYTES;
+    if (this.#state === 'exchange' && (isFull || this.#exchange?.wantsPause === true)) this.socket.pause();
+    else if (this.socket.isPaused()) this.socket.resume();
+  }
+
+  /** Request and response are complete; the connection goes on or ends. */
+  exchangeDone(keepAlive: boolean): void {
+    this.#exchange = null;
+    if (!keepAlive || this.#isDraining) {
+      this.close();
+      return;
+    }
+    this.#state = 'head';
+    const { deadlines, keepAliveMs } = this.options;
+    deadlines.arm(this.#deadline, keepAliveMs);
+    const pending = this.#pending;
+    this.#pending = null;
+    this.updateFlow();
+    if (pending !== null) queueMicrotask(() => this.#received(pending)); // not from inside the last answer
+  }
+
+  /** Sends what is written, ends, and takes no more requests; what still comes in is thrown away. */
+  close(): void {
+    if (this.#state === 'lingering' || this.#state === 'given_away') return;
+    this.#state = 'lingering';
+    this.#exchange = null;
+    this.#pending = null;
+    this.options.deadlines.arm(this.#deadline, LINGER_MS);
+    this.socket.end();
+    this.socket.resume();
+  }
+
+  /** The connection leaves HTTP; returns the bytes that were read ahead. */
+  giveAway(): Buffer {
+    this.#state = 'given_away';
+    this.#exchange = null;
+    this.options.deadlines.disarm(this.#deadline);
+    this.socket.off('data', this.#onData);
+    this.socket.off('end', this.#onEnd);
+    this.socket.off('close', this.#onClose);
+    this.socket.off('drain', this.#onDrain);
+    this.socket.pause();
+    return this.#pending ?? Buffer.alloc(0);
+  }
+
+  /** A request that cannot be read, or whose body broke the rules before an answer began. */
+  refuse(code: Code, detail: string): void {
+    const answer = this.options.refuse(code, detail);
+    let head = `HTTP/1.1 ${answer.status} ${answer.reason}\r\n`;
+    for (let i = 0; i < answer.fields.length; i += 2)
+      head += `${answer.fields[i]}: ${answer.fields[i + 1]}\r\n`;
+    head += `Content-Length: ${answer.body.length}\r\nConnection: close\r\n\r\n`;
+    this.socket.write(Buffer.concat([Buffer.from(head, 'latin1'), answer.body]));
+    this.close();
+  }
+
+  #received(chunk: Buffer): void {
+    if (this.#state === 'exchange') {
+      this.#exchange?.received(chunk);
+      return;
+    }
+    if (this.#state !== 'head') return;
+    const bytes = this.#pending === null ? chunk : Buffer.concat([this.#pending, chunk]);
+    const known = this.#pending?.length ?? 0;
+    this.#pending = null;
+    const { limits, deadlines, headTimeoutMs } = this.options;
+    if (
+      known > REPARSE_BYTES &&
+      bytes.length <= limits.maxHeadBytes &&
+      bytes.indexOf('\r\n\r\n', known - 3) < 0
+    ) {
+      this.#pending = bytes;
+      return;
+    }
+    const result = parseRequestHead(bytes, 0, bytes.length, limits);
+    switch (result.kind) {
+      case 'incomplete':
+        if (known === 0) deadlines.arm(this.#deadline, headTimeoutMs);
+        this.#pending = bytes;
+        return;
+      case 'bad':
+        this.refuse(result.code, result.detail);
+        return;
+      case 'head': {
+        deadlines.disarm(this.#deadline);
+        this.#state = 'exchange';
+        const exchange = new Http1Downstream(this, result.head);
+        this.#exchange = exchange;
+        if (result.end < bytes.length) exchange.received(bytes.subarray(result.end));
+        if (this.#exchange === exchange) this.options.onRequest(exchange);
+      }
+    }
+  }
+
+  /** The client's half is closed: while an answer is due this counts as "gone", as in nginx and Envoy. */
+  #clientEnded(): void {
+    if (this.#state === 'lingering') this.socket.destroy();
+    else if (this.#state === 'head' && this.#pending !== null)
+      this.refuse('bad_request', 'the connection ended inside a request head');
+    else if (this.#state === 'head') this.socket.end();
+    else this.socket.destroy(); // 'close' tells the exchange
+  }
+
+  #closed(): void {
+    this.options.deadlines.disarm(this.#deadline);
+    const exchange = this.#exchange;
+    this.#exchange = null;
+    this.#state = 'lingering';
+    exchange?.gone();
+  }
+
+  #timedOut(): void {
+    if (this.#state === 'head' && this.#pending !== null)
+      this.refuse('request_timeout', 'the request head did not arrive in time');
+    else if (this.#state === 'head') this.close();
+    else this.socket.destroy();
+  }
+}
