@@ -1,0 +1,172 @@
+/**
+ * Connections to origins, kept and reused; the `Upstreams` that everything else sends requests through.
+ *
+ * No cap on connections: long streams hold theirs for hours, and a cap would starve the rest. It must not know
+ * what a peer or a service is: an origin is scheme, host and port.
+ */
+import type { Socket } from 'node:net';
+import type { HeadLimits } from '../core/http1-head.ts';
+import type { Deadlines } from './deadlines.ts';
+import { dial } from './dial.ts';
+import type {
+  Origin,
+  OutgoingHead,
+  RequestTimeouts,
+  UpstreamHandler,
+  UpstreamRequest,
+  Upstreams,
+} from './exchange.ts';
+import { Http1Upstream, type Http1UpstreamOptions } from './http1-upstream.ts';
+
+export interface UpstreamPoolOptions {
+  readonly limits: HeadLimits;
+  readonly deadlines: Deadlines;
+  /** Idle connections are closed after this; shorter than any server's own limit, so that we close first. */
+  readonly keepIdleMs: number;
+  /**
+   * A request that must not be repeated only takes a connection idle for less than this: one that the other
+   * side is closing at this moment would lose it (RFC 9112 §9.3.1).
+   */
+  readonly reuseUnsafeMs: number;
+  readonly tlsCa: string | null;
+}
+
+/** Methods that may be sent again when a kept connection turns out to be closed (RFC 9110 §9.2.2). */
+const IDEMPOTENT: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE']);
+
+export class UpstreamPool implements Upstreams {
+  readonly #options: UpstreamPoolOptions;
+  readonly #idle = new Map<string, Http1Upstream[]>();
+  readonly #open = new Set<Http1Upstream>();
+  readonly #connectionOptions: Map<string, Http1UpstreamOptions> = new Map();
+  #sweeper: NodeJS.Timeout | null = null;
+
+  constructor(options: UpstreamPoolOptions) {
+    this.#options = options;
+  }
+
+  get openConnections(): number {
+    return this.#open.size;
+  }
+
+  request(
+    origin: Origin,
+    head: OutgoingHead,
+    timeouts: RequestTimeouts,
+    handler: UpstreamHandler,
+  ): UpstreamRequest {
+    const key = `${origin.scheme}://${origin.host}:${origin.port}`;
+    const kept = this.#takeIdle(key, head.method);
+    if (kept !== null) {
+      kept.start(head, timeouts, handler);
+      return kept;
+    }
+    const pending = new PendingRequest();
+    pending.giveUp = dial(origin, {
+      connectMs: timeouts.connectMs,
+      ca: this.#options.tlsCa,
+      onConnected: (socket) => {
+        const upstream = this.#adopt(key, socket);
+        pending.target = upstream;
+        upstream.start(head, timeouts, handler);
+      },
+      onFault: (fault) => handler.onFault(fault),
+    });
+    return pending;
+  }
+
+  /** Closes everything at once; for the end of the process. */
+  destroy(): void {
+    if (this.#sweeper !== null) clearInterval(this.#sweeper);
+    this.#sweeper = null;
+    this.#idle.clear();
+    for (const upstream of [...this.#open]) upstream.destroy();
+  }
+
+  #takeIdle(key: string, method: string): Http1Upstream | null {
+    const idle = this.#idle.get(key);
+    if (idle === undefined) return null;
+    const maxIdleMs = IDEMPOTENT.has(method) ? this.#options.keepIdleMs : this.#options.reuseUnsafeMs;
+    const nowMs = performance.now();
+    for (let upstream = idle.pop(); upstream !== undefined; upstream = idle.pop()) {
+      if (upstream.isIdle && nowMs - upstream.idleSinceMs < maxIdleMs) return upstream;
+      upstream.destroy();
+    }
+    return null;
+  }
+
+  #adopt(key: string, socket: Socket): Http1Upstream {
+    let options = this.#connectionOptions.get(key);
+    if (options === undefined) {
+      options = {
+        limits: this.#options.limits,
+        deadlines: this.#options.deadlines,
+        onIdle: (upstream) => this.#putIdle(key, upstream),
+        onClosed: (upstream) => this.#forget(key, upstream),
+      };
+      this.#connectionOptions.set(key, options);
+    }
+    const upstream = new Http1Upstream(socket, options);
+    this.#open.add(upstream);
+    return upstream;
+  }
+
+  #putIdle(key: string, upstream: Http1Upstream): void {
+    const idle = this.#idle.get(key);
+    if (idle === undefined) this.#idle.set(key, [upstream]);
+    else idle.push(upstream);
+    if (this.#sweeper === null) {
+      this.#sweeper = setInterval(() => this.#sweep(), 1_000);
+      this.#sweeper.unref();
+    }
+  }
+
+  #forget(key: string, upstream: Http1Upstream): void {
+    this.#open.delete(upstream);
+    const idle = this.#idle.get(key);
+    const at = idle?.indexOf(upstream) ?? -1;
+    if (idle !== undefined && at >= 0) idle.splice(at, 1);
+    if (idle?.length === 0) {
+      this.#idle.delete(key);
+      this.#connectionOptions.delete(key);
+    }
+  }
+
+  #sweep(): void {
+    const oldestMs = performance.now() - this.#options.keepIdleMs;
+    for (const idle of this.#idle.values()) {
+      for (const upstream of [...idle]) if (upstream.idleSinceMs < oldestMs) upstream.destroy();
+    }
+    if (this.#idle.size === 0 && this.#sweeper !== null) {
+      clearInterval(this.#sweeper);
+      this.#sweeper = null;
+    }
+  }
+}
+
+/** Stands for a request whose connection is still being made. */
+class PendingRequest implements UpstreamRequest {
+  target: UpstreamRequest | null = null;
+  giveUp: () => void = () => {};
+
+  write(chunk: Buffer): boolean {
+    return this.target?.write(chunk) ?? false;
+  }
+
+  end(trailers: string[]): void {
+    this.target?.end(trailers);
+  }
+
+  pause(): void {
+    this.target?.pause();
+  }
+
+  resume(): void {
+    this.target?.resume();
+  }
+
+  abort(): void {
+    if (this.target === null) this.giveUp();
+    else this.target.abort();
+  }
+}
