@@ -1,0 +1,215 @@
+/**
+ * ONE attempt: a request out to one origin, its answer back to the client, until either is over.
+ *
+ * Knows exactly how far it got (not sent, sent, begun), which is all that decides about another attempt, and
+ * moves bytes with back-pressure both ways. It must not know peers, choice, or why it was asked: the caller
+ * judges the head (`judge`) and the outcome.
+ */
+import type { Code } from '../core/errors.ts';
+import type { RawFields } from '../core/http1-head.ts';
+import type { Stage } from '../core/retry.ts';
+import { joinStreams } from './byte-streams.ts';
+import type {
+  ByteStream,
+  Downstream,
+  IncomingHead,
+  Origin,
+  OutgoingHead,
+  RequestTimeouts,
+  UpstreamFault,
+  UpstreamHandler,
+  UpstreamRequest,
+  Upstreams,
+} from './exchange.ts';
+import type { RelayListener, RequestRelay } from './request-relay.ts';
+
+/** What the caller makes of a head: hand it on with these fields, or take it as a refusal. */
+export type Judgement =
+  | { readonly kind: 'forward'; readonly fields: RawFields }
+  | { readonly kind: 'refuse'; readonly code: Code; readonly stage: Stage; readonly detail: string };
+
+export type Outcome =
+  | { readonly kind: 'completed'; readonly status: number; readonly firstByteMs: number }
+  /** Nothing of an answer reached the client: another attempt is possible if `stage` allows. */
+  | { readonly kind: 'failed'; readonly code: Code; readonly stage: Stage; readonly detail: string }
+  /** The client's response was cut off, and its connection destroyed. */
+  | {
+      readonly kind: 'broken';
+      readonly code: Code;
+      readonly status: number;
+      readonly firstByteMs: number;
+      readonly detail: string;
+    }
+  | { readonly kind: 'client_gone'; readonly firstByteMs: number | null };
+
+export interface AttemptOptions {
+  readonly downstream: Downstream;
+  readonly relay: RequestRelay;
+  readonly upstreams: Upstreams;
+  readonly origin: Origin;
+  readonly head: OutgoingHead;
+  readonly timeouts: RequestTimeouts;
+  judge(head: IncomingHead): Judgement;
+  /** Fields of a 1xx answer, as they go to the client. */
+  informational(fields: RawFields): RawFields;
+  /** When it settles, the attempt is given up: the caller's deadline. */
+  readonly deadline: Promise<void> | null;
+}
+
+/** Body of a refused answer that is read to keep the connection; a longer one closes it. */
+const REFUSAL_BODY_BYTES = 65_536;
+
+export function runAttempt(options: AttemptOptions): Promise<Outcome> {
+  return new Promise((resolve) => new Attempt(options, resolve).start());
+}
+
+class Attempt implements UpstreamHandler, RelayListener {
+  readonly #options: AttemptOptions;
+  readonly #resolve: (outcome: Outcome) => void;
+  readonly #startedMs = performance.now();
+  #upstream: UpstreamRequest | null = null;
+  #isOver = false;
+  #isPaused = false;
+  #stage: Stage = 'not_sent';
+  #status = 0;
+  #firstByteMs: number | null = null;
+  #refusal: Outcome | null = null;
+  #refusalBytes = 0;
+
+  constructor(options: AttemptOptions, resolve: (outcome: Outcome) => void) {
+    this.#options = options;
+    this.#resolve = resolve;
+  }
+
+  start(): void {
+    const { relay, upstreams, origin, head, timeouts, deadline } = this.#options;
+    if (relay.isGone) {
+      this.#settle({ kind: 'client_gone', firstByteMs: null });
+      return;
+    }
+    relay.listen(this);
+    const request = upstreams.request(origin, head, timeouts, this);
+    if (!this.#isOver) this.#upstream ??= request;
+    void deadline?.then(() => this.#deadlinePassed());
+  }
+
+  onSent(request: UpstreamRequest): void {
+    this.#upstream = request;
+    this.#stage = 'sent';
+    this.#options.relay.connect(request);
+  }
+
+  onInformational(status: number, reason: string, fields: RawFields): void {
+    this.#options.downstream.informational(status, reason, this.#options.informational(fields));
+  }
+
+  onHead(head: IncomingHead): void {
+    this.#firstByteMs = performance.now() - this.#startedMs;
+    const judgement = this.#options.judge(head);
+    if (judgement.kind === 'refuse') {
+      const { code, stage, detail } = judgement;
+      this.#refusal = { kind: 'failed', code, stage, detail };
+      this.#options.relay.disconnect();
+      if (stage !== 'not_sent') this.#abandon(this.#refusal);
+      return;
+    }
+    this.#stage = 'begun';
+    this.#status = head.status;
+    this.#options.relay.commit();
+    this.#options.downstream.start(head.status, head.reason, judgement.fields, head.bodyBytes);
+  }
+
+  onData(chunk: Buffer): void {
+    if (this.#refusal !== null) {
+      this.#refusalBytes += chunk.length;
+      if (this.#refusalBytes > REFUSAL_BODY_BYTES) this.#abandon(this.#refusal);
+      return;
+    }
+    if (!this.#options.downstream.write(chunk) && !this.#isOver) {
+      this.#isPaused = true;
+      this.#upstream?.pause();
+    }
+  }
+
+  onEnd(trailers: RawFields): void {
+    if (this.#refusal !== null) {
+      this.#settle(this.#refusal);
+      return;
+    }
+    this.#options.downstream.end(trailers);
+    this.#settle({ kind: 'completed', status: this.#status, firstByteMs: this.#firstByteMs ?? 0 });
+  }
+
+  onUpgrade(head: IncomingHead, stream: ByteStream): void {
+    const judgement = this.#options.judge(head);
+    if (judgement.kind === 'refuse') {
+      stream.socket.destroy();
+      this.#settle({
+        kind: 'failed',
+        code: judgement.code,
+        stage: judgement.stage,
+        detail: judgement.detail,
+      });
+      return;
+    }
+    const firstByteMs = performance.now() - this.#startedMs;
+    const { downstream, relay } = this.#options;
+    relay.listen(null);
+    this.#isOver = true;
+    const client = downstream.upgrade(head.status, head.reason, judgement.fields);
+    void joinStreams(client, stream).then(() =>
+      this.#resolve({ kind: 'completed', status: head.status, firstByteMs }),
+    );
+  }
+
+  onUpstreamDrain(): void {
+    this.#options.relay.upstreamDrained();
+  }
+
+  onClientDrain(): void {
+    if (!this.#isPaused) return;
+    this.#isPaused = false;
+    this.#upstream?.resume();
+  }
+
+  onFault(fault: UpstreamFault): void {
+    if (this.#refusal !== null) {
+      this.#settle(this.#refusal); // its body broke; the refusal itself was whole
+      return;
+    }
+    if (this.#stage === 'begun') this.#break(fault.code, fault.detail);
+    else this.#settle({ kind: 'failed', code: fault.code, stage: fault.stage, detail: fault.detail });
+  }
+
+  onGone(): void {
+    this.#abandon({ kind: 'client_gone', firstByteMs: this.#firstByteMs });
+  }
+
+  #deadlinePassed(): void {
+    if (this.#isOver) return;
+    const detail = 'the deadline of the caller passed';
+    this.#upstream?.abort();
+    if (this.#stage === 'begun') this.#break('deadline', detail);
+    else this.#settle({ kind: 'failed', code: 'deadline', stage: 'sent', detail });
+  }
+
+  #break(code: Code, detail: string): void {
+    this.#options.downstream.destroy();
+    this.#settle({ kind: 'broken', code, status: this.#status, firstByteMs: this.#firstByteMs ?? 0, detail });
+  }
+
+  #abandon(outcome: Outcome): void {
+    if (this.#isOver) return;
+    this.#upstream?.abort();
+    this.#settle(outcome);
+  }
+
+  #settle(outcome: Outcome): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    this.#upstream = null;
+    this.#options.relay.disconnect();
+    this.#options.relay.listen(null);
+    this.#resolve(outcome);
+  }
+}

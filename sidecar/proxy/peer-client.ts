@@ -1,0 +1,108 @@
+/**
+ * Small requests from this sidecar itself to a peer's inbound listener: its record, its state.
+ *
+ * Over the same connections and routes that requests take, so that an answer also proves the route. It must
+ * not know what the answers mean; they are bytes, bounded and authenticated.
+ */
+import { SidecarError } from '../core/errors.ts';
+import { first } from '../core/headers.ts';
+import type { IncomingHead, Origin, Upstreams } from './exchange.ts';
+import type { PeerAuth } from './peer-auth.ts';
+
+export interface PeerAddress extends Origin {
+  /** '' or the path of a tunnel URL, without a trailing slash. */
+  readonly basePath: string;
+}
+
+export interface PeerClient {
+  /**
+   * GET `path` from the worker that holds `peerKey`. Rejects with a SidecarError: connect_*, upstream_*,
+   * response_timeout, or upstream_protocol when another worker answers or the body exceeds `maxBytes`.
+   */
+  get(o: {
+    readonly address: PeerAddress;
+    readonly peerKey: string;
+    readonly path: string;
+    readonly timeoutMs: number;
+    readonly maxBytes: number;
+  }): Promise<Buffer>;
+}
+
+export function createPeerClient(upstreams: Upstreams, auth: PeerAuth): PeerClient {
+  return {
+    get: ({ address, peerKey, path, timeoutMs, maxBytes }) =>
+      new Promise((resolve, reject) => {
+        const target = `${address.basePath}${path}`;
+        const proof = auth.sign({ peerKey, method: 'GET', target: path, service: '', nowMs: Date.now() });
+        const chunks: Buffer[] = [];
+        let bytes = 0;
+        let status = 0;
+        const timer = setTimeout(() => {
+          request.abort();
+          reject(new SidecarError('response_timeout', `no answer within ${timeoutMs} ms`));
+        }, timeoutMs);
+        const fail = (error: SidecarError): void => {
+          clearTimeout(timer);
+          reject(error);
+        };
+        const judge = (head: IncomingHead): string | null => {
+          status = head.status;
+          const header = first(head.fields, 'sidecar-auth');
+          if (!auth.verifyResponse({ peerKey, nonce: proof.nonce, status, header })) {
+            return `status ${status}, not signed by the worker that was asked`;
+          }
+          return status === 200 ? null : `status ${status}`;
+        };
+        let isGivenUp = false;
+        const giveUp = (detail: string): void => {
+          isGivenUp = true;
+          request.abort();
+          fail(new SidecarError('upstream_protocol', detail));
+        };
+        const request = upstreams.request(
+          address,
+          {
+            method: 'GET',
+            target,
+            host: hostField(address),
+            fields: ['sidecar-auth', proof.header, 'Accept', '*/*'],
+            body: { kind: 'none' },
+            upgrade: null,
+          },
+          { connectMs: timeoutMs, headMs: timeoutMs, idleMs: timeoutMs },
+          {
+            onSent: () => {},
+            onInformational: () => {},
+            onHead: (head) => {
+              const refusal = judge(head);
+              if (refusal !== null) giveUp(refusal);
+            },
+            onData: (chunk) => {
+              if (isGivenUp) return;
+              bytes += chunk.length;
+              if (bytes > maxBytes) giveUp(`more than ${maxBytes} bytes`);
+              else chunks.push(chunk);
+            },
+            onEnd: () => {
+              if (isGivenUp) return;
+              clearTimeout(timer);
+              resolve(Buffer.concat(chunks));
+            },
+            onUpgrade: (_head, stream) => {
+              stream.socket.destroy();
+              fail(new SidecarError('upstream_protocol', 'an upgrade that nobody asked for'));
+            },
+            onUpstreamDrain: () => {},
+            onFault: ({ code, detail }) => fail(new SidecarError(code, detail)),
+          },
+        );
+      }),
+  };
+}
+
+/** The Host field for an origin: without a default port, IPv6 in brackets (RFC 9110 §7.2). */
+export function hostField(origin: Origin): string {
+  const host = origin.host.includes(':') ? `[${origin.host}]` : origin.host;
+  const defaultPort = origin.scheme === 'https' ? 443 : 80;
+  return origin.port === defaultPort ? host : `${host}:${origin.port}`;
+}

@@ -1,0 +1,54 @@
+/**
+ * What the request path tells the rest of the program about each request; declared here by its consumer.
+ *
+ * It must not know metrics, logs or the ring behind /explain.
+ */
+import type { Code } from '../core/errors.ts';
+import type { RouteKind } from '../core/peer.ts';
+import type { AttemptTrace } from './respond.ts';
+
+export type RequestOutcome = 'ok' | 'worker_error' | 'rejected' | 'failed' | 'broken' | 'client_gone';
+
+export interface FinishedOutbound {
+  readonly id: string;
+  /** Unix ms. */
+  readonly atMs: number;
+  readonly method: string;
+  readonly service: string;
+  readonly route: RouteKind | 'none';
+  /** Who answered; null when the sidecar did. */
+  readonly peer: string | null;
+  readonly status: number | null;
+  readonly outcome: RequestOutcome;
+  readonly code: Code | null;
+  readonly firstByteMs: number | null;
+  readonly durationMs: number;
+  readonly attempts: readonly AttemptTrace[];
+  /** How the view was got: from the cache, by waiting for a lookup, or not needed. */
+  readonly view: 'hit' | 'wait' | 'local' | 'none';
+  readonly viewAgeMs: number | null;
+}
+
+export interface FinishedInbound {
+  readonly service: string;
+  readonly outcome: RequestOutcome;
+  readonly code: Code | null;
+  readonly durationMs: number;
+}
+
+export interface OutboundObserver {
+  requestStarted(): void;
+  requestRouted(to: 'local' | 'forwarded'): void;
+  requestFinished(request: FinishedOutbound): void;
+  decided(us: number): void;
+  attempted(route: RouteKind): void;
+  attemptFailed(code: Code): void;
+  retried(code: Code): void;
+  retryRefused(): void;
+}
+
+export interface InboundObserver {
+  inboundStarted(): void;
+  inboundFinished(request: FinishedInbound): void;
+  inputRefused(kind: 'auth' | 'http' | 'report', reason: string): void;
+}

@@ -1,0 +1,84 @@
+/**
+ * The single place where a failure becomes an HTTP answer: problem+json (RFC 9457) with every attempt listed,
+ * Proxy-Status (RFC 9209) and Retry-After.
+ *
+ * One mapping, so that each 503 explains itself in the same way. It must not decide anything: which code it
+ * is was decided where it happened.
+ */
+import { STATUS_CODES } from 'node:http';
+import { CODES, type Code } from '../core/errors.ts';
+import type { RouteKind } from '../core/peer.ts';
+import type { Stage } from '../core/retry.ts';
+import type { Downstream } from './exchange.ts';
+import type { WholeAnswer } from './http1-connection.ts';
+
+/** One try, as the reader of an answer or of /explain sees it. */
+export interface AttemptTrace {
+  readonly peer: string;
+  readonly route: RouteKind;
+  readonly code: Code;
+  readonly stage: Stage;
+  readonly reason: string;
+  /** Milliseconds since the request arrived. */
+  readonly at_ms: number;
+  readonly took_ms: number;
+}
+
+export interface Problem {
+  readonly code: Code;
+  readonly detail: string;
+  readonly service: string | null;
+  readonly requestId: string | null;
+  readonly attempts: readonly AttemptTrace[];
+  /** This proxy's name in Proxy-Status. */
+  readonly proxyName: string;
+}
+
+export function problemAnswer(problem: Problem): WholeAnswer {
+  const entry = CODES[problem.code];
+  const body = Buffer.from(
+    `${JSON.stringify({
+      type: `about:blank#${problem.code}`,
+      title: entry.meaning,
+      status: entry.status,
+      code: problem.code,
+      detail: problem.detail,
+      ...(problem.service === null ? {} : { service: problem.service }),
+      ...(problem.requestId === null ? {} : { request_id: problem.requestId }),
+      attempts: problem.attempts,
+    })}\n`,
+  );
+  const fields = [
+    'Content-Type',
+    'application/problem+json',
+    'Proxy-Status',
+    `${problem.proxyName}; error=${entry.proxyStatus}; details=${sfString(`${problem.code}: ${problem.detail}`)}`,
+  ];
+  if (entry.retryAfterSeconds !== null) fields.push('Retry-After', String(entry.retryAfterSeconds));
+  return { status: entry.status, reason: STATUS_CODES[entry.status] ?? 'Error', fields, body };
+}
+
+/** Sends a whole answer, with more fields if given; does nothing if one has begun. */
+export function sendAnswer(downstream: Downstream, answer: WholeAnswer, moreFields: readonly string[]): void {
+  if (downstream.isStarted) return;
+  downstream.start(answer.status, answer.reason, [...answer.fields, ...moreFields], answer.body.length);
+  downstream.write(answer.body);
+  downstream.end([]);
+}
+
+export function jsonAnswer(status: number, value: unknown): WholeAnswer {
+  return {
+    status,
+    reason: STATUS_CODES[status] ?? '',
+    fields: ['Content-Type', 'application/json'],
+    body: Buffer.from(`${JSON.stringify(value)}\n`),
+  };
+}
+
+/** A structured-field string (RFC 8941 §3.3.3): printable ASCII, with quote and backslash escaped. */
+function sfString(text: string): string {
+  return `"${text
+    .replace(/[^\x20-\x7e]/g, '?')
+    .replace(/["\\]/g, '\\$&')
+    .slice(0, 500)}"`;
+}
