@@ -1,70 +1,86 @@
 /**
- * Health of a peer (ejection) and of a route (up or down), each a small state machine.
+ * Health of a peer: ejection after failures in a row, and the way back through one real request.
  *
- * Two machines instead of one breaker: a black-holed VPN is not the worker's fault, and a failing worker is
- * not cured by another route. Time is passed in. It must not know how many other peers there are: that at
- * most half are ejected and never the last is decided where they are all seen (core/candidates).
+ * Apart from route-health, instead of one breaker for both: a black-holed VPN is not the worker's fault,
+ * and a failing worker is not cured by another route. Time is passed in. It must not know how many other
+ * peers there are: that at most half are ejected and never the last is decided where all are seen
+ * (core/candidates).
  */
+
+/** Failures in a row that eject. */
+export const EJECT_AFTER_FAILURES = 5;
+/** The n-th ejection lasts n times this. */
+export const EJECTION_MS = 30_000;
+export const MAX_EJECTION_MS = 300_000;
+/** A trial that has not ended by then no longer keeps others from trying (a stream may run for hours). */
+const TRIAL_MS = 10_000;
 
 export type PeerHealthState =
   | { readonly kind: 'closed' }
+  /** From `untilMs` on, one real request at a time may decide. */
   | { readonly kind: 'ejected'; readonly untilMs: number }
-  /** The ejection is over; one real request at a time decides. */
-  | { readonly kind: 'half_open'; readonly trialSinceMs: number | null };
+  /** One real request is on its way. */
+  | { readonly kind: 'half_open'; readonly trialSinceMs: number };
 
-export interface HealthOptions {
-  /** Failures in a row that eject. */
-  readonly failures: number;
-  /** First ejection; the n-th lasts n times as long. */
-  readonly ejectionMs: number;
-  readonly maxEjectionMs: number;
-}
+const CLOSED: PeerHealthState = { kind: 'closed' };
 
 export class PeerHealth {
-  constructor(_options?: Partial<HealthOptions>) {}
+  #state: PeerHealthState = CLOSED;
+  #failures = 0;
+  #ejections = 0;
+  #recoveredAtMs = Number.NEGATIVE_INFINITY;
+
   get state(): PeerHealthState {
-    return { kind: 'closed' };
+    return this.#state;
   }
+
+  /** Failures in a row. */
   get consecutiveFailures(): number {
-    return 0;
+    return this.#failures;
   }
-  /** A request is being sent: in half-open it takes the one trial. */
-  tried(_nowMs: number): void {}
-  succeeded(_nowMs: number): void {}
-  failed(_nowMs: number): void {}
-  /** Ended without a judgement (refused, client gone): gives a trial back. */
-  abandoned(_nowMs: number): void {}
-  isEjected(_nowMs: number): boolean {
-    return false;
-  }
-  reset(): void {}
-}
 
-export type RouteHealthState =
-  | { readonly kind: 'up' }
-  | { readonly kind: 'down'; readonly sinceMs: number; readonly trialAtMs: number }
-  | { readonly kind: 'probing'; readonly sinceMs: number; readonly trialSinceMs: number };
+  /** A request is being sent: once the ejection is over, it takes the one trial. */
+  tried(nowMs: number): void {
+    if (this.#state.kind !== 'closed' && !this.isEjected(nowMs)) {
+      this.#state = { kind: 'half_open', trialSinceMs: nowMs };
+    }
+  }
 
-export class RouteHealth {
-  /** Moving average of the time that this route adds, in ms; NaN = not measured. */
-  extraMs: number = Number.NaN;
-  get state(): RouteHealthState {
-    return { kind: 'up' };
+  /** Any success closes it: a request that was tried because nobody else was left counts as well. */
+  succeeded(nowMs: number): void {
+    this.#failures = 0;
+    if (this.#state.kind === 'closed') return;
+    this.#state = CLOSED;
+    this.#recoveredAtMs = nowMs;
   }
-  /** A probe or a request got through. */
-  succeeded(_nowMs: number): void {}
-  /** Nothing got through: refused, timed out, reset before an answer. */
-  failed(_nowMs: number): void {}
-  /** A request or probe is being sent over a route that is down. */
-  tried(_nowMs: number): void {}
-  /** One measurement of the time the route adds (a probe's round trip), in ms. */
-  measured(_extraMs: number): void {}
-  /** May a request use it now? */
-  usable(_nowMs: number): boolean {
-    return true;
+
+  failed(nowMs: number): void {
+    this.#failures += 1;
+    const isTrial = this.#state.kind === 'half_open';
+    if (!isTrial && (this.#state.kind === 'ejected' || this.#failures < EJECT_AFTER_FAILURES)) return;
+    if (nowMs - this.#recoveredAtMs > MAX_EJECTION_MS && !isTrial) this.#ejections = 0;
+    this.#ejections += 1;
+    const lastsMs = Math.min(MAX_EJECTION_MS, EJECTION_MS * this.#ejections);
+    this.#state = { kind: 'ejected', untilMs: nowMs + lastsMs };
   }
-  /** Down, and a probe of it is due. */
-  probeDue(_nowMs: number): boolean {
-    return false;
+
+  /** The request ended without a judgement (turned away, client gone): gives a trial back. */
+  abandoned(nowMs: number): void {
+    if (this.#state.kind === 'half_open') this.#state = { kind: 'ejected', untilMs: nowMs };
+  }
+
+  isEjected(nowMs: number): boolean {
+    const state = this.#state;
+    if (state.kind === 'closed') return false;
+    if (state.kind === 'ejected') return nowMs < state.untilMs;
+    return nowMs < state.trialSinceMs + TRIAL_MS;
+  }
+
+  /** The peer has started anew: what its former life did is not held against it. */
+  reset(): void {
+    this.#state = CLOSED;
+    this.#failures = 0;
+    this.#ejections = 0;
+    this.#recoveredAtMs = Number.NEGATIVE_INFINITY;
   }
 }

@@ -5,50 +5,203 @@
  * not the service's. It must not know how news arrives (mesh) nor who is chosen (core/choose).
  */
 import type { ReportSource } from './endpoint.ts';
-import type { Peer } from './peer.ts';
+import { Peer } from './peer.ts';
 import type { WorkerRecord } from './record.ts';
 
-export type ApplyOutcome = 'added' | 'updated' | 'unchanged' | 'stale' | 'departed' | 'id_conflict';
+export type ApplyOutcome =
+  | 'added'
+  | 'updated'
+  /** The record that is already there. */
+  | 'unchanged'
+  /** Older than the present one, or of a life that was evicted a moment ago. */
+  | 'stale'
+  /** Of a life whose departure was announced. */
+  | 'departed'
+  /** Taken, and another peer elsewhere claims the same worker_id: said once per life of either. */
+  | 'id_conflict';
 
 export interface PeerTableOptions {
   /** How long a departed peer's tombstone stands, and how old an unheard peer may get. */
   readonly ttlMs: number;
-  /** How long an evicted peer is not taken back from lookups. */
+  /** How long an evicted peer is not taken back. */
   readonly evictionBanMs: number;
 }
 
-export class PeerTable {
-  constructor(_options: PeerTableOptions) {}
+interface Barrier {
+  readonly epoch: number;
+  readonly untilMs: number;
+}
 
-  apply(_record: WorkerRecord, _source: ReportSource, _nowMs: number): ApplyOutcome {
-    return 'stale';
+export class PeerTable {
+  readonly #ttlMs: number;
+  readonly #evictionBanMs: number;
+  readonly #peers = new Map<string, Peer>();
+  readonly #byService = new Map<string, Peer[]>();
+  readonly #byWorkerId = new Map<string, Set<Peer>>();
+  readonly #tombstones = new Map<string, Barrier>();
+  readonly #bans = new Map<string, Barrier>();
+
+  constructor(options: PeerTableOptions) {
+    this.#ttlMs = options.ttlMs;
+    this.#evictionBanMs = options.evictionBanMs;
   }
-  heard(_key: string, _nowMs: number): void {}
-  missed(_key: string, _nowMs: number): 'suspect' | 'evicted' | 'unknown' {
-    return 'unknown';
-  }
-  depart(_key: string, _epoch: number, _nowMs: number): void {}
-  /** The peer answered 421: forget that it offers the service, until a newer record says so. */
-  dropService(_key: string, _service: string): void {}
-  isBanned(_key: string, _nowMs: number): boolean {
-    return false;
-  }
-  get(_key: string): Peer | undefined {
-    return undefined;
-  }
-  all(): Iterable<Peer> {
-    return [] as Peer[];
-  }
-  /** Cached array per service: do not keep it across ticks, do not change it. */
-  offering(_service: string): readonly Peer[] {
-    return [];
-  }
-  /** Other peers that claim this worker_id, when there is more than one. */
-  sharingId(_workerId: string): readonly Peer[] {
-    return [];
-  }
-  sweep(_nowMs: number): void {}
+
   get size(): number {
-    return 0;
+    return this.#peers.size;
   }
+
+  get(key: string): Peer | undefined {
+    return this.#peers.get(key);
+  }
+
+  all(): Iterable<Peer> {
+    return this.#peers.values();
+  }
+
+  /** One cached array per service: not to be changed, nor kept. */
+  offering(service: string): readonly Peer[] {
+    const cached = this.#byService.get(service);
+    if (cached !== undefined) return cached;
+    const peers: Peer[] = [];
+    for (const peer of this.#peers.values()) if (peer.endpoint(service) !== undefined) peers.push(peer);
+    // Names that nobody offers are not kept: they come from callers and have no bound.
+    if (peers.length > 0) this.#byService.set(service, peers);
+    return peers;
+  }
+
+  /** All peers that claim this worker_id; more than one is a conflict. */
+  claiming(workerId: string): readonly Peer[] {
+    return [...(this.#byWorkerId.get(workerId) ?? [])];
+  }
+
+  /**
+   * Take over a verified record. A record counts as hearing from the peer when it is newer than the present
+   * one or came from the peer itself (`probe`, `response`); only the latter ends a suspicion.
+   */
+  apply(record: WorkerRecord, source: ReportSource, nowMs: number): ApplyOutcome {
+    const key = record.public_key;
+    if (isBarred(this.#tombstones.get(key), record.epoch, nowMs)) return 'departed';
+    const peer = this.#peers.get(key);
+    if (peer === undefined) {
+      if (isBarred(this.#bans.get(key), record.epoch, nowMs)) return 'stale';
+      return this.#add(new Peer(record, nowMs), nowMs);
+    }
+    const known = peer.record;
+    if (record.epoch < peer.epoch || (record.epoch === known.epoch && record.seq < known.seq)) return 'stale';
+    if (source !== 'record') this.heard(key, nowMs);
+    if (record.epoch === known.epoch && record.seq === known.seq) return 'unchanged';
+    const isNewClaim = record.epoch > known.epoch || record.worker_id !== known.worker_id;
+    this.#forgetClaim(peer);
+    if (peer.adopt(record, nowMs)) this.#byService.clear();
+    peer.heardAtMs = nowMs;
+    return this.#claim(peer, nowMs) && isNewClaim ? 'id_conflict' : 'updated';
+  }
+
+  /** The peer itself answered. */
+  heard(key: string, nowMs: number): void {
+    const peer = this.#peers.get(key);
+    if (peer === undefined) return;
+    peer.heardAtMs = nowMs;
+    peer.presence = 'live';
+  }
+
+  /** The peer did not answer: suspect at first; the second time in a row it is gone, and barred for a while. */
+  missed(key: string, nowMs: number): 'suspect' | 'evicted' | 'unknown' {
+    const peer = this.#peers.get(key);
+    if (peer === undefined) return 'unknown';
+    if (peer.presence === 'live') {
+      peer.presence = 'suspect';
+      return 'suspect';
+    }
+    this.#remove(peer);
+    this.#bans.set(key, { epoch: peer.epoch, untilMs: nowMs + this.#evictionBanMs });
+    return 'evicted';
+  }
+
+  /** The peer said good-bye: its present life is over, whatever third parties still hold of it. */
+  depart(key: string, epoch: number, nowMs: number): void {
+    const peer = this.#peers.get(key);
+    if (peer !== undefined) {
+      if (epoch < peer.epoch) return;
+      this.#remove(peer);
+    }
+    this.#tombstones.set(key, { epoch, untilMs: nowMs + this.#ttlMs });
+  }
+
+  /** The peer answered 421: it does not offer the service, until a newer record says so again. */
+  dropService(key: string, service: string): void {
+    if (this.#peers.get(key)?.drop(service)) this.#byService.delete(service);
+  }
+
+  isBanned(key: string, nowMs: number): boolean {
+    const ban = this.#bans.get(key);
+    return ban !== undefined && nowMs < ban.untilMs;
+  }
+
+  /**
+   * Forget what has run out. An unheard peer goes only when for each of its services somebody was heard
+   * within the TTL: when all news stops, the last known view stays.
+   */
+  sweep(nowMs: number): void {
+    for (const barriers of [this.#tombstones, this.#bans]) {
+      for (const [key, barrier] of barriers) if (nowMs >= barrier.untilMs) barriers.delete(key);
+    }
+    const covered = new Set<string>();
+    for (const peer of this.#peers.values()) {
+      if (nowMs - peer.heardAtMs > this.#ttlMs) continue;
+      for (const endpoint of peer.endpoints()) covered.add(endpoint.service);
+    }
+    for (const peer of this.#peers.values()) {
+      if (nowMs - peer.heardAtMs <= this.#ttlMs) continue;
+      let isCovered = true;
+      for (const { service, outstanding } of peer.endpoints()) {
+        if (outstanding > 0 || !covered.has(service)) isCovered = false;
+      }
+      if (isCovered) this.#remove(peer);
+    }
+  }
+
+  #add(peer: Peer, nowMs: number): ApplyOutcome {
+    this.#bans.delete(peer.key);
+    this.#tombstones.delete(peer.key);
+    this.#peers.set(peer.key, peer);
+    for (const service of peer.record.services) this.#byService.delete(service);
+    return this.#claim(peer, nowMs) ? 'id_conflict' : 'added';
+  }
+
+  #remove(peer: Peer): void {
+    this.#peers.delete(peer.key);
+    this.#forgetClaim(peer);
+    for (const { service } of peer.endpoints()) this.#byService.delete(service);
+  }
+
+  /**
+   * Enter the peer under its worker_id; true when another one elsewhere has it too. One at the same address
+   * with an older epoch is no conflict but the same worker, restarted without its identity: it is dropped.
+   */
+  #claim(peer: Peer, nowMs: number): boolean {
+    const { worker_id: id, vpn_ip: ip, inbound_port: port, tunnel_url: url } = peer.record;
+    const claiming = this.#byWorkerId.get(id) ?? new Set();
+    this.#byWorkerId.set(id, claiming);
+    for (const other of [...claiming]) {
+      const { record } = other;
+      const isSamePlace =
+        ip === null
+          ? url !== null && record.tunnel_url === url
+          : record.vpn_ip === ip && record.inbound_port === port;
+      if (isSamePlace && other.epoch < peer.epoch) this.depart(other.key, other.epoch, nowMs);
+    }
+    claiming.add(peer);
+    this.#byWorkerId.set(id, claiming);
+    return claiming.size > 1;
+  }
+
+  #forgetClaim(peer: Peer): void {
+    const claiming = this.#byWorkerId.get(peer.record.worker_id);
+    if (claiming?.delete(peer) && claiming.size === 0) this.#byWorkerId.delete(peer.record.worker_id);
+  }
+}
+
+function isBarred(barrier: Barrier | undefined, epoch: number, nowMs: number): boolean {
+  return barrier !== undefined && nowMs < barrier.untilMs && epoch <= barrier.epoch;
 }

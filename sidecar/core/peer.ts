@@ -5,15 +5,17 @@
  * outstanding counts and route states survive a refresh. It must not know which record is newer
  * (core/peer-table) nor who is better (core/candidates).
  */
-import type { Endpoint } from './endpoint.ts';
-import { PeerHealth, type RouteHealth } from './health.ts';
-import type { WorkerRecord, WorkerState } from './record.ts';
+import { createEndpoint, type Endpoint, FRESH_MS, forget } from './endpoint.ts';
+import { PeerHealth } from './health.ts';
+import type { ServiceFigures, WorkerRecord, WorkerState } from './record.ts';
+import { RouteHealth } from './route-health.ts';
 
 export type RouteKind = 'local' | 'vpn' | 'p2p' | 'tunnel';
 
 export interface Route {
   readonly kind: 'vpn' | 'p2p' | 'tunnel';
   readonly scheme: 'http' | 'https';
+  /** An IPv6 address stands without brackets. */
   readonly host: string;
   readonly port: number;
   /** '' or the path of a tunnel URL, without a trailing slash. */
@@ -21,39 +23,151 @@ export interface Route {
   readonly health: RouteHealth;
 }
 
+/** `suspect`: missed once, so not chosen while others are there. */
 export type Presence = 'live' | 'suspect';
 
 export class Peer {
   /** Public key, 64 hex digits. */
   readonly key: string;
-  record: WorkerRecord;
-  /** Newest known state, from the record or from a report. */
-  state: WorkerState;
-  /** Start epoch of the peer's present life, from the record or from a report; never goes back. */
-  epoch: number;
-  /** Monotonic ms at which it was last heard from directly. */
-  heardAtMs: number;
-  presence: Presence = 'live';
+  /** 32 bits of the key, for consistent hashing. */
+  readonly keyHash: number;
   readonly health: PeerHealth = new PeerHealth();
+  presence: Presence = 'live';
+  /** Monotonic ms at which it was last heard from. */
+  heardAtMs: number;
+  /** Newest known state, from its record or from a report. */
+  state: WorkerState;
+  /** Start epoch of its present life, from its record or from a report; never goes back. */
+  epoch: number;
+  /** Monotonic ms at which a report last told the state. */
+  #stateReportedAtMs = Number.NEGATIVE_INFINITY;
+  #record: WorkerRecord;
+  #routes: readonly Route[] = [];
+  readonly #endpoints = new Map<string, Endpoint>();
 
   constructor(record: WorkerRecord, nowMs: number) {
     this.key = record.public_key;
-    this.record = record;
+    this.keyHash = Number.parseInt(record.public_key.slice(0, 8), 16) | 0;
+    this.#record = record;
     this.state = record.state;
     this.epoch = record.epoch;
     this.heardAtMs = nowMs;
+    this.adopt(record, nowMs);
+  }
+
+  get record(): WorkerRecord {
+    return this.#record;
   }
 
   /** In the order of preference: vpn, p2p, tunnel. */
   get routes(): readonly Route[] {
-    return [];
+    return this.#routes;
   }
 
-  endpoint(_service: string): Endpoint | undefined {
-    return undefined;
+  endpoint(service: string): Endpoint | undefined {
+    return this.#endpoints.get(service);
   }
 
   endpoints(): Iterable<Endpoint> {
-    return [];
+    return this.#endpoints.values();
   }
+
+  /**
+   * Take over a record that is newer than the present one. A route with the same address keeps its health.
+   * Returns whether the peer now offers other services than before.
+   */
+  adopt(record: WorkerRecord, nowMs: number): boolean {
+    let isChanged = false;
+    if (record.epoch > this.epoch) this.startAnew(record.epoch);
+    this.#record = record;
+    // A record may be older than what the peer itself said a moment ago, for instance that it is draining.
+    if (nowMs - this.#stateReportedAtMs >= FRESH_MS) this.state = record.state;
+    this.#routes = routesOf(record).map(
+      (route) => this.#routes.find((old) => isSameAddress(old, route)) ?? route,
+    );
+    for (const service of this.#endpoints.keys()) {
+      if (!record.services.includes(service)) isChanged = this.#endpoints.delete(service);
+    }
+    for (const service of record.services) {
+      let endpoint = this.#endpoints.get(service);
+      if (endpoint === undefined) {
+        endpoint = createEndpoint(this, service);
+        this.#endpoints.set(service, endpoint);
+        isChanged = true;
+      }
+      const figures = Object.hasOwn(record.figures, service) ? record.figures[service] : undefined;
+      takeFigures(endpoint, record.load, figures, nowMs);
+    }
+    return isChanged;
+  }
+
+  /** The worker was restarted: what its former life did or said counts no longer. */
+  startAnew(epoch: number): void {
+    this.epoch = epoch;
+    this.#stateReportedAtMs = Number.NEGATIVE_INFINITY;
+    this.health.reset();
+    for (const route of this.#routes) route.health.reset();
+    for (const endpoint of this.#endpoints.values()) forget(endpoint);
+  }
+
+  /** The peer itself said its state, on a response or to a probe. */
+  reportState(state: WorkerState, nowMs: number): void {
+    this.state = state;
+    this.#stateReportedAtMs = nowMs;
+  }
+
+  /** Returns whether it was offered. */
+  drop(service: string): boolean {
+    return this.#endpoints.delete(service);
+  }
+}
+
+/** A record is older than what a probe or a response said a moment ago. */
+function takeFigures(
+  endpoint: Endpoint,
+  load: number,
+  figures: ServiceFigures | undefined,
+  nowMs: number,
+): void {
+  if (endpoint.reportSource !== 'record' && nowMs - endpoint.reportedAtMs < FRESH_MS) return;
+  endpoint.load = load;
+  endpoint.reportedAtMs = nowMs;
+  endpoint.reportSource = 'record';
+  if (figures === undefined) return;
+  endpoint.inFlight = figures.in_flight;
+  endpoint.queued = figures.queued;
+  endpoint.concurrency = figures.concurrency;
+  endpoint.serviceMs = figures.service_ms ?? Number.NaN;
+  // A record is for everybody and does not say what is mine; what I have there now is the best guess.
+  endpoint.mineReported = Math.min(endpoint.outstanding, figures.in_flight + figures.queued);
+}
+
+function routesOf(record: WorkerRecord): Route[] {
+  const routes: Route[] = [];
+  if (record.vpn_ip !== null && record.inbound_port !== null) {
+    const { vpn_ip: host, inbound_port: port } = record;
+    routes.push({ kind: 'vpn', scheme: 'http', host, port, basePath: '', health: new RouteHealth() });
+  }
+  const url = record.tunnel_url === null ? null : URL.parse(record.tunnel_url);
+  if (url !== null && url.protocol === 'https:') {
+    routes.push({
+      kind: 'tunnel',
+      scheme: 'https',
+      host: url.hostname.replace(/^\[|\]$/g, ''),
+      port: url.port === '' ? 443 : Number(url.port),
+      basePath: url.pathname.replace(/\/+$/, ''),
+      health: new RouteHealth(),
+    });
+  }
+  return routes;
+}
+
+function isSameAddress(a: Route, b: Route): boolean {
+  return (
+    a.kind === b.kind &&
+    a.scheme === b.scheme &&
+    a.host === b.host &&
+    a.port === b.port &&
+    a.basePath === b.basePath
+  );
 }
