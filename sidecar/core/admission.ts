@@ -1,0 +1,154 @@
+/**
+ * The slots of one local service: who may go in now, who waits, who is turned away.
+ *
+ * A bounded queue with admission by the caller's expectation, instead of an endless one: a caller with a
+ * stale view is told at once, before the worker saw anything, and may choose again. Callbacks and no
+ * promises, so that a request whose client has gone leaves the queue in the same tick. It must not know
+ * requests, callers or time-outs; whoever waits cancels.
+ */
+import { Ewma } from './ewma.ts';
+
+export interface AdmissionOptions {
+  /** Requests that the worker serves at once; null = not limited. */
+  readonly concurrency: number | null;
+  /** Stands in for the concurrency in the load figure when there is no limit. */
+  readonly assumedConcurrency: number;
+  /** Requests that may wait. */
+  readonly queue: number;
+}
+
+export interface Slot {
+  /**
+   * Give the slot back, to the one who has waited longest if any; more than once does nothing.
+   * `serviceMs`: how long the worker took, or null when it did not serve (a quick failure must not look fast).
+   */
+  release(nowMs: number, serviceMs: number | null): void;
+}
+
+export type Acquired =
+  | ({ readonly kind: 'granted' } & Slot)
+  | {
+      readonly kind: 'queued';
+      /** Place in the queue, from 1. */
+      readonly place: number;
+      /** Leave the queue. False when the slot was already granted: then it must be released. */
+      cancel(): boolean;
+    }
+  | { readonly kind: 'saturated'; readonly reason: 'queue_full' | 'longer_than_expected' };
+
+export interface AcquireOptions {
+  /** The place in the queue that the caller counts on, 0 = a free slot; null = any. */
+  readonly expectedQueue: number | null;
+  /** Called once when a queued request gets its slot, from inside another one's `release`. */
+  readonly onGranted: (slot: Slot) => void;
+}
+
+/** Samples of the service time that count, and how long it stays known without any. */
+const SERVICE_TIME = { samples: 20, forgetMs: 60_000 } as const;
+
+interface Waiter {
+  readonly onGranted: (slot: Slot) => void;
+  isWaiting: boolean;
+}
+
+export class Admission {
+  readonly #options: AdmissionOptions;
+  readonly #serviceMs = new Ewma(SERVICE_TIME);
+  /** In order of arrival; those who left stay until they are at the front. */
+  #waiters: Waiter[] = [];
+  #front = 0;
+  #queued = 0;
+  #inFlight = 0;
+
+  constructor(options: AdmissionOptions) {
+    this.#options = options;
+  }
+
+  get inFlight(): number {
+    return this.#inFlight;
+  }
+
+  get queued(): number {
+    return this.#queued;
+  }
+
+  /** As it is reported: 0 = not limited. */
+  get concurrency(): number {
+    return this.#options.concurrency ?? 0;
+  }
+
+  /** Requests per slot, 0..1. */
+  get load(): number {
+    const slots = this.#options.concurrency ?? this.#options.assumedConcurrency;
+    return Math.min(1, (this.#inFlight + this.#queued) / Math.max(1, slots));
+  }
+
+  /** Moving average of the service time; null = unknown. */
+  serviceMs(nowMs: number): number | null {
+    return this.#serviceMs.valueAt(nowMs);
+  }
+
+  acquire(options: AcquireOptions): Acquired {
+    const { concurrency, queue } = this.#options;
+    if (concurrency === null || this.#inFlight < concurrency) {
+      const slot = this.#grant();
+      return { kind: 'granted', release: slot.release };
+    }
+    const place = this.#queued + 1;
+    if (place > queue) return { kind: 'saturated', reason: 'queue_full' };
+    if (options.expectedQueue !== null && place > options.expectedQueue) {
+      return { kind: 'saturated', reason: 'longer_than_expected' };
+    }
+    const waiter: Waiter = { onGranted: options.onGranted, isWaiting: true };
+    this.#waiters.push(waiter);
+    this.#queued += 1;
+    return { kind: 'queued', place, cancel: () => this.#leave(waiter) };
+  }
+
+  #grant(): Slot {
+    this.#inFlight += 1;
+    let isHeld = true;
+    const release = (nowMs: number, serviceMs: number | null): void => {
+      if (!isHeld) return;
+      isHeld = false;
+      this.#inFlight -= 1;
+      if (serviceMs !== null) this.#serviceMs.add(serviceMs, nowMs);
+      const next = this.#next();
+      // The state is settled before the callback, which may acquire, release or throw.
+      next?.onGranted(this.#grant());
+    };
+    return { release };
+  }
+
+  #next(): Waiter | undefined {
+    while (this.#front < this.#waiters.length) {
+      const waiter = this.#waiters[this.#front] as Waiter;
+      this.#front += 1;
+      if (!waiter.isWaiting) continue;
+      waiter.isWaiting = false;
+      this.#queued -= 1;
+      this.#compact();
+      return waiter;
+    }
+    this.#compact();
+    return undefined;
+  }
+
+  #leave(waiter: Waiter): boolean {
+    if (!waiter.isWaiting) return false;
+    waiter.isWaiting = false;
+    this.#queued -= 1;
+    // Under a storm of cancels the array may not outgrow the queue by much.
+    if (this.#waiters.length > 2 * this.#queued + 64) {
+      this.#waiters = this.#waiters.filter((each) => each.isWaiting);
+      this.#front = 0;
+    }
+    return true;
+  }
+
+  #compact(): void {
+    if (this.#front < 64 && this.#front < this.#waiters.length) return;
+    this.#waiters = this.#waiters.slice(this.#front);
+    this.#front = 0;
+  }
+}
