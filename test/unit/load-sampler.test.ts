@@ -1,0 +1,102 @@
+/**
+ * Load: the highest source wins and is named, and a source that fails is dropped, never idle.
+ */
+
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { type LoadReader, LoadSampler } from '../../sidecar/load/sampler.ts';
+
+const NONE = { slots: null, worker: null };
+
+function create(readers: { cpu?: LoadReader; gpu?: LoadReader }) {
+  const lines: string[] = [];
+  const sampler = new LoadSampler({
+    intervalMs: 1_000,
+    cpu: readers.cpu ?? null,
+    gpu: readers.gpu ?? null,
+    log: {
+      info: ({ source }, message) => lines.push(`info ${source}: ${message}`),
+      warn: ({ source }, message) => lines.push(`warn ${source}: ${message}`),
+    },
+  });
+  return { sampler, lines };
+}
+
+/** A sampler that has read these figures once. */
+function sampled(cpu: number | null, gpu: number | null): LoadSampler {
+  const { sampler } = create({ cpu: () => cpu, gpu: () => gpu });
+  sampler.sampleNow();
+  return sampler;
+}
+
+test('the highest source is the load, and it is named', () => {
+  assert.deepEqual(sampled(0.8, null).loadOf({ slots: 0.25, worker: 0.5 }, 'auto'), {
+    loadRatio: 0.8,
+    source: 'cpu',
+    bySource: { slots: 0.25, cpu: 0.8, gpu: null, worker: 0.5 },
+  });
+  assert.equal(sampled(null, null).loadOf(NONE, 'auto').source, null);
+});
+
+test('a service may name its source; one without a figure gives way to the others', () => {
+  const sampler = sampled(0.1, null);
+  assert.equal(sampler.loadOf({ slots: 0.9, worker: 0 }, 'cpu').loadRatio, 0.1);
+  assert.equal(sampler.loadOf({ slots: 0.9, worker: 0 }, 'worker').loadRatio, 0);
+  assert.equal(sampler.loadOf({ slots: 0.3, worker: 0.6 }, 'in-flight').loadRatio, 0.3);
+  assert.equal(sampler.loadOf({ slots: 0.9, worker: 0 }, 'gpu').loadRatio, 0.9, 'not idle');
+});
+
+test('figures out of range are bounded or dropped', () => {
+  assert.equal(sampled(7, null).loadOf(NONE, 'auto').loadRatio, 1);
+  assert.deepEqual(sampled(-1, Number.NaN).loadOf(NONE, 'auto').source, null);
+});
+
+test("the machine's figures are sampled and smoothed, the service's are as told", () => {
+  const cpu = [0, 1, 1];
+  const { sampler } = create({ cpu: () => cpu.shift() ?? null });
+  sampler.sampleNow();
+  assert.equal(sampler.loadOf(NONE, 'auto').loadRatio, 0);
+  sampler.sampleNow();
+  assert.equal(sampler.loadOf(NONE, 'auto').loadRatio, 0.5);
+  sampler.sampleNow();
+  assert.equal(sampler.loadOf(NONE, 'auto').loadRatio, 0.75);
+  assert.equal(sampler.loadOf({ slots: 1, worker: null }, 'auto').source, 'slots');
+});
+
+test('a source that fails is dropped with one line, and announced when it is back', () => {
+  let gpu: LoadReader = () => 0.9;
+  const { sampler, lines } = create({ cpu: () => 0.1, gpu: () => gpu() });
+  sampler.sampleNow();
+  assert.equal(sampler.loadOf(NONE, 'auto').source, 'gpu');
+  gpu = () => {
+    throw new Error('driver gone');
+  };
+  for (let i = 0; i < 5; i++) sampler.sampleNow();
+  const without = sampler.loadOf(NONE, 'auto');
+  assert.equal(without.source, 'cpu');
+  assert.equal(without.bySource.gpu, null);
+  assert.deepEqual(lines, ['warn gpu: load source failed; dropped until it speaks again']);
+  gpu = () => 0.4;
+  sampler.sampleNow();
+  assert.equal(sampler.loadOf(NONE, 'auto').loadRatio, 0.4, 'the old figure plays no part');
+  assert.equal(lines[1], 'info gpu: load source is back');
+});
+
+test('a source that was never there is not a failure', () => {
+  const { sampler, lines } = create({ gpu: () => null });
+  for (let i = 0; i < 3; i++) sampler.sampleNow();
+  assert.deepEqual(lines, []);
+});
+
+test('the timer samples, and stop ends it', async (t) => {
+  t.mock.timers.enable({ apis: ['setInterval'] });
+  let samples = 0;
+  const { sampler } = create({ cpu: () => ++samples / 100 });
+  sampler.start();
+  sampler.start();
+  t.mock.timers.tick(3_000);
+  assert.equal(samples, 4);
+  sampler.stop();
+  t.mock.timers.tick(3_000);
+  assert.equal(samples, 4);
+});
