@@ -1,0 +1,154 @@
+import assert from 'node:assert/strict';
+import { Buffer } from 'node:buffer';
+import test from 'node:test';
+import sodium from 'sodium-universal';
+import type { WorkerRecord } from '../../sidecar/core/record.ts';
+import type { Identity } from '../../sidecar/mesh/identity.ts';
+import { issueCertificate } from '../../sidecar/mesh/issuer.ts';
+import { fromMeshKey } from '../../sidecar/mesh/mesh-keys.ts';
+import {
+  MAX_PUT_BYTES,
+  MAX_SEALED_BYTES,
+  openRecord,
+  type RecordFault,
+  sealRecord,
+} from '../../sidecar/mesh/sealed-record.ts';
+import { certified, member, NOW_MS, OTHER_MESH_KEY, recordOf } from '../support/members.ts';
+
+const worker = member('worker-gpu-001', { services: ['llm-inference', 'vision-ocr'] });
+const reader = member('worker-cpu-001');
+const HOUR_MS = 3_600_000;
+const now = { nowMs: NOW_MS, maxSkewMs: 30_000 };
+
+function faultOf(bytes: Buffer, options = now): RecordFault | 'ok' {
+  const opened = openRecord(reader.secrets, bytes, options);
+  return opened.kind === 'ok' ? 'ok' : opened.reason;
+}
+
+/** Seals what sealRecord refuses to: `content` is what a member with the record key could write. */
+function sealRaw(content: Buffer, key: Buffer = worker.secrets.recordKey): Buffer {
+  const nonce = Buffer.alloc(24, 5);
+  const output = Buffer.alloc(content.length + 16);
+  sodium.crypto_aead_xchacha20poly1305_ietf_encrypt(output, content, Buffer.of(1), null, nonce, key);
+  return Buffer.concat([Buffer.of(1), nonce, output]);
+}
+
+function forge(json: string, options: { signer?: Identity; certBytes?: Buffer } = {}): Buffer {
+  const { signer = worker, certBytes = worker.certBytes } = options;
+  const signature = Buffer.alloc(64);
+  const signed = Buffer.concat([Buffer.from('dht-sidecar record v1\0'), certBytes, Buffer.from(json)]);
+  sodium.crypto_sign_detached(signature, signed, signer.secretKey);
+  const length = Buffer.alloc(2);
+  length.writeUInt16BE(certBytes.length, 0);
+  return sealRaw(Buffer.concat([length, certBytes, signature, Buffer.from(json)]));
+}
+
+const jsonOf = (changes: Partial<WorkerRecord>) => JSON.stringify(recordOf(worker, changes));
+
+test('a member reads what a member sealed, by key or by certificate', () => {
+  for (const sealer of [worker, certified('worker-gpu-002')]) {
+    const record = recordOf(sealer);
+    const opened = openRecord(reader.secrets, sealRecord(sealer, record), now);
+    assert.equal(opened.kind, 'ok');
+    assert.deepEqual(opened.kind === 'ok' && opened.record, record);
+    assert.deepEqual(opened.kind === 'ok' && opened.certificate, sealer.certificate);
+  }
+});
+
+test('two seals of one record share no byte run, and nothing of it is readable', () => {
+  const [a, b] = [sealRecord(worker, recordOf(worker)), sealRecord(worker, recordOf(worker))];
+  assert.notDeepEqual(a.subarray(1, 33), b.subarray(1, 33));
+  for (const word of ['worker-gpu', 'llm', '10.42', 'load']) assert.equal(a.indexOf(word), -1);
+  assert.equal(a.indexOf(worker.publicKey), -1);
+});
+
+test('the forged content of this test opens when nothing is wrong with it', () => {
+  assert.equal(faultOf(forge(jsonOf({}))), 'ok');
+});
+
+test('each way of being wrong is refused by its name', () => {
+  const sealed = sealRecord(worker, recordOf(worker));
+  const otherMesh = member('worker-gpu-001', { meshKey: OTHER_MESH_KEY });
+  const expired = certified('worker-gpu-001', { days: 1 });
+  const foreignCert = issueCertificate(fromMeshKey(OTHER_MESH_KEY), worker.certificate);
+  const cases: [RecordFault, Buffer][] = [
+    ['too_large', Buffer.alloc(MAX_SEALED_BYTES + 1, 1)],
+    ['malformed', Buffer.alloc(0)],
+    ['malformed', sealed.subarray(0, 60)],
+    ['malformed', sealRaw(Buffer.alloc(70, 255))],
+    ['unknown_version', Buffer.concat([Buffer.of(2), sealed.subarray(1)])],
+    ['unknown_version', Buffer.from('{"worker_id":"x"}')],
+    ['not_of_this_mesh', sealRecord(otherMesh, recordOf(otherMesh))],
+    ['not_of_this_mesh', sealed.subarray(0, -1)],
+    ['bad_certificate', forge(jsonOf({}), { certBytes: foreignCert })],
+    ['bad_certificate', forge(jsonOf({}), { certBytes: Buffer.alloc(100) })],
+    ['bad_signature', forge(jsonOf({}), { signer: reader })],
+    ['bad_record', forge('not json')],
+    ['bad_record', forge('')],
+    ['bad_record', forge('null')],
+    ['bad_record', forge('[]')],
+    ['bad_record', forge('[['.repeat(5000))],
+    ['bad_record', forge(jsonOf({ load: 17 }))],
+    ['bad_record', forge(jsonOf({ services: ['a/b'], figures: {} }))],
+    ['bad_record', forge(jsonOf({ services: ['a\u0007'], figures: {} }))],
+    ['bad_record', forge(jsonOf({ services: ['x'.repeat(10_000)], figures: {} }))],
+    ['wrong_worker', forge(jsonOf({ worker_id: 'worker-gpu-666' }))],
+    ['wrong_worker', forge(jsonOf({ public_key: reader.keyHex }))],
+    ['service_not_certified', forge(jsonOf({ services: ['llm-inference', 'notes-coa'] }))],
+    ['clock_skew', sealRecord(worker, recordOf(worker, { last_seen: (NOW_MS - HOUR_MS) / 1000 }))],
+    ['clock_skew', sealRecord(worker, recordOf(worker, { last_seen: (NOW_MS + HOUR_MS) / 1000 }))],
+  ];
+  for (const [reason, bytes] of cases) assert.equal(faultOf(bytes), reason);
+  const late = { nowMs: NOW_MS + 25 * HOUR_MS, maxSkewMs: 100 * HOUR_MS };
+  assert.equal(faultOf(sealRecord(expired, recordOf(expired)), late), 'certificate_not_valid_now');
+});
+
+test('the clock may differ by the tolerance and no more', () => {
+  const sealed = sealRecord(worker, recordOf(worker));
+  for (const skewMs of [-30_000, 30_000])
+    assert.equal(faultOf(sealed, { ...now, nowMs: NOW_MS + skewMs }), 'ok');
+  for (const skewMs of [-30_001, 30_001, Number.NaN]) {
+    assert.notEqual(faultOf(sealed, { ...now, nowMs: NOW_MS + skewMs }), 'ok');
+  }
+});
+
+test('what does not fit a datagram goes: figures first, then capabilities', () => {
+  const services = ['llm-inference', 'vision-ocr'];
+  const figures = Object.fromEntries(
+    services.map((s) => [s, { in_flight: 123_456, concurrency: 8, queued: 0, service_ms: 210.123456789 }]),
+  );
+  const open = (bytes: Buffer): WorkerRecord => {
+    const opened = openRecord(reader.secrets, bytes, now);
+    assert.ok(opened.kind === 'ok');
+    return opened.record;
+  };
+  const small = recordOf(worker, { services, figures });
+  assert.deepEqual(open(sealRecord(worker, small, MAX_PUT_BYTES)), small, 'an ordinary record fits whole');
+
+  const capabilities = { a: 'x'.repeat(200), b: 'y'.repeat(60) };
+  const noFigures = sealRecord(worker, recordOf(worker, { services, figures, capabilities }), MAX_PUT_BYTES);
+  assert.ok(noFigures.length <= MAX_PUT_BYTES);
+  assert.deepEqual(open(noFigures).figures, {});
+  assert.deepEqual(open(noFigures).capabilities, capabilities);
+
+  const wide = { a: 'x'.repeat(250), b: 'y'.repeat(250) };
+  const bare = sealRecord(worker, recordOf(worker, { services, figures, capabilities: wide }), MAX_PUT_BYTES);
+  assert.ok(bare.length <= MAX_PUT_BYTES);
+  assert.deepEqual(open(bare).capabilities, {});
+  assert.deepEqual(open(bare).services, services);
+
+  const url = `https://${'a'.repeat(60)}.example/${'p'.repeat(400)}`;
+  assert.throws(
+    () => sealRecord(worker, recordOf(worker, { tunnel_url: url }), MAX_PUT_BYTES),
+    /more than 1000 bytes/,
+  );
+});
+
+test('a worker cannot seal what its certificate does not say, so a mistake shows where it is made', () => {
+  assert.throws(
+    () => sealRecord(worker, recordOf(worker, { services: ['notes-coa'] })),
+    /does not name notes-coa/,
+  );
+  assert.throws(() => sealRecord(worker, recordOf(worker, { worker_id: 'x' })), /worker_id/);
+  assert.throws(() => sealRecord(worker, recordOf(reader)), /public_key/);
+});
