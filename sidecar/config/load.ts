@@ -5,9 +5,11 @@
  * Everything outside comes as a parameter (arguments, environment, a reader of files, facts of the host),
  * so that a test can try any of it. It must not know commands, and does nothing that outlives the call.
  */
-import type { Config, HostPort } from '../config.ts';
+import type { Config } from '../config.ts';
 import { parseConfigFile } from './config-file.ts';
 import type { HostFacts } from './host-facts.ts';
+import type { CheckMembership } from './membership.ts';
+import type { ValuesOf } from './option.ts';
 import { ConfigError, Problems } from './problems.ts';
 import { type Purpose, resolveConfig } from './resolve.ts';
 import { SCHEMA } from './schema.ts';
@@ -26,6 +28,7 @@ export interface ConfigInput {
   /** Reads a text file; throws in plain words. */
   readonly readText: ReadText;
   readonly host: HostFacts;
+  readonly checkMembership: CheckMembership;
 }
 
 /** What a command takes beside the options of the configuration. */
@@ -42,7 +45,7 @@ export interface Parsed {
 const NOTHING: CommandLine = { own: {}, maxPositionals: 0 };
 
 function readSources(
-  input: ConfigInput,
+  input: Omit<ConfigInput, 'host' | 'checkMembership'>,
   line: CommandLine,
   problems: Problems,
 ): { tree: TreeResult<typeof SCHEMA>; args: ArgumentValues } {
@@ -79,7 +82,7 @@ export function loadConfig(
   const problems = new Problems();
   try {
     const { tree, args } = readSources(input, line, problems);
-    const config = resolveConfig(tree, input.host, input.readText, purpose, problems);
+    const config = resolveConfig(tree, input.host, input.readText, input.checkMembership, purpose, problems);
     if (problems.lines.length === 0)
       return { config: freeze(config), own: args.own, positionals: args.positionals };
   } catch (error) {
@@ -92,18 +95,18 @@ export function loadConfig(
 }
 
 /**
- * Only the address of the admin port, for commands that ask a running sidecar: they need no key and no
- * services. Throws a `ConfigError` and nothing else.
+ * The options by themselves, for commands that need a few of them (the admin port, the mesh key) and no
+ * complete configuration. Throws a `ConfigError` and nothing else.
  */
-export function loadAdminAddress(
-  input: ConfigInput,
+export function loadOptions(
+  input: Omit<ConfigInput, 'host' | 'checkMembership'>,
   line: CommandLine,
-): Parsed & { readonly admin: HostPort } {
+): Parsed & { readonly values: ValuesOf<typeof SCHEMA> } {
   const problems = new Problems();
   try {
     const { tree, args } = readSources(input, line, problems);
     if (problems.lines.length === 0) {
-      return { admin: tree.values.admin.listen, own: args.own, positionals: args.positionals };
+      return { values: tree.values, own: args.own, positionals: args.positionals };
     }
   } catch (error) {
     problems.add(

@@ -5,11 +5,11 @@
  * error shows the start of the value it is about, except where that could hold a secret. They must not
  * know the name of an option: the caller puts the variable, argument or key in front.
  */
-import { BlockList, isIP } from 'node:net';
+import { BlockList } from 'node:net';
 import type { HostPort } from '../config.ts';
 import { parseByteSize } from '../core/byte-size.ts';
 import { parseDuration } from '../core/duration.ts';
-import { isIp4, isIp6, parseHostPort } from '../core/host-port.ts';
+import { isIp4, parseHostPort } from '../core/host-port.ts';
 import { nearestWord } from '../core/nearest-word.ts';
 import type { Parser } from './option.ts';
 
@@ -154,27 +154,27 @@ export function pairs(raw: unknown, form: string): readonly (readonly [string, u
   return found;
 }
 
-export const ipAddress: Parser<string> = (raw) => {
-  if (typeof raw === 'string' && (isIp4(raw.trim()) || isIp6(raw.trim()))) return raw.trim();
-  throw new Error(`${shown(raw)} is not an IP address`);
+/** IPv4 only: the DHT's addresses and its announcements have room for nothing else. */
+export const ip4Address: Parser<string> = (raw) => {
+  if (typeof raw === 'string' && isIp4(raw.trim())) return raw.trim();
+  throw new Error(`${shown(raw)} is not an IPv4 address`);
 };
 
 /** `10.42.0.0/16`; the result is the text. */
 export const cidr: Parser<string> = (raw) => {
   if (typeof raw === 'string' && subnetOf(raw.trim()) !== null) return raw.trim();
-  throw new Error(`${shown(raw)} is not a network (such as 10.42.0.0/16)`);
+  throw new Error(`${shown(raw)} is not an IPv4 network (such as 10.42.0.0/16)`);
 };
 
 /** A test for "is in this network"; null when the text is not one. */
 export function subnetOf(network: string): ((address: string) => boolean) | null {
-  const match = /^([0-9a-fA-F.:]{2,45})\/(\d{1,3})$/.exec(network);
+  const match = /^([0-9.]{7,15})\/(\d{1,2})$/.exec(network);
   const base = match?.[1] ?? '';
   const prefix = Number(match?.[2]);
-  const family = isIP(base);
-  if (family === 0 || prefix > (family === 4 ? 32 : 128)) return null;
+  if (!isIp4(base) || prefix > 32) return null;
   const blocks = new BlockList();
-  blocks.addSubnet(base, prefix, family === 4 ? 'ipv4' : 'ipv6');
-  return (address) => isIP(address) === family && blocks.check(address, family === 4 ? 'ipv4' : 'ipv6');
+  blocks.addSubnet(base, prefix, 'ipv4');
+  return (address) => isIp4(address) && blocks.check(address, 'ipv4');
 }
 
 /** An http(s) URL with nothing in it but scheme, host, port and path; the error never repeats it. */

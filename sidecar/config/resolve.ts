@@ -1,18 +1,18 @@
 /**
  * Option values → `Config`: what is found out from the host, and what must hold between two options.
  *
- * Separate from reading, as each rule here is a decision about the product (a key and
- * a certificate exclude each other, an announcement outlives two rounds). It must not know where a value came from:
+ * Separate from reading, as each rule here is a decision about the product (an
+ * announcement outlives two rounds, a storing node has one address). It must not know where a value came from:
  * it asks the tree for the words.
  */
 import type { CallConfig, Config, ServiceConfig } from '../config.ts';
-import { formatHostPort } from '../core/host-port.ts';
+import { formatHostPort, isIp4 } from '../core/host-port.ts';
 import { detectedCapabilities, type HostFacts, vpnAddress } from './host-facts.ts';
 import { type Context, checkListeners, inboundOf, outboundOf, tunnelOf } from './listeners.ts';
+import { type CheckMembership, workerAndMesh } from './membership.ts';
 import { subnetOf } from './parsers.ts';
 import type { Problems } from './problems.ts';
 import type { SCHEMA } from './schema.ts';
-import { workerName } from './service-parsers.ts';
 import { readAliases, readCalls, readServices } from './services.ts';
 import type { ReadText } from './sources.ts';
 import type { TreeResult } from './tree.ts';
@@ -21,14 +21,7 @@ import type { TreeResult } from './tree.ts';
 export type Purpose = 'sidecar' | 'bootstrap';
 
 const BOOTSTRAP_PORT = 49737;
-
-function workerId({ tree, problems }: Context, host: HostFacts): string {
-  const given = tree.values.worker.id;
-  if (given !== null) return given;
-  if (tree.failed.has('worker.id')) return 'unnamed';
-  const found = problems.attempt('SIDECAR_WORKER_ID', () => workerName(host.hostName));
-  return found ?? 'unnamed';
-}
+const EVERY_ADDRESS = '0.0.0.0';
 
 function vpnIp({ tree, warnings }: Context, host: HostFacts): string | null {
   const { ip, cidr } = tree.values.vpn;
@@ -38,31 +31,6 @@ function vpnIp({ tree, warnings }: Context, host: HostFacts): string | null {
     warnings.push(`${tree.where('vpn.ip')}: ${ip} is outside of the VPN network ${cidr}`);
   }
   return ip;
-}
-
-function meshOf({ tree, problems }: Context): Config['mesh'] {
-  const { key, cert } = tree.values.mesh;
-  const failed = tree.failed.has('mesh.key') || tree.failed.has('mesh.cert');
-  if (key === null && cert === null && !failed) {
-    problems.add(
-      'SIDECAR_MESH_KEY',
-      'is missing; `dht-sidecar mesh new` makes a key (or give a certificate as SIDECAR_CERT)',
-    );
-  }
-  if (key !== null && cert !== null) {
-    problems.add(
-      tree.where('mesh.cert'),
-      `a mesh key is given as well (${tree.where('mesh.key')}); keep one of the two`,
-    );
-  }
-  if (key !== null && !/^[0-9a-f]{64}$/i.test(key)) {
-    problems.add(
-      tree.where('mesh.key'),
-      `must be 64 hex digits (32 bytes); this has ${key.length} characters`,
-    );
-    return { key: null, cert };
-  }
-  return { key: key === null ? null : Buffer.from(key, 'hex'), cert };
 }
 
 function dhtOf({ tree, problems }: Context, vpn: string | null, purpose: Purpose): Config['dht'] {
@@ -77,7 +45,16 @@ function dhtOf({ tree, problems }: Context, vpn: string | null, purpose: Purpose
     problems.add(tree.where('dht.maxAge'), 'must be at least twice dht.announceInterval');
   }
   const port = listen?.port ?? (purpose === 'bootstrap' ? BOOTSTRAP_PORT : 0);
-  const host = listen !== null && listen.host !== '' ? listen.host : (vpn ?? '0.0.0.0');
+  const host = listen !== null && listen.host !== '' ? listen.host : (vpn ?? EVERY_ADDRESS);
+  const stores = purpose === 'bootstrap' || vpn !== null;
+  if (!isIp4(host)) problems.add(tree.where('dht.listen'), `${host} is not an IPv4 address of this host`);
+  else if (stores && host === EVERY_ADDRESS && !tree.failed.has('dht.listen') && !tree.failed.has('vpn.ip')) {
+    // A node's place in the DHT is the hash of its address.
+    problems.add(
+      tree.where('dht.listen'),
+      'give the one address that other nodes reach this one by, such as 10.42.0.1:49737',
+    );
+  }
   return {
     bootstrap: bootstrap ?? [],
     listen: { host, port },
@@ -145,6 +122,7 @@ export function resolveConfig(
   tree: TreeResult<typeof SCHEMA>,
   host: HostFacts,
   readText: ReadText,
+  checkMembership: CheckMembership,
   purpose: Purpose,
   problems: Problems,
 ): Config {
@@ -153,10 +131,11 @@ export function resolveConfig(
   const context: Context = { tree, problems, warnings };
   const vpn = vpnIp(context, host);
   const served = servicesOf(context);
+  const { workerId, mesh } = workerAndMesh(context, host, served.services, checkMembership);
   const inbound = { listen: inboundOf(values.inbound.listen, vpn) };
   const config: Config = {
     worker: {
-      id: workerId(context, host),
+      id: workerId,
       capabilities: values.worker.capabilities ?? detectedCapabilities(host),
     },
     ...served,
@@ -165,7 +144,7 @@ export function resolveConfig(
     admin: { listen: values.admin.listen },
     vpn: { ip: vpn, cidr: values.vpn.cidr },
     tunnel: tunnelOf(context, readText),
-    mesh: meshOf(context),
+    mesh,
     dht: dhtOf(context, vpn, purpose),
     cache: { ttlMs: values.cache.ttl, firstLookupWaitMs: values.cache.firstLookupWait },
     probe: {

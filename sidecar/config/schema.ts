@@ -15,7 +15,7 @@ import {
   flag,
   hostPort,
   integer,
-  ipAddress,
+  ip4Address,
   list,
   oneOf,
   orNone,
@@ -38,7 +38,7 @@ export const SCHEMA = {
   worker: {
     id: optional(workerName, {
       env: 'SIDECAR_WORKER_ID',
-      defaultDoc: 'the host name',
+      defaultDoc: 'that of the certificate, else the host name',
       doc: 'Unique name of this worker.',
     }),
     capabilities: optional(capabilityMap, {
@@ -113,7 +113,7 @@ export const SCHEMA = {
     }),
   },
   vpn: {
-    ip: optional(orNone(ipAddress), {
+    ip: optional(orNone(ip4Address), {
       env: 'SIDECAR_VPN_IP',
       defaultDoc: 'the address of this host inside `vpn.cidr`',
       doc: 'VPN address to advertise; `none` for no VPN.',

@@ -4,17 +4,17 @@
  * Apart from parsers.ts, which would do for any program. Names are strict here because they become parts
  * of URLs, host names, DHT topics and metric labels. They must not know the name of an option.
  */
+import { isServiceName } from '../core/address.ts';
+import { isWorkerId } from '../core/certificate.ts';
 import type { Parser } from './option.ts';
 import { pairs, shown, text } from './parsers.ts';
 
-// The same form as in addresses: a DNS-safe label that may hold dots and underscores.
-const SERVICE_NAME = /^[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?$/;
-const WORKER_NAME = /^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$/;
-const MAX_SERVICES = 256;
+// The offered ones must fit into a certificate.
+const MAX_CALLED = 1000;
 const MAX_CAPABILITIES = 32;
 
 export const serviceName: Parser<string> = (raw) => {
-  if (typeof raw === 'string' && SERVICE_NAME.test(raw)) return raw;
+  if (typeof raw === 'string' && isServiceName(raw)) return raw;
   throw new Error(
     `${shown(raw)} is not a service name (1 to 63 of a–z, 0–9, ".", "_", "-", ends with a letter or digit)`,
   );
@@ -22,8 +22,8 @@ export const serviceName: Parser<string> = (raw) => {
 
 export const workerName: Parser<string> = (raw) => {
   const value = text('the name')(raw);
-  if (WORKER_NAME.test(value)) return value;
-  throw new Error(`${shown(raw)} is not a worker name (1 to 63 letters, digits, ".", "_", "-")`);
+  if (isWorkerId(value)) return value;
+  throw new Error(`${shown(raw)} is not a worker name (1 to 64 letters, digits, ".", "_", "-")`);
 };
 
 /** An absolute path of visible ASCII, with or without a query. */
@@ -40,7 +40,7 @@ export const serviceMap: Parser<ReadonlyMap<string, unknown>> = (raw) => {
     if (found.has(name)) throw new Error(`${shown(name)} is there twice`);
     found.set(name, value);
   }
-  if (found.size > MAX_SERVICES) throw new Error(`more than ${MAX_SERVICES} services`);
+  if (found.size > MAX_CALLED) throw new Error(`more than ${MAX_CALLED} services`);
   return found;
 };
 

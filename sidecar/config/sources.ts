@@ -27,7 +27,7 @@ export interface EnvironmentValues {
   readonly configFile: string | null;
 }
 
-/** Options that a command has beside those of the configuration. */
+/** Options that a command has beside those of the configuration; the same name hides the latter. */
 export type OwnOptions = Readonly<Record<string, 'flag' | 'value'>>;
 
 function secretText(path: string, where: string, readText: ReadText, problems: Problems): RawValue | null {
@@ -50,7 +50,7 @@ export function readArguments(
 ): ArgumentValues {
   const keys = new Map<string, { key: string; file: boolean; refused: boolean }>();
   for (const [key, leaf] of listOptions(tree)) {
-    if (leaf.env === null) continue;
+    if (leaf.env === null || Object.hasOwn(own, argumentOf(leaf.env))) continue;
     keys.set(argumentOf(leaf.env), { key, file: false, refused: leaf.secret });
     if (leaf.secret) keys.set(`${argumentOf(leaf.env)}-file`, { key, file: true, refused: false });
   }
@@ -60,8 +60,8 @@ export function readArguments(
     ...values.map((name) => [name, { type: 'string' as const }] as const),
     ...flags.map((name) => [name, { type: 'boolean' as const }] as const),
   ]);
-  const shownNames = [...keys].filter(([, one]) => !one.refused).map(([name]) => name);
-  const known = [...shownNames, 'config', ...Object.keys(own)].map((name) => `--${name}`);
+
+  const known = [...keys.keys(), 'config', ...Object.keys(own)].map((name) => `--${name}`);
 
   const config = new Map<string, RawValue>();
   const ownValues = new Map<string, string | true>();

@@ -1,0 +1,83 @@
+/**
+ * `dht-sidecar bootstrap`: a persistent node of the private DHT and nothing else.
+ *
+ * To run beside a Nebula lighthouse, so that a mesh has two or three addresses that do not change. It
+ * answers the DHT only: it stores sealed records and cannot route. It must not know services.
+ */
+
+import { loadConfig } from '../config/load.ts';
+import type { Config } from '../config.ts';
+import { systemClock } from '../mesh/clock.ts';
+import { startDhtNode } from '../mesh/dht-node.ts';
+import { openIdentity } from '../mesh/identity.ts';
+import { createLog, stdoutSink } from '../observe/log.ts';
+import { type Command, EXIT_OK } from './command.ts';
+
+export const bootstrap: Command = {
+  help: `Usage: dht-sidecar bootstrap [options]
+
+Runs a persistent node of the private DHT, for others to join by. Options are those of \`dht-sidecar run\`;
+these matter here:
+
+  --dht-listen host:port     where it listens (UDP), by default the VPN address, port 49737; the host must be
+                             the one address that others reach it by (SIDECAR_DHT_LISTEN)
+  --bootstrap host:port,…    other nodes of the same DHT (SIDECAR_BOOTSTRAP)
+  --mesh-key-file PATH       the mesh key (or SIDECAR_MESH_KEY, SIDECAR_MESH_KEY_FILE)
+  --log-level, --log-format  as for the sidecar
+`,
+
+  async run(context) {
+    const { config } = loadConfig(context, 'bootstrap');
+    const stop = context.stopSignal();
+    const log = createLog({ ...config.log, workerId: config.worker.id, sink: stdoutSink() });
+    const node = await startDhtNode({
+      role: 'bootstrap',
+      host: config.dht.listen.host,
+      port: config.dht.listen.port,
+      preferredPort: null,
+      bootstrap: othersOf(config),
+      knownNodes: [],
+      packetKey: packetKeyOf(config, context.nowMs()),
+      maxAgeMs: config.dht.maxAgeMs,
+      clock: systemClock,
+      log,
+    });
+    const address = `${node.address.host}:${node.address.port}`;
+    log.info(
+      { part: 'dht', address, hint: `others join with SIDECAR_BOOTSTRAP=${address}` },
+      'DHT node listens',
+    );
+    const forget = node.onStatus((status) =>
+      log.info(
+        { part: 'dht', state: status.kind, nodes: status.nodes, hint: status.hint },
+        'DHT state changed',
+      ),
+    );
+    await new Promise<void>((resolve) => {
+      if (stop.aborted) resolve();
+      else stop.addEventListener('abort', () => resolve(), { once: true });
+    });
+    forget();
+    await node.destroy();
+    log.info({ part: 'dht' }, 'DHT node stopped');
+    return EXIT_OK;
+  },
+};
+
+function othersOf(config: Config): Config['dht']['bootstrap'] {
+  const { host, port } = config.dht.listen;
+  // One list for all nodes of a fleet names this one as well.
+  return config.dht.bootstrap.filter((node) => node.host !== host || node.port !== port);
+}
+
+function packetKeyOf(config: Config, nowMs: number): Buffer {
+  const { secrets } = openIdentity({
+    meshKey: config.mesh.key,
+    certBundle: config.mesh.cert,
+    workerId: config.worker.id,
+    services: [],
+    stateDir: null,
+    nowMs,
+  });
+  return secrets.packetKey;
+}

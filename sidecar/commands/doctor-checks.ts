@@ -1,0 +1,173 @@
+/**
+ * What `doctor` concludes from the answers of the admin port.
+ *
+ * Each check asks one path and judges one thing, so that a missing or odd answer spoils that check alone.
+ * Limits are those of the program: 30 s of clock difference end membership. It must not print.
+ */
+import { type AskAdmin, fields, items, numberOf, textOf } from './admin-client.ts';
+
+export interface Check {
+  readonly name: string;
+  readonly result: 'ok' | 'warn' | 'fail';
+  readonly detail: string;
+  /** What to do; null where nothing is to be done. */
+  readonly advice: string | null;
+}
+
+type Peer = Readonly<Record<string, unknown>>;
+
+const SKEW_FAIL_S = 30;
+const SKEW_WARN_S = 5;
+
+function failure(name: string, error: unknown): Check {
+  const detail = error instanceof Error ? error.message : 'no answer';
+  return { name, result: 'fail', detail, advice: 'Is the sidecar running, and is this its admin port?' };
+}
+
+export async function checkAdmin(ask: AskAdmin): Promise<Check> {
+  const name = 'admin port';
+  try {
+    const { status, body } = await ask('/livez');
+    if (status !== 200) return failure(name, new Error(`/livez answered ${status}`));
+    const id = textOf(fields(body).worker_id);
+    return { name, result: 'ok', detail: id === '' ? 'answers' : `${id} answers`, advice: null };
+  } catch (error) {
+    return failure(name, error);
+  }
+}
+
+/** The readiness of the sidecar, reason by reason: it knows best what is wrong with its discovery. */
+export async function checkDht(ask: AskAdmin): Promise<readonly Check[]> {
+  const name = 'DHT';
+  try {
+    const readiness = fields((await ask('/readyz')).body);
+    const dht = fields(readiness.dht);
+    const state = textOf(dht.status);
+    const reasons = items(readiness.reasons).map(fields);
+    const nodes = numberOf(dht.nodes) ?? 0;
+    const checks: Check[] = reasons.map((reason) => ({
+      name: textOf(reason.code).startsWith('dht') ? name : 'readiness',
+      result: readiness.ready === true ? 'warn' : 'fail',
+      detail: textOf(reason.detail),
+      advice: textOf(reason.hint) || null,
+    }));
+    if (state === 'connected') {
+      checks.unshift({ name, result: 'ok', detail: `connected, ${nodes} other nodes known`, advice: null });
+    } else if (checks.length === 0) {
+      checks.push({
+        name,
+        result: 'warn',
+        detail: `is ${state || 'in an unknown state'}`,
+        advice: 'See /readyz.',
+      });
+    }
+    return checks;
+  } catch (error) {
+    return [failure(name, error)];
+  }
+}
+
+async function peersOf(ask: AskAdmin): Promise<readonly Peer[]> {
+  return items(fields((await ask('/peers')).body).peers).map(fields);
+}
+
+export async function checkPeers(ask: AskAdmin): Promise<Check> {
+  const name = 'peers';
+  try {
+    const found = await peersOf(ask);
+    const ready = found.filter((peer) => peer.state === 'ready').length;
+    if (found.length === 0) {
+      return {
+        name,
+        result: 'fail',
+        detail: 'no peer is known',
+        advice:
+          'Peers are looked up when a service is first asked for; then see the DHT above, and whether others run with the same mesh key.',
+      };
+    }
+    if (ready === 0) {
+      return {
+        name,
+        result: 'fail',
+        detail: `${found.length} known, none ready`,
+        advice: '`dht-sidecar peers` shows the state of each.',
+      };
+    }
+    return { name, result: 'ok', detail: `${found.length} known, ${ready} ready`, advice: null };
+  } catch (error) {
+    return failure(name, error);
+  }
+}
+
+/** One line for all that are well, one for each that is not. */
+export async function checkRoutes(ask: AskAdmin): Promise<readonly Check[]> {
+  const name = 'routes';
+  try {
+    const found = await peersOf(ask);
+    const checks: Check[] = [];
+    for (const peer of found) {
+      const routes = items(peer.routes).map(fields);
+      const up = routes.filter((route) => route.state === 'up');
+      const down = routes.filter((route) => route.state !== 'up');
+      const downText = down
+        .map((route) => `${textOf(route.kind)} ${textOf(route.address)} is ${textOf(route.state)}`)
+        .join(', ');
+      const who = textOf(peer.worker_id);
+      if (up.length === 0) {
+        const detail =
+          routes.length === 0
+            ? `${who} has no route: neither a VPN address nor a tunnel`
+            : `${who}: ${downText}`;
+        checks.push({ name, result: 'fail', detail, advice: routeAdvice(down) });
+      } else if (down.length > 0) {
+        checks.push({
+          name,
+          result: 'warn',
+          detail: `${who}: ${downText}; ${textOf(up[0]?.kind)} is used`,
+          advice: routeAdvice(down),
+        });
+      }
+    }
+    const well = found.length - checks.length;
+    return well === 0
+      ? checks
+      : [
+          { name, result: 'ok', detail: `${well} of ${found.length} peers on all routes`, advice: null },
+          ...checks,
+        ];
+  } catch (error) {
+    return [failure(name, error)];
+  }
+}
+
+function routeAdvice(down: readonly Peer[]): string {
+  return down.some((route) => route.kind === 'vpn')
+    ? 'Is the VPN up on both sides, and does its firewall let TCP to that port through?'
+    : 'Give that worker a VPN address or a tunnel URL, or see whether its tunnel runs.';
+}
+
+/** A record is dated by its peer: one from the future shows a wrong clock, here or there. */
+export async function checkClocks(ask: AskAdmin, nowS: number): Promise<readonly Check[]> {
+  const name = 'clocks';
+  try {
+    const found = await peersOf(ask);
+    const checks: Check[] = [];
+    for (const peer of found) {
+      const seenS = numberOf(peer.last_seen);
+      if (seenS === null || seenS - nowS <= SKEW_WARN_S) continue;
+      const aheadS = Math.round(seenS - nowS);
+      checks.push({
+        name,
+        result: aheadS > SKEW_FAIL_S ? 'fail' : 'warn',
+        detail: `${textOf(peer.worker_id)} is ${aheadS} s ahead of this host`,
+        advice: `Set both clocks by NTP; from ${SKEW_FAIL_S} s on, members refuse each other.`,
+      });
+    }
+    if (found.length > checks.length) {
+      checks.unshift({ name, result: 'ok', detail: 'no peer is ahead of this host', advice: null });
+    }
+    return checks;
+  } catch (error) {
+    return [failure(name, error)];
+  }
+}

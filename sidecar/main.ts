@@ -1,0 +1,136 @@
+#!/usr/bin/env node
+/**
+ * The command line: which command, its help, and what the exit code is.
+ *
+ * Commands are loaded when they are asked for, so that the usage is shown even where the native code of the
+ * DHT does not load. Everything outside (arguments, environment, streams, clock, signals) is taken here and
+ * handed on. It must not know what any command does.
+ */
+import { readFileSync } from 'node:fs';
+import { type Command, type CommandContext, EXIT_FAILED, EXIT_OK, EXIT_USAGE } from './commands/command.ts';
+import { readTextFile } from './config/config-file.ts';
+import { readHostFacts } from './config/host-facts.ts';
+import type { CheckMembership } from './config/membership.ts';
+import { isConfigError } from './config/problems.ts';
+import { nearestWord } from './core/nearest-word.ts';
+
+interface Entry {
+  readonly summary: string;
+  readonly load: () => Promise<Command>;
+}
+
+const COMMANDS: Readonly<Record<string, Entry>> = {
+  run: { summary: 'the sidecar (default)', load: async () => (await import('./commands/run.ts')).run },
+  demo: {
+    summary: 'a whole mesh on this machine, nothing to configure',
+    load: async () => (await import('./commands/demo.ts')).demo,
+  },
+  bootstrap: {
+    summary: 'a node of the private DHT, for others to join by',
+    load: async () => (await import('./commands/bootstrap.ts')).bootstrap,
+  },
+  mesh: {
+    summary: 'mesh new: a mesh key; mesh cert: a certificate for one worker',
+    load: async () => (await import('./commands/mesh.ts')).mesh,
+  },
+  peers: {
+    summary: 'whom the sidecar here knows',
+    load: async () => (await import('./commands/peers.ts')).peers,
+  },
+  explain: {
+    summary: 'whom it would choose for a service, and why',
+    load: async () => (await import('./commands/explain.ts')).explain,
+  },
+  stats: { summary: 'its counters', load: async () => (await import('./commands/stats.ts')).stats },
+  doctor: {
+    summary: 'what is wrong, and what to do',
+    load: async () => (await import('./commands/doctor.ts')).doctor,
+  },
+};
+
+function usage(): string {
+  const lines = Object.entries(COMMANDS).map(([name, entry]) => `  ${name.padEnd(10)} ${entry.summary}`);
+  return `Usage: dht-sidecar [command] [options]\n\n${lines.join('\n')}\n\nEach has --help. dht-sidecar --version says which version this is.\n`;
+}
+
+function packageVersion(): string {
+  const content: unknown = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'));
+  return String((content as { version?: unknown }).version);
+}
+
+function stopSignal(): AbortSignal {
+  const controller = new AbortController();
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    process.once(signal, () => controller.abort());
+  }
+  return controller.signal;
+}
+
+async function main(args: readonly string[]): Promise<number> {
+  const first = args[0];
+  const isNamed = first !== undefined && !first.startsWith('-');
+  if (!isNamed && (first === '--help' || first === '-h')) {
+    process.stdout.write(usage());
+    return EXIT_OK;
+  }
+  if (first === '--version') {
+    process.stdout.write(`${packageVersion()}\n`);
+    return EXIT_OK;
+  }
+  const name = isNamed ? first : 'run';
+  const entry = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
+  if (entry === undefined) {
+    const near = nearestWord(name, Object.keys(COMMANDS));
+    const hint = near === null ? '' : ` Did you mean ${near}?`;
+    process.stderr.write(
+      `dht-sidecar: no such command: ${JSON.stringify(name.slice(0, 40))}.${hint}\n\n${usage()}`,
+    );
+    return EXIT_USAGE;
+  }
+  const rest = isNamed ? args.slice(1) : args;
+  const command = await entry.load();
+  const end = rest.indexOf('--');
+  if (rest.some((arg, index) => (arg === '--help' || arg === '-h') && (end === -1 || index < end))) {
+    process.stdout.write(command.help);
+    return EXIT_OK;
+  }
+  const { openIdentity } = await import('./mesh/identity.ts');
+  const checkMembership: CheckMembership = (claim) =>
+    openIdentity({ ...claim, stateDir: null, nowMs: Date.now() });
+  const context: CommandContext = {
+    args: rest,
+    env: process.env,
+    readText: readTextFile,
+    host: readHostFacts(),
+    checkMembership,
+    version: packageVersion(),
+    out: (text) => void process.stdout.write(text),
+    err: (text) => void process.stderr.write(text),
+    isTerminal: process.stdout.isTTY === true,
+    nowMs: () => Date.now(),
+    stopSignal,
+  };
+  return await command.run(context);
+}
+
+// A reader that goes away (`| head`) is no failure.
+for (const stream of [process.stdout, process.stderr]) {
+  stream.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') process.exitCode = EXIT_FAILED;
+  });
+}
+
+try {
+  process.exitCode = await main(process.argv.slice(2));
+} catch (error) {
+  if (isConfigError(error)) {
+    process.stderr.write(`dht-sidecar: ${error.message}\n`);
+    process.exitCode = EXIT_USAGE;
+  } else {
+    const known = error instanceof Error && typeof (error as { code?: unknown }).code === 'string';
+    const text =
+      error instanceof Error ? (known ? error.message : (error.stack ?? error.message)) : String(error);
+    process.stderr.write(`dht-sidecar: ${text}\n`);
+    process.exitCode = EXIT_FAILED;
+  }
+}
