@@ -1,0 +1,209 @@
+/**
+ * Admin: the operator's listener, read only, and what each of its paths shows.
+ *
+ * node:http rather than the proxy's own parser, since a few requests a minute deserve the dull choice, and
+ * a fault in the data plane must not blind the one who looks for it. What is shown comes from handlers that
+ * main injects. It must not know the balancer, the DHT or the proxy, and nothing here may change state.
+ */
+
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import type { Log } from './log.ts';
+import type { StatsJson } from './metrics.ts';
+import type { ScrapeTarget } from './peer-view.ts';
+import type { Readiness } from './readiness.ts';
+import { STATUS_PAGE, STATUS_PAGE_POLICY } from './status-page.ts';
+
+export interface AdminHandlers {
+  stats(): StatsJson;
+  metricsText(): Promise<string>;
+  readonly metricsType: string;
+  /** Every peer as JSON, or those that offer `service`. */
+  peers(service: string | null): readonly object[];
+  ready(): Readiness;
+  /** A dry run of the choice; null when nothing is known of that service. */
+  explainService(service: string): object | null | Promise<object | null>;
+  /** One of the last requests; null when it is not among them. */
+  explainRequest(id: string): object | null;
+  targets(): readonly ScrapeTarget[];
+  /** Who this is: shown by /livez and the status page. */
+  identity(): { readonly worker_id: string; readonly version: string; readonly uptime_s: number };
+}
+
+export interface AdminOptions {
+  readonly host: string;
+  /** 0: any free port. */
+  readonly port: number;
+  readonly handlers: AdminHandlers;
+  readonly log: Pick<Log, 'warn'>;
+}
+
+interface Answer {
+  readonly status: number;
+  readonly type: string;
+  readonly body: string;
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+type Route = (query: URLSearchParams) => Answer | Promise<Answer>;
+
+/** Nobody has a reason to be slow here, or to hold many connections. */
+const REQUEST_TIMEOUT_MS = 10_000;
+const MAX_CONNECTIONS = 128;
+/** Longest service name or request id that is looked up. */
+const MAX_QUERY_VALUE = 256;
+
+export class Admin {
+  readonly #options: AdminOptions;
+  readonly #routes: ReadonlyMap<string, Route>;
+  readonly #server: Server;
+
+  constructor(options: AdminOptions) {
+    this.#options = options;
+    this.#routes = routesOf(options.handlers);
+    this.#server = createServer(
+      { requestTimeout: REQUEST_TIMEOUT_MS, headersTimeout: REQUEST_TIMEOUT_MS },
+      (request, response) => {
+        void this.#serve(request, response);
+      },
+    );
+    this.#server.maxConnections = MAX_CONNECTIONS;
+    this.#server.on('clientError', (_error, socket) => {
+      if (socket.writable)
+        socket.end('HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n');
+      else socket.destroy();
+    });
+    // Without a listener for it, node:http answers an Upgrade as any other request: that is right here.
+  }
+
+  /** Binds; rejects with the system's error (EADDRINUSE, EACCES, …). */
+  listen(): Promise<{ readonly host: string; readonly port: number }> {
+    const { host, port } = this.#options;
+    return new Promise((resolve, reject) => {
+      this.#server.once('error', reject);
+      this.#server.listen({ host, port }, () => {
+        this.#server.off('error', reject);
+        this.#server.on('error', (err) =>
+          this.#options.log.warn({ err, part: 'admin' }, 'admin listener failed'),
+        );
+        const bound = this.#server.address() as AddressInfo;
+        resolve({ host: bound.address, port: bound.port });
+      });
+    });
+  }
+
+  /** Ends at once: nobody streams from here. */
+  close(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#server.close(() => resolve());
+      this.#server.closeAllConnections();
+    });
+  }
+
+  async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    response.on('error', () => response.destroy());
+    let answer: Answer;
+    try {
+      answer = await this.#answer(request);
+    } catch (err) {
+      this.#options.log.warn(
+        { err, part: 'admin', path: pathOf(request.url).slice(0, MAX_QUERY_VALUE) },
+        'admin request failed',
+      );
+      answer = json(500, { code: 'internal', detail: 'This page could not be made; the log says why.' });
+    }
+    const body = Buffer.from(answer.body);
+    response.writeHead(answer.status, {
+      'content-type': answer.type,
+      'content-length': body.byteLength,
+      'cache-control': 'no-store',
+      'x-content-type-options': 'nosniff',
+      ...answer.headers,
+      // A body that nobody reads would be taken for the next request.
+      ...(hasBody(request) ? { connection: 'close' } : {}),
+    });
+    response.end(request.method === 'HEAD' ? undefined : body);
+  }
+
+  #answer(request: IncomingMessage): Answer | Promise<Answer> {
+    const route = this.#routes.get(pathOf(request.url));
+    if (route === undefined) {
+      return json(404, { code: 'not_found', detail: 'No such page.', pages: [...this.#routes.keys()] });
+    }
+    if (request.method !== 'GET' && request.method !== 'HEAD') {
+      return {
+        ...json(405, { code: 'method_not_allowed', detail: 'GET and HEAD only.' }),
+        headers: { allow: 'GET, HEAD' },
+      };
+    }
+    return route(queryOf(request.url));
+  }
+}
+
+function routesOf(handlers: AdminHandlers): ReadonlyMap<string, Route> {
+  return new Map<string, Route>([
+    [
+      '/',
+      () => ({
+        status: 200,
+        type: 'text/html; charset=utf-8',
+        body: STATUS_PAGE,
+        headers: STATUS_PAGE_POLICY,
+      }),
+    ],
+    [
+      '/metrics',
+      async () => ({ status: 200, type: handlers.metricsType, body: await handlers.metricsText() }),
+    ],
+    ['/livez', () => json(200, { status: 'alive', ...handlers.identity() })],
+    ['/readyz', () => readyz(handlers.ready())],
+    ['/stats', () => json(200, handlers.stats())],
+    ['/peers', (query) => json(200, { peers: handlers.peers(parameter(query, 'service')) })],
+    ['/explain', (query) => explain(handlers, query)],
+    ['/targets', () => json(200, handlers.targets())],
+  ]);
+}
+
+function readyz(readiness: Readiness): Answer {
+  return json(readiness.ready ? 200 : 503, readiness);
+}
+
+async function explain(handlers: AdminHandlers, query: URLSearchParams): Promise<Answer> {
+  const service = parameter(query, 'service');
+  const request = parameter(query, 'request');
+  if ((service === null) === (request === null)) {
+    return json(400, { code: 'bad_request', detail: 'Ask for ?service=NAME or ?request=ID, one of them.' });
+  }
+  const found =
+    service !== null ? await handlers.explainService(service) : handlers.explainRequest(request ?? '');
+  if (found !== null) return json(200, found);
+  return service !== null
+    ? json(404, { code: 'unknown_service', detail: 'Nothing is known of that service.' })
+    : json(404, { code: 'unknown_request', detail: 'Not among the last requests of this sidecar.' });
+}
+
+function json(status: number, value: object): Answer {
+  return { status, type: 'application/json; charset=utf-8', body: `${JSON.stringify(value)}\n` };
+}
+
+/** The target up to the query, undecoded: no page here needs decoding, so no decoding can fail. */
+function pathOf(target: string | undefined): string {
+  return (target ?? '/').split('?', 1)[0] ?? '/';
+}
+
+/** Never throws: URLSearchParams takes any text. */
+function queryOf(target: string | undefined): URLSearchParams {
+  const at = target?.indexOf('?') ?? -1;
+  return new URLSearchParams(at < 0 ? '' : target?.slice(at + 1));
+}
+
+function parameter(query: URLSearchParams, name: string): string | null {
+  const value = query.get(name);
+  return value === null || value === '' ? null : value.slice(0, MAX_QUERY_VALUE);
+}
+
+function hasBody(request: IncomingMessage): boolean {
+  return (
+    request.headers['transfer-encoding'] !== undefined || Number(request.headers['content-length'] ?? 0) > 0
+  );
+}

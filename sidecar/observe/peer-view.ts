@@ -1,0 +1,117 @@
+/**
+ * Peer view: what this sidecar knows of each peer, as JSON for `/peers`, counts for the gauge, and scrape
+ * targets for Prometheus.
+ *
+ * One place that turns the balancer's tables into an outside form, so that core keeps no JSON and the
+ * names here can stay while core changes. It must not change a peer.
+ */
+
+import type { Endpoint } from '../core/endpoint.ts';
+import type { Peer } from '../core/peer.ts';
+import { PEER_STATES, type PeerStateLabel } from './labels.ts';
+
+/** Suspicion and ejection are ours and newer than what the record says, so they win. */
+export function peerStateOf(peer: Peer, nowMs: number): PeerStateLabel {
+  if (peer.presence === 'suspect') return 'suspect';
+  if (peer.health.isEjected(nowMs)) return 'ejected';
+  return peer.state;
+}
+
+export function countPeers(peers: Iterable<Peer>, nowMs: number): Record<PeerStateLabel, number> {
+  const counts = Object.fromEntries(PEER_STATES.map((state) => [state, 0])) as Record<PeerStateLabel, number>;
+  for (const peer of peers) counts[peerStateOf(peer, nowMs)]++;
+  return counts;
+}
+
+/**
+ * The record's own names, then what is ours: `presence`, `age_s` since it was last heard from, each
+ * route's state and each service's live figures with their age and source. `nowMs` is monotonic.
+ */
+export function describePeer(peer: Peer, nowMs: number): object {
+  const { record } = peer;
+  return {
+    worker_id: record.worker_id,
+    vpn_ip: record.vpn_ip,
+    tunnel_url: record.tunnel_url,
+    services: record.services,
+    capabilities: record.capabilities,
+    load: liveLoad(peer),
+    last_seen: record.last_seen,
+    state: peerStateOf(peer, nowMs),
+    reported_state: peer.state,
+    presence: peer.presence,
+    health: peer.health.state.kind,
+    age_s: seconds(nowMs - peer.heardAtMs),
+    public_key: peer.key,
+    epoch: peer.epoch,
+    seq: record.seq,
+    routes: peer.routes.map((route) => ({
+      kind: route.kind,
+      address: `${route.scheme}://${host(route.host)}:${route.port}${route.basePath}`,
+      state: route.health.state.kind,
+      extra_ms: finite(route.health.extraMs),
+    })),
+    figures: Object.fromEntries(
+      Array.from(peer.endpoints(), (endpoint) => [endpoint.service, describeEndpoint(endpoint, nowMs)]),
+    ),
+  };
+}
+
+function describeEndpoint(endpoint: Endpoint, nowMs: number): object {
+  return {
+    load: endpoint.load,
+    in_flight: endpoint.inFlight,
+    queued: endpoint.queued,
+    concurrency: endpoint.concurrency,
+    service_ms: finite(endpoint.serviceMs),
+    outstanding: endpoint.outstanding,
+    sharers: endpoint.sharers,
+    failure_rate: endpoint.failureRate,
+    report_age_s: seconds(nowMs - endpoint.reportedAtMs),
+    report_source: endpoint.reportSource,
+  };
+}
+
+/** The newest report of any service; the record's figure until there is one. */
+function liveLoad(peer: Peer): number {
+  let newest: Endpoint | null = null;
+  for (const endpoint of peer.endpoints()) {
+    if (newest === null || endpoint.reportedAtMs > newest.reportedAtMs) newest = endpoint;
+  }
+  return newest === null || newest.reportedAtMs === Number.NEGATIVE_INFINITY ? peer.record.load : newest.load;
+}
+
+/** Prometheus `http_sd`. */
+export interface ScrapeTarget {
+  readonly targets: readonly string[];
+  readonly labels: Readonly<Record<string, string>>;
+}
+
+/** This sidecar and every peer with a VPN address, on one admin port for all: records do not carry it. */
+export function scrapeTargets(
+  self: { readonly workerId: string; readonly host: string; readonly port: number },
+  peers: Iterable<Peer>,
+): readonly ScrapeTarget[] {
+  const found: ScrapeTarget[] = [target(self.host, self.port, self.workerId)];
+  for (const { record } of peers) {
+    if (record.vpn_ip !== null) found.push(target(record.vpn_ip, self.port, record.worker_id));
+  }
+  return found;
+}
+
+function target(address: string, port: number, workerId: string): ScrapeTarget {
+  return { targets: [`${host(address)}:${port}`], labels: { worker_id: workerId } };
+}
+
+function host(address: string): string {
+  return address.includes(':') && !address.startsWith('[') ? `[${address}]` : address;
+}
+
+/** JSON has no NaN and no Infinity: unknown is null. */
+function finite(value: number): number | null {
+  return Number.isFinite(value) ? value : null;
+}
+
+function seconds(ms: number): number | null {
+  return Number.isFinite(ms) ? Math.round(Math.max(0, ms)) / 1000 : null;
+}

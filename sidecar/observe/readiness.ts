@@ -1,0 +1,88 @@
+/**
+ * Readiness: whether this sidecar can route now, and if not, why and what to do.
+ *
+ * A pure judgement of a few facts, apart from the server, because its sentences are what an operator reads
+ * first. No peers is never ready, whatever the DHT says: a directory that answers with nobody has not
+ * worked. The local worker plays no part: a sidecar routes for its app while its own worker still loads.
+ */
+
+import type { DhtState } from './labels.ts';
+
+export interface ReadinessFacts {
+  /** Peers with a verified record that have not departed. */
+  readonly peersKnown: number;
+  /** Of those, ready and neither suspect nor ejected. */
+  readonly peersUsable: number;
+  /** The DHT node's own judgement; its hint says what is wrong and what to do, or how others join. */
+  readonly dht: { readonly kind: DhtState; readonly nodes: number; readonly hint: string };
+  readonly draining: boolean;
+}
+
+export interface Reason {
+  readonly code: 'draining' | 'no_other_member' | 'dht_unreachable' | 'no_peers' | 'no_usable_peers';
+  readonly detail: string;
+  /** What to do about it. */
+  readonly hint: string;
+}
+
+/** The body of `/readyz`. */
+export interface Readiness {
+  readonly ready: boolean;
+  readonly status: 'ready' | 'not_ready';
+  readonly peers_known: number;
+  readonly peers_usable: number;
+  readonly dht: { readonly status: DhtState; readonly nodes: number; readonly hint: string };
+  /** Also when ready: what is wrong without stopping requests. */
+  readonly reasons: readonly Reason[];
+}
+
+export function assessReadiness(facts: ReadinessFacts): Readiness {
+  const { dht, draining, peersKnown, peersUsable } = facts;
+  const ready = !draining && peersKnown > 0;
+  return {
+    ready,
+    status: ready ? 'ready' : 'not_ready',
+    peers_known: peersKnown,
+    peers_usable: peersUsable,
+    dht: { status: dht.kind, nodes: dht.nodes, hint: dht.hint },
+    reasons: [drainingReason(facts), discoveryReason(facts), peersReason(facts)].filter(
+      (reason) => reason !== null,
+    ),
+  };
+}
+
+function drainingReason({ draining }: ReadinessFacts): Reason | null {
+  if (!draining) return null;
+  return {
+    code: 'draining',
+    detail: 'This sidecar is shutting down.',
+    hint: 'Nothing to do: requests that run are finished first.',
+  };
+}
+
+function discoveryReason({ dht, peersKnown }: ReadinessFacts): Reason | null {
+  if (dht.kind === 'unreachable') {
+    const serving = peersKnown > 0 ? `; the ${peersKnown} peers known from before are still used` : '';
+    return { code: 'dht_unreachable', detail: `No node of the DHT answers${serving}.`, hint: dht.hint };
+  }
+  if (peersKnown > 0) return null;
+  if (dht.kind === 'alone') {
+    return { code: 'no_other_member', detail: 'No other member yet.', hint: dht.hint };
+  }
+  return {
+    code: 'no_peers',
+    detail: `The DHT answers (nodes known: ${dht.nodes}), and no other member has been found in it.`,
+    hint:
+      'Does another sidecar run and offer a service, with the same mesh key and a clock that agrees within ' +
+      'minutes? A service is looked up when it is first asked for: `dht-sidecar explain <service>` asks.',
+  };
+}
+
+function peersReason({ peersKnown, peersUsable }: ReadinessFacts): Reason | null {
+  if (peersKnown === 0 || peersUsable > 0) return null;
+  return {
+    code: 'no_usable_peers',
+    detail: `Peers known: ${peersKnown}; ready now: none.`,
+    hint: 'They are warming, draining, suspect or ejected: `dht-sidecar peers` shows each.',
+  };
+}

@@ -1,0 +1,79 @@
+/**
+ * Request log: the last requests of apps, each with its decision and attempts, for `/explain?request=ID`.
+ *
+ * A ring of references: adding is one store, and looking up scans (an operator asks once, a request comes
+ * ten thousand times). It must not know how a decision is made nor what is in it.
+ */
+
+import type { Code } from '../core/errors.ts';
+import type { Outcome, RouteLabel } from './labels.ts';
+
+export interface LoggedRequest {
+  readonly id: string;
+  /** Arrival, Unix ms. */
+  readonly atMs: number;
+  readonly method: string;
+  readonly service: string;
+  /** Of the attempt that was answered; `none` when no worker answered. */
+  readonly route: RouteLabel;
+  /** worker_id of the one who answered; null when the sidecar did. */
+  readonly peer: string | null;
+  /** What the app saw; null when it had gone before. */
+  readonly status: number | null;
+  readonly outcome: Outcome;
+  readonly code: Code | null;
+  readonly firstByteMs: number | null;
+  readonly durationMs: number;
+  /** The attempts that failed, as they stand in a problem answer. */
+  readonly attempts: readonly object[];
+  /** How the view was got, and how old it was. */
+  readonly view: string;
+  readonly viewAgeMs: number | null;
+  /** What the balancer saw and chose, where it was kept: made only when asked for, so a function. */
+  readonly decision?: (() => unknown) | undefined;
+}
+
+export class RequestLog {
+  readonly #ring: (LoggedRequest | undefined)[];
+  #next = 0;
+
+  constructor(options: { readonly capacity: number }) {
+    this.#ring = new Array<LoggedRequest | undefined>(Math.max(1, options.capacity)).fill(undefined);
+  }
+
+  add(request: LoggedRequest): void {
+    this.#ring[this.#next] = request;
+    this.#next = (this.#next + 1) % this.#ring.length;
+  }
+
+  /** The newest request of that id, as JSON for `/explain`; null when it is not among the last ones. */
+  explain(id: string): object | null {
+    const size = this.#ring.length;
+    for (let back = 1; back <= size; back++) {
+      const request = this.#ring[(this.#next - back + size) % size];
+      if (request === undefined) return null;
+      if (request.id === id) return toJson(request);
+    }
+    return null;
+  }
+}
+
+function toJson(request: LoggedRequest): object {
+  return {
+    request_id: request.id,
+    received_at: request.atMs / 1000,
+    method: request.method,
+    service: request.service,
+    outcome: request.outcome,
+    code: request.code,
+    status: request.status,
+    worker: request.peer,
+    route: request.route,
+    first_byte_ms: request.firstByteMs,
+    duration_ms: request.durationMs,
+    view: request.view,
+    view_age_ms: request.viewAgeMs,
+    failed_attempts: request.attempts,
+    decision: request.decision?.() ?? null,
+  };
+}
