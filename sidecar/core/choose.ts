@@ -1,14 +1,36 @@
 /**
  * The choice: from the peers of a service to one of them, with the routes to try and what to expect there.
  *
- * Eligibility is one place for all policies (core/candidates) and each policy is a small function of what
- * is left (core/policies). It must not send anything, count anything, or know where the peers come from.
+ * Eligibility is one place for all policies (core/candidates), the figures another (core/measures), and each
+ * policy a small function of both. It must not send anything, count anything, or know where peers come from.
  */
+import { Candidates } from './candidates.ts';
 import type { Endpoint } from './endpoint.ts';
-import type { Explanation } from './explain.ts';
+import { type Explanation, explainCandidates, withNext } from './explain.ts';
+import { Measures } from './measures.ts';
 import type { Peer, Route } from './peer.ts';
+import { createAdaptive } from './policies/adaptive.ts';
+import { createAffinity } from './policies/affinity.ts';
+import { createLeastLoad } from './policies/least-load.ts';
+import { createP2c } from './policies/p2c.ts';
+import type { Field, Policy } from './policies/policy.ts';
+import { createRandom } from './policies/random.ts';
+import { createRank } from './policies/rank.ts';
+import { createRoundRobin } from './policies/round-robin.ts';
+import { usableRoutes } from './route-order.ts';
 
-export type PolicyName = 'adaptive' | 'rank' | 'least-load' | 'p2c' | 'round-robin' | 'random';
+const POLICIES = {
+  adaptive: createAdaptive,
+  rank: createRank,
+  'least-load': createLeastLoad,
+  p2c: createP2c,
+  'round-robin': createRoundRobin,
+  random: createRandom,
+} as const satisfies Record<string, () => Policy>;
+
+export type PolicyName = keyof typeof POLICIES;
+
+export const POLICY_NAMES = Object.keys(POLICIES) as readonly PolicyName[];
 
 export interface ChoiceRequest {
   readonly service: string;
@@ -18,9 +40,11 @@ export interface ChoiceRequest {
   readonly random: () => number;
   /** Keys of peers that were already tried. */
   readonly excluded: ReadonlySet<string>;
+  /** Requests with the same key go to the same peer where possible; null = the policy decides. */
   readonly affinityKey: string | null;
 }
 
+/** `saturated` is for the caller's own use: a choice never refuses for it, since a queue may be free by then. */
 export type Refusal = 'no_peers' | 'all_ejected' | 'warming' | 'draining' | 'saturated';
 
 export type Choice =
@@ -30,8 +54,8 @@ export type Choice =
       readonly endpoint: Endpoint;
       /** Usable now, in the order to try; never empty. */
       readonly routes: readonly Route[];
-      /** The place in the peer's queue that this request expects; 0 = a free slot. */
-      readonly expectedQueue: number;
+      /** The place in the peer's queue that the request counts on, 0 = a free slot; null = any, it queues. */
+      readonly expectedQueue: number | null;
     }
   | { readonly kind: 'refused'; readonly code: Refusal };
 
@@ -40,6 +64,7 @@ export interface Balancer {
   choose(peers: readonly Peer[], request: ChoiceRequest): Choice;
   /** A choice together with its reasons: for `sidecar-explain` and the recorded requests. */
   decide(peers: readonly Peer[], request: ChoiceRequest): { choice: Choice; explanation: Explanation };
+  /** A dry run: changes nothing. */
   explain(peers: readonly Peer[], request: ChoiceRequest): Explanation;
 }
 
@@ -48,15 +73,81 @@ export interface BalancerOptions {
   readonly ttlMs: number;
 }
 
-export function createBalancer(policy: PolicyName, _options: BalancerOptions): Balancer {
-  const choose = (): Choice => ({ kind: 'refused', code: 'no_peers' });
-  const explain = (): Explanation => ({
-    service: '',
-    policy,
-    chosen: null,
-    chosenNext: null,
-    refusal: null,
-    candidates: [],
-  });
-  return { policy, choose, explain, decide: () => ({ choice: choose(), explanation: explain() }) };
+export function createBalancer(policyName: PolicyName, options: BalancerOptions): Balancer {
+  const named = POLICIES[policyName]();
+  const affinity = createAffinity();
+  const candidates = new Candidates();
+  const measures = new Measures(options.ttlMs);
+  const field: Field = { candidates, measures };
+  /** Service → choices so far. Only of services that have peers, so that callers cannot make it grow. */
+  const turns = new Map<string, number>();
+
+  const policyFor = (request: ChoiceRequest): Policy => (request.affinityKey === null ? named : affinity);
+
+  /** Fills the field; returns the index of the picked candidate, or why there is none. */
+  function pick(peers: readonly Peer[], request: ChoiceRequest): number | Refusal {
+    const policy = policyFor(request);
+    const refusal = candidates.fill(peers, request);
+    if (refusal !== null) return refusal;
+    if (policy.needsMeasures) measures.fill(candidates, request.nowMs);
+    const { random, affinityKey } = request;
+    return policy.pick(field, { random, affinityKey, turn: turns.get(request.service) ?? 0 });
+  }
+
+  function choiceOf(picked: number | Refusal, request: ChoiceRequest): Choice {
+    if (typeof picked === 'string') return { kind: 'refused', code: picked };
+    const endpoint = candidates.endpoints[picked] as Endpoint;
+    const { peer } = endpoint;
+    const routes = usableRoutes(peer.routes, request.nowMs);
+    let expectedQueue: number | null = null;
+    if (policyFor(request).reroutes) {
+      const waiting = (measures.requests[picked] as number) - (measures.slots[picked] as number);
+      expectedQueue = waiting < 0 ? 0 : Math.ceil(waiting + 1);
+    }
+    return { kind: 'chosen', peer, endpoint, routes, expectedQueue };
+  }
+
+  function takeTurn(service: string): void {
+    turns.set(service, ((turns.get(service) ?? 0) + 1) % Number.MAX_SAFE_INTEGER);
+  }
+
+  function explained(
+    peers: readonly Peer[],
+    request: ChoiceRequest,
+  ): { choice: Choice; explanation: Explanation } {
+    const tape: number[] = [];
+    const record = (): number => {
+      const value = request.random();
+      tape.push(value);
+      return value;
+    };
+    const picked = pick(peers, { ...request, random: record });
+    const choice = choiceOf(picked, request);
+    const policy = policyFor(request);
+    if (!policy.needsMeasures && candidates.count > 0) measures.fill(candidates, request.nowMs);
+    const explanation = explainCandidates({ peers, request, field, policy, picked });
+    if (choice.kind === 'refused') return { choice, explanation };
+    // The same throw of the dice, without the chosen one.
+    let at = 0;
+    const replay = (): number => tape[at++] ?? request.random();
+    const excluded = new Set([...request.excluded, choice.peer.key]);
+    const next = pick(peers, { ...request, random: replay, excluded });
+    const nextKey = typeof next === 'number' ? (candidates.endpoints[next] as Endpoint).peer.key : null;
+    return { choice, explanation: withNext(explanation, nextKey) };
+  }
+
+  return {
+    policy: policyName,
+    choose(peers, request) {
+      const picked = pick(peers, request);
+      if (typeof picked === 'number') takeTurn(request.service);
+      return choiceOf(picked, request);
+    },
+    decide(peers, request) {
+      const decided = explained(peers, request);
+      if (decided.choice.kind === 'chosen') takeTurn(request.service);
+      return decided;
+    },
+    explain: (peers, request) => explained(peers, request).explanation,
+  };
 }

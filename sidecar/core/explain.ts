@@ -3,14 +3,16 @@
  *
  * Made from the same numbers that chose, never recomputed by another formula. It must not choose.
  */
-import type { PolicyName, Refusal } from './choose.ts';
-import type { ReportSource } from './endpoint.ts';
+import type { ChoiceRequest, Refusal } from './choose.ts';
+import { type Endpoint, failureRateAt, type ReportSource } from './endpoint.ts';
+import type { Peer } from './peer.ts';
+import type { Field, Policy } from './policies/policy.ts';
 
 export interface ExplainedCandidate {
   readonly worker_id: string;
   readonly key: string;
-  /** Empty for the chosen one. */
-  readonly why_not: string;
+  /** null for the chosen one. */
+  readonly why_not: string | null;
   readonly state: string;
   readonly presence: string;
   readonly health: string;
@@ -32,6 +34,7 @@ export interface ExplainedCandidate {
   readonly score: {
     readonly weight: number;
     readonly live_load: number;
+    readonly unreported: number;
     readonly requests: number;
     readonly slots: number;
     readonly service_ms: number;
@@ -43,10 +46,128 @@ export interface ExplainedCandidate {
 
 export interface Explanation {
   readonly service: string;
-  readonly policy: PolicyName | 'affinity';
+  readonly policy: string;
+  /** worker_id. */
   readonly chosen: string | null;
-  /** Who would have been chosen without the chosen one, and by how much it is worse. */
-  readonly chosenNext: { worker_id: string; load_margin: number; expected_ms_margin: number } | null;
+  /** Who would have been chosen without the chosen one, and by how much that one is worse. */
+  readonly chosenNext: {
+    readonly worker_id: string;
+    readonly load_margin: number;
+    readonly expected_ms_margin: number;
+  } | null;
   readonly refusal: Refusal | null;
   readonly candidates: readonly ExplainedCandidate[];
+}
+
+export interface ExplainOptions {
+  readonly peers: readonly Peer[];
+  readonly request: ChoiceRequest;
+  /** As it was when picked, with measures, also for a policy that does not need them. */
+  readonly field: Field;
+  readonly policy: Policy;
+  readonly picked: number | Refusal;
+}
+
+export function explainCandidates(options: ExplainOptions): Explanation {
+  const { peers, request, field, policy, picked } = options;
+  const { candidates } = field;
+  const explained: ExplainedCandidate[] = [];
+  for (const peer of peers) {
+    const endpoint = peer.endpoint(request.service);
+    if (endpoint === undefined) continue;
+    let index = -1;
+    for (let i = 0; i < candidates.count; i += 1) if (candidates.endpoints[i] === endpoint) index = i;
+    const whyNot =
+      index < 0 ? candidates.verdict(peer, request) : index === picked ? null : policy.whyNot(field, index);
+    explained.push({
+      ...describe(endpoint, request.nowMs),
+      why_not: index < 0 ? (whyNot ?? 'not a candidate') : whyNot,
+      score: index < 0 ? null : scoreOf(field, index),
+    });
+  }
+  const chosen = typeof picked === 'number' ? candidates.endpoints[picked] : undefined;
+  return {
+    service: request.service,
+    policy: policy.name,
+    chosen: chosen?.peer.record.worker_id ?? null,
+    chosenNext: null,
+    refusal: typeof picked === 'string' ? picked : null,
+    candidates: explained,
+  };
+}
+
+/** The explanation with the counterfactual; `nextKey` null = nobody else could be chosen. */
+export function withNext(explanation: Explanation, nextKey: string | null): Explanation {
+  const chosen = explanation.candidates.find((each) => each.why_not === null);
+  const next = explanation.candidates.find((each) => each.key === nextKey);
+  if (chosen?.score == null || next === undefined) return explanation;
+  // A suspect or ejected one would be chosen only for want of others: it has no score to compare.
+  const score = next.score ?? chosen.score;
+  return {
+    ...explanation,
+    chosenNext: {
+      worker_id: next.worker_id,
+      load_margin: rounded(score.live_load - chosen.score.live_load),
+      expected_ms_margin: rounded(score.expected_ms - chosen.score.expected_ms),
+    },
+  };
+}
+
+function describe(endpoint: Endpoint, nowMs: number): Omit<ExplainedCandidate, 'why_not' | 'score'> {
+  const { peer } = endpoint;
+  const ageMs = nowMs - endpoint.reportedAtMs;
+  return {
+    worker_id: peer.record.worker_id,
+    key: peer.key,
+    state: peer.state,
+    presence: peer.presence,
+    health: peer.health.isEjected(nowMs)
+      ? 'ejected'
+      : peer.health.state.kind === 'closed'
+        ? 'closed'
+        : 'half_open',
+    routes: peer.routes.map(({ kind, health }) => ({
+      kind,
+      state: health.state.kind,
+      extra_ms: finiteOrNull(health.extraMs),
+    })),
+    reported: {
+      age_ms: finiteOrNull(ageMs),
+      source: endpoint.reportSource,
+      load: endpoint.load,
+      in_flight: endpoint.inFlight,
+      queued: endpoint.queued,
+      concurrency: endpoint.concurrency,
+      service_ms: finiteOrNull(endpoint.serviceMs),
+      mine: endpoint.mineReported,
+      sharers: endpoint.sharers,
+    },
+    outstanding: endpoint.outstanding,
+    failure_rate: rounded(failureRateAt(endpoint, nowMs)),
+  };
+}
+
+function scoreOf({ measures }: Field, i: number): ExplainedCandidate['score'] {
+  const requests = measures.requests[i] as number;
+  const slots = measures.slots[i] as number;
+  return {
+    weight: rounded(measures.weight[i] as number),
+    live_load: rounded(measures.load[i] as number),
+    unreported: rounded(measures.unreported[i] as number),
+    requests: rounded(requests),
+    slots,
+    service_ms: rounded(measures.serviceMs[i] as number),
+    extra_ms: rounded(measures.extraMs[i] as number),
+    expected_ms: rounded(measures.expectedMs[i] as number),
+    is_free: requests < slots,
+  };
+}
+
+/** JSON has no NaN and no Infinity: unknown is null. */
+function finiteOrNull(value: number): number | null {
+  return Number.isFinite(value) ? rounded(value) : null;
+}
+
+function rounded(value: number): number {
+  return Math.round(value * 1000) / 1000;
 }
