@@ -1,0 +1,65 @@
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import fc from 'fast-check';
+import { ReplayWindow, WINDOW_COUNTERS } from '../../sidecar/core/replay-window.ts';
+
+const NONE = Number.NEGATIVE_INFINITY;
+
+test('no counter is accepted twice, and none within the window is refused once', () => {
+  const step = fc.oneof(
+    fc.nat({ max: 200 }),
+    fc.nat({ max: 3 * WINDOW_COUNTERS }),
+    fc.nat({ max: 2 ** 48 - 1 }),
+  );
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 300 }), (counters) => {
+      const window = new ReplayWindow(NONE);
+      const seen = new Set<number>();
+      let top = -1;
+      for (const counter of counters) {
+        const expected = !seen.has(counter) && counter > top - WINDOW_COUNTERS;
+        assert.equal(window.accept('s', counter, 1), expected);
+        if (expected) seen.add(counter);
+        top = Math.max(top, counter);
+      }
+    }),
+  );
+});
+
+test('nothing is accepted twice, however many lives a caller has and in whatever order', () => {
+  const request = fc.record({
+    session: fc.nat({ max: 9 }),
+    counter: fc.nat({ max: 20 }),
+    signedMs: fc.nat({ max: 50 }),
+  });
+  fc.assert(
+    fc.property(fc.array(request, { maxLength: 200 }), (requests) => {
+      // A request is signed once: its time belongs to it.
+      const signedAt = new Map<string, number>();
+      const accepted = new Set<string>();
+      const window = new ReplayWindow(NONE);
+      for (const { session, counter, signedMs } of requests) {
+        const name = `${session}/${counter}`;
+        const time = signedAt.get(name) ?? signedMs;
+        signedAt.set(name, time);
+        if (!window.accept(`${session}`, counter, time)) continue;
+        assert.ok(!accepted.has(name), `${name} twice`);
+        accepted.add(name);
+        assert.ok(window.newestMs >= time);
+      }
+    }),
+  );
+});
+
+test('a new life of a caller is accepted at once, also in a crash loop', () => {
+  const window = new ReplayWindow(NONE);
+  for (let life = 0; life < 50; life++) assert.ok(window.accept(`life ${life}`, 0, 1000 + life));
+});
+
+test('behind the floor only known sessions go on', () => {
+  const window = new ReplayWindow(100);
+  assert.ok(!window.accept('s', 0, 100));
+  assert.ok(window.accept('s', 0, 101));
+  assert.ok(window.accept('s', 1, 99));
+  assert.equal(window.newestMs, 101);
+});
