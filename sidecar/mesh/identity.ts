@@ -87,7 +87,7 @@ function fromKey(meshKey: Uint8Array, options: IdentityOptions): Identity {
       workerId,
       offers: services,
       calls: ANY_SERVICE,
-      notBefore: nowSeconds - BACKDATE_SECONDS,
+      notBefore: Math.max(0, nowSeconds - BACKDATE_SECONDS),
       notAfter: nowSeconds + OWN_LIFE_SECONDS,
     };
     return { certificate, certBytes: issueCertificate(secrets, certificate) };

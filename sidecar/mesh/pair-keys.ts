@@ -1,0 +1,55 @@
+/**
+ * The pair keys: what two sidecars share because of who they are, and nobody else can compute.
+ *
+ * X25519 over the identity keys instead of a handshake: a first request needs no round trip, and every later
+ * one no asymmetric work. Four keys come from it, one per direction and kind of message, with both identities
+ * and the mesh in their derivation, so that a message for one worker, direction or mesh never fits another.
+ * It must not know headers or what is authenticated.
+ */
+import { Buffer } from 'node:buffer';
+import sodium from 'sodium-universal';
+
+export interface PairKeys {
+  /** I call the peer. */
+  readonly requestOut: Buffer;
+  readonly responseIn: Buffer;
+  /** The peer calls me. */
+  readonly requestIn: Buffer;
+  readonly responseOut: Buffer;
+}
+
+interface KeyHolder {
+  readonly publicKey: Buffer;
+  readonly secretKey: Buffer;
+  readonly secrets: { readonly signing: { readonly publicKey: Buffer } };
+}
+
+/** About 100 µs. Throws an Error when `peerKey` is not an Ed25519 public key in 64 hex digits. */
+export function derivePairKeys(me: KeyHolder, peerKey: string): PairKeys {
+  const peer = Buffer.from(peerKey, 'hex');
+  if (peer.length !== 32) throw new Error('A peer key must be 64 hex digits.');
+  const mySecret = Buffer.alloc(32);
+  const peerPoint = Buffer.alloc(32);
+  const shared = Buffer.alloc(32);
+  try {
+    sodium.crypto_sign_ed25519_sk_to_curve25519(mySecret, me.secretKey);
+    sodium.crypto_sign_ed25519_pk_to_curve25519(peerPoint, peer);
+    sodium.crypto_scalarmult(shared, mySecret, peerPoint);
+    const key = (kind: 'request' | 'response', caller: Buffer, callee: Buffer): Buffer => {
+      const out = Buffer.alloc(32);
+      const label = Buffer.from(`dht-sidecar auth v1 ${kind}\0`);
+      const input = Buffer.concat([label, me.secrets.signing.publicKey, caller, callee]);
+      sodium.crypto_generichash(out, input, shared);
+      return out;
+    };
+    return {
+      requestOut: key('request', me.publicKey, peer),
+      responseIn: key('response', me.publicKey, peer),
+      requestIn: key('request', peer, me.publicKey),
+      responseOut: key('response', peer, me.publicKey),
+    };
+  } finally {
+    sodium.sodium_memzero(mySecret);
+    sodium.sodium_memzero(shared);
+  }
+}

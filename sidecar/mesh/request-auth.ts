@@ -1,0 +1,241 @@
+/**
+ * The request authentication: proves on each peer request who calls, and on each response who answered.
+ *
+ * A MAC per request instead of mutual TLS, because a request may pass a tunnel that ends TLS, and because the
+ * answer must be bound to the worker that was chosen, not to an address. The first contact of two sidecars
+ * costs one signature check and one key agreement (about 0.2 ms); after it a message costs one BLAKE2b. It
+ * must not know sockets, routes or HTTP fields other than those that it is given.
+ *
+ * The MAC of a request covers time, nonce, certificate, method, service and target as they go over the wire;
+ * its key stands for caller, callee and mesh (mesh/pair-keys). The MAC of a response covers the nonce of its
+ * request and the status. Bodies and other fields are not covered: the VPN or TLS protects those.
+ *
+ * What was seen is kept in memory: a worker that restarts accepts once more what was signed in its last 30 s.
+ */
+import { Buffer } from 'node:buffer';
+import sodium from 'sodium-universal';
+import { BoundedCache } from '../core/bounded-cache.ts';
+import { type Certificate, includesService, validityAt } from '../core/certificate.ts';
+import { ReplayWindow } from '../core/replay-window.ts';
+import {
+  HALF_CHARS,
+  isNonce,
+  readRequestHeader,
+  readResponseHeader,
+  timeText,
+  writeHalf,
+  writeRequestHeader,
+  writeResponseHeader,
+} from './auth-header.ts';
+import type { Identity } from './identity.ts';
+import { certTagOf, hasMac, macOf, requestText, responseText } from './message-mac.ts';
+import { derivePairKeys, type PairKeys } from './pair-keys.ts';
+
+export interface SignRequest {
+  /** Public key of the worker that is called, 64 hex digits. */
+  readonly peerKey: string;
+  readonly method: string;
+  /** The request target as the peer will see it, byte for byte. */
+  readonly target: string;
+  /** After aliases; '' for an address of the sidecar itself (/record, /state). */
+  readonly service: string;
+  /** Unix ms. */
+  readonly nowMs: number;
+}
+
+export interface VerifyRequest extends Omit<SignRequest, 'peerKey'> {
+  readonly header: string | undefined;
+}
+
+export type Verdict =
+  | {
+      readonly kind: 'member';
+      /** Public key of the caller, 64 hex digits. */
+      readonly key: string;
+      readonly workerId: string;
+      mayCall(service: string): boolean;
+      /** Names the request in its response. */
+      readonly nonce: string;
+    }
+  | { readonly kind: 'refused'; readonly code: 'not_a_member' | 'not_allowed'; readonly detail: string };
+
+export interface RequestAuth {
+  /**
+   * The value of `sidecar-auth` for one attempt; each attempt needs its own. Throws an Error only when
+   * `peerKey` is not the key of a verified record, or the clock is not in this age.
+   */
+  sign(request: SignRequest): { readonly header: string; readonly nonce: string };
+  /** Judges a header from anyone; never throws. Right once: the same header again is refused. */
+  verify(request: VerifyRequest): Verdict;
+  /** The value of `sidecar-auth` for the response to a verified request. */
+  signResponse(response: {
+    readonly peerKey: string;
+    readonly nonce: string;
+    readonly status: number;
+  }): string;
+  /** Whether the worker with `peerKey` gave this status to the request with this nonce. Never throws. */
+  verifyResponse(response: {
+    readonly peerKey: string;
+    readonly nonce: string;
+    readonly status: number;
+    readonly header: string | undefined;
+  }): boolean;
+}
+
+/** How far the clocks of two sidecars may differ, in ms. */
+export const MAX_CLOCK_SKEW_MS = 30_000;
+/**
+ * Peers whose keys and replay windows are held, at about 5 KiB for each that calls. With more than half as many
+ * callers at once, those whose clock is behind are refused now and then: what was forgotten could be replayed.
+ */
+const MAX_PEERS = 16_384;
+
+interface Pair {
+  readonly keys: PairKeys;
+  /** Made when the peer first calls. */
+  window: ReplayWindow | null;
+}
+
+interface Caller {
+  readonly certificate: Certificate;
+  /** Stands for the certificate in the MAC. */
+  readonly certTag: string;
+  mayCall(service: string): boolean;
+}
+
+/** `maxPeers`: beyond it the peers not heard of for the longest are forgotten, and cost a first contact again. */
+export function createRequestAuth(identity: Identity, maxPeers: number = MAX_PEERS): RequestAuth {
+  const session = newSession();
+  let counter = 0;
+  let own = ownCertificate(identity.certBytes);
+  /** Time up to which replay windows were forgotten. */
+  let forgottenMs = Number.NEGATIVE_INFINITY;
+
+  const callers = new BoundedCache<string, Caller>(maxPeers, () => {});
+  const pairs = new BoundedCache<string, Pair>(maxPeers, (pair) => {
+    if (pair.window !== null) forgottenMs = Math.max(forgottenMs, pair.window.newestMs);
+  });
+
+  function ownCertificate(bytes: Buffer) {
+    return { bytes, text: bytes.toString('base64url'), tag: certTagOf(bytes) };
+  }
+
+  function pairWith(peerKey: string): Pair {
+    let pair = pairs.get(peerKey);
+    if (pair === undefined) {
+      pair = { keys: derivePairKeys(identity, peerKey), window: null };
+      pairs.set(peerKey, pair);
+    }
+    return pair;
+  }
+
+  /** False when a certificate names a key that is no point of the curve. */
+  function canPairWith(workerKey: string): boolean {
+    try {
+      return pairWith(workerKey) !== null;
+    } catch {
+      return false;
+    }
+  }
+
+  /** The caller behind a certificate as it stands in a header; null when the mesh did not sign it or it does not hold now. */
+  function callerOf(cert: string, nowSeconds: number): Caller | null {
+    const known = callers.get(cert);
+    if (known !== undefined) {
+      return validityAt(known.certificate, nowSeconds) === 'valid' ? known : null;
+    }
+    const bytes = Buffer.from(cert, 'base64url');
+    // A fresh string: `cert` is a slice that would hold on to the whole header. And one spelling only.
+    const text = bytes.toString('base64url');
+    if (text !== cert) return null;
+    const certificate = identity.verifyCertificate(bytes, nowSeconds);
+    if (certificate === null || !canPairWith(certificate.workerKey)) return null;
+    const caller: Caller = {
+      certificate,
+      certTag: certTagOf(bytes),
+      mayCall: (service) => includesService(certificate.calls, service),
+    };
+    callers.set(text, caller);
+    return caller;
+  }
+
+  return {
+    sign(request) {
+      const { peerKey, nowMs } = request;
+      const time = timeText(nowMs);
+      if (time === '') throw new Error('The clock of this machine is not between 2001 and 2286.');
+      identity.renew(nowMs);
+      // Others may have renewed it as well.
+      if (identity.certBytes !== own.bytes) own = ownCertificate(identity.certBytes);
+      const nonce = session + writeHalf(counter++);
+      const message = requestText(time, nonce, own.tag, request);
+      const mac = macOf(message, pairWith(peerKey).keys.requestOut);
+      return { header: writeRequestHeader(own.text, time, nonce, mac), nonce };
+    },
+
+    verify(request) {
+      const { header, service, nowMs } = request;
+      if (header === undefined) return stranger('The request has no sidecar-auth header.');
+      const stamp = readRequestHeader(header);
+      if (stamp === null) return stranger('The sidecar-auth header is not well-formed (version 1).');
+      const skewMs = stamp.timeMs - nowMs;
+      // negated, so that a time which is not a number is refused
+      if (!(Math.abs(skewMs) <= MAX_CLOCK_SKEW_MS)) {
+        return stranger(
+          `The request was signed ${describeSkew(skewMs)}; at most ${MAX_CLOCK_SKEW_MS / 1000} s are allowed: check the clocks of both machines.`,
+        );
+      }
+      const caller = callerOf(stamp.cert, nowMs / 1000);
+      if (caller === null)
+        return stranger('The certificate is not signed by this mesh, or does not hold now.');
+      const { workerKey, workerId } = caller.certificate;
+      const pair = pairWith(workerKey);
+      const message = requestText(stamp.time, stamp.nonce, caller.certTag, request);
+      if (!hasMac(message, pair.keys.requestIn, stamp.mac)) {
+        return stranger(
+          'The MAC is not the one of this request to this worker: it was signed for another, or changed.',
+        );
+      }
+      pair.window ??= new ReplayWindow(forgottenMs);
+      if (!pair.window.accept(stamp.nonce.slice(0, HALF_CHARS), stamp.counter, stamp.timeMs)) {
+        return stranger('The request was received before: each attempt needs a signature of its own.');
+      }
+      if (service !== '' && !caller.mayCall(service)) {
+        return {
+          kind: 'refused',
+          code: 'not_allowed',
+          detail: `The certificate of ${workerId} does not allow it to call ${service}.`,
+        };
+      }
+      return { kind: 'member', key: workerKey, workerId, mayCall: caller.mayCall, nonce: stamp.nonce };
+    },
+
+    signResponse({ peerKey, nonce, status }) {
+      return writeResponseHeader(macOf(responseText(nonce, status), pairWith(peerKey).keys.responseOut));
+    },
+
+    verifyResponse({ peerKey, nonce, status, header }) {
+      const mac = header === undefined ? null : readResponseHeader(header);
+      const pair = pairs.get(peerKey);
+      // Who was never called cannot have answered.
+      if (mac === null || pair === undefined || !isNonce(nonce)) return false;
+      return hasMac(responseText(nonce, status), pair.keys.responseIn, mac);
+    },
+  };
+}
+
+/** Tells the lives of one worker key apart: 48 random bits. */
+function newSession(): string {
+  const bytes = Buffer.alloc(6);
+  sodium.randombytes_buf(bytes);
+  return bytes.toString('base64url');
+}
+
+function stranger(detail: string): Verdict {
+  return { kind: 'refused', code: 'not_a_member', detail };
+}
+
+function describeSkew(skewMs: number): string {
+  const seconds = (Math.abs(skewMs) / 1000).toFixed(1);
+  return skewMs < 0 ? `${seconds} s ago` : `${seconds} s in the future`;
+}

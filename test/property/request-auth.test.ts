@@ -1,0 +1,56 @@
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import fc from 'fast-check';
+import { createRequestAuth } from '../../sidecar/mesh/request-auth.ts';
+import { member, NOW_MS } from '../support/members.ts';
+
+const caller = createRequestAuth(member('worker-cpu-001'));
+const worker = member('worker-gpu-001');
+const callee = createRequestAuth(worker);
+
+const request = fc.record({
+  method: fc.constantFrom('GET', 'POST', 'PUT', 'DELETE', '1', ''),
+  target: fc.oneof(fc.webPath(), fc.string({ unit: 'binary' })),
+  service: fc.constantFrom('a', 'llm-inference', 'a:b', '1', ''),
+});
+
+test('a header fits its own request and no other', () => {
+  fc.assert(
+    fc.property(request, request, (mine, other) => {
+      const { header } = caller.sign({ ...mine, peerKey: worker.keyHex, nowMs: NOW_MS });
+      const isSame =
+        mine.method === other.method && mine.target === other.target && mine.service === other.service;
+      if (!isSame) assert.equal(callee.verify({ ...other, header, nowMs: NOW_MS }).kind, 'refused');
+      assert.equal(callee.verify({ ...mine, header, nowMs: NOW_MS }).kind, 'member');
+      assert.equal(callee.verify({ ...mine, header, nowMs: NOW_MS }).kind, 'refused');
+    }),
+    { numRuns: 1000 },
+  );
+});
+
+test('any text is refused without an exception', () => {
+  const { header: real } = caller.sign({
+    peerKey: worker.keyHex,
+    method: 'GET',
+    target: '/',
+    service: 'a',
+    nowMs: NOW_MS,
+  });
+  const part = fc.oneof(fc.string(), fc.constantFrom('v1', '.', '1767225600000', ...real.split('.')));
+  const texts = fc.oneof(
+    fc.string({ unit: 'binary', maxLength: 400 }),
+    fc.array(part, { maxLength: 8 }).map((parts) => parts.join('.')),
+    fc.array(fc.nat({ max: real.length }), { minLength: 2, maxLength: 2 }).map(([a, b]) => {
+      return real.slice(0, a) + real.slice(b);
+    }),
+  );
+  fc.assert(
+    fc.property(texts, (header) => {
+      fc.pre(header !== real);
+      const asked = { method: 'GET', target: '/', service: 'a', nowMs: NOW_MS };
+      assert.equal(callee.verify({ ...asked, header }).kind, 'refused');
+      assert.ok(!caller.verifyResponse({ peerKey: worker.keyHex, nonce: header, status: 200, header }));
+    }),
+    { numRuns: 2000 },
+  );
+});

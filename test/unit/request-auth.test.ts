@@ -1,0 +1,306 @@
+import assert from 'node:assert/strict';
+import { Buffer } from 'node:buffer';
+import test from 'node:test';
+import { openIdentity } from '../../sidecar/mesh/identity.ts';
+import { createRequestAuth, type RequestAuth, type Verdict } from '../../sidecar/mesh/request-auth.ts';
+import { certified, MESH_KEY, member, NOW_MS, OTHER_MESH_KEY } from '../support/members.ts';
+
+const caller = member('worker-cpu-001');
+const callee = member('worker-gpu-001');
+const third = member('worker-gpu-002');
+const request = {
+  method: 'POST',
+  target: '/service/llm-inference/v1/chat/completions?stream=true',
+  service: 'llm-inference',
+  nowMs: NOW_MS,
+};
+
+/** Fresh replay memory and counters for each test. */
+function sidecars(): { out: RequestAuth; inbound: RequestAuth } {
+  return { out: createRequestAuth(caller), inbound: createRequestAuth(callee) };
+}
+
+function refusedBecause(verdict: Verdict, why: RegExp, code = 'not_a_member'): void {
+  assert.equal(verdict.kind, 'refused');
+  if (verdict.kind !== 'refused') return;
+  assert.equal(verdict.code, code);
+  assert.match(verdict.detail, why);
+}
+
+test('a member is recognised by key, name and what it may call', () => {
+  const { out, inbound } = sidecars();
+  const { header, nonce } = out.sign({ ...request, peerKey: callee.keyHex });
+  assert.match(header, /^v1\.[A-Za-z0-9_-]+\.\d{13}\.[A-Za-z0-9_-]{16}\.[A-Za-z0-9_-]{24}$/);
+  const verdict = inbound.verify({ ...request, header });
+  assert.ok(verdict.kind === 'member');
+  assert.equal(verdict.key, caller.keyHex);
+  assert.equal(verdict.workerId, 'worker-cpu-001');
+  assert.equal(verdict.nonce, nonce);
+  assert.ok(verdict.mayCall('anything'));
+});
+
+test('many requests, in both directions at once', () => {
+  const { out: a, inbound: b } = sidecars();
+  for (let i = 0; i < 200; i++) {
+    const there = { ...request, target: `/service/llm-inference/${i}`, nowMs: NOW_MS + i };
+    assert.equal(
+      b.verify({ ...there, header: a.sign({ ...there, peerKey: callee.keyHex }).header }).kind,
+      'member',
+    );
+    assert.equal(
+      a.verify({ ...there, header: b.sign({ ...there, peerKey: caller.keyHex }).header }).kind,
+      'member',
+    );
+  }
+});
+
+test('the same header is taken once', () => {
+  const { out, inbound } = sidecars();
+  const { header } = out.sign({ ...request, peerKey: callee.keyHex });
+  assert.equal(inbound.verify({ ...request, header }).kind, 'member');
+  refusedBecause(inbound.verify({ ...request, header }), /received before/);
+  refusedBecause(inbound.verify({ ...request, header, nowMs: NOW_MS + 20_000 }), /received before/);
+});
+
+test('a header is good for its request alone', () => {
+  const changes = [
+    { method: 'GET' },
+    { method: 'post' },
+    { target: `${request.target}&x=1` },
+    { target: '/service/llm-inference' },
+    { target: request.target.toUpperCase() },
+    { service: 'vision-ocr' },
+    { service: '' },
+    { method: 'POS', target: `T${request.target}` },
+  ];
+  for (const change of changes) {
+    const { out, inbound } = sidecars();
+    const { header } = out.sign({ ...request, peerKey: callee.keyHex });
+    refusedBecause(inbound.verify({ ...request, ...change, header }), /MAC/);
+    assert.equal(inbound.verify({ ...request, header }).kind, 'member', 'a refusal uses nothing up');
+  }
+});
+
+test('a header is good for one worker alone, and not for its own sender', () => {
+  const { out } = sidecars();
+  const { header } = out.sign({ ...request, peerKey: callee.keyHex });
+  refusedBecause(createRequestAuth(third).verify({ ...request, header }), /MAC/);
+  refusedBecause(out.verify({ ...request, header }), /MAC/);
+});
+
+test('the clocks may differ by 30 s and no more', () => {
+  const at = (nowMs: number) => {
+    const { out, inbound } = sidecars();
+    return inbound.verify({
+      ...request,
+      nowMs,
+      header: out.sign({ ...request, peerKey: callee.keyHex }).header,
+    });
+  };
+  for (const skewMs of [-30_000, 0, 30_000]) assert.equal(at(NOW_MS + skewMs).kind, 'member');
+  refusedBecause(at(NOW_MS + 31_000), /signed 31\.0 s ago.*clocks/);
+  refusedBecause(at(NOW_MS - 31_000), /signed 31\.0 s in the future/);
+  refusedBecause(at(NOW_MS + 30_001), /clocks/);
+  refusedBecause(at(Number.NaN), /clocks/);
+});
+
+test('no header, and any broken header, is no member and no exception', () => {
+  const { out, inbound } = sidecars();
+  const { header } = out.sign({ ...request, peerKey: callee.keyHex });
+  refusedBecause(inbound.verify({ ...request, header: undefined }), /no sidecar-auth/);
+  for (let length = 0; length < header.length; length++) {
+    assert.equal(
+      inbound.verify({ ...request, header: header.slice(0, length) }).kind,
+      'refused',
+      `${length}`,
+    );
+  }
+  for (let i = 0; i < header.length; i++) {
+    for (const char of ['A', '.', '=', ' ', '\u0000', '\u0141', '0']) {
+      if (char === header[i]) continue;
+      const changed = header.slice(0, i) + char + header.slice(i + 1);
+      assert.equal(inbound.verify({ ...request, header: changed }).kind, 'refused', `${char} at ${i}`);
+    }
+  }
+  const [version, cert, time, nonce, mac] = header.split('.');
+  const hostile = [
+    'v1....',
+    'v1',
+    '.'.repeat(500),
+    `v2.${cert}.${time}.${nonce}.${mac}`,
+    `${version}.${cert}.${time}.${nonce}`,
+    `${version}..${time}.${nonce}.${mac}`,
+    `${version}.${'A'.repeat(100_000)}.${time}.${nonce}.${mac}`,
+    `${version}.${cert}.${time}.${nonce}.${mac}.${mac}`,
+    `${version}.${cert}.${time}.${nonce}.${mac} `,
+    ` ${header}`,
+    `${header}, ${header}`,
+    `${version}.${cert}==.${time}.${nonce}.${mac}`,
+    `${version}.${cert}\n.${time}.${nonce}.${mac}`,
+    `${version}.${cert}.${'9'.repeat(13)}.${nonce}.${mac}`,
+    `${version}.${cert}.-${time?.slice(1)}.${nonce}.${mac}`,
+    `${version}.${cert}.${time?.slice(0, 9)}e+10.${nonce}.${mac}`,
+    `${version}.${cert}.${time}.${nonce?.replace(/./g, '+')}.${mac}`,
+    `${version}.${caller.certBytes.toString('hex')}.${time}.${nonce}.${mac}`,
+  ];
+  for (const text of hostile) {
+    assert.equal(inbound.verify({ ...request, header: text }).kind, 'refused', text.slice(0, 60));
+  }
+  assert.equal(inbound.verify({ ...request, header }).kind, 'member', 'none of them used the nonce up');
+});
+
+test('a worker of another mesh is a stranger, also with the name and certificate text of a member', () => {
+  const { inbound } = sidecars();
+  const stranger = member('worker-cpu-001', { meshKey: OTHER_MESH_KEY });
+  const { header } = createRequestAuth(stranger).sign({ ...request, peerKey: callee.keyHex });
+  refusedBecause(inbound.verify({ ...request, header }), /not signed by this mesh/);
+  const stolen = header.replace(
+    stranger.certBytes.toString('base64url'),
+    caller.certBytes.toString('base64url'),
+  );
+  refusedBecause(inbound.verify({ ...request, header: stolen }), /MAC/);
+});
+
+test('another certificate of the same worker does not fit the header', () => {
+  // The same key, with narrower rights: a caller's wider certificate must not be swapped in, nor the reverse.
+  const { out, inbound } = sidecars();
+  const later = openIdentity({
+    meshKey: MESH_KEY,
+    certBundle: null,
+    workerId: 'worker-cpu-001',
+    services: ['llm-inference'],
+    stateDir: null,
+    nowMs: NOW_MS,
+  });
+  const { header } = out.sign({ ...request, peerKey: callee.keyHex });
+  const first = caller.certBytes.toString('base64url');
+  refusedBecause(
+    inbound.verify({ ...request, header: header.replace(first, later.certBytes.toString('base64url')) }),
+    /MAC/,
+  );
+});
+
+test('a certificate limits what may be called; the addresses of the sidecar itself are for every member', () => {
+  const limited = certified('worker-cpu-002', { calls: ['vision-ocr'] });
+  const out = createRequestAuth(limited);
+  const inbound = createRequestAuth(callee);
+  const ask = (service: string) => {
+    const asked = { ...request, service };
+    return inbound.verify({ ...asked, header: out.sign({ ...asked, peerKey: callee.keyHex }).header });
+  };
+  refusedBecause(
+    ask('llm-inference'),
+    /worker-cpu-002 does not allow it to call llm-inference/,
+    'not_allowed',
+  );
+  const verdict = ask('vision-ocr');
+  assert.ok(verdict.kind === 'member' && verdict.mayCall('vision-ocr') && !verdict.mayCall('llm-inference'));
+  assert.equal(ask('').kind, 'member');
+});
+
+test('a certificate that ends while it is in use ends', () => {
+  const brief = certified('worker-cpu-002', { days: 1 });
+  const out = createRequestAuth(brief);
+  const inbound = createRequestAuth(callee);
+  const ask = (nowMs: number) =>
+    inbound.verify({
+      ...request,
+      nowMs,
+      header: out.sign({ ...request, nowMs, peerKey: callee.keyHex }).header,
+    });
+  assert.equal(ask(NOW_MS).kind, 'member');
+  assert.equal(ask(brief.certificate.notAfter * 1000).kind, 'member');
+  refusedBecause(ask(brief.certificate.notAfter * 1000 + 1001), /does not hold now/);
+});
+
+test("one's own certificate is renewed without a pause, whoever renewed it", () => {
+  const me = member('worker-cpu-003');
+  const out = createRequestAuth(me);
+  const inbound = createRequestAuth(callee);
+  for (let day = 0; day < 40; day++) {
+    const nowMs = NOW_MS + day * 86_400_000;
+    if (day % 2 === 1) me.renew(nowMs);
+    const { header } = out.sign({ ...request, nowMs, peerKey: callee.keyHex });
+    assert.equal(inbound.verify({ ...request, nowMs, header }).kind, 'member', `day ${day}`);
+  }
+});
+
+test('a response is bound to its request, status and worker', () => {
+  const { out, inbound } = sidecars();
+  const ask = () => {
+    const { header, nonce } = out.sign({ ...request, peerKey: callee.keyHex });
+    assert.equal(inbound.verify({ ...request, header }).kind, 'member');
+    return nonce;
+  };
+  const [nonce, otherNonce] = [ask(), ask()];
+  const answer = { peerKey: callee.keyHex, nonce, status: 200 };
+  const header = inbound.signResponse({ peerKey: caller.keyHex, nonce, status: 200 });
+  assert.ok(out.verifyResponse({ ...answer, header }));
+  assert.ok(!out.verifyResponse({ ...answer, header, nonce: otherNonce }), 'other request');
+  assert.ok(!out.verifyResponse({ ...answer, header, status: 503 }), 'other status');
+  assert.ok(!out.verifyResponse({ ...answer, header, peerKey: third.keyHex }), 'a peer never called');
+  out.sign({ ...request, peerKey: third.keyHex });
+  assert.ok(!out.verifyResponse({ ...answer, header, peerKey: third.keyHex }), 'another peer');
+  const byThird = createRequestAuth(third).signResponse({ peerKey: caller.keyHex, nonce, status: 200 });
+  assert.ok(!out.verifyResponse({ ...answer, header: byThird }), 'a re-used address');
+  const reflected = createRequestAuth(caller).signResponse({ peerKey: callee.keyHex, nonce, status: 200 });
+  assert.ok(!out.verifyResponse({ ...answer, header: reflected }), 'the direction is part of it');
+  const own = out.sign({ ...request, peerKey: callee.keyHex }).header;
+  for (const text of [undefined, '', 'v1.', header.slice(0, -1), `${header}A`, `v2${header.slice(2)}`, own]) {
+    assert.ok(!out.verifyResponse({ ...answer, header: text }), `${text}`);
+  }
+  assert.ok(!out.verifyResponse({ ...answer, header, nonce: '' }));
+  assert.ok(!out.verifyResponse({ ...answer, header, status: Number.NaN }));
+});
+
+test('a restarted caller is taken at once', () => {
+  const inbound = createRequestAuth(callee);
+  for (let life = 0; life < 10; life++) {
+    const nowMs = NOW_MS + life;
+    const { header } = createRequestAuth(caller).sign({ ...request, nowMs, peerKey: callee.keyHex });
+    assert.equal(inbound.verify({ ...request, nowMs, header }).kind, 'member');
+    refusedBecause(inbound.verify({ ...request, nowMs, header }), /received before/);
+  }
+});
+
+test('targets of any length and content are carried', () => {
+  const { out, inbound } = sidecars();
+  for (const target of ['/', `/${'a'.repeat(100_000)}`, '/%00%ff', '/caf\u00e9\u00ff', '/a b"<>', '*']) {
+    const asked = { ...request, target };
+    const { header } = out.sign({ ...asked, peerKey: callee.keyHex });
+    refusedBecause(inbound.verify({ ...asked, target: `${target}x`, header }), /MAC/);
+    assert.equal(inbound.verify({ ...asked, header }).kind, 'member');
+  }
+});
+
+test('a peer key that is none is an error of the program, said as such', () => {
+  const { out } = sidecars();
+  for (const peerKey of ['', 'zz', 'ab'.repeat(31), '00'.repeat(32), 'ff'.repeat(32)]) {
+    assert.throws(() => out.sign({ ...request, peerKey }));
+  }
+  assert.throws(() => out.sign({ ...request, peerKey: callee.keyHex, nowMs: 0 }), /clock/);
+});
+
+test('more members than are remembered: none of their headers is taken twice, later ones are taken', () => {
+  const inbound = createRequestAuth(callee, 8);
+  const members = Array.from({ length: 60 }, (_, i) => createRequestAuth(member(`worker-${i}`)));
+  const signed = members.map((auth, i) => {
+    const nowMs = NOW_MS + i;
+    return { auth, nowMs, header: auth.sign({ ...request, peerKey: callee.keyHex, nowMs }).header };
+  });
+  for (const { header, nowMs } of signed) {
+    assert.equal(inbound.verify({ ...request, nowMs, header }).kind, 'member');
+  }
+  for (const { header, nowMs } of signed)
+    refusedBecause(inbound.verify({ ...request, nowMs, header }), /received before/);
+  for (const { auth, nowMs: firstMs } of signed) {
+    const nowMs = firstMs + 1000;
+    const { header } = auth.sign({ ...request, peerKey: callee.keyHex, nowMs });
+    assert.equal(inbound.verify({ ...request, nowMs, header }).kind, 'member');
+  }
+});
+
+test('a header of an ordinary worker is under 300 bytes', () => {
+  const { header } = createRequestAuth(caller).sign({ ...request, peerKey: callee.keyHex });
+  assert.ok(Buffer.byteLength(header) < 300, `${header.length}`);
+});
