@@ -52,6 +52,8 @@ export interface AttemptOptions {
   judge(head: IncomingHead): Judgement;
   /** Fields of a 1xx answer, as they go to the client. */
   informational(fields: RawFields): RawFields;
+  /** Trailers that may travel on, judged with the fields of their head. */
+  trailers(trailers: RawFields, headFields: RawFields): RawFields;
   /** When it settles, the attempt is given up: the caller's deadline. */
   readonly deadline: Promise<void> | null;
 }
@@ -72,6 +74,7 @@ class Attempt implements UpstreamHandler, RelayListener {
   #isPaused = false;
   #stage: Stage = 'not_sent';
   #status = 0;
+  #headFields: RawFields = [];
   #firstByteMs: number | null = null;
   #refusal: Outcome | null = null;
   #refusalBytes = 0;
@@ -115,6 +118,7 @@ class Attempt implements UpstreamHandler, RelayListener {
     }
     this.#stage = 'begun';
     this.#status = head.status;
+    this.#headFields = head.fields;
     this.#options.relay.commit();
     this.#options.downstream.start(head.status, head.reason, judgement.fields, head.bodyBytes);
   }
@@ -136,7 +140,9 @@ class Attempt implements UpstreamHandler, RelayListener {
       this.#settle(this.#refusal);
       return;
     }
-    this.#options.downstream.end(trailers);
+    this.#options.downstream.end(
+      trailers.length === 0 ? trailers : this.#options.trailers(trailers, this.#headFields),
+    );
     this.#settle({ kind: 'completed', status: this.#status, firstByteMs: this.#firstByteMs ?? 0 });
   }
 

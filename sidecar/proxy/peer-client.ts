@@ -16,34 +16,40 @@ export interface PeerAddress extends Origin {
 
 export interface PeerClient {
   /**
-   * GET `path` from the worker that holds `peerKey`. Rejects with a SidecarError: connect_*, upstream_*,
-   * response_timeout, or upstream_protocol when another worker answers or the body exceeds `maxBytes`.
+   * GET `path` from the worker that holds `peerKey`. Rejects with the signal's reason, or with a SidecarError:
+   * connect_*, upstream_*, or upstream_protocol when another worker answers or the body exceeds `maxBytes`.
    */
   get(o: {
     readonly address: PeerAddress;
     readonly peerKey: string;
     readonly path: string;
-    readonly timeoutMs: number;
+    readonly signal: AbortSignal;
     readonly maxBytes: number;
   }): Promise<Buffer>;
 }
 
-export function createPeerClient(upstreams: Upstreams, auth: PeerAuth): PeerClient {
+/** `limitMs` bounds each step even where a caller's signal never comes. */
+export function createPeerClient(upstreams: Upstreams, auth: PeerAuth, limitMs: number): PeerClient {
   return {
-    get: ({ address, peerKey, path, timeoutMs, maxBytes }) =>
+    get: ({ address, peerKey, path, signal, maxBytes }) =>
       new Promise((resolve, reject) => {
         const target = `${address.basePath}${path}`;
         const proof = auth.sign({ peerKey, method: 'GET', target: path, service: '', nowMs: Date.now() });
         const chunks: Buffer[] = [];
         let bytes = 0;
         let status = 0;
-        const timer = setTimeout(() => {
-          request.abort();
-          reject(new SidecarError('response_timeout', `no answer within ${timeoutMs} ms`));
-        }, timeoutMs);
-        const fail = (error: SidecarError): void => {
-          clearTimeout(timer);
+        let isOver = false;
+        const over = (): void => {
+          isOver = true;
+          signal.removeEventListener('abort', aborted);
+        };
+        const fail = (error: unknown): void => {
+          over();
           reject(error);
+        };
+        const aborted = (): void => {
+          request.abort();
+          fail(signal.reason);
         };
         const judge = (head: IncomingHead): string | null => {
           status = head.status;
@@ -53,9 +59,7 @@ export function createPeerClient(upstreams: Upstreams, auth: PeerAuth): PeerClie
           }
           return status === 200 ? null : `status ${status}`;
         };
-        let isGivenUp = false;
         const giveUp = (detail: string): void => {
-          isGivenUp = true;
           request.abort();
           fail(new SidecarError('upstream_protocol', detail));
         };
@@ -69,7 +73,7 @@ export function createPeerClient(upstreams: Upstreams, auth: PeerAuth): PeerClie
             body: { kind: 'none' },
             upgrade: null,
           },
-          { connectMs: timeoutMs, headMs: timeoutMs, idleMs: timeoutMs },
+          { connectMs: limitMs, headMs: limitMs, idleMs: limitMs },
           {
             onSent: () => {},
             onInformational: () => {},
@@ -78,14 +82,14 @@ export function createPeerClient(upstreams: Upstreams, auth: PeerAuth): PeerClie
               if (refusal !== null) giveUp(refusal);
             },
             onData: (chunk) => {
-              if (isGivenUp) return;
+              if (isOver) return;
               bytes += chunk.length;
               if (bytes > maxBytes) giveUp(`more than ${maxBytes} bytes`);
               else chunks.push(chunk);
             },
             onEnd: () => {
-              if (isGivenUp) return;
-              clearTimeout(timer);
+              if (isOver) return;
+              over();
               resolve(Buffer.concat(chunks));
             },
             onUpgrade: (_head, stream) => {
@@ -96,6 +100,8 @@ export function createPeerClient(upstreams: Upstreams, auth: PeerAuth): PeerClie
             onFault: ({ code, detail }) => fail(new SidecarError(code, detail)),
           },
         );
+        if (signal.aborted) aborted();
+        else signal.addEventListener('abort', aborted);
       }),
   };
 }

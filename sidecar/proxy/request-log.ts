@@ -4,6 +4,7 @@
  * It must not know metrics, logs or the ring behind /explain.
  */
 import type { Code } from '../core/errors.ts';
+import type { Explanation } from '../core/explain.ts';
 import type { RouteKind } from '../core/peer.ts';
 import type { AttemptTrace } from './respond.ts';
 
@@ -27,6 +28,8 @@ export interface FinishedOutbound {
   /** How the view was got: from the cache, by waiting for a lookup, or not needed. */
   readonly view: 'hit' | 'wait' | 'local' | 'none';
   readonly viewAgeMs: number | null;
+  /** What the balancer saw; null unless the app asked for it. */
+  readonly decision: Explanation | null;
 }
 
 export interface FinishedInbound {

@@ -5,6 +5,7 @@
  * sidecar says exactly that. It must not know who is told (`onChange`).
  */
 import net from 'node:net';
+import { first } from '../core/headers.ts';
 import type { Origin, Upstreams } from './exchange.ts';
 import { hostField } from './peer-client.ts';
 
@@ -18,6 +19,8 @@ export interface WorkerHealthOptions {
   readonly unhealthyAfter: number;
   readonly upstreams: Upstreams;
   onChange(isReady: boolean, reason: string): void;
+  /** The answer carried `endpoint-load-metrics`: the worker's own word of its load. */
+  onReport(value: string): void;
 }
 
 export class WorkerHealth {
@@ -121,6 +124,8 @@ export class WorkerHealth {
           onSent: () => {},
           onInformational: () => {},
           onHead: (head) => {
+            const report = first(head.fields, 'endpoint-load-metrics');
+            if (report !== undefined) this.#options.onReport(report);
             fault = head.status >= 200 && head.status < 400 ? null : `GET ${path} gave ${head.status}`;
           },
           onData: () => {},

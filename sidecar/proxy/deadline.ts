@@ -1,0 +1,23 @@
+/**
+ * The time limit that a caller sets for a whole request (`sidecar-deadline-ms`).
+ *
+ * A real timer, because the caller means milliseconds. It must not know what is given up when it passes.
+ */
+
+export class Deadline {
+  /** Resolves when the time is up; never, when it is cancelled before. */
+  readonly passed: Promise<void>;
+  readonly #timer: NodeJS.Timeout;
+
+  constructor(afterMs: number) {
+    let resolve: () => void = () => {};
+    this.passed = new Promise((done) => {
+      resolve = done;
+    });
+    this.#timer = setTimeout(resolve, afterMs);
+  }
+
+  cancel(): void {
+    clearTimeout(this.#timer);
+  }
+}

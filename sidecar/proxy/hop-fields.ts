@@ -1,0 +1,71 @@
+/**
+ * The field lists of the three hops: app → peer, peer → worker, answer → whoever asked.
+ *
+ * One place, so that what is added, replaced or taken out can be read in a minute and compared with
+ * docs/http.md. It must not know what the values mean, nor send anything.
+ */
+import { forwardedFields } from '../core/forwarded.ts';
+import { acceptsTrailers, endToEnd, without } from '../core/headers.ts';
+import type { RawFields, RequestHead } from '../core/http1-head.ts';
+import { withoutSidecarFields } from '../core/sidecar-fields.ts';
+import { viaValue } from '../core/via.ts';
+import type { OutgoingHead } from './exchange.ts';
+
+export interface HopFacts {
+  readonly clientIp: string;
+  /** This sidecar's name on this hop. */
+  readonly pseudonym: string;
+  /** Whether the sender's word about earlier hops is believed. */
+  readonly trusted: boolean;
+}
+
+/** Framing and routing fields: the transport writes them anew. */
+function isRewritten(lowerName: string): boolean {
+  return lowerName === 'host' || lowerName === 'content-length';
+}
+
+/** Request fields for the next hop, whoever it is. */
+export function requestFields(head: RequestHead, facts: HopFacts): RawFields {
+  const kept = withoutSidecarFields(without(endToEnd(head.fields), isRewritten));
+  const fields = forwardedFields({
+    fields: kept,
+    clientIp: facts.clientIp,
+    proto: 'http',
+    host: head.host,
+    by: facts.pseudonym,
+    trusted: facts.trusted,
+  });
+  fields.push('Via', viaValue(head.minor, facts.pseudonym));
+  if (acceptsTrailers(head.fields)) fields.push('TE', 'trailers', 'Connection', 'TE');
+  return fields;
+}
+
+/**
+ * What Cloudflare's edge must not be sent: it answers 403 (error 1000) to a forged `CF-Connecting-IP` and to
+ * more than one X-Forwarded-For. `Forwarded` still carries the chain.
+ */
+export function withoutEdgeFields(fields: RawFields): RawFields {
+  return without(
+    fields,
+    (name) => name.startsWith('cf-') || name.startsWith('x-forwarded-') || name === 'cdn-loop',
+  );
+}
+
+/** The body as the next hop gets it: same length if it is known, chunked otherwise. */
+export function outgoingBody(head: RequestHead): OutgoingHead['body'] {
+  switch (head.framing.kind) {
+    case 'length':
+      return { kind: 'length', bytes: head.framing.bytes };
+    case 'chunked':
+      return { kind: 'chunked' };
+    default:
+      return { kind: 'none' };
+  }
+}
+
+/** An answer's own fields, ready for more to be added. */
+export function responseFields(fields: RawFields, pseudonym: string): RawFields {
+  const kept = withoutSidecarFields(endToEnd(fields));
+  kept.push('Via', viaValue(1, pseudonym));
+  return kept;
+}

@@ -1,0 +1,198 @@
+/**
+ * Requests from peers (and, through the tunnel, from anywhere): who asks, what for, then the local worker.
+ *
+ * Reads top to bottom: classify → admit → attempt → answer. One hop only: nothing that comes in here is ever
+ * sent on to another peer. It must not know discovery or choice.
+ */
+import { addressOf } from '../core/address.ts';
+import { CODES, type Code } from '../core/errors.ts';
+import { endToEndTrailers, first } from '../core/headers.ts';
+import type { RawFields } from '../core/http1-head.ts';
+import type { Stage } from '../core/retry.ts';
+import { viaContains } from '../core/via.ts';
+import type { Outcome } from './attempt.ts';
+import type { Downstream } from './exchange.ts';
+import { outgoingBody, requestFields, responseFields } from './hop-fields.ts';
+import type { LocalService } from './local-service.ts';
+import type { CallerVerdict, PeerAuth } from './peer-auth.ts';
+import { EXPECTED_QUEUE_FIELD, encodeRefusal, parseCount, REFUSAL_FIELD } from './refusal.ts';
+import type { InboundObserver, RequestOutcome } from './request-log.ts';
+import { RequestRelay } from './request-relay.ts';
+import { jsonAnswer, problemAnswer, sendAnswer } from './respond.ts';
+
+type Member = Extract<CallerVerdict, { kind: 'member' }>;
+
+/** What peers may learn of this sidecar. */
+export interface InboundSelf {
+  readonly workerId: string;
+  health(): { readonly status: 'ok' | 'warming' | 'draining' };
+  /** The sealed record, fresh. */
+  record(): Buffer;
+  /** Body of GET /state for this caller. */
+  state(callerKey: string): unknown;
+  /** Value of `endpoint-load-metrics` for a caller's response. */
+  report(service: string, callerKey: string): string;
+}
+
+export interface InboundOptions {
+  readonly pseudonym: string;
+  readonly services: ReadonlyMap<string, LocalService>;
+  readonly auth: PeerAuth;
+  readonly self: InboundSelf;
+  readonly observer: InboundObserver;
+  /** True once no new request is taken. */
+  isClosed(): boolean;
+}
+
+const NO_ALIASES: ReadonlyMap<string, string> = new Map();
+/** The worker's side is never sent a body twice: retries are the caller's affair. */
+const NO_REPLAY = 0;
+
+export function createInbound(options: InboundOptions): (downstream: Downstream) => void {
+  const { auth, self, services, pseudonym, observer } = options;
+
+  function handle(downstream: Downstream): void {
+    const { head } = downstream;
+    if (head.target === '/health') {
+      const health = { ...self.health(), worker_id: self.workerId };
+      sendAnswer(downstream, jsonAnswer(200, health), []);
+      return;
+    }
+    const isOwn = head.target === '/record' || head.target === '/state';
+    const addressed = isOwn ? null : addressOf({ ...head, host: '', fields: [] }, NO_ALIASES);
+    if (addressed !== null && 'error' in addressed) {
+      refuse(downstream, null, addressed.error, 'not_sent', addressed.detail, null);
+      return;
+    }
+    const service = addressed?.service ?? '';
+    const caller = auth.verify({
+      header: first(head.fields, 'sidecar-auth'),
+      method: head.method,
+      target: head.target,
+      service,
+      nowMs: Date.now(),
+    });
+    if (caller.kind === 'refused') {
+      observer.inputRefused('auth', caller.code);
+      refuse(downstream, null, caller.code, 'not_sent', caller.detail, service);
+      return;
+    }
+    if (addressed === null) answerOwn(downstream, caller);
+    else void serve(downstream, caller, service, addressed.target);
+  }
+
+  function answerOwn(downstream: Downstream, caller: Member): void {
+    const isRecord = downstream.head.target === '/record';
+    const answer = isRecord
+      ? {
+          status: 200,
+          reason: 'OK',
+          fields: ['Content-Type', 'application/octet-stream'],
+          body: self.record(),
+        }
+      : jsonAnswer(200, self.state(caller.key));
+    sendAnswer(downstream, answer, signature(caller, 200));
+  }
+
+  async function serve(
+    downstream: Downstream,
+    caller: Member,
+    service: string,
+    target: string,
+  ): Promise<void> {
+    const startedMs = performance.now();
+    observer.inboundStarted();
+    const outcome = await attempt(downstream, caller, service, target);
+    const answered = outcome.kind === 'failed' ? outcome.code : null;
+    if (outcome.kind === 'failed')
+      refuse(downstream, caller, outcome.code, outcome.stage, outcome.detail, service);
+    observer.inboundFinished({
+      service,
+      outcome: inboundOutcome(outcome),
+      code: answered,
+      durationMs: performance.now() - startedMs,
+    });
+  }
+
+  async function attempt(
+    downstream: Downstream,
+    caller: Member,
+    service: string,
+    target: string,
+  ): Promise<Outcome> {
+    const { head } = downstream;
+    const local = services.get(service);
+    if (local === undefined) return failed('not_offered_here', `${self.workerId} does not offer ${service}`);
+    if (!caller.mayCall(service)) return failed('not_allowed', `${caller.workerId} may not call ${service}`);
+    if (viaContains(head.fields, pseudonym)) return failed('loop_detected', 'Via names this sidecar already');
+    if (options.isClosed()) return failed('draining', `${self.workerId} is shutting down`);
+    if (head.method === 'CONNECT') return failed('not_supported', 'CONNECT is not carried');
+    const path = target === '*' ? target : `${local.basePath}${target}`;
+    return local.attempt({
+      downstream,
+      relay: new RequestRelay(downstream, NO_REPLAY),
+      head: {
+        method: head.method,
+        target: path,
+        host: local.host,
+        fields: requestFields(head, { clientIp: downstream.remoteAddress, pseudonym, trusted: true }),
+        body: outgoingBody(head),
+        upgrade: head.upgrade,
+      },
+      callerKey: caller.key,
+      expectedQueue: parseCount(first(head.fields, EXPECTED_QUEUE_FIELD)),
+      judge: (answer) => {
+        const fields = responseFields(answer.fields, pseudonym);
+        fields.push(
+          'endpoint-load-metrics',
+          self.report(service, caller.key),
+          ...signature(caller, answer.status),
+        );
+        return { kind: 'forward', fields };
+      },
+      informational: (fields) => responseFields(fields, pseudonym),
+      trailers: endToEndTrailers,
+      deadline: null,
+    });
+  }
+
+  function signature(caller: Member, status: number): RawFields {
+    return ['sidecar-auth', auth.signResponse({ peerKey: caller.key, nonce: caller.nonce, status })];
+  }
+
+  function refuse(
+    downstream: Downstream,
+    caller: Member | null,
+    code: Code,
+    stage: Stage,
+    detail: string,
+    service: string | null,
+  ): void {
+    const problem = { code, detail, service, requestId: null, attempts: [], proxyName: pseudonym };
+    const fields: RawFields = [REFUSAL_FIELD, encodeRefusal({ code, stage })];
+    if (caller !== null) {
+      fields.push(...signature(caller, CODES[code].status));
+      if (service !== null && services.has(service)) {
+        fields.push('endpoint-load-metrics', self.report(service, caller.key));
+      }
+    }
+    sendAnswer(downstream, problemAnswer(problem), fields);
+  }
+
+  return handle;
+}
+
+function failed(code: Code, detail: string): Outcome {
+  return { kind: 'failed', code, stage: 'not_sent', detail };
+}
+
+function inboundOutcome(outcome: Outcome): RequestOutcome {
+  switch (outcome.kind) {
+    case 'completed':
+      return outcome.status >= 500 ? 'worker_error' : 'ok';
+    case 'failed':
+      return CODES[outcome.code].status < 500 ? 'rejected' : 'failed';
+    default:
+      return outcome.kind;
+  }
+}

@@ -1,0 +1,47 @@
+/**
+ * An attempt on the worker beside this sidecar, for an app's request.
+ *
+ * It must not know peers.
+ */
+import { endToEndTrailers } from '../core/headers.ts';
+import type { Outcome } from './attempt.ts';
+import { outgoingBody, requestFields, responseFields } from './hop-fields.ts';
+import type { OutboundOptions } from './outbound-options.ts';
+import type { OutboundRequest } from './outbound-request.ts';
+import type { Target } from './outbound-target.ts';
+
+export function attemptLocal(
+  request: OutboundRequest,
+  target: Extract<Target, { kind: 'local' }>,
+  { pseudonym, trustForwarded, observer }: OutboundOptions,
+): Promise<Outcome> {
+  const { downstream, relay, deadline } = request;
+  const { service } = target;
+  request.attemptStartedMs = performance.now();
+  observer.attempted('local');
+  return service.attempt({
+    downstream,
+    relay,
+    head: {
+      method: downstream.head.method,
+      target: request.target === '*' ? '*' : `${service.basePath}${request.target}`,
+      host: service.host,
+      fields: requestFields(downstream.head, {
+        clientIp: downstream.remoteAddress,
+        pseudonym,
+        trusted: trustForwarded,
+      }),
+      body: outgoingBody(downstream.head),
+      upgrade: downstream.head.upgrade,
+    },
+    callerKey: '',
+    expectedQueue: null,
+    judge: (answer) => ({
+      kind: 'forward',
+      fields: [...responseFields(answer.fields, pseudonym), ...request.answerFields(target)],
+    }),
+    informational: (fields) => responseFields(fields, pseudonym),
+    trailers: endToEndTrailers,
+    deadline: deadline?.passed ?? null,
+  });
+}

@@ -1,0 +1,64 @@
+/**
+ * What the request path of apps is built from, and the view of the mesh that it asks for.
+ *
+ * Declared here, by the consumer: mesh/ fulfils PeerDirectory without being imported. It must not hold logic.
+ */
+import type { Balancer } from '../core/choose.ts';
+import type { Code } from '../core/errors.ts';
+import type { Peer } from '../core/peer.ts';
+import type { RetryBudget } from '../core/retry.ts';
+import type { RequestTimeouts, Upstreams } from './exchange.ts';
+import type { LocalService } from './local-service.ts';
+import type { PeerAuth } from './peer-auth.ts';
+import type { OutboundObserver } from './request-log.ts';
+
+/** An answer that is ready: peers (maybe none usable), or why there are none. */
+export type View =
+  | { readonly kind: 'peers'; readonly peers: readonly Peer[]; readonly ageMs: number }
+  | {
+      readonly kind: 'none';
+      readonly code: Extract<Code, 'no_peers' | 'discovery_unavailable'>;
+      readonly detail: string;
+    };
+
+export type FindResult =
+  | { readonly kind: 'hit'; readonly view: View }
+  | { readonly kind: 'wait'; readonly ready: Promise<View> };
+
+export interface PeerDirectory {
+  /** From the cache at once, or a promise that a lookup fulfils within the configured wait. */
+  find(service: string): FindResult;
+  /** The peers known now, without counting as a request. */
+  peek(service: string): readonly Peer[];
+  /** A response carried this `endpoint-load-metrics`. */
+  reported(peer: Peer, service: string, value: string): void;
+  /** The peer answered 421. */
+  notOffered(peer: Peer, service: string): void;
+}
+
+/** How a service is called. */
+export interface CallPolicy {
+  readonly vpn: RequestTimeouts;
+  readonly tunnel: RequestTimeouts;
+  /** A POST with Idempotency-Key may be sent again. */
+  readonly retryPost: boolean;
+}
+
+export interface OutboundOptions {
+  readonly workerId: string;
+  readonly pseudonym: string;
+  readonly aliases: ReadonlyMap<string, string>;
+  readonly services: ReadonlyMap<string, LocalService>;
+  readonly directory: PeerDirectory;
+  readonly balancer: Balancer;
+  readonly upstreams: Upstreams;
+  readonly auth: PeerAuth;
+  readonly budget: RetryBudget;
+  readonly replayBytes: number;
+  readonly trustForwarded: boolean;
+  /** Wanted of every request in `sidecar-token` when set. */
+  readonly token: string | null;
+  readonly observer: OutboundObserver;
+  random(): number;
+  callPolicy(service: string): CallPolicy;
+}

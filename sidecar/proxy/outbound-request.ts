@@ -1,0 +1,219 @@
+/**
+ * One request of an app while it is under way: what it addressed, what was tried, how it ended.
+ *
+ * The state that the steps of outbound share, in one object instead of a dozen parameters; its end is told to the
+ * observer exactly once. It must not decide anything.
+ */
+import type { Addressed } from '../core/address.ts';
+import type { Choice } from '../core/choose.ts';
+import { CODES, type Code } from '../core/errors.ts';
+import type { Explanation } from '../core/explain.ts';
+import { first } from '../core/headers.ts';
+import type { RawFields } from '../core/http1-head.ts';
+import type { Peer, Route } from '../core/peer.ts';
+import type { Outcome } from './attempt.ts';
+import { Deadline } from './deadline.ts';
+import type { Downstream } from './exchange.ts';
+import type { LocalService } from './local-service.ts';
+import type { CallPolicy, OutboundOptions } from './outbound-options.ts';
+import type { Target } from './outbound-target.ts';
+import { parseCount } from './refusal.ts';
+import { nextRequestId } from './request-id.ts';
+import type { RequestOutcome } from './request-log.ts';
+import { RequestRelay } from './request-relay.ts';
+import { type AttemptTrace, problemAnswer, sendAnswer } from './respond.ts';
+
+type RealTarget = Exclude<Target, { kind: 'nobody' }>;
+type Answered = Extract<Outcome, { kind: 'completed' | 'broken' }>;
+
+/** Reroutes before a request takes any queue (design, Balancing). */
+const MAX_REROUTES = 2;
+
+export class OutboundRequest {
+  readonly downstream: Downstream;
+  readonly id: string;
+  readonly relay: RequestRelay;
+  readonly attempts: AttemptTrace[] = [];
+  readonly triedPeers = new Set<string>();
+  readonly affinityKey: string | null;
+  readonly wantsDecision: boolean;
+  readonly deadline: Deadline | null;
+  service = '';
+  target = '/';
+  chosen: Extract<Choice, { kind: 'chosen' }> | null = null;
+  routesLeft: Route[] = [];
+  decision: Explanation | null = null;
+  view: 'hit' | 'wait' | 'local' | 'none' = 'none';
+  viewAgeMs: number | null = null;
+  policy: CallPolicy;
+  /** Monotonic ms at which the present attempt began. */
+  attemptStartedMs = 0;
+  readonly #options: OutboundOptions;
+  readonly #startedMs = performance.now();
+  readonly #arrivedAtMs = Date.now();
+  readonly #saturated: string[] = [];
+  isPatient = false;
+  #isRouted = false;
+  #isOver = false;
+
+  constructor(downstream: Downstream, options: OutboundOptions) {
+    const { fields } = downstream.head;
+    this.downstream = downstream;
+    this.#options = options;
+    this.id = nextRequestId();
+    this.affinityKey = first(fields, 'sidecar-affinity') ?? null;
+    this.wantsDecision = first(fields, 'sidecar-explain') === '1';
+    const deadlineMs = parseCount(first(fields, 'sidecar-deadline-ms'));
+    this.deadline = deadlineMs === null ? null : new Deadline(deadlineMs);
+    this.policy = options.callPolicy('');
+    this.relay = new RequestRelay(downstream, options.replayBytes);
+  }
+
+  get elapsedMs(): number {
+    return performance.now() - this.#startedMs;
+  }
+
+  address(addressed: Addressed): void {
+    this.service = addressed.service;
+    this.target = addressed.target;
+    this.policy = this.#options.callPolicy(addressed.service);
+  }
+
+  /** The peer's queue is longer than was expected; after two of them the request takes any queue. */
+  turnedAway(peer: Peer): void {
+    this.#saturated.push(peer.key);
+    if (this.#saturated.length > MAX_REROUTES) this.bePatient();
+  }
+
+  /** From now on it waits in whatever queue there is, also of those who turned it away. False if it does already. */
+  bePatient(): boolean {
+    if (this.isPatient || this.#saturated.length === 0) return false;
+    this.isPatient = true;
+    for (const key of this.#saturated) this.triedPeers.delete(key);
+    return true;
+  }
+
+  /** Counts where the request goes first; once. */
+  routed(to: 'local' | 'forwarded'): void {
+    if (this.#isRouted) return;
+    this.#isRouted = true;
+    this.#options.observer.requestRouted(to);
+  }
+
+  /** The worker beside us offers the service and cannot take it now. */
+  noteLocal(local: LocalService): void {
+    if (local.state === 'ready') return;
+    this.attempts.push({
+      peer: this.#options.workerId,
+      route: 'local',
+      code: local.state,
+      stage: 'not_sent',
+      reason: `the worker is not ready: ${local.healthReason}`,
+      at_ms: round(this.elapsedMs),
+      took_ms: 0,
+    });
+  }
+
+  failedAttempt(target: RealTarget, outcome: Extract<Outcome, { kind: 'failed' }>): void {
+    this.attempts.push({
+      peer: this.#peerOf(target),
+      route: routeOf(target),
+      code: outcome.code,
+      stage: outcome.stage,
+      reason: outcome.detail,
+      at_ms: round(this.attemptStartedMs - this.#startedMs),
+      took_ms: round(performance.now() - this.attemptStartedMs),
+    });
+  }
+
+  /** Fields that tell the app who answered; the decision too, if it asked. */
+  answerFields(target: RealTarget): RawFields {
+    const fields = ['sidecar-worker', this.#peerOf(target), 'sidecar-route', routeOf(target)];
+    fields.push('sidecar-attempts', String(this.attempts.length + 1), ...this.#idFields());
+    return fields;
+  }
+
+  answered(target: RealTarget, outcome: Answered): void {
+    const result = outcome.kind === 'broken' ? 'broken' : outcome.status >= 500 ? 'worker_error' : 'ok';
+    const code = outcome.kind === 'broken' ? outcome.code : null;
+    this.#finish(result, code, outcome.status, outcome.firstByteMs, target);
+  }
+
+  clientGone(): void {
+    this.#finish('client_gone', null, null, null, null);
+  }
+
+  /** Answers in place of a worker. */
+  refuse(code: Code, detail: string): void {
+    if (this.relay.isGone) {
+      this.clientGone();
+      return;
+    }
+    const answer = problemAnswer({
+      code,
+      detail,
+      service: this.service === '' ? null : this.service,
+      requestId: this.id,
+      attempts: this.attempts,
+      proxyName: this.#options.pseudonym,
+    });
+    sendAnswer(this.downstream, answer, [
+      'sidecar-attempts',
+      String(this.attempts.length),
+      ...this.#idFields(),
+    ]);
+    const { status } = CODES[code];
+    this.#finish(status < 500 || code === 'loop_detected' ? 'rejected' : 'failed', code, status, null, null);
+  }
+
+  #idFields(): RawFields {
+    const fields = ['sidecar-request-id', this.id];
+    if (this.decision !== null) fields.push('sidecar-decision', JSON.stringify(this.decision));
+    return fields;
+  }
+
+  #peerOf(target: RealTarget): string {
+    return target.kind === 'local' ? this.#options.workerId : target.peer.record.worker_id;
+  }
+
+  #finish(
+    outcome: RequestOutcome,
+    code: Code | null,
+    status: number | null,
+    firstByteMs: number | null,
+    target: RealTarget | null,
+  ): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    this.deadline?.cancel();
+    this.#options.observer.requestFinished({
+      id: this.id,
+      atMs: this.#arrivedAtMs,
+      method: this.downstream.head.method,
+      service: this.service,
+      route: target === null ? 'none' : routeOf(target),
+      peer: target === null ? null : this.#peerOf(target),
+      status,
+      outcome,
+      code,
+      firstByteMs,
+      durationMs: this.elapsedMs,
+      attempts: this.attempts,
+      view: this.view,
+      viewAgeMs: this.viewAgeMs,
+      decision: this.decision,
+    });
+  }
+}
+
+export function startRequest(downstream: Downstream, options: OutboundOptions): OutboundRequest {
+  return new OutboundRequest(downstream, options);
+}
+
+function routeOf(target: RealTarget): 'local' | 'vpn' | 'p2p' | 'tunnel' {
+  return target.kind === 'local' ? 'local' : target.route.kind;
+}
+
+function round(ms: number): number {
+  return Math.round(ms * 10) / 10;
+}

@@ -1,0 +1,101 @@
+/**
+ * Where the next attempt goes: the worker beside us, the next route of the peer that was chosen, or another peer.
+ *
+ * Apart from the loop that uses it, because "who is next" after each kind of failure is a rule of its own. It
+ * must not send anything.
+ */
+
+import type { Choice } from '../core/choose.ts';
+import type { Code } from '../core/errors.ts';
+import type { Peer, Route } from '../core/peer.ts';
+import type { LocalService } from './local-service.ts';
+import type { OutboundOptions, View } from './outbound-options.ts';
+import type { OutboundRequest } from './outbound-request.ts';
+
+export type Target =
+  | { readonly kind: 'local'; readonly service: LocalService }
+  | {
+      readonly kind: 'peer';
+      readonly peer: Peer;
+      readonly route: Route;
+      /** The queue that the caller counts on there; null = any. */
+      readonly expectedQueue: number | null;
+    }
+  | { readonly kind: 'nobody'; readonly code: Code; readonly detail: string };
+
+export async function nextTarget(request: OutboundRequest, options: OutboundOptions): Promise<Target> {
+  const local = options.services.get(request.service);
+  if (local !== undefined && request.attempts.length === 0) {
+    if (local.state === 'ready') {
+      request.routed('local');
+      request.view = 'local';
+      return { kind: 'local', service: local };
+    }
+    request.noteLocal(local);
+  }
+  const another = request.routesLeft.shift();
+  if (another !== undefined && request.chosen !== null) {
+    return {
+      kind: 'peer',
+      peer: request.chosen.peer,
+      route: another,
+      expectedQueue: request.chosen.expectedQueue,
+    };
+  }
+  const view = await currentView(request, options);
+  if (view.kind === 'none') return nobody(request, view.code, view.detail);
+  return choose(request, view, options);
+}
+
+async function currentView(request: OutboundRequest, { directory }: OutboundOptions): Promise<View> {
+  if (request.view === 'hit' || request.view === 'wait') {
+    return { kind: 'peers', peers: directory.peek(request.service), ageMs: request.viewAgeMs ?? 0 };
+  }
+  const found = directory.find(request.service);
+  request.view = found.kind;
+  const view = found.kind === 'hit' ? found.view : await found.ready;
+  if (view.kind === 'peers') request.viewAgeMs = view.ageMs;
+  return view;
+}
+
+function choose(
+  request: OutboundRequest,
+  view: Extract<View, { kind: 'peers' }>,
+  options: OutboundOptions,
+): Target {
+  const { balancer, observer, random } = options;
+  const nowMs = performance.now();
+  const question = {
+    service: request.service,
+    nowMs,
+    random,
+    excluded: request.triedPeers,
+    affinityKey: request.affinityKey,
+  };
+  let choice: Choice;
+  if (request.wantsDecision) {
+    const decided = balancer.decide(view.peers, question);
+    choice = decided.choice;
+    request.decision = decided.explanation;
+  } else {
+    choice = balancer.choose(view.peers, question);
+  }
+  observer.decided((performance.now() - nowMs) * 1000);
+  if (choice.kind === 'refused') {
+    if (request.bePatient()) return choose(request, view, options);
+    return nobody(request, choice.code, `${view.peers.length} peers are known, none can take the request`);
+  }
+  const [route, ...others] = choice.routes;
+  request.chosen = choice;
+  request.routesLeft = others;
+  request.triedPeers.add(choice.peer.key);
+  request.routed('forwarded');
+  return { kind: 'peer', peer: choice.peer, route: route as Route, expectedQueue: choice.expectedQueue };
+}
+
+/** After failed attempts the last failure says more than "nobody else is left". */
+function nobody(request: OutboundRequest, code: Code, detail: string): Target {
+  const last = request.attempts.at(-1);
+  if (last === undefined) return { kind: 'nobody', code, detail };
+  return { kind: 'nobody', code: last.code, detail: `${last.reason}; nobody else is left to try` };
+}

@@ -1,0 +1,113 @@
+/**
+ * Requests from apps: classify → choose → attempt → judge → answer, in that order, top to bottom.
+ *
+ * A loop over attempts in one place, instead of a stack of retrying layers: each step sees what the one before
+ * it learnt, and so does the one who reads the answer. It must not know how peers are found (PeerDirectory), who
+ * is best (Balancer), or how bytes move (attempt).
+ */
+import { timingSafeEqual } from 'node:crypto';
+import { type Addressed, addressOf } from '../core/address.ts';
+import { CODES, type Code } from '../core/errors.ts';
+import { first, has } from '../core/headers.ts';
+import { mayRetry } from '../core/retry.ts';
+import { viaContains } from '../core/via.ts';
+import type { Outcome } from './attempt.ts';
+import type { Downstream } from './exchange.ts';
+import { attemptLocal } from './local-attempt.ts';
+import type { OutboundOptions } from './outbound-options.ts';
+import { type OutboundRequest, startRequest } from './outbound-request.ts';
+import { nextTarget, type Target } from './outbound-target.ts';
+import { attemptPeer } from './peer-attempt.ts';
+
+/** More attempts than this have never helped anyone; each one is listed in the answer. */
+const MAX_ATTEMPTS = 8;
+
+export function createOutbound(options: OutboundOptions): (downstream: Downstream) => void {
+  return (downstream) => {
+    options.observer.requestStarted();
+    const request = startRequest(downstream, options);
+    const addressed = classify(downstream, options);
+    if ('code' in addressed) request.refuse(addressed.code, addressed.detail);
+    else void route(request, addressed, options);
+  };
+}
+
+/** What is asked for; or why it is not carried. */
+function classify(
+  { head }: Downstream,
+  { token, pseudonym, aliases }: OutboundOptions,
+): Addressed | { readonly code: Code; readonly detail: string } {
+  if (token !== null && !isSame(first(head.fields, 'sidecar-token') ?? '', token)) {
+    return { code: 'not_a_member', detail: 'the field sidecar-token is missing or wrong' };
+  }
+  if (head.method === 'CONNECT') return { code: 'not_supported', detail: 'CONNECT is not carried' };
+  if (viaContains(head.fields, pseudonym))
+    return { code: 'loop_detected', detail: 'Via names this sidecar already' };
+  const addressed = addressOf(head, aliases);
+  return 'error' in addressed ? { code: addressed.error, detail: addressed.detail } : addressed;
+}
+
+async function route(
+  request: OutboundRequest,
+  addressed: Addressed,
+  options: OutboundOptions,
+): Promise<void> {
+  request.address(addressed);
+  options.budget.deposit(performance.now());
+  for (;;) {
+    const target = await nextTarget(request, options);
+    if (request.relay.isGone) return request.clientGone();
+    if (target.kind === 'nobody') return request.refuse(target.code, target.detail);
+    const outcome =
+      target.kind === 'local'
+        ? await attemptLocal(request, target, options)
+        : await attemptPeer(request, target, options);
+    if (judge(request, target, outcome, options) === 'settled') return;
+  }
+}
+
+/** Ends the request, or notes the failure and lets it go on. */
+function judge(
+  request: OutboundRequest,
+  target: Exclude<Target, { kind: 'nobody' }>,
+  outcome: Outcome,
+  { budget, observer }: OutboundOptions,
+): 'settled' | 'again' {
+  if (outcome.kind === 'client_gone') {
+    request.clientGone();
+    return 'settled';
+  }
+  if (outcome.kind !== 'failed') {
+    request.answered(target, outcome);
+    return 'settled';
+  }
+  request.failedAttempt(target, outcome);
+  observer.attemptFailed(outcome.code);
+  const { head } = request.downstream;
+  const isAllowed =
+    outcome.code !== 'deadline' &&
+    outcome.code !== 'loop_detected' &&
+    request.attempts.length < MAX_ATTEMPTS &&
+    mayRetry({
+      stage: outcome.stage,
+      method: head.method,
+      replayable: request.relay.isReplayable,
+      idempotencyKey: has(head.fields, 'idempotency-key'),
+      postOptIn: request.policy.retryPost,
+    });
+  // A connection that could not be made cost no worker anything: only what reached a peer draws on the budget.
+  const isFree = outcome.stage === 'not_sent' && CODES[outcome.code].status !== 503;
+  if (isAllowed && (isFree || budget.withdraw(performance.now()))) {
+    observer.retried(outcome.code);
+    return 'again';
+  }
+  if (isAllowed) observer.retryRefused();
+  request.refuse(outcome.code, isAllowed ? `${outcome.detail}; the retry budget is used up` : outcome.detail);
+  return 'settled';
+}
+
+function isSame(given: string, wanted: string): boolean {
+  const a = Buffer.from(given, 'latin1');
+  const b = Buffer.from(wanted, 'latin1');
+  return a.length === b.length && timingSafeEqual(a, b);
+}

@@ -1,0 +1,158 @@
+/**
+ * An attempt on one route of one peer: proves who calls, checks who answers, and tells peer and route how it went.
+ *
+ * The health of the route and the health of the peer are told apart here: a connection that cannot be made is the
+ * route's fault, an answer that breaks is the peer's, and a client that leaves is nobody's. It must not know which
+ * attempt comes next.
+ */
+import { begin, type Outcome as EndpointOutcome, finish } from '../core/endpoint.ts';
+import { CODES } from '../core/errors.ts';
+import { endToEndTrailers, first } from '../core/headers.ts';
+import { type Judgement, type Outcome, runAttempt } from './attempt.ts';
+import type { IncomingHead, OutgoingHead } from './exchange.ts';
+import { outgoingBody, requestFields, responseFields, withoutEdgeFields } from './hop-fields.ts';
+import type { OutboundOptions } from './outbound-options.ts';
+import type { OutboundRequest } from './outbound-request.ts';
+import type { Target } from './outbound-target.ts';
+import { hostField } from './peer-client.ts';
+import { EXPECTED_QUEUE_FIELD, parseRefusal, REFUSAL_FIELD } from './refusal.ts';
+
+type PeerTarget = Extract<Target, { kind: 'peer' }>;
+
+/** Cloudflare: the tunnel has no connector, so nothing was delivered (error 1033). */
+const TUNNEL_DOWN_STATUS = 530;
+
+export async function attemptPeer(
+  request: OutboundRequest,
+  target: PeerTarget,
+  options: OutboundOptions,
+): Promise<Outcome> {
+  const { peer, route } = target;
+  const { service, downstream, relay, deadline, policy } = request;
+  const endpoint = peer.endpoint(service);
+  const nowMs = performance.now();
+  request.attemptStartedMs = nowMs;
+  options.observer.attempted(route.kind);
+  route.health.tried(nowMs);
+  if (endpoint !== undefined) begin(endpoint, nowMs);
+  const proved = head(request, target, options);
+  const outcome = await runAttempt({
+    downstream,
+    relay,
+    upstreams: options.upstreams,
+    origin: route,
+    head: proved.head,
+    timeouts: route.kind === 'tunnel' ? policy.tunnel : policy.vpn,
+    judge: (answer) => judge(answer, proved.nonce, request, target, options),
+    informational: (fields) => responseFields(fields, options.pseudonym),
+    trailers: endToEndTrailers,
+    deadline: deadline?.passed ?? null,
+  });
+  const judged = note(outcome, request, target, options);
+  if (endpoint !== undefined) finish(endpoint, judged, performance.now());
+  return outcome;
+}
+
+function head(
+  request: OutboundRequest,
+  { peer, route, expectedQueue }: PeerTarget,
+  { auth, pseudonym, trustForwarded }: OutboundOptions,
+): { readonly head: OutgoingHead; readonly nonce: string } {
+  const { downstream, service } = request;
+  const facts = { clientIp: downstream.remoteAddress, pseudonym, trusted: trustForwarded };
+  const target = `/service/${service}${request.target}`;
+  const { method } = downstream.head;
+  const { header, nonce } = auth.sign({ peerKey: peer.key, method, target, service, nowMs: Date.now() });
+  const all = requestFields(downstream.head, facts);
+  const fields = route.kind === 'tunnel' ? withoutEdgeFields(all) : all;
+  fields.push('sidecar-auth', header);
+  if (expectedQueue !== null && !request.isPatient) fields.push(EXPECTED_QUEUE_FIELD, String(expectedQueue));
+  return {
+    nonce,
+    head: {
+      method,
+      target: `${route.basePath}${target}`,
+      host: hostField(route),
+      fields,
+      body: outgoingBody(downstream.head),
+      upgrade: downstream.head.upgrade,
+    },
+  };
+}
+
+function judge(
+  answer: IncomingHead,
+  nonce: string,
+  request: OutboundRequest,
+  target: PeerTarget,
+  { auth, directory, pseudonym }: OutboundOptions,
+): Judgement {
+  const { peer, route } = target;
+  const header = first(answer.fields, 'sidecar-auth');
+  if (!auth.verifyResponse({ peerKey: peer.key, nonce, status: answer.status, header })) {
+    return unsigned(answer, route.kind);
+  }
+  const report = first(answer.fields, 'endpoint-load-metrics');
+  if (report !== undefined) directory.reported(peer, request.service, report);
+  const refusal = parseRefusal(first(answer.fields, REFUSAL_FIELD) ?? '');
+  if (refusal !== null) {
+    const { code, stage } = refusal;
+    return { kind: 'refuse', code, stage, detail: `${peer.record.worker_id} says: ${CODES[code].meaning}` };
+  }
+  return {
+    kind: 'forward',
+    fields: [...responseFields(answer.fields, pseudonym), ...request.answerFields(target)],
+  };
+}
+
+/** An answer that the peer did not sign: from the tunnel's edge, from a peer that does not know us, or a stranger. */
+function unsigned(answer: IncomingHead, kind: string): Judgement {
+  const { status } = answer;
+  if (kind === 'tunnel' && status === TUNNEL_DOWN_STATUS) {
+    const detail = 'the tunnel has no connector (530)';
+    return { kind: 'refuse', code: 'connect_failed', stage: 'not_sent', detail };
+  }
+  if (
+    status === CODES.not_a_member.status &&
+    parseRefusal(first(answer.fields, REFUSAL_FIELD) ?? '') !== null
+  ) {
+    const detail = 'the peer does not accept our membership (clock, mesh key or certificate)';
+    return { kind: 'refuse', code: 'not_a_member', stage: 'not_sent', detail };
+  }
+  const detail = `status ${status}, not signed by the worker that was asked`;
+  return { kind: 'refuse', code: 'upstream_protocol', stage: 'sent', detail };
+}
+
+/** Tells the route how it went; returns what the outcome says of the peer and its service. */
+function note(
+  outcome: Outcome,
+  request: OutboundRequest,
+  { peer, route }: PeerTarget,
+  { directory }: OutboundOptions,
+): EndpointOutcome {
+  const nowMs = performance.now();
+  if (outcome.kind === 'client_gone') return 'cancelled';
+  if (outcome.kind === 'completed') {
+    route.health.succeeded(nowMs);
+    return outcome.status >= 500 ? 'failed' : 'served';
+  }
+  switch (outcome.code) {
+    case 'connect_failed':
+    case 'connect_timeout':
+      route.health.failed(nowMs);
+      // Only the loss of the last route is the peer's own failure.
+      return request.routesLeft.length > 0 ? 'refused' : 'failed';
+    case 'not_offered_here':
+      directory.notOffered(peer, request.service);
+      return 'refused';
+    case 'saturated':
+      request.turnedAway(peer);
+      return 'refused';
+    case 'draining':
+    case 'warming':
+    case 'deadline':
+      return 'refused';
+    default:
+      return 'failed';
+  }
+}

@@ -1,0 +1,34 @@
+/**
+ * The answer by which one sidecar tells another that it did not get an answer from its worker, and how far the
+ * request went: request field names and the parser for them.
+ *
+ * Told in a field of its own instead of by status, because a worker's 503 is an answer and a sidecar's 503 is a
+ * reason to go elsewhere. Only believed when the response is signed. It must not know what the reader does next.
+ */
+import { CODES, type Code } from '../core/errors.ts';
+import type { Stage } from '../core/retry.ts';
+
+export const REFUSAL_FIELD = 'sidecar-refusal';
+/** The queue length that the caller expects at the peer. */
+export const EXPECTED_QUEUE_FIELD = 'sidecar-expected-queue';
+
+export interface Refusal {
+  readonly code: Code;
+  readonly stage: Stage;
+}
+
+export function encodeRefusal(refusal: Refusal): string {
+  return `${refusal.code};${refusal.stage}`;
+}
+
+/** null when it is not one; never throws. An unknown stage counts as the worse one. */
+export function parseRefusal(value: string): Refusal | null {
+  const [code = '', stage = ''] = value.split(';', 2);
+  if (!Object.hasOwn(CODES, code)) return null;
+  return { code: code as Code, stage: stage === 'not_sent' ? 'not_sent' : 'sent' };
+}
+
+/** A small non-negative count in a field; null when absent or anything else. */
+export function parseCount(value: string | undefined): number | null {
+  return value !== undefined && /^\d{1,6}$/.test(value) ? Number(value) : null;
+}
