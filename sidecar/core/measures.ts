@@ -21,6 +21,8 @@ const DEAD_BAND = 0.35;
 const FULL_BAND = 0.7;
 /** What a failure rate of 1 adds, in multiples of the service time. */
 const FAILURE_FACTOR = 20;
+/** Medians are taken of so many candidates at most: of a sample beyond, which serves as well. */
+const MEDIAN_SAMPLE = 256;
 /** Larger figures are as bad as this one. */
 const MAX_REQUESTS = 1e6;
 const MAX_SERVICE_MS = 1e9;
@@ -44,6 +46,8 @@ export class Measures {
   unreported = new Float64Array(0);
   /** 1 = the first route is not a tunnel. */
   isDirect = new Uint8Array(0);
+  /** Requests of others per slot, as reported. */
+  #use = new Float64Array(0);
   #scratch = new Float64Array(0);
   readonly #ttlMs: number;
 
@@ -55,72 +59,92 @@ export class Measures {
     const { count, endpoints } = candidates;
     if (count > this.weight.length) this.#grow(count);
     this.count = count;
-    let isAged = false;
+    const isAged = this.#read(endpoints, nowMs);
+    const usualSlots = this.#median(this.slots, true) || ASSUMED_SLOTS;
     for (let i = 0; i < count; i += 1) {
-      const weight = this.#weightOf(endpoints[i] as Endpoint, nowMs);
-      this.weight[i] = weight;
-      if (weight < 1) isAged = true;
+      if ((this.slots[i] as number) > 0) continue;
+      this.slots[i] = usualSlots;
+      // A peer without a limit says by its load how full it is.
+      this.#use[i] = Math.max((this.#use[i] as number) / usualSlots, this.load[i] as number);
     }
-    const usual: Usual = { slots: ASSUMED_SLOTS, serviceMs: ASSUMED_SERVICE_MS, load: 0, use: 0 };
-    usual.slots = this.#median(endpoints, slotsOf, usual) || ASSUMED_SLOTS;
-    usual.serviceMs = this.#median(endpoints, serviceMsOf, usual) || ASSUMED_SERVICE_MS;
-    // Only where a report is not fresh do these stand in for it.
-    if (isAged) {
-      usual.load = this.#median(endpoints, loadOf, usual) || 0;
-      usual.use = this.#median(endpoints, useOf, usual) || 0;
+    const usualMs = this.#median(this.serviceMs, true) || ASSUMED_SERVICE_MS;
+    // Only where a report is not fresh do these two stand in for it.
+    const usualLoad = isAged ? this.#median(this.load, false) || 0 : 0;
+    const usualUse = isAged ? this.#median(this.#use, false) || 0 : 0;
+    for (let i = 0; i < count; i += 1) {
+      this.#measure(i, endpoints[i] as Endpoint, nowMs, usualMs, usualLoad, usualUse);
     }
-    for (let i = 0; i < count; i += 1) this.#measure(i, endpoints[i] as Endpoint, nowMs, usual);
   }
 
-  #measure(i: number, endpoint: Endpoint, nowMs: number, usual: Usual): void {
+  /** Everything that was reported, bounded, into the columns. Returns whether any of it is not fresh. */
+  #read(endpoints: readonly Endpoint[], nowMs: number): boolean {
+    let isAged = false;
+    for (let i = 0; i < this.count; i += 1) {
+      const endpoint = endpoints[i] as Endpoint;
+      const ageMs = nowMs - endpoint.reportedAtMs;
+      let weight = 1;
+      if (!(ageMs <= FRESH_MS)) {
+        weight = ageMs < this.#ttlMs ? 1 - (ageMs - FRESH_MS) / (this.#ttlMs - FRESH_MS) : 0;
+        isAged = true;
+      }
+      const slots = bounded(endpoint.concurrency, MAX_REQUESTS);
+      const reported = bounded(endpoint.inFlight, MAX_REQUESTS) + bounded(endpoint.queued, MAX_REQUESTS);
+      const others = Math.max(0, reported - bounded(endpoint.mineReported, MAX_REQUESTS));
+      this.weight[i] = weight;
+      this.slots[i] = slots;
+      this.load[i] = bounded(endpoint.load, 1);
+      this.serviceMs[i] = bounded(endpoint.serviceMs, MAX_SERVICE_MS);
+      this.#use[i] = slots > 0 ? others / slots : others;
+    }
+    return isAged;
+  }
+
+  #measure(
+    i: number,
+    endpoint: Endpoint,
+    nowMs: number,
+    usualMs: number,
+    usualLoad: number,
+    usualUse: number,
+  ): void {
     const weight = this.weight[i] as number;
-    const slots = slotsOf(endpoint) || usual.slots;
+    const slots = this.slots[i] as number;
     const mine = bounded(endpoint.outstanding, MAX_REQUESTS);
     // A report that counts less knows less of mine.
     const unreported = Math.max(0, mine - weight * bounded(endpoint.mineReported, MAX_REQUESTS));
-    const others = weight * useOf(endpoint, usual) * slots + (1 - weight) * usual.use * slots;
-    const sharers =
-      1 + weight * (Math.min(MAX_SHARERS, Math.max(1, bounded(endpoint.sharers, MAX_REQUESTS))) - 1);
+    const others = (weight * (this.#use[i] as number) + (1 - weight) * usualUse) * slots;
+    const sharers = 1 + weight * (Math.max(1, bounded(endpoint.sharers, MAX_SHARERS)) - 1);
     // What I have sent since the report is a sample of what all sharers have.
     const requests = others + mine + unreported * (sharers - 1);
-    const load = weight * loadOf(endpoint) + (1 - weight) * usual.load;
-    const known = serviceMsOf(endpoint);
-    const serviceMs = steady(
-      known > 0 ? weight * known + (1 - weight) * usual.serviceMs : usual.serviceMs,
-      usual.serviceMs,
-    );
+    const load = weight * (this.load[i] as number) + (1 - weight) * usualLoad;
+    const known = this.serviceMs[i] as number;
+    const serviceMs = known > 0 ? steady(weight * known + (1 - weight) * usualMs, usualMs) : usualMs;
     const { health, routes } = endpoint.peer;
     // The one trial of a peer that was ejected is not held back by what ejected it.
-    const failures = health.state.kind === 'closed' ? failureRateAt(endpoint, nowMs) : 0;
+    const isBlamed = endpoint.failureRate > 0 && health.state.kind === 'closed';
+    const penalty = isBlamed ? 1 + FAILURE_FACTOR * failureRateAt(endpoint, nowMs) : 1;
     const route = firstRoute(routes, nowMs);
-    const extraMs =
-      route === undefined || route.kind !== 'tunnel' ? 0 : bounded(route.health.extraMs, MAX_SERVICE_MS);
-    this.slots[i] = slots;
+    const isDirect = route !== undefined && route.kind !== 'tunnel';
+    const extraMs = isDirect || route === undefined ? 0 : bounded(route.health.extraMs, MAX_SERVICE_MS);
     this.requests[i] = requests;
     this.unreported[i] = unreported;
     this.load[i] = Math.max(load + (unreported * sharers) / slots, requests / slots);
     this.serviceMs[i] = serviceMs;
     this.extraMs[i] = extraMs;
-    this.isDirect[i] = route !== undefined && route.kind !== 'tunnel' ? 1 : 0;
-    const queue = Math.max(0, requests - slots + 1) / slots;
-    this.expectedMs[i] = serviceMs * (1 + queue) * (1 + FAILURE_FACTOR * failures) + extraMs;
+    this.isDirect[i] = isDirect ? 1 : 0;
+    this.expectedMs[i] = serviceMs * (1 + Math.max(0, requests - slots + 1) / slots) * penalty + extraMs;
   }
 
-  #weightOf(endpoint: Endpoint, nowMs: number): number {
-    const ageMs = nowMs - endpoint.reportedAtMs;
-    if (ageMs <= FRESH_MS) return 1;
-    return ageMs < this.#ttlMs ? 1 - (ageMs - FRESH_MS) / (this.#ttlMs - FRESH_MS) : 0;
-  }
-
-  /** Of the candidates whose report counts at all and says it; NaN when none does. */
-  #median(endpoints: readonly Endpoint[], of: (e: Endpoint, usual: Usual) => number, usual: Usual): number {
+  /** Of the candidates whose report counts at all; `isSaid`: 0 means that it was not said. NaN when none is left. */
+  #median(column: Float64Array, isSaid: boolean): number {
+    const scratch = this.#scratch;
+    const step = Math.ceil(this.count / MEDIAN_SAMPLE);
     let known = 0;
-    for (let i = 0; i < this.count; i += 1) {
-      if ((this.weight[i] as number) === 0) continue;
-      const value = of(endpoints[i] as Endpoint, usual);
-      if (value > 0 || of === loadOf || of === useOf) this.#scratch[known++] = value;
+    for (let i = 0; i < this.count; i += step) {
+      const value = column[i] as number;
+      if ((this.weight[i] as number) > 0 && (value > 0 || !isSaid)) scratch[known++] = value;
     }
-    return medianInPlace(this.#scratch, known);
+    return medianInPlace(scratch, known);
   }
 
   #grow(count: number): void {
@@ -134,46 +158,18 @@ export class Measures {
     this.expectedMs = new Float64Array(length);
     this.unreported = new Float64Array(length);
     this.isDirect = new Uint8Array(length);
+    this.#use = new Float64Array(length);
     this.#scratch = new Float64Array(length);
   }
-}
-
-/** What is taken where a peer says nothing, or nothing recent: the medians of those that do. */
-interface Usual {
-  slots: number;
-  serviceMs: number;
-  load: number;
-  /** Requests of others per slot. */
-  use: number;
-}
-
-/** 0 = not said. */
-function slotsOf(endpoint: Endpoint): number {
-  return bounded(endpoint.concurrency, MAX_REQUESTS);
-}
-
-/** 0 = not said. */
-function serviceMsOf(endpoint: Endpoint): number {
-  return bounded(endpoint.serviceMs, MAX_SERVICE_MS);
-}
-
-function loadOf(endpoint: Endpoint): number {
-  return bounded(endpoint.load, 1);
-}
-
-/** Requests of others per slot, as reported. A peer without a limit says by its load how full it is. */
-function useOf(endpoint: Endpoint, usual: Usual): number {
-  const slots = slotsOf(endpoint);
-  const reported = bounded(endpoint.inFlight, MAX_REQUESTS) + bounded(endpoint.queued, MAX_REQUESTS);
-  const others = Math.max(0, reported - bounded(endpoint.mineReported, MAX_REQUESTS));
-  return slots > 0 ? others / slots : Math.max(others / usual.slots, loadOf(endpoint));
 }
 
 /** Small deviations from the usual are noise and must not steer. */
 function steady(serviceMs: number, usualMs: number): number {
   const deviation = serviceMs / usualMs - 1;
-  const part = (Math.abs(deviation) - DEAD_BAND) / (FULL_BAND - DEAD_BAND);
-  return usualMs * (1 + deviation * Math.min(1, Math.max(0, part)));
+  const size = Math.abs(deviation);
+  if (size >= FULL_BAND) return serviceMs;
+  if (size <= DEAD_BAND) return usualMs;
+  return usualMs * (1 + (deviation * (size - DEAD_BAND)) / (FULL_BAND - DEAD_BAND));
 }
 
 /** 0 for NaN and below. */
