@@ -170,6 +170,18 @@ export function acceptsTrailers(fields: RawFields): boolean {
   return false;
 }
 
+/**
+ * A new list with this Host as its first field and no other: what a client of HTTP/1.0 left out must be said, and an
+ * absolute-form target overrules the field that came with it (RFC 9112 §3.2.2).
+ */
+export function withHost(fields: RawFields, host: string): RawFields {
+  const result: RawFields = ['Host', host];
+  for (let i = 0; i < fields.length; i += 2) {
+    if (!isNamed(fields[i]!, 'host')) result.push(fields[i]!, fields[i + 1]!);
+  }
+  return result;
+}
+
 /** For a switch of protocol that the caller carries on: `endToEnd` dropped these two, the next hop needs them. */
 export function upgradeFields(protocol: string): RawFields {
   return ['Connection', 'Upgrade', 'Upgrade', protocol];
