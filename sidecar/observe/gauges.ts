@@ -23,6 +23,7 @@ export interface CacheFigures {
   readonly lookups: number;
   /** Services found at least once. */
   readonly size: number;
+  /** Those asked for within the TTL: the others age by design, which is no news. */
   readonly services: Iterable<CachedService>;
 }
 

@@ -27,7 +27,8 @@ export const DHT_STATES = ['alone', 'connected', 'unreachable'] as const;
 export type DhtState = (typeof DHT_STATES)[number];
 
 /** Where untrusted input was refused. */
-export type InputKind = 'record' | 'auth' | 'http' | 'report' | 'worker';
+export const INPUT_KINDS = ['record', 'auth', 'http', 'report', 'worker'] as const;
+export type InputKind = (typeof INPUT_KINDS)[number];
 
 export const ALL_CODES: readonly Code[] = Object.keys(CODES).filter((code): code is Code => code in CODES);
 

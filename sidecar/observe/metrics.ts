@@ -9,7 +9,15 @@
 import { collectDefaultMetrics, Registry } from 'prom-client';
 import type { Code } from '../core/errors.ts';
 import { type CacheFigures, type GaugeSources, readSource, refreshGauges } from './gauges.ts';
-import { ALL_CODES, BoundedLabels, type InputKind, type Outcome, ROUTES, type RouteLabel } from './labels.ts';
+import {
+  ALL_CODES,
+  BoundedLabels,
+  INPUT_KINDS,
+  type InputKind,
+  type Outcome,
+  ROUTES,
+  type RouteLabel,
+} from './labels.ts';
 import { isDuration, Latency } from './latency.ts';
 import { declareSeries, type Series } from './series.ts';
 
@@ -211,6 +219,7 @@ export class Metrics {
   /** A series that appears with its first event has no rate for that event: the closed sets start at 0. */
   #startAtZero(): void {
     for (const route of ROUTES) if (route !== 'none') this.#series.attempts.inc({ route }, 0);
+    for (const kind of INPUT_KINDS) this.#series.refusedInputs.inc({ kind, reason: 'other' }, 0);
     for (const code of ALL_CODES) {
       this.#series.failedAttempts.inc({ code }, 0);
       this.#series.retries.inc({ code }, 0);

@@ -81,7 +81,7 @@ function liveLoad(peer: Peer): number {
   return newest === null || newest.reportedAtMs === Number.NEGATIVE_INFINITY ? peer.record.load : newest.load;
 }
 
-/** Prometheus `http_sd`. */
+/** Prometheus `http_sd`; its label is `worker`, since `worker_id` is one of `sidecar_build_info` itself. */
 export interface ScrapeTarget {
   readonly targets: readonly string[];
   readonly labels: Readonly<Record<string, string>>;
@@ -100,7 +100,7 @@ export function scrapeTargets(
 }
 
 function target(address: string, port: number, workerId: string): ScrapeTarget {
-  return { targets: [`${host(address)}:${port}`], labels: { worker_id: workerId } };
+  return { targets: [`${host(address)}:${port}`], labels: { worker: workerId } };
 }
 
 function host(address: string): string {

@@ -63,7 +63,7 @@ test('suspicion and ejection win over what the record says, and every state is c
 test('scrape targets: this one and every peer that the VPN reaches', () => {
   const peers = [new Peer(record(), 0), new Peer(record({ worker_id: 'home', vpn_ip: null }), 0)];
   assert.deepEqual(scrapeTargets({ workerId: 'me', host: 'fd00::1', port: 9464 }, peers), [
-    { targets: ['[fd00::1]:9464'], labels: { worker_id: 'me' } },
-    { targets: ['10.42.0.10:9464'], labels: { worker_id: 'worker-gpu-001' } },
+    { targets: ['[fd00::1]:9464'], labels: { worker: 'me' } },
+    { targets: ['10.42.0.10:9464'], labels: { worker: 'worker-gpu-001' } },
   ]);
 });

@@ -1,0 +1,111 @@
+/**
+ * The dashboard on a real Prometheus that scrapes a real admin port: each query returns data.
+ */
+
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { dashboard } from '../../dashboards/sidecar.ts';
+import { Admin } from '../../sidecar/observe/admin.ts';
+import { Metrics } from '../../sidecar/observe/metrics.ts';
+import { assessReadiness } from '../../sidecar/observe/readiness.ts';
+import { queriesWithoutData } from '../support/dashboard.ts';
+import { missingPrograms, skipUnless } from '../support/needs.ts';
+import { startPrometheus } from '../support/prometheus.ts';
+
+/** A mesh of one, with something of everything. */
+function busyMetrics(): Metrics {
+  const metrics = new Metrics({
+    version: '1.0.0',
+    workerId: 'worker-1',
+    serviceLimit: 8,
+    processMetrics: true,
+  });
+  let hits = 0;
+  metrics.watch({
+    cache: () => ({
+      hits: ++hits,
+      misses: 1,
+      lookups: 2,
+      size: 1,
+      services: [{ service: 'ocr', ageMs: 10, peers: 3 }],
+    }),
+    peers: () => ({ ready: 2, warming: 1, draining: 0, suspect: 0, ejected: 0 }),
+    load: () => ({ loadRatio: 0.4, bySource: { slots: 0.4, cpu: 0.1, gpu: null } }),
+    services: () => [{ service: 'ocr', inFlight: 1, queued: 0, concurrency: 4 }],
+    dht: () => ({ kind: 'connected', nodes: 3, rejectedDatagrams: 0 }),
+    state: () => 'ready',
+    ready: () => true,
+  });
+  return metrics;
+}
+
+function serveOne(metrics: Metrics): void {
+  metrics.decided(8);
+  metrics.attempted('vpn');
+  metrics.requestStarted();
+  metrics.requestRouted('forwarded');
+  metrics.requestFinished({
+    service: 'ocr',
+    route: 'vpn',
+    outcome: 'ok',
+    code: null,
+    firstByteMs: 3,
+    durationMs: 9,
+  });
+  metrics.inboundStarted();
+  metrics.inboundFinished({ service: 'ocr', outcome: 'ok', code: null, durationMs: 4 });
+}
+
+test('each query of the board returns data, and finds what is not there', {
+  skip: skipUnless(missingPrograms('prometheus')),
+}, async (t) => {
+  const metrics = busyMetrics();
+  const dht = { kind: 'connected', nodes: 3, hint: '' } as const;
+  const admin = new Admin({
+    host: '127.0.0.1',
+    port: 0,
+    log: { warn: () => {} },
+    handlers: {
+      stats: () => metrics.stats(),
+      metricsText: () => {
+        serveOne(metrics);
+        return metrics.text();
+      },
+      metricsType: metrics.contentType,
+      peers: () => [],
+      ready: () => assessReadiness({ peersKnown: 3, peersUsable: 2, dht, draining: false }),
+      explainService: () => null,
+      explainRequest: () => null,
+      targets: () => [{ targets: [target], labels: { worker: 'worker-1' } }],
+      identity: () => ({ worker_id: 'worker-1', version: '1.0.0', uptime_s: 0 }),
+    },
+  });
+  const { port } = await admin.listen();
+  t.after(() => admin.close());
+  const target = `127.0.0.1:${port}`;
+
+  const prometheus = await startPrometheus(
+    JSON.stringify({
+      global: { scrape_interval: '250ms' },
+      scrape_configs: [
+        {
+          job_name: 'dht-sidecar',
+          http_sd_configs: [{ url: `http://${target}/targets`, refresh_interval: '1s' }],
+        },
+      ],
+    }),
+  );
+  t.after(() => prometheus.stop());
+  await prometheus.waitFor('rate(sidecar_forwarded_requests_total{worker="worker-1"}[10s]) > 0', 30_000);
+
+  assert.deepEqual(await queriesWithoutData(prometheus, dashboard, '10s'), []);
+  const [hitRate] = await prometheus.query('sidecar_build_info');
+  assert.equal(hitRate?.metric.worker_id, 'worker-1', 'the target label does not hide the one of the metric');
+
+  const empty = await queriesWithoutData(
+    { query: async () => [{ metric: {}, value: Number.NaN }] },
+    dashboard,
+    '10s',
+  );
+  assert.ok(empty.length > 40, 'NaN is no data');
+});
