@@ -17,7 +17,10 @@ const REASONS: Readonly<Record<string, string>> = {
   ENOTDIR: 'there is no such file',
 };
 
-/** The file as text; throws in plain words, also when it is larger than 1 MiB. */
+/**
+ * The file as text; throws the reason in plain words, also when it is larger than 1 MiB. The path is not
+ * repeated: where a path is wanted, some give the secret itself.
+ */
 export function readTextFile(path: string): string {
   let descriptor: number | null = null;
   try {
@@ -35,7 +38,7 @@ export function readTextFile(path: string): string {
     const code = (error as NodeJS.ErrnoException).code;
     const reason =
       code === undefined ? (error as Error).message : (REASONS[code] ?? `cannot be read (${code})`);
-    throw new Error(`${JSON.stringify(path)}: ${reason}`);
+    throw new Error(reason);
   } finally {
     if (descriptor !== null) closeSync(descriptor);
   }
@@ -46,7 +49,7 @@ function parseYaml(content: string): unknown {
   const document = parseDocument(content, {
     lineCounter: lines,
     prettyErrors: false,
-    logLevel: 'silent',
+    logLevel: 'error',
     stringKeys: true,
   });
   const fault = document.errors[0] ?? document.warnings[0];

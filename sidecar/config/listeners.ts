@@ -7,6 +7,7 @@
  */
 import type { Config, HostPort } from '../config.ts';
 import { formatHostPort, isLoopback } from '../core/host-port.ts';
+import { shown } from './parsers.ts';
 import type { Problems } from './problems.ts';
 import type { SCHEMA } from './schema.ts';
 import type { ReadText } from './sources.ts';
@@ -57,9 +58,9 @@ export function tunnelOf({ tree, problems }: Context, readText: ReadText): Confi
   }
   let ca: string | null = null;
   if (caPath !== null) {
-    ca = problems.attempt(tree.where('tunnel.ca'), () => readText(caPath)) ?? null;
+    ca = problems.attempt(`${tree.where('tunnel.ca')} ${shown(caPath)}`, () => readText(caPath)) ?? null;
     if (ca !== null && !ca.includes('-----BEGIN CERTIFICATE-----')) {
-      problems.add(tree.where('tunnel.ca'), `${JSON.stringify(caPath)} holds no PEM certificate`);
+      problems.add(tree.where('tunnel.ca'), `${shown(caPath)} holds no PEM certificate`);
     }
   }
   return {

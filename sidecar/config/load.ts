@@ -10,6 +10,7 @@ import { parseConfigFile } from './config-file.ts';
 import type { HostFacts } from './host-facts.ts';
 import type { CheckMembership } from './membership.ts';
 import type { ValuesOf } from './option.ts';
+import { shown } from './parsers.ts';
 import { ConfigError, Problems } from './problems.ts';
 import { type Purpose, resolveConfig } from './resolve.ts';
 import { SCHEMA } from './schema.ts';
@@ -25,7 +26,6 @@ import { flattenFile, type RawValues, readTree, type TreeResult } from './tree.t
 export interface ConfigInput {
   readonly args: readonly string[];
   readonly env: Readonly<Record<string, string | undefined>>;
-  /** Reads a text file; throws in plain words. */
   readonly readText: ReadText;
   readonly host: HostFacts;
   readonly checkMembership: CheckMembership;
@@ -54,7 +54,7 @@ function readSources(
   const path = args.configFile ?? env.configFile;
   let file: RawValues = new Map();
   if (path !== null) {
-    const where = args.configFile === null ? 'SIDECAR_CONFIG' : '--config';
+    const where = `${args.configFile === null ? 'SIDECAR_CONFIG' : '--config'} ${shown(path)}`;
     const content = problems.attempt(where, () => input.readText(path));
     if (content !== undefined) {
       const parsed = problems.attempt(path, () => ({ raw: parseConfigFile(path, content) }));

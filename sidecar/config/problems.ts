@@ -27,6 +27,7 @@ export function isConfigError(value: unknown): value is ConfigError {
 }
 
 const MAX_PROBLEMS = 100;
+const MAX_LENGTH = 500;
 
 export class Problems {
   readonly #lines: string[] = [];
@@ -34,7 +35,8 @@ export class Problems {
 
   /** `where` is what the reader must change: a variable, an argument or a key of the file. */
   add(where: string, what: string): void {
-    const line = `${where}: ${what}`;
+    const whole = `${where}: ${what}`;
+    const line = whole.length > MAX_LENGTH ? `${whole.slice(0, MAX_LENGTH)}…` : whole;
     if (this.#lines.includes(line)) return;
     if (this.#lines.length < MAX_PROBLEMS) this.#lines.push(line);
     else this.#more += 1;

@@ -10,7 +10,7 @@ import { argumentOf, listOptions, type OptionTree } from './option.ts';
 import type { Problems } from './problems.ts';
 import { type RawValue, suggestion } from './tree.ts';
 
-/** Reads a text file; throws in plain words. */
+/** Reads a text file; throws the reason in plain words, without the path. */
 export type ReadText = (path: string) => string;
 
 export interface ArgumentValues {

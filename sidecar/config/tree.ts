@@ -43,7 +43,7 @@ export function flattenFile(
   const found = new Map<string, RawValue>();
   if (raw === null || raw === undefined) return found;
   if (!isMapping(raw)) {
-    problems.add(label(prefix), `expected a mapping of ${Object.keys(tree).join(', ')}, not ${shown(raw)}`);
+    problems.add(label(prefix), `expected a mapping${keyWords(tree)}, not ${shown(raw)}`);
     return found;
   }
   for (const [name, value] of Object.entries(raw)) {
@@ -60,6 +60,11 @@ export function flattenFile(
     } else if (value !== null && value !== undefined) found.set(key, { raw: value, where: label(key) });
   }
   return found;
+}
+
+function keyWords(tree: OptionTree): string {
+  const names = Object.keys(tree);
+  return names.length > 12 ? '' : ` of ${names.join(', ')}`;
 }
 
 function shortKey(key: string): string {

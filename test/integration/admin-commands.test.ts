@@ -1,0 +1,204 @@
+/** peers, explain, stats and doctor against an admin port whose answers are made up, also hostile ones. */
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import test, { type TestContext } from 'node:test';
+import type { Command } from '../../sidecar/commands/command.ts';
+import { doctor } from '../../sidecar/commands/doctor.ts';
+import { explain } from '../../sidecar/commands/explain.ts';
+import { peers } from '../../sidecar/commands/peers.ts';
+import { stats } from '../../sidecar/commands/stats.ts';
+import { configInput, MESH_KEY } from '../support/config-input.ts';
+
+const NOW_MS = 1_750_000_000_000;
+
+const PEER = {
+  worker_id: 'gpu-1',
+  services: ['llm-inference'],
+  load: 0.35,
+  last_seen: NOW_MS / 1000,
+  state: 'ready',
+  age_s: 1.5,
+  routes: [
+    { kind: 'vpn', address: 'http://10.42.0.10:8000', state: 'up', extra_ms: 0 },
+    { kind: 'tunnel', address: 'https://x.example:443', state: 'up', extra_ms: 20 },
+  ],
+  figures: { 'llm-inference': { in_flight: 2, queued: 1 } },
+};
+
+type Pages = Readonly<Record<string, unknown>>;
+
+const HEALTHY: Pages = {
+  '/livez': { status: 'alive', worker_id: 'here' },
+  '/readyz': { ready: true, dht: { status: 'connected', nodes: 3 }, reasons: [] },
+  '/peers': { peers: [PEER] },
+  '/stats': { local_requests: 1, cache_hits: 9, cache_misses: 1, cache_hit_rate: 0.9 },
+};
+
+async function admin(t: TestContext, pages: Pages): Promise<string> {
+  const server: Server = createServer((request, response) => {
+    const page = pages[(request.url ?? '').split('?')[0] ?? ''];
+    if (typeof page === 'string') response.end(page);
+    else
+      response
+        .writeHead(page === undefined ? 404 : 200)
+        .end(JSON.stringify(page ?? { detail: 'No such page.' }));
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.after(() => server.close());
+  return `127.0.0.1:${(server.address() as AddressInfo).port}`;
+}
+
+async function run(command: Command, args: readonly string[], env: Record<string, string> = {}) {
+  let out = '';
+  let err = '';
+  const code = await command.run({
+    ...configInput({ args, env: { SIDECAR_MESH_KEY: MESH_KEY, ...env } }),
+    version: '0.0.0',
+    out: (text) => {
+      out += text;
+    },
+    err: (text) => {
+      err += text;
+    },
+    isTerminal: false,
+    nowMs: () => NOW_MS,
+    stopSignal: () => new AbortController().signal,
+  });
+  return { code, out, err };
+}
+
+test('peers: a table, JSON, and no success in silence when there are none', async (t) => {
+  const at = await admin(t, HEALTHY);
+  const table = await run(peers, ['--admin', at]);
+  assert.equal(table.code, 0);
+  assert.match(
+    table.out,
+    /^WORKER +STATE +LOAD +RUNNING +QUEUED +HEARD +ROUTES +SERVICES\ngpu-1 +ready +0\.35 +2 +1 +1\.5 s +vpn:up tunnel:up +llm-inference\n$/,
+  );
+  assert.deepEqual(JSON.parse((await run(peers, ['llm', '--json', '--admin', at])).out), HEALTHY['/peers']);
+  const none = await run(peers, ['llm', '--admin', await admin(t, { '/peers': { peers: [] } })]);
+  assert.match(none.out, /No peer that offers llm is known/);
+});
+
+test('stats: the counters, readable and as JSON', async (t) => {
+  const at = await admin(t, HEALTHY);
+  assert.match((await run(stats, ['--admin', at])).out, /cache hits +9\n[\s\S]*cache hit rate +90\.0 %/);
+  assert.deepEqual(JSON.parse((await run(stats, ['--json', '--admin', at])).out), HEALTHY['/stats']);
+});
+
+test('explain: the chosen one, and why not the others', async (t) => {
+  const candidate = {
+    worker_id: 'gpu-2',
+    state: 'ready',
+    presence: 'live',
+    health: 'up',
+    why_not: 'load 0.50 is not among the lowest three',
+    routes: [{ kind: 'vpn', state: 'up' }],
+    reported: { age_ms: 400, source: 'probe', load: 0.5 },
+    score: { live_load: 0.5, requests: 2.25, slots: 4, expected_ms: 120 },
+  };
+  const body = {
+    service: 'llm',
+    policy: 'adaptive',
+    chosen: 'gpu-1',
+    chosenNext: { worker_id: 'gpu-2', expected_ms_margin: 20 },
+    candidates: [candidate],
+  };
+  const at = await admin(t, { '/explain': body });
+  const shown = await run(explain, ['llm', '--admin', at]);
+  assert.match(shown.out, /chosen {3}gpu-1\nelse {5}gpu-2 \(20 ms later expected\)/);
+  assert.match(
+    shown.out,
+    /gpu-2 +ready\/live\/up +0\.50 +2\.3 +4 +120 ms +probe 0\.4 s +vpn:up +load 0\.50 is not/,
+  );
+  assert.deepEqual(JSON.parse((await run(explain, ['--request', 'id', '--json', '--admin', at])).out), body);
+  await assert.rejects(run(explain, ['--admin', at]), { code: 'bad_config' });
+  const unknown = await run(explain, ['nope', '--admin', await admin(t, {})]);
+  assert.deepEqual([unknown.code, unknown.err], [1, 'No such page.\n']);
+});
+
+test('names from other machines cannot speak to the terminal', async (t) => {
+  const evil = { ...PEER, worker_id: 'a\u001b[2Jb\u202ec\n', services: ['\u0007'] };
+  const { out } = await run(peers, ['--admin', await admin(t, { '/peers': { peers: [evil] } })]);
+  assert.match(out, /a\?\[2Jb\?c\?/);
+  assert.doesNotMatch(out, /[\u001b\u0007\u202e]/);
+});
+
+test('doctor: all well', async (t) => {
+  const { code, out } = await run(doctor, ['--admin', await admin(t, HEALTHY)]);
+  assert.equal(code, 0, out);
+  assert.doesNotMatch(out, /^(?:fail|warn)/m);
+});
+
+test('doctor: each thing that is wrong, and what to do', async (t) => {
+  const down = {
+    ...PEER,
+    worker_id: 'lost',
+    routes: [{ kind: 'vpn', address: 'http://10.42.0.9:8000', state: 'down' }],
+  };
+  const half = {
+    ...PEER,
+    worker_id: 'half',
+    routes: [{ kind: 'vpn', address: 'http://10.42.0.8:8000', state: 'down' }, PEER.routes[1]],
+  };
+  const early = { ...PEER, worker_id: 'early', last_seen: NOW_MS / 1000 + 90 };
+  const at = await admin(t, {
+    ...HEALTHY,
+    '/readyz': {
+      ready: false,
+      dht: { status: 'unreachable', nodes: 0 },
+      reasons: [{ code: 'dht_unreachable', detail: 'No DHT node answers over UDP.', hint: 'Check UDP.' }],
+    },
+    '/peers': { peers: [PEER, down, half, early] },
+  });
+  const { code, out } = await run(doctor, ['--admin', at], { SIDECAR_SERVICES: 'dead=http://127.0.0.1:1' });
+  assert.equal(code, 1);
+  assert.match(
+    out,
+    /^fail +worker +dead at http:\/\/127\.0\.0\.1:1 cannot be connected to \(ECONNREFUSED\)\n.*→ /m,
+  );
+  assert.match(out, /^fail +DHT +No DHT node answers over UDP\.\n.*→ Check UDP\./m);
+  assert.match(out, /^fail +routes +lost: vpn http:\/\/10\.42\.0\.9:8000 is down\n.*→ Is the VPN up/m);
+  assert.match(out, /^warn +routes +half: .*; tunnel is used/m);
+  assert.match(out, /^fail +clocks +early is 90 s ahead of this host\n.*→ /m);
+});
+
+test('doctor: a wrong configuration is a finding, not the end', async (t) => {
+  const at = await admin(t, HEALTHY);
+  const { code, out } = await run(doctor, [], {
+    SIDECAR_ADMIN: at,
+    SIDECAR_MESH_KEY: 'x',
+    SIDECAR_CACHE_TTL: '5m',
+  });
+  assert.equal(code, 1);
+  assert.match(out, /^fail +configuration +SIDECAR_MESH_KEY: /m);
+  assert.match(out, /^ok +admin port +here answers/m);
+});
+
+test('an admin port that answers nonsense is told so', async (t) => {
+  for (const page of [
+    '',
+    'null',
+    '[]',
+    '5',
+    '{"peers":5}',
+    '{"peers":[null,5,{"routes":[1],"figures":[],"services":"x"}]}',
+    '<html>',
+  ]) {
+    const pages = Object.fromEntries(Object.keys(HEALTHY).map((path) => [path, page]));
+    const at = await admin(t, pages);
+    const { code } = await run(doctor, ['--admin', at]);
+    assert.equal(code, 1);
+    for (const [command, args] of [
+      [peers, []],
+      [stats, []],
+    ] as const) {
+      await run(command, [...args, '--admin', at]).catch((error: { code?: unknown }) =>
+        assert.equal(error.code, 'admin_unreachable'),
+      );
+    }
+  }
+});
