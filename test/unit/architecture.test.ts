@@ -1,0 +1,205 @@
+/** The layout: who may import whom, no cycles, and what every file owes its reader. */
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync } from 'node:fs';
+import { dirname, join, relative, resolve } from 'node:path';
+import test from 'node:test';
+import { fileURLToPath } from 'node:url';
+
+const ROOT = fileURLToPath(new URL('../../sidecar/', import.meta.url));
+
+/** Longer than 250 lines, each with the reason. */
+const LONG_FILES: ReadonlyMap<string, string> = new Map([
+  ['config/schema.ts', 'one table: every option once'],
+  ['mesh/dht-node.ts', 'the one place where hyperdht is called, each call with its trap'],
+]);
+const MAX_LINES = 250;
+
+/** Files that pass on names of others, each with the reason. */
+const FACES: ReadonlyMap<string, string> = new Map([
+  ['core/http1-head.ts', 'one name for the parsers of fields, framing and the two heads'],
+]);
+
+/** Where each part may import from, besides itself. The root (main, run) and commands may import everything. */
+const ALLOWED: ReadonlyMap<string, readonly string[]> = new Map([
+  ['core', []],
+  ['types', []],
+  ['config', ['core', 'config.ts']],
+  ['mesh', ['core', 'types']],
+  ['proxy', ['core']],
+  ['load', ['core']],
+  ['observe', ['core']],
+]);
+
+/** Packages that only one part may import. */
+const OWNED_PACKAGES: ReadonlyMap<string, string> = new Map([
+  ['hyperdht', 'mesh'],
+  ['hyperswarm', 'mesh'],
+  ['udx-native', 'mesh'],
+  ['sodium-universal', 'mesh'],
+  ['convict', 'config'],
+  ['prom-client', 'observe'],
+  ['pino', 'observe'],
+]);
+
+interface Source {
+  readonly path: string;
+  readonly text: string;
+  /** Without comments and the contents of strings other than import paths. */
+  readonly imports: readonly string[];
+  /** Also `import type`. */
+  readonly valueImports: readonly string[];
+}
+
+function importsOf(text: string, withTypes: boolean): string[] {
+  const code = text.replace(/\/\*[\s\S]*?\*\//g, '').replace(/^\s*\/\/.*$/gm, '');
+  const found: string[] = [];
+  for (const [, kind, path] of code.matchAll(/^\s*(?:import|export)\s+(type\s)?[^'";]*?from\s+'([^']+)'/gm)) {
+    if (withTypes || kind === undefined) found.push(path as string);
+  }
+  for (const [, path] of code.matchAll(/^\s*import\s+'([^']+)'/gm)) found.push(path as string);
+  for (const [, path] of code.matchAll(/\bimport\(\s*'([^']+)'\s*\)/g)) found.push(path as string);
+  return found;
+}
+
+const SOURCES: readonly Source[] = readdirSync(ROOT, { recursive: true, encoding: 'utf8' })
+  .filter((path) => path.endsWith('.ts'))
+  .map((path) => {
+    const text = readFileSync(join(ROOT, path), 'utf8');
+    return { path, text, imports: importsOf(text, true), valueImports: importsOf(text, false) };
+  });
+
+/** `proxy/dial.ts` → `proxy`; `config.ts` → `config.ts`. */
+function partOf(path: string): string {
+  return path.split('/')[0] ?? path;
+}
+
+function target(source: Source, path: string): string {
+  return relative(ROOT, resolve(ROOT, dirname(source.path), path));
+}
+
+function all(check: (source: Source) => readonly string[]): void {
+  assert.deepEqual(SOURCES.flatMap(check), []);
+}
+
+test('there is something to look at', () => {
+  assert.ok(SOURCES.length > 20);
+  const withImports = SOURCES.filter((source) => source.imports.length > 0);
+  assert.ok(withImports.length > SOURCES.length / 2);
+  assert.deepEqual(
+    importsOf("import {\n  a,\n} from './a.ts';\nimport type { B } from 'b';\n// import 'c'\n", true),
+    ['./a.ts', 'b'],
+  );
+  assert.deepEqual(importsOf("import type { B } from 'b';\nconst c = await import('./c.ts');", false), [
+    './c.ts',
+  ]);
+});
+
+test('parts import only what is below them', () => {
+  all((source) => {
+    const allowed = ALLOWED.get(partOf(source.path));
+    if (allowed === undefined) return [];
+    return source.imports
+      .filter((path) => path.startsWith('.'))
+      .map((path) => target(source, path))
+      .filter((to) => partOf(to) !== partOf(source.path) && !allowed.includes(partOf(to)))
+      .map((to) => `${source.path} imports ${to}`);
+  });
+});
+
+test('core is pure: no packages, no node modules but node:buffer, no globals of time, chance or process', () => {
+  const impure =
+    /\b(?:Date\.now|new Date\(\)|Math\.random|performance\.now|setTimeout|setInterval|setImmediate|process\.|console\.|fetch\()/;
+  all((source) => {
+    if (partOf(source.path) !== 'core') return [];
+    const outside = source.imports.filter((path) => !path.startsWith('.') && path !== 'node:buffer');
+    const code = source.text.replace(/\/\*[\s\S]*?\*\//g, '').replace(/\/\/.*$/gm, '');
+    const global = impure.exec(code)?.[0];
+    return [
+      ...outside.map((path) => `${source.path} imports ${path}`),
+      ...(global === undefined ? [] : [`${source.path} uses ${global}`]),
+    ];
+  });
+});
+
+test('a package with traps is imported in one part', () => {
+  all((source) =>
+    source.imports
+      .filter((path) => {
+        const owner = OWNED_PACKAGES.get(path);
+        return owner !== undefined && partOf(source.path) !== owner && partOf(source.path) !== 'types';
+      })
+      .map((path) => `${source.path} imports ${path}`),
+  );
+});
+
+test('local imports carry their ending and go to files that are there', () => {
+  const paths = new Set(SOURCES.map((source) => source.path));
+  all((source) =>
+    source.imports
+      .filter((path) => path.startsWith('.') && !paths.has(target(source, path)))
+      .map((path) => `${source.path} imports ${path}`),
+  );
+});
+
+test('no import cycles, those of types not counted', () => {
+  const edges = new Map(
+    SOURCES.map((source) => [
+      source.path,
+      source.valueImports.filter((path) => path.startsWith('.')).map((path) => target(source, path)),
+    ]),
+  );
+  const done = new Set<string>();
+  const cycles: string[] = [];
+  const visit = (path: string, trail: readonly string[]): void => {
+    if (trail.includes(path)) {
+      cycles.push([...trail.slice(trail.indexOf(path)), path].join(' → '));
+      return;
+    }
+    if (done.has(path)) return;
+    for (const next of edges.get(path) ?? []) visit(next, [...trail, path]);
+    done.add(path);
+  };
+  for (const path of edges.keys()) visit(path, []);
+  assert.deepEqual(cycles, []);
+});
+
+test('every file says at its top what it is for, and where that ends', () => {
+  all((source) => {
+    const header = /^(?:#!.*\n)?\/\*\*([\s\S]*?)\*\//.exec(source.text)?.[1] ?? '';
+    if (header.length < 60) return [`${source.path} has no header comment`];
+    const says = /\b(?:not|never|no|nothing|nobody|without)\b/i.test(header);
+    // The policies share one limit, said in policy.ts; declarations only repeat a package.
+    if (says || /^core\/policies\/|\.d\.ts$/.test(source.path)) return [];
+    return [`${source.path} does not say what it must not know or do`];
+  });
+});
+
+test('no file is long without a reason', () => {
+  all((source) => {
+    const lines = source.text.split('\n').length - 1;
+    return lines > MAX_LINES && !LONG_FILES.has(source.path) ? [`${source.path} has ${lines} lines`] : [];
+  });
+  for (const path of LONG_FILES.keys()) {
+    assert.ok(
+      SOURCES.some((source) => source.path === path),
+      `${path} is gone`,
+    );
+  }
+});
+
+test('no any, no TODO, no barrels, no utils', () => {
+  all((source) => {
+    const code = source.text
+      .replace(/\/\*[\s\S]*?\*\//g, '')
+      .replace(/\/\/.*$/gm, '')
+      .replace(/'(?:[^'\\\n]|\\.)*'|`(?:[^`\\]|\\.)*`/g, "''");
+    const problems: string[] = [];
+    if (/(?:[:<|]\s*|\bas\s+)any\b(?!\s*[:(.])/.test(code)) problems.push(`${source.path} uses any`);
+    if (/\b(?:TODO|FIXME|XXX)\b/.test(source.text)) problems.push(`${source.path} has something left to do`);
+    if (/^\s*export\s+(?:\*|(?:type\s+)?\{[^}]*\})\s*from\b/m.test(source.text) && !FACES.has(source.path))
+      problems.push(`${source.path} exports what is another file's`);
+    if (/(?:^|\/)(?:utils?|helpers?|misc|common|index)\.ts$/.test(source.path))
+      problems.push(`${source.path} has no noun for a name`);
+    return problems;
+  });
+});
