@@ -1,0 +1,73 @@
+/**
+ * The roster: a topic on which every sidecar announces itself, whatever it offers, looked up from time to time.
+ *
+ * So that a sidecar knows whether it is alone before the first request comes, an operator can scrape everybody,
+ * and the peers of a service are often known before they are asked for. A random sample is enough. It must not
+ * know services.
+ */
+import type { Clock } from './clock.ts';
+import type { DhtNode } from './dht-node.ts';
+import type { Log } from './log.ts';
+import { type LookupOptions, lookUp } from './lookup.ts';
+
+/** In place of a service name; no service can have it (core/address, isServiceName). */
+export const ROSTER = '*';
+
+export interface RosterOptions extends LookupOptions {
+  readonly dht: Pick<DhtNode, 'onStatus' | 'status'>;
+  /** Pause between two looks while peers are known. */
+  readonly intervalMs: number;
+  readonly log: Log;
+}
+
+/** While nobody is known: often enough that two sidecars that start together meet at once. */
+const ALONE_INTERVAL_MS = 500;
+const MAX_ALONE_INTERVAL_MS = 5_000;
+
+export class Roster {
+  readonly #o: RosterOptions;
+  readonly #clock: Clock;
+  #cancel = (): void => {};
+  #offStatus = (): void => {};
+  #aloneMs = ALONE_INTERVAL_MS;
+  #isStopped = false;
+  #isLooking = false;
+
+  constructor(options: RosterOptions) {
+    this.#o = options;
+    this.#clock = options.clock;
+  }
+
+  start(): void {
+    this.#offStatus = this.#o.dht.onStatus((status) => {
+      this.#aloneMs = ALONE_INTERVAL_MS;
+      if (status.kind === 'connected') void this.#look();
+    });
+    void this.#look();
+  }
+
+  stop(): void {
+    this.#isStopped = true;
+    this.#offStatus();
+    this.#cancel();
+  }
+
+  async #look(): Promise<void> {
+    if (this.#isLooking || this.#isStopped) return;
+    this.#isLooking = true;
+    this.#cancel();
+    const known = this.#o.table.size;
+    try {
+      await lookUp(ROSTER, this.#o);
+    } catch (cause) {
+      this.#o.log.debug({ reason: String(cause) }, 'the roster could not be read');
+    }
+    this.#isLooking = false;
+    if (this.#isStopped) return;
+    const peers = this.#o.table.size;
+    if (known === 0 && peers > 0) this.#o.log.info({ peers }, 'the first peers are known');
+    const pauseMs = peers > 0 ? this.#o.intervalMs : this.#aloneMs;
+    this.#aloneMs = peers > 0 ? ALONE_INTERVAL_MS : Math.min(MAX_ALONE_INTERVAL_MS, this.#aloneMs * 1.5);
+    this.#cancel = this.#clock.after(pauseMs * (0.85 + 0.3 * this.#o.random()), () => void this.#look());
+  }
+}
