@@ -29,6 +29,8 @@ export interface Http1ConnectionOptions {
   readonly keepAliveMs: number;
   readonly deadlines: Deadlines;
   onRequest(downstream: Downstream): void;
+  /** A fault of this program while it handled a request: the request is answered 500, the process lives. */
+  onBug(error: unknown): void;
   /** The answer to a request that could not be read. */
   refuse(code: Code, detail: string): WholeAnswer;
 }
@@ -188,8 +190,18 @@ export class Http1Connection {
         const exchange = new Http1Downstream(this, result.head);
         this.#exchange = exchange;
         if (result.end < bytes.length) exchange.received(bytes.subarray(result.end));
-        if (this.#exchange === exchange) this.options.onRequest(exchange);
+        if (this.#exchange === exchange) this.#handOut(exchange);
       }
+    }
+  }
+
+  #handOut(exchange: Http1Downstream): void {
+    try {
+      this.options.onRequest(exchange);
+    } catch (error) {
+      this.options.onBug(error);
+      if (exchange.isStarted) this.socket.destroy();
+      else this.refuse('internal', 'a fault in this sidecar');
     }
   }
 

@@ -78,7 +78,12 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
       return;
     }
     if (addressed === null) answerOwn(downstream, caller);
-    else void serve(downstream, caller, service, addressed.target);
+    else {
+      serve(downstream, caller, service, addressed.target).catch((error: unknown) => {
+        observer.bug(error);
+        refuse(downstream, caller, 'internal', 'sent', 'a fault in this sidecar', service);
+      });
+    }
   }
 
   function answerOwn(downstream: Downstream, caller: Member): void {

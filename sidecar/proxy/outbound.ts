@@ -28,7 +28,12 @@ export function createOutbound(options: OutboundOptions): (downstream: Downstrea
     const request = startRequest(downstream, options);
     const addressed = classify(downstream, options);
     if ('code' in addressed) request.refuse(addressed.code, addressed.detail);
-    else void route(request, addressed, options);
+    else {
+      route(request, addressed, options).catch((error: unknown) => {
+        options.observer.bug(error);
+        request.refuse('internal', 'a fault in this sidecar');
+      });
+    }
   };
 }
 

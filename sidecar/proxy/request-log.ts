@@ -48,10 +48,13 @@ export interface OutboundObserver {
   attemptFailed(code: Code): void;
   retried(code: Code): void;
   retryRefused(): void;
+  /** A fault of this program. */
+  bug(error: unknown): void;
 }
 
 export interface InboundObserver {
   inboundStarted(): void;
   inboundFinished(request: FinishedInbound): void;
+  bug(error: unknown): void;
   inputRefused(kind: 'auth' | 'http' | 'report', reason: string): void;
 }

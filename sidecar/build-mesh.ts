@@ -1,0 +1,225 @@
+/**
+ * Puts discovery together: the DHT node, the peer table, lookups, probes, announcements, what is kept on disk.
+ *
+ * Composition only, apart from run.ts because it is half of it. It must not hold a rule of its own.
+ */
+
+import { subnetOf } from './config/parsers.ts';
+import type { Config } from './config.ts';
+import { FingerCache } from './core/finger-cache.ts';
+import type { Peer } from './core/peer.ts';
+import { PeerTable } from './core/peer-table.ts';
+import { applyReport, parseOrca } from './core/report.ts';
+import type { Lifecycle } from './lifecycle.ts';
+import { Announcer } from './mesh/announcer.ts';
+import { systemClock } from './mesh/clock.ts';
+import { type DhtNode, startDhtNode } from './mesh/dht-node.ts';
+import { Directory } from './mesh/directory.ts';
+import type { Identity } from './mesh/identity.ts';
+import { KnownNodes } from './mesh/known-nodes.ts';
+import type { Log } from './mesh/log.ts';
+import { Prober } from './mesh/prober.ts';
+import { type HostPort, RecordFetcher } from './mesh/record-fetcher.ts';
+import { ROSTER, Roster } from './mesh/roster.ts';
+import { openRecord, sealRecord } from './mesh/sealed-record.ts';
+import type { PeerDirectory } from './proxy/outbound-options.ts';
+import type { PeerAddress, PeerClient } from './proxy/peer-client.ts';
+import type { Self } from './self.ts';
+
+export interface Mesh {
+  readonly node: DhtNode;
+  readonly table: PeerTable;
+  readonly cache: FingerCache;
+  readonly directory: Directory;
+  readonly announcer: Announcer;
+  readonly fetcher: RecordFetcher;
+  readonly peerDirectory: PeerDirectory;
+}
+
+export interface MeshOptions {
+  readonly config: Config;
+  readonly identity: Identity;
+  readonly self: Self;
+  readonly client: PeerClient;
+  readonly lifecycle: Lifecycle;
+  readonly log: Log;
+}
+
+/** "Nobody" is believed for so long (design, finger cache). */
+const EMPTY_TTL_MS = 1_000;
+/** Names of services are chosen by apps. */
+const MAX_SERVICES = 1_000;
+/** Peers kept per service. */
+const SAMPLE_SIZE = 64;
+const EVICTION_BAN_MS = 30_000;
+const RECORD_TIMEOUT_MS = 2_000;
+const MAX_RECORD_BYTES = 16_384;
+const MAX_STATE_BYTES = 65_536;
+/** How far clocks may differ, and how old a record in the DHT may be. */
+const MAX_SKEW_MS = 30_000;
+const SAVE_INTERVAL_MS = 60_000;
+const UNANNOUNCE_LIMIT_MS = 2_000;
+const SHARDS = 1;
+
+/** Binds the DHT node and begins; joining and finding go on behind. */
+export async function buildMesh(options: MeshOptions): Promise<Mesh> {
+  const { config, identity, lifecycle, log, self } = options;
+  const clock = systemClock;
+  const known = new KnownNodes({ stateDir: config.state.dir, clock, log, intervalMs: SAVE_INTERVAL_MS });
+  const remembered = await known.load();
+  const node = await startDhtNode({
+    role: config.vpn.ip === null ? 'client' : 'persistent',
+    host: config.dht.listen.host,
+    port: config.dht.listen.port,
+    preferredPort: remembered.ownPort,
+    bootstrap: config.dht.bootstrap,
+    knownNodes: remembered.nodes,
+    packetKey: identity.secrets.packetKey,
+    maxAgeMs: config.dht.maxAgeMs,
+    clock,
+    log,
+  });
+  lifecycle.began('dht', () => node.destroy());
+  known.start(() => ({ ownPort: node.address.port, nodes: node.nodes(64), peers: directory.view() }));
+  lifecycle.began('known nodes', () => known.stop());
+
+  const { ttlMs, firstLookupWaitMs } = config.cache;
+  const table = new PeerTable({ ttlMs, evictionBanMs: EVICTION_BAN_MS });
+  const cache = new FingerCache({ ttlMs, emptyTtlMs: EMPTY_TTL_MS, maxServices: MAX_SERVICES });
+  const fetcher = new RecordFetcher({
+    node,
+    table,
+    fetchRecord: (from, expectedKey, signal) => {
+      if (expectedKey === null) return Promise.reject(new Error('a record is only asked of a known key'));
+      const address = addressOf(from);
+      return options.client.get({
+        address,
+        peerKey: expectedKey,
+        path: '/record',
+        signal,
+        maxBytes: MAX_RECORD_BYTES,
+      });
+    },
+    openRecord: (bytes, maxSkewMs) => openRecord(identity.secrets, bytes, { nowMs: Date.now(), maxSkewMs }),
+    clock,
+    log,
+    timeoutMs: RECORD_TIMEOUT_MS,
+    maxSkewMs: MAX_SKEW_MS,
+    mutableMaxAgeMs: config.dht.maxAgeMs,
+  });
+  lifecycle.began('records', () => fetcher.stop());
+  const looking = {
+    node,
+    table,
+    fetcher,
+    topicKey: identity.secrets.topicKey,
+    ownKeyHex: identity.keyHex,
+    clock,
+    random: Math.random,
+    shards: SHARDS,
+    sampleSize: SAMPLE_SIZE,
+    recordMaxAgeMs: ttlMs / 2,
+    hasVpn: config.vpn.ip !== null,
+    mayAsk: vpnFilter(config),
+  };
+  const directory = new Directory({
+    ...looking,
+    cache,
+    ttlMs,
+    firstLookupWaitMs,
+    lastKnown: remembered.peers,
+    log,
+  });
+  directory.start();
+  lifecycle.began('directory', () => directory.stop());
+  const roster = new Roster({ ...looking, dht: node, intervalMs: ttlMs / 2, log });
+  roster.start();
+  lifecycle.began('roster', () => roster.stop());
+  const prober = new Prober({
+    table,
+    cache,
+    ask: (peer, route, path, signal) =>
+      options.client.get({ address: route, peerKey: peer.key, path, signal, maxBytes: MAX_STATE_BYTES }),
+    refetch: (peer) => directory.refetch(peer),
+    fewIntervalMs: config.probe.fewIntervalMs,
+    manyIntervalMs: config.probe.manyIntervalMs,
+    timeoutMs: config.probe.timeoutMs,
+    clock,
+    random: Math.random,
+    log,
+  });
+  prober.start();
+  lifecycle.began('prober', () => prober.stop());
+  const announcer = new Announcer({
+    node,
+    keyPair: { publicKey: identity.publicKey, secretKey: identity.secretKey },
+    topicKey: identity.secrets.topicKey,
+    services: [ROSTER, ...config.services.map(({ name }) => name)],
+    shards: SHARDS,
+    place: () => ({
+      address: config.vpn.ip === null ? null : { host: config.vpn.ip, port: self.inboundPort },
+      hasTunnel: self.tunnelUrl !== null,
+    }),
+    sealRecord: (maxBytes) => sealRecord(identity, self.record(), maxBytes),
+    intervalMs: config.dht.announceIntervalMs,
+    stopLimitMs: UNANNOUNCE_LIMIT_MS,
+    clock,
+    random: Math.random,
+    log,
+  });
+  announcer.start();
+  lifecycle.began('announcer', () => announcer.stop());
+  return {
+    node,
+    table,
+    cache,
+    directory,
+    announcer,
+    fetcher,
+    peerDirectory: peerDirectory(directory, table),
+  };
+}
+
+/** The directory as the request path wants it. */
+function peerDirectory(directory: Directory, table: PeerTable): PeerDirectory {
+  type Answer = Awaited<Extract<ReturnType<Directory['find']>, { kind: 'wait' }>['ready']>;
+  const viewOf = (found: Answer) =>
+    found.kind === 'hit' ? { kind: 'peers' as const, peers: found.peers, ageMs: found.ageMs } : found;
+  return {
+    find(service) {
+      const found = directory.find(service, performance.now());
+      if (found.kind === 'wait') return { kind: 'wait', ready: found.ready.then(viewOf) };
+      return { kind: 'hit', view: { kind: 'peers', peers: found.peers, ageMs: found.ageMs } };
+    },
+    peek: (service) => table.offering(service),
+    reported(peer: Peer, service: string, value: string) {
+      const patch = parseOrca(value);
+      if (patch === null) return;
+      const nowMs = performance.now();
+      table.heard(peer.key, nowMs);
+      const outcome = applyReport(peer, { ...patch, service }, 'response', nowMs);
+      if (outcome === 'restarted') void directory.refetch(peer);
+    },
+    notOffered: (peer, service) => table.dropService(peer.key, service),
+  };
+}
+
+/** An announcement asks us to connect somewhere: only to addresses inside the VPN (or beside us, on loopback). */
+function vpnFilter(config: Config): (address: HostPort) => boolean {
+  const isInside = subnetOf(config.vpn.cidr);
+  const isLoopback = subnetOf('127.0.0.0/8');
+  const onLoopback = config.vpn.ip !== null && isLoopback?.(config.vpn.ip) === true;
+  return ({ host }) => isInside?.(host) === true || (onLoopback && isLoopback?.(host) === true);
+}
+
+function addressOf(from: HostPort | string): PeerAddress {
+  if (typeof from !== 'string') return { scheme: 'http', host: from.host, port: from.port, basePath: '' };
+  const url = new URL(from);
+  const scheme = url.protocol === 'https:' ? 'https' : 'http';
+  return {
+    scheme,
+    host: url.hostname.replace(/^\[|\]$/g, ''),
+    port: url.port === '' ? (scheme === 'https' ? 443 : 80) : Number(url.port),
+    basePath: url.pathname.replace(/\/+$/, ''),
+  };
+}

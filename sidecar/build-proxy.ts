@@ -1,0 +1,296 @@
+/**
+ * Puts the data plane together: connections, local services, both listeners, and the order in which they drain.
+ *
+ * Composition only, except for the drain, whose order is the point (design, "When things fail", SIGTERM). It must
+ * not know discovery: `connect` hands the directory in.
+ */
+import { Activity } from './activity.ts';
+import { buildServices } from './build-services.ts';
+import type { Config } from './config.ts';
+import { type Balancer, createBalancer } from './core/choose.ts';
+import type { HeadLimits } from './core/http1-head.ts';
+import { RetryBudget } from './core/retry.ts';
+import { viaPseudonym } from './core/via.ts';
+import type { Lifecycle } from './lifecycle.ts';
+import type { LoadSampler } from './load/sampler.ts';
+import type { Identity } from './mesh/identity.ts';
+import type { RequestAuth } from './mesh/request-auth.ts';
+import { sealRecord } from './mesh/sealed-record.ts';
+import type { Log } from './observe/log.ts';
+import type { Metrics } from './observe/metrics.ts';
+import type { RequestLog } from './observe/request-log.ts';
+import { Deadlines } from './proxy/deadlines.ts';
+import { type HttpListener, listenHttp } from './proxy/http-listener.ts';
+import type { Http1ConnectionOptions } from './proxy/http1-connection.ts';
+import { createInbound } from './proxy/inbound.ts';
+import type { LocalService } from './proxy/local-service.ts';
+import { createOutbound } from './proxy/outbound.ts';
+import type { CallPolicy, PeerDirectory } from './proxy/outbound-options.ts';
+import { createPeerClient, type PeerClient } from './proxy/peer-client.ts';
+import type { InboundObserver, OutboundObserver } from './proxy/request-log.ts';
+import { problemAnswer } from './proxy/respond.ts';
+import { UpstreamPool } from './proxy/upstream-pool.ts';
+import { Self } from './self.ts';
+
+export interface Proxy {
+  readonly self: Self;
+  readonly services: ReadonlyMap<string, LocalService>;
+  readonly balancer: Balancer;
+  readonly client: PeerClient;
+  readonly inbound: HttpListener;
+  /** The directory that requests ask; before that they are told that discovery is not there. */
+  connect(directory: PeerDirectory): void;
+  listenOutbound(): Promise<HttpListener>;
+  /** Called when what is said of this worker has changed. */
+  onSelfChanged(listener: () => void): void;
+  isDraining(): boolean;
+  /** Finishes what runs; `withdraw` takes this worker out of the directory. */
+  drain(cut: AbortSignal, withdraw: () => Promise<void>): Promise<void>;
+}
+
+export interface ProxyOptions {
+  readonly config: Config;
+  readonly identity: Identity;
+  readonly auth: RequestAuth;
+  readonly metrics: Metrics;
+  readonly requests: RequestLog;
+  readonly sampler: LoadSampler;
+  readonly lifecycle: Lifecycle;
+  readonly log: Log;
+}
+
+const DEADLINE_TICK_MS = 250;
+/** Idle connections of clients and peers. */
+const KEEP_ALIVE_MS = 75_000;
+/** To peers: below their KEEP_ALIVE_MS. */
+const PEER_IDLE_MS = 60_000;
+const PEER_REUSE_UNSAFE_MS = 30_000;
+/** To workers: below the 5 s that Node's and Python's servers keep idle connections. */
+const WORKER_IDLE_MS = 4_000;
+const WORKER_REUSE_UNSAFE_MS = 1_000;
+/** Bounds each step of a control request. */
+const CONTROL_LIMIT_MS = 5_000;
+
+/** Binds the inbound listener; rejects with the bind error. */
+export async function buildProxy(options: ProxyOptions): Promise<Proxy> {
+  const { config, identity, auth, metrics, requests, sampler, lifecycle, log } = options;
+  const limits: HeadLimits = config.limits;
+  const deadlines = new Deadlines(DEADLINE_TICK_MS);
+  const pool = { limits, deadlines };
+  const toWorkers = new UpstreamPool({
+    ...pool,
+    keepIdleMs: WORKER_IDLE_MS,
+    reuseUnsafeMs: WORKER_REUSE_UNSAFE_MS,
+    tlsCa: null,
+  });
+  const toPeers = new UpstreamPool({
+    ...pool,
+    keepIdleMs: PEER_IDLE_MS,
+    reuseUnsafeMs: PEER_REUSE_UNSAFE_MS,
+    tlsCa: config.tunnel.ca,
+  });
+  lifecycle.began('connections', () => {
+    toWorkers.destroy();
+    toPeers.destroy();
+  });
+  let selfChanged = (): void => {};
+  const services = buildServices({
+    config,
+    upstreams: toWorkers,
+    lifecycle,
+    log,
+    onChange: () => selfChanged(),
+  });
+  let isDraining = false;
+  let isClosed = false;
+  const inboundActivity = new Activity();
+  const outboundActivity = new Activity();
+  const bug = (err: unknown): void => log.error({ err }, 'a fault in this program: please report it');
+  const name = viaPseudonym(config.worker.id);
+  const connection = (part: 'inbound' | 'outbound'): Omit<Http1ConnectionOptions, 'onRequest'> => ({
+    limits,
+    headTimeoutMs: config.limits.headTimeoutMs,
+    keepAliveMs: KEEP_ALIVE_MS,
+    deadlines,
+    onBug: bug,
+    refuse: (code, detail) => {
+      metrics.inputRefused('http', code);
+      return problemAnswer({
+        code,
+        detail,
+        service: null,
+        requestId: null,
+        attempts: [],
+        proxyName: `${name}-${part}`,
+      });
+    },
+  });
+  let self: Self | null = null;
+  const inbound = await listenHttp(config.inbound.listen, {
+    ...connection('inbound'),
+    onRequest: createInbound({
+      pseudonym: `${name}-inbound`,
+      services,
+      auth,
+      observer: inboundObserver(metrics, inboundActivity, bug),
+      isClosed: () => isClosed,
+      self: {
+        workerId: config.worker.id,
+        health: () => ({
+          status: of(self).state === 'ready' ? 'ok' : (of(self).state as 'warming' | 'draining'),
+        }),
+        record: () => sealRecord(identity, of(self).record()),
+        state: (callerKey) => of(self).stateFor(callerKey),
+        report: (service, callerKey) => of(self).orca(service, callerKey),
+      },
+    }),
+  });
+  lifecycle.began('inbound', () => inbound.destroy());
+  self = new Self({ config, keyHex: identity.keyHex, services, sampler, inboundPort: inbound.port });
+  const balancer = createBalancer(config.balance.policy, { ttlMs: config.cache.ttlMs });
+  let directory: PeerDirectory = NO_DIRECTORY;
+  let outbound: HttpListener | null = null;
+  return {
+    self,
+    services,
+    balancer,
+    inbound,
+    client: createPeerClient(toPeers, auth, CONTROL_LIMIT_MS),
+    connect(real) {
+      directory = real;
+    },
+    onSelfChanged(listener) {
+      selfChanged = listener;
+    },
+    isDraining: () => isDraining,
+    async listenOutbound() {
+      outbound = await listenHttp(config.outbound.listen, {
+        ...connection('outbound'),
+        onRequest: createOutbound({
+          workerId: config.worker.id,
+          pseudonym: `${name}-outbound`,
+          aliases: config.aliases,
+          services,
+          directory,
+          balancer,
+          upstreams: toPeers,
+          auth,
+          budget: new RetryBudget({ ratio: config.retries.budgetRatio, perSecond: config.retries.perSecond }),
+          replayBytes: config.retries.replayBytes,
+          trustForwarded: config.trustForwarded,
+          token: config.outbound.token,
+          observer: outboundObserver(metrics, requests, outboundActivity, bug),
+          random: Math.random,
+          callPolicy: callPolicies(config),
+        }),
+      });
+      const listener = outbound;
+      lifecycle.began('outbound', () => listener.destroy());
+      return listener;
+    },
+    async drain(cut, withdraw) {
+      isDraining = true;
+      of(self).drain();
+      const withdrawn = withdraw();
+      await pause(config.drain.acceptMs, cut);
+      isClosed = true;
+      inbound.drain();
+      await withdrawn;
+      const untilMs = performance.now() + config.drain.waitMs;
+      const leftMs = (): number => Math.max(0, untilMs - performance.now());
+      await inboundActivity.idle(leftMs(), cut);
+      outbound?.stopAccepting();
+      outbound?.drain();
+      await outboundActivity.idle(leftMs(), cut);
+    },
+  };
+}
+
+const NO_DIRECTORY: PeerDirectory = {
+  find: () => ({
+    kind: 'hit',
+    view: { kind: 'none', code: 'discovery_unavailable', detail: 'discovery has not started yet' },
+  }),
+  peek: () => [],
+  reported: () => {},
+  notOffered: () => {},
+};
+
+function of<T>(value: T | null): T {
+  if (value === null) throw new Error('used before it was built');
+  return value;
+}
+
+function inboundObserver(
+  metrics: Metrics,
+  activity: Activity,
+  bug: (error: unknown) => void,
+): InboundObserver {
+  return {
+    inboundStarted() {
+      activity.began();
+      metrics.inboundStarted();
+    },
+    inboundFinished(request) {
+      metrics.inboundFinished(request);
+      activity.ended();
+    },
+    inputRefused: (kind, reason) => metrics.inputRefused(kind, reason),
+    bug,
+  };
+}
+
+function outboundObserver(
+  metrics: Metrics,
+  requests: RequestLog,
+  activity: Activity,
+  bug: (error: unknown) => void,
+): OutboundObserver {
+  return {
+    requestStarted() {
+      activity.began();
+      metrics.requestStarted();
+    },
+    requestFinished(request) {
+      metrics.requestFinished(request);
+      const { decision } = request;
+      requests.add({ ...request, decision: decision === null ? undefined : () => decision });
+      activity.ended();
+    },
+    requestRouted: (to) => metrics.requestRouted(to),
+    decided: (us) => metrics.decided(us),
+    attempted: (route) => metrics.attempted(route),
+    attemptFailed: (code) => metrics.attemptFailed(code),
+    retried: (code) => metrics.retried(code),
+    retryRefused: () => metrics.retryRefused(),
+    bug,
+  };
+}
+
+function callPolicies(config: Config): (service: string) => CallPolicy {
+  const policies = new Map<string, CallPolicy>();
+  const policyOf = ({ timeouts, retryPost }: Config['calls']['default']): CallPolicy => {
+    const { headMs, idleMs, vpnConnectMs, tunnelConnectMs } = timeouts;
+    return {
+      vpn: { connectMs: vpnConnectMs, headMs, idleMs },
+      tunnel: { connectMs: tunnelConnectMs, headMs, idleMs },
+      retryPost,
+    };
+  };
+  for (const [service, call] of config.calls.byService) policies.set(service, policyOf(call));
+  const fallback = policyOf(config.calls.default);
+  return (service) => policies.get(service) ?? fallback;
+}
+
+function pause(ms: number, cut: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (cut.aborted) return resolve();
+    const done = (): void => {
+      clearTimeout(timer);
+      cut.removeEventListener('abort', done);
+      resolve();
+    };
+    const timer = setTimeout(done, ms);
+    cut.addEventListener('abort', done);
+  });
+}

@@ -1,0 +1,155 @@
+/**
+ * What this sidecar says of itself: its record, its state for one caller, and the report on each response.
+ *
+ * One place where the counts of the services, the measured load and the life of the process come together, so that
+ * the three never disagree. It must not know how any of it is sent, signed or stored.
+ */
+import type { Config } from './config.ts';
+import type { ServiceFigures, WorkerRecord, WorkerState } from './core/record.ts';
+import { encodeOrca, type PeerReport } from './core/report.ts';
+import { encodeState } from './core/state-report.ts';
+import type { LoadSampler, LoadSnapshot } from './load/sampler.ts';
+import type { LocalService } from './proxy/local-service.ts';
+
+export interface SelfOptions {
+  readonly config: Config;
+  readonly keyHex: string;
+  readonly services: ReadonlyMap<string, LocalService>;
+  readonly sampler: LoadSampler;
+  /** Port of the inbound listener as it is bound. */
+  readonly inboundPort: number;
+}
+
+export class Self {
+  readonly #o: SelfOptions;
+  /** Unix ms: orders the lives of this worker. */
+  readonly epoch = Date.now();
+  #seq = 0;
+  #isDraining = false;
+  #tunnelUrl: string | null;
+
+  constructor(options: SelfOptions) {
+    this.#o = options;
+    this.#tunnelUrl = options.config.tunnel.url;
+  }
+
+  get workerId(): string {
+    return this.#o.config.worker.id;
+  }
+
+  get inboundPort(): number {
+    return this.#o.inboundPort;
+  }
+
+  get tunnelUrl(): string | null {
+    return this.#tunnelUrl;
+  }
+
+  /** True if it is another one than before. */
+  foundTunnel(url: string | null): boolean {
+    if (url === this.#tunnelUrl) return false;
+    this.#tunnelUrl = url;
+    return true;
+  }
+
+  drain(): void {
+    this.#isDraining = true;
+  }
+
+  /** `warming` while no service is ready; a sidecar that offers none is ready. */
+  get state(): WorkerState {
+    if (this.#isDraining) return 'draining';
+    const { services } = this.#o;
+    if (services.size === 0) return 'ready';
+    return [...services.values()].some((service) => service.state === 'ready') ? 'ready' : 'warming';
+  }
+
+  /** The services that peers may be sent to: the ready ones, or all while none is. */
+  get offered(): string[] {
+    const all = [...this.#o.services.values()];
+    const ready = all.filter((service) => service.state === 'ready');
+    return (ready.length > 0 ? ready : all).map((service) => service.name);
+  }
+
+  /** The load of one service, or the highest of all of this worker. */
+  load(service: string | null): LoadSnapshot {
+    const { config, sampler, services } = this.#o;
+    const nowMs = performance.now();
+    const of =
+      service === null ? [...services.values()] : [services.get(service)].filter((s) => s !== undefined);
+    const loads = of.map((each) => {
+      const choice = config.services.find(({ name }) => name === each.name)?.load.source ?? 'auto';
+      return sampler.loadOf({ slots: each.admission.load, worker: each.workerLoad(nowMs) }, choice);
+    });
+    if (loads.length === 0) return sampler.loadOf({ slots: null, worker: null }, 'auto');
+    return loads.reduce((highest, each) => (each.loadRatio > highest.loadRatio ? each : highest));
+  }
+
+  record(): WorkerRecord {
+    const { config, inboundPort, keyHex } = this.#o;
+    this.#seq++;
+    const figures: Record<string, ServiceFigures> = {};
+    const offered = this.offered;
+    for (const name of offered) figures[name] = this.#figures(name);
+    return {
+      worker_id: config.worker.id,
+      vpn_ip: config.vpn.ip,
+      tunnel_url: this.#tunnelUrl,
+      services: offered,
+      capabilities: config.worker.capabilities,
+      load: round(this.load(null).loadRatio),
+      last_seen: Date.now() / 1000,
+      public_key: keyHex,
+      epoch: this.epoch,
+      seq: this.#seq,
+      state: this.state,
+      inbound_port: config.vpn.ip === null ? null : inboundPort,
+      figures,
+    };
+  }
+
+  /** Body of GET /state. */
+  stateFor(callerKey: string): unknown {
+    this.#seq++;
+    return encodeState(this.offered.map((service) => this.#report(service, callerKey)));
+  }
+
+  /** Value of `endpoint-load-metrics` on a response to this caller. */
+  orca(service: string, callerKey: string): string {
+    this.#seq++;
+    return encodeOrca(this.#report(service, callerKey));
+  }
+
+  #figures(name: string): ServiceFigures {
+    const admission = this.#o.services.get(name)?.admission;
+    const serviceMs = admission?.serviceMs(performance.now()) ?? null;
+    return {
+      in_flight: admission?.inFlight ?? 0,
+      concurrency: admission?.concurrency ?? 0,
+      queued: admission?.queued ?? 0,
+      service_ms: serviceMs === null ? null : Math.round(serviceMs * 10) / 10,
+    };
+  }
+
+  #report(name: string, callerKey: string): PeerReport {
+    const figures = this.#figures(name);
+    const service = this.#o.services.get(name);
+    return {
+      epoch: this.epoch,
+      seq: this.#seq,
+      state: this.state,
+      load: round(this.load(name).loadRatio),
+      service: name,
+      inFlight: figures.in_flight,
+      queued: figures.queued,
+      concurrency: figures.concurrency,
+      serviceMs: figures.service_ms,
+      mine: service?.outstandingOf(callerKey) ?? 0,
+      sharers: service?.sharers ?? 1,
+    };
+  }
+}
+
+function round(ratio: number): number {
+  return Math.round(ratio * 1000) / 1000;
+}
