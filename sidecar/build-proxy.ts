@@ -5,6 +5,7 @@
  * not know discovery: `connect` hands the directory in.
  */
 import { Activity } from './activity.ts';
+import { inboundObserver, outboundObserver } from './build-observers.ts';
 import { buildServices } from './build-services.ts';
 import type { Config } from './config.ts';
 import { type Balancer, createBalancer } from './core/choose.ts';
@@ -27,7 +28,6 @@ import type { LocalService } from './proxy/local-service.ts';
 import { createOutbound } from './proxy/outbound.ts';
 import type { CallPolicy, PeerDirectory } from './proxy/outbound-options.ts';
 import { createPeerClient, type PeerClient } from './proxy/peer-client.ts';
-import type { InboundObserver, OutboundObserver } from './proxy/request-log.ts';
 import { problemAnswer } from './proxy/respond.ts';
 import { UpstreamPool } from './proxy/upstream-pool.ts';
 import { Self } from './self.ts';
@@ -219,52 +219,6 @@ const NO_DIRECTORY: PeerDirectory = {
 function of<T>(value: T | null): T {
   if (value === null) throw new Error('used before it was built');
   return value;
-}
-
-function inboundObserver(
-  metrics: Metrics,
-  activity: Activity,
-  bug: (error: unknown) => void,
-): InboundObserver {
-  return {
-    inboundStarted() {
-      activity.began();
-      metrics.inboundStarted();
-    },
-    inboundFinished(request) {
-      metrics.inboundFinished(request);
-      activity.ended();
-    },
-    inputRefused: (kind, reason) => metrics.inputRefused(kind, reason),
-    bug,
-  };
-}
-
-function outboundObserver(
-  metrics: Metrics,
-  requests: RequestLog,
-  activity: Activity,
-  bug: (error: unknown) => void,
-): OutboundObserver {
-  return {
-    requestStarted() {
-      activity.began();
-      metrics.requestStarted();
-    },
-    requestFinished(request) {
-      metrics.requestFinished(request);
-      const { decision } = request;
-      requests.add({ ...request, decision: decision === null ? undefined : () => decision });
-      activity.ended();
-    },
-    requestRouted: (to) => metrics.requestRouted(to),
-    decided: (us) => metrics.decided(us),
-    attempted: (route) => metrics.attempted(route),
-    attemptFailed: (code) => metrics.attemptFailed(code),
-    retried: (code) => metrics.retried(code),
-    retryRefused: () => metrics.retryRefused(),
-    bug,
-  };
 }
 
 function callPolicies(config: Config): (service: string) => CallPolicy {

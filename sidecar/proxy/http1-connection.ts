@@ -12,6 +12,7 @@ import { type HeadLimits, parseRequestHead } from '../core/http1-head.ts';
 import { Deadline, type Deadlines } from './deadlines.ts';
 import type { Downstream } from './exchange.ts';
 import { Http1Downstream } from './http1-downstream.ts';
+import { READ_AHEAD_BYTES } from './http1-request-body.ts';
 
 /** An answer that the sidecar gives by itself, small and complete. */
 export interface WholeAnswer {
@@ -35,8 +36,6 @@ export interface Http1ConnectionOptions {
   refuse(code: Code, detail: string): WholeAnswer;
 }
 
-/** Bytes of later requests, or of a body nobody has asked for yet, that are read ahead. */
-export const READ_AHEAD_BYTES = 65_536;
 /** How long a closed connection may go on sending before it is reset (RFC 9112 §9.6, lingering close). */
 const LINGER_MS = 2_000;
 /** Beyond this, a head is only parsed again once it can be whole: bounds the work on a trickled head. */

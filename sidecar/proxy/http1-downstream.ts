@@ -12,8 +12,8 @@ import { fieldLines } from '../core/http1-encode.ts';
 import type { RawFields, RequestHead } from '../core/http1-head.ts';
 import type { ByteStream, Downstream, DownstreamHandler } from './exchange.ts';
 import { httpDate } from './http-date.ts';
-import { type Http1Connection, READ_AHEAD_BYTES } from './http1-connection.ts';
-import { type BodyOwner, Http1RequestBody } from './http1-request-body.ts';
+import type { Http1Connection } from './http1-connection.ts';
+import { type BodyOwner, Http1RequestBody, READ_AHEAD_BYTES } from './http1-request-body.ts';
 
 /** Larger pieces are written on their own: copying them would cost more than a second write. */
 const COALESCE_BYTES = 16_384;

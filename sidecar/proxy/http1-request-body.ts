@@ -8,6 +8,9 @@
 import { ChunkedDecoder } from '../core/chunked.ts';
 import type { Framing, RawFields } from '../core/http1-head.ts';
 
+/** Bytes of a body nobody has asked for yet, or of later requests, that are read ahead. */
+export const READ_AHEAD_BYTES = 65_536;
+
 export interface BodyConsumer {
   onBody(chunk: Buffer): boolean;
   onBodyEnd(trailers: RawFields): void;
