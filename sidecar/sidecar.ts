@@ -1,0 +1,186 @@
+/**
+ * One whole sidecar: everything built and wired, listening, findable; and the way to end it.
+ *
+ * Composition only, in the order in which things begin; the lifecycle ends them in reverse. Nothing waits for
+ * discovery: the listeners are up first. It must not know signals, exit codes or where the configuration is from.
+ */
+import { buildAdmin, readiness, watchGauges } from './build-admin.ts';
+import { buildMesh } from './build-mesh.ts';
+import { buildProxy } from './build-proxy.ts';
+import type { Config, HostPort } from './config.ts';
+import { SidecarError } from './core/errors.ts';
+import { Lifecycle } from './lifecycle.ts';
+import { createCpuMeter, systemCpu } from './load/cpu.ts';
+import { NvidiaGpuMeter } from './load/gpu.ts';
+import { LoadSampler } from './load/sampler.ts';
+import { openIdentity } from './mesh/identity.ts';
+import { createRequestAuth } from './mesh/request-auth.ts';
+import type { Log } from './observe/log.ts';
+import { Metrics } from './observe/metrics.ts';
+import { RequestLog } from './observe/request-log.ts';
+import { QuickTunnel } from './quick-tunnel.ts';
+import type { Self } from './self.ts';
+import { packageVersion } from './version.ts';
+
+/** Addresses as they are bound. */
+export interface RunningSidecar {
+  readonly outbound: HostPort;
+  readonly inbound: HostPort;
+  readonly admin: HostPort;
+  readonly dht: HostPort;
+  /** Takes the worker out of the mesh and finishes what runs; `cut` stops the waiting. */
+  drain(cut: AbortSignal): Promise<void>;
+  /** Ends everything at once. Idempotent; never rejects. */
+  stop(): Promise<void>;
+}
+
+const LOAD_INTERVAL_MS = 1_000;
+const GPU_STALE_MS = 5_000;
+const GPU_RESTART_MS = 30_000;
+/** Service names that become label values of metrics. */
+const MAX_SERVICE_LABELS = 100;
+/** Requests that /explain remembers. */
+const REMEMBERED_REQUESTS = 1_000;
+/** After so long it is said how discovery stands. */
+const FIRST_WORD_MS = 3_000;
+
+/** Rejects, with nothing left behind, when a port cannot be bound or the identity not be opened. */
+export async function startSidecar(config: Config, log: Log): Promise<RunningSidecar> {
+  const lifecycle = new Lifecycle(log);
+  try {
+    return await start(config, log, lifecycle);
+  } catch (error) {
+    await lifecycle.stop();
+    throw error;
+  }
+}
+
+async function start(config: Config, log: Log, lifecycle: Lifecycle): Promise<RunningSidecar> {
+  const version = packageVersion();
+  for (const warning of config.warnings) log.warn({ part: 'config' }, warning);
+  const identity = openIdentity({
+    meshKey: config.mesh.key,
+    certBundle: config.mesh.cert,
+    workerId: config.worker.id,
+    services: config.services.map(({ name }) => name),
+    stateDir: config.state.dir,
+    nowMs: Date.now(),
+  });
+  const metrics = new Metrics({
+    version,
+    workerId: config.worker.id,
+    serviceLimit: MAX_SERVICE_LABELS,
+    processMetrics: true,
+  });
+  for (const { name } of config.services) metrics.knowService(name);
+  const requests = new RequestLog({ capacity: REMEMBERED_REQUESTS });
+  const sampler = startSampler(log, lifecycle);
+  const auth = createRequestAuth(identity);
+  const proxy = await listening(
+    buildProxy({ config, identity, auth, metrics, requests, sampler, lifecycle, log }),
+  );
+  const mesh = await buildMesh({ config, identity, self: proxy.self, client: proxy.client, lifecycle, log });
+  proxy.onSelfChanged(() => mesh.announcer.changed());
+  proxy.connect(mesh.peerDirectory);
+  const outbound = await listening(proxy.listenOutbound());
+  const parts = { ...proxy, config, mesh, metrics, requests, version, log };
+  watchGauges(parts);
+  const admin = buildAdmin(parts);
+  const adminAddress = await listening(admin.listen());
+  lifecycle.began('admin', () => admin.close());
+  log.info(
+    {
+      version,
+      peer: identity.keyHex,
+      services: config.services.map(({ name }) => name),
+      address: { outbound: text(outbound), inbound: text(proxy.inbound), admin: text(adminAddress) },
+    },
+    'sidecar listens',
+  );
+  lifecycle.began(
+    'first word',
+    sayDiscovery(log, () => readiness(parts)),
+  );
+  followTunnel(config, () => mesh.announcer.changed(), proxy.self, lifecycle, log);
+  mesh.node.onStatus((status) => {
+    const fields = { part: 'dht', state: status.kind, nodes: status.nodes, hint: status.hint };
+    if (status.kind === 'unreachable') log.warn(fields, 'no DHT node answers');
+    else log.info(fields, status.kind === 'connected' ? 'joined the DHT' : 'alone in the DHT');
+  });
+  const { host, port } = mesh.node.address;
+  return {
+    outbound,
+    inbound: proxy.inbound,
+    admin: adminAddress,
+    dht: { host, port },
+    drain: (cut) => proxy.drain(cut, () => mesh.announcer.stop()),
+    stop: () => lifecycle.stop(),
+  };
+}
+
+function startSampler(log: Log, lifecycle: Lifecycle): LoadSampler {
+  const cpu = createCpuMeter(systemCpu());
+  const gpu = new NvidiaGpuMeter({
+    command: 'nvidia-smi',
+    staleMs: GPU_STALE_MS,
+    restartMs: GPU_RESTART_MS,
+    nowMs: () => performance.now(),
+  });
+  gpu.start();
+  lifecycle.began('gpu meter', () => gpu.stop());
+  const sampler = new LoadSampler({
+    intervalMs: LOAD_INTERVAL_MS,
+    cpu: cpu.source === null ? null : () => cpu.sample(),
+    gpu: () => gpu.sample(),
+    log,
+  });
+  sampler.start();
+  lifecycle.began('load sampler', () => sampler.stop());
+  return sampler;
+}
+
+/** Says once, a few seconds after the start, how discovery stands: zero peers is never passed over in silence. */
+function sayDiscovery(log: Log, ready: () => ReturnType<typeof readiness>): () => void {
+  const timer = setTimeout(() => {
+    const { peers_known: peers, dht, reasons } = ready();
+    const [reason] = reasons;
+    if (reason?.code === 'draining') return;
+    if (reason === undefined) log.info({ peers, nodes: dht.nodes, state: dht.status }, 'peers are known');
+    else
+      log.warn(
+        { peers, nodes: dht.nodes, state: dht.status, reason: reason.code, hint: reason.hint },
+        reason.detail,
+      );
+  }, FIRST_WORD_MS);
+  return () => clearTimeout(timer);
+}
+
+function followTunnel(config: Config, changed: () => void, self: Self, lifecycle: Lifecycle, log: Log): void {
+  const metricsUrl = config.tunnel.cloudflaredMetrics;
+  if (metricsUrl === null || config.tunnel.url !== null) return;
+  const tunnel = new QuickTunnel({
+    metricsUrl,
+    log,
+    onUrl: (url) => {
+      if (self.foundTunnel(url)) changed();
+    },
+  });
+  tunnel.start();
+  lifecycle.began('quick tunnel', () => tunnel.stop());
+}
+
+/** A port that cannot be bound, in words. */
+async function listening<T>(promise: Promise<T>): Promise<T> {
+  try {
+    return await promise;
+  } catch (error) {
+    const { code, address, port } = error as NodeJS.ErrnoException & { address?: string; port?: number };
+    if (code === undefined || port === undefined) throw error;
+    const why = code === 'EADDRINUSE' ? 'another program listens there' : code;
+    throw new SidecarError('internal', `cannot listen on ${address}:${port}: ${why}`, { cause: error });
+  }
+}
+
+function text({ host, port }: { readonly host: string; readonly port: number }): string {
+  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
+}
