@@ -1,0 +1,47 @@
+/** Load and its moving averages. */
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { Ewma } from '../../sidecar/core/ewma.ts';
+import { combineLoad } from '../../sidecar/core/load.ts';
+
+test('the highest known source wins and is named', () => {
+  assert.deepEqual(combineLoad({ slots: 0.2, cpu: 0.7, gpu: null }), { loadRatio: 0.7, source: 'cpu' });
+  assert.deepEqual(combineLoad({ slots: 0.5, worker: 0.5 }), { loadRatio: 0.5, source: 'slots' });
+});
+
+test('an unknown source never reads as idle or full', () => {
+  assert.deepEqual(combineLoad({}), { loadRatio: 0, source: null });
+  assert.deepEqual(combineLoad({ cpu: Number.NaN, gpu: null, slots: 0 }), { loadRatio: 0, source: 'slots' });
+});
+
+test('sources out of range are bounded', () => {
+  assert.deepEqual(combineLoad({ gpu: 7 }), { loadRatio: 1, source: 'gpu' });
+  assert.deepEqual(combineLoad({ cpu: -1 }), { loadRatio: 0, source: 'cpu' });
+});
+
+test('an average starts as the mean, then follows', () => {
+  const ewma = new Ewma({ samples: 4, forgetMs: 1_000 });
+  assert.equal(ewma.valueAt(0), null);
+  for (const sample of [10, 20, 30, 40]) ewma.add(sample, 0);
+  assert.equal(ewma.valueAt(0), 25);
+  for (let i = 0; i < 50; i += 1) ewma.add(100, 0);
+  assert.ok((ewma.valueAt(0) ?? 0) > 99.9);
+});
+
+test('samples in the same instant all count, and one NaN poisons nothing', () => {
+  const ewma = new Ewma({ samples: 10, forgetMs: 1_000 });
+  ewma.add(Number.NaN, 0);
+  ewma.add(Number.POSITIVE_INFINITY, 0);
+  ewma.add(10, 0);
+  ewma.add(30, 0);
+  assert.equal(ewma.valueAt(0), 20);
+});
+
+test('what was not seen for long is unknown, and starts anew', () => {
+  const ewma = new Ewma({ samples: 10, forgetMs: 1_000 });
+  ewma.add(10, 0);
+  assert.equal(ewma.valueAt(1_000), 10);
+  assert.equal(ewma.valueAt(1_001), null);
+  ewma.add(50, 2_000);
+  assert.equal(ewma.valueAt(2_000), 50);
+});
