@@ -105,10 +105,10 @@ export function finish(endpoint: Endpoint, outcome: Outcome, nowMs: number): voi
 
 /** The failure rate as it has faded until now, 0..1. */
 export function failureRateAt(endpoint: Endpoint, nowMs: number): number {
-  const rate = endpoint.failureRate;
+  const rate = Math.min(1, endpoint.failureRate);
   if (!(rate > 0)) return 0;
   const elapsedMs = nowMs - endpoint.failureAtMs;
-  return elapsedMs > 0 ? rate * Math.exp(-elapsedMs / FAILURE_TAU_MS) : Math.min(1, rate);
+  return elapsedMs > 0 ? rate * Math.exp(-elapsedMs / FAILURE_TAU_MS) : rate;
 }
 
 /** Back to nothing known, except for what I have outstanding there. */

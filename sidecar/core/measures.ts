@@ -26,6 +26,8 @@ const MEDIAN_SAMPLE = 256;
 /** Larger figures are as bad as this one. */
 const MAX_REQUESTS = 1e6;
 const MAX_SERVICE_MS = 1e9;
+/** Shorter ones are as good as this one. */
+const MIN_SERVICE_MS = 1e-3;
 
 export class Measures {
   count = 0;
@@ -87,13 +89,14 @@ export class Measures {
         weight = ageMs < this.#ttlMs ? 1 - (ageMs - FRESH_MS) / (this.#ttlMs - FRESH_MS) : 0;
         isAged = true;
       }
-      const slots = bounded(endpoint.concurrency, MAX_REQUESTS);
+      const slots = endpoint.concurrency >= 1 ? bounded(endpoint.concurrency, MAX_REQUESTS) : 0;
       const reported = bounded(endpoint.inFlight, MAX_REQUESTS) + bounded(endpoint.queued, MAX_REQUESTS);
       const others = Math.max(0, reported - bounded(endpoint.mineReported, MAX_REQUESTS));
       this.weight[i] = weight;
       this.slots[i] = slots;
       this.load[i] = bounded(endpoint.load, 1);
-      this.serviceMs[i] = bounded(endpoint.serviceMs, MAX_SERVICE_MS);
+      this.serviceMs[i] =
+        endpoint.serviceMs > 0 ? Math.max(MIN_SERVICE_MS, bounded(endpoint.serviceMs, MAX_SERVICE_MS)) : 0;
       this.#use[i] = slots > 0 ? others / slots : others;
     }
     return isAged;

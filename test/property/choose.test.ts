@@ -1,0 +1,184 @@
+/** Choices: whatever peers report, every score is finite, somebody usable is chosen, and nobody free starves. */
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import fc from 'fast-check';
+import { type Choice, createBalancer, POLICY_NAMES, type PolicyName } from '../../sidecar/core/choose.ts';
+import type { Endpoint } from '../../sidecar/core/endpoint.ts';
+import type { PeerTable } from '../../sidecar/core/peer-table.ts';
+import {
+  asking,
+  endpointOf,
+  figures,
+  keyOf,
+  peerOf,
+  recordOf,
+  SERVICE,
+  seeded,
+  tableOf,
+} from '../support/peers.ts';
+
+const NOW_MS = 100_000;
+
+const wild = fc.oneof(
+  fc.constantFrom(Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, -1, 0, -0, 1e308, 5e-324),
+  fc.double(),
+  fc.nat(100),
+);
+type Figures = Pick<
+  Endpoint,
+  | 'load'
+  | 'inFlight'
+  | 'queued'
+  | 'concurrency'
+  | 'serviceMs'
+  | 'mineReported'
+  | 'sharers'
+  | 'reportedAtMs'
+  | 'outstanding'
+  | 'failureRate'
+  | 'failureAtMs'
+>;
+const wildFigures: fc.Arbitrary<Figures> = fc.record({
+  load: wild,
+  inFlight: wild,
+  queued: wild,
+  concurrency: wild,
+  serviceMs: wild,
+  mineReported: wild,
+  sharers: wild,
+  reportedAtMs: wild,
+  outstanding: wild,
+  failureRate: wild,
+  failureAtMs: wild,
+});
+
+function tableWith(all: readonly Figures[]): PeerTable {
+  const table = tableOf(all.map((_, i) => recordOf(i)));
+  for (const [i, each] of all.entries()) Object.assign(endpointOf(table, i), each);
+  return table;
+}
+
+const policy = fc.constantFrom<PolicyName>(...POLICY_NAMES);
+const affinity = fc.option(fc.string());
+
+test('scores are finite and somebody is chosen, whatever was reported', () => {
+  fc.assert(
+    fc.property(
+      fc.array(wildFigures, { minLength: 1, maxLength: 8 }),
+      policy,
+      affinity,
+      fc.oneof(fc.constant(NOW_MS), wild),
+      fc.nat(),
+      (all, name, affinityKey, nowMs, seed) => {
+        const table = tableWith(all);
+        const balancer = createBalancer(name, { ttlMs: 60_000 });
+        const request = asking(seeded(seed), { affinityKey, nowMs });
+        const choice = balancer.choose(table.offering(SERVICE), request);
+        assert.equal(choice.kind, 'chosen');
+        if (choice.kind === 'chosen' && choice.expectedQueue !== null) {
+          assert.ok(Number.isSafeInteger(choice.expectedQueue) && choice.expectedQueue >= 0);
+        }
+        for (const { score } of balancer.explain(table.offering(SERVICE), request).candidates) {
+          for (const value of Object.values(score ?? {})) {
+            assert.ok(typeof value === 'boolean' || Number.isFinite(value), JSON.stringify(score));
+          }
+        }
+      },
+    ),
+    { numRuns: 1_000 },
+  );
+});
+
+test('with any mix of states the chosen one is ready, untried and has a route; a refusal means there is none', () => {
+  const situation = fc.record({
+    state: fc.constantFrom('ready' as const, 'warming' as const, 'draining' as const),
+    isSuspect: fc.boolean(),
+    ejectedAtMs: fc.option(fc.integer({ min: 0, max: 60_000 })),
+    isTried: fc.boolean(),
+    routeFailedAtMs: fc.option(fc.integer({ min: 0, max: 60_000 })),
+    hasVpn: fc.boolean(),
+    hasTunnel: fc.boolean(),
+  });
+  fc.assert(
+    fc.property(fc.array(situation, { maxLength: 12 }), policy, fc.nat(), (all, name, seed) => {
+      const table = tableOf(
+        all.map((each, i) =>
+          recordOf(i, {
+            state: each.state,
+            ...(each.hasVpn ? {} : { vpn_ip: null, inbound_port: null }),
+            tunnel_url: each.hasTunnel ? `https://w${i}.example` : null,
+          }),
+        ),
+      );
+      const excluded = new Set<string>();
+      for (const [i, each] of all.entries()) {
+        const peer = peerOf(table, i);
+        if (each.isSuspect) peer.presence = 'suspect';
+        if (each.isTried) excluded.add(keyOf(i));
+        for (let n = 0; n < 5 && each.ejectedAtMs !== null; n += 1) peer.health.failed(each.ejectedAtMs);
+        if (each.routeFailedAtMs !== null) peer.routes[0]?.health.failed(each.routeFailedAtMs);
+      }
+      const request = asking(seeded(seed), { excluded, nowMs: 60_000 });
+      const choice: Choice = createBalancer(name, { ttlMs: 60_000 }).choose(table.offering(SERVICE), request);
+      const usable = all.filter(
+        (each) => each.state === 'ready' && !each.isTried && (each.hasVpn || each.hasTunnel),
+      );
+      if (choice.kind === 'refused') {
+        assert.equal(usable.length, 0);
+        return;
+      }
+      const { peer, routes } = choice;
+      assert.ok(peer.state === 'ready' && !excluded.has(peer.key) && routes.length > 0);
+      const sound = usable.filter(
+        (each) => !each.isSuspect && each.ejectedAtMs === null && each.routeFailedAtMs === null,
+      );
+      if (sound.length > 0) assert.equal(peer.presence, 'live', 'a sound one was there');
+    }),
+    { numRuns: 1_000 },
+  );
+});
+
+test('adaptive: among equally fast peers with free slots nobody starves, at any static loads', () => {
+  const loads = fc.array(fc.double({ min: 0, max: 0.9, noNaN: true }), { minLength: 2, maxLength: 8 });
+  fc.assert(
+    fc.property(loads, fc.nat(), (all, seed) => {
+      const table = tableOf(
+        all.map((load, i) => recordOf(i, { load, figures: figures({ service_ms: 100 }) })),
+      );
+      const balancer = createBalancer('adaptive', { ttlMs: 60_000 });
+      const request = asking(seeded(seed));
+      const waiting = new Set(all.map((_, i) => keyOf(i)));
+      for (let i = 0; i < 20_000 && waiting.size > 0; i += 1) {
+        const choice = balancer.choose(table.offering(SERVICE), request);
+        if (choice.kind === 'chosen') waiting.delete(choice.peer.key);
+      }
+      assert.equal(waiting.size, 0);
+    }),
+    { numRuns: 30 },
+  );
+});
+
+test('adaptive: a peer of which nothing is known is tried, whatever the others are', () => {
+  fc.assert(
+    fc.property(
+      fc.array(fc.double({ min: 0, max: 0.9, noNaN: true }), { minLength: 1, maxLength: 8 }),
+      fc.nat(),
+      (all, seed) => {
+        const table = tableOf([
+          recordOf(99),
+          ...all.map((load, i) => recordOf(i, { load, figures: figures({ service_ms: 100 }) })),
+        ]);
+        Object.assign(endpointOf(table, 99), { reportedAtMs: Number.NEGATIVE_INFINITY, load: Number.NaN });
+        const balancer = createBalancer('adaptive', { ttlMs: 60_000 });
+        const request = asking(seeded(seed));
+        let tries = 0;
+        for (; tries < 20_000; tries += 1) {
+          const choice = balancer.choose(table.offering(SERVICE), request);
+          if (choice.kind === 'chosen' && choice.peer.key === keyOf(99)) break;
+        }
+        assert.ok(tries < 20_000);
+      },
+    ),
+    { numRuns: 30 },
+  );
+});

@@ -1,0 +1,257 @@
+/** Who may be chosen at all, by which routes, and what a refusal is called. */
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { type Choice, createBalancer } from '../../sidecar/core/choose.ts';
+import { begin } from '../../sidecar/core/endpoint.ts';
+import type { PeerTable } from '../../sidecar/core/peer-table.ts';
+import type { WorkerRecord } from '../../sidecar/core/record.ts';
+import {
+  asking,
+  endpointOf,
+  figures,
+  keyOf,
+  peerOf,
+  recordOf,
+  SERVICE,
+  seeded,
+  tableOf,
+} from '../support/peers.ts';
+
+type Asked = Parameters<typeof asking>[1];
+
+function choose(table: PeerTable, changes: Asked = {}, random = seeded(1)): Choice {
+  return createBalancer('adaptive', { ttlMs: 60_000 }).choose(
+    table.offering(SERVICE),
+    asking(random, changes),
+  );
+}
+
+/** Who is chosen in 300 tries, sorted; or the refusal. */
+function chosen(table: PeerTable, changes: Asked = {}): string {
+  const random = seeded(7);
+  const found = new Set<string>();
+  for (let i = 0; i < 300; i += 1) {
+    const choice = choose(table, changes, random);
+    found.add(choice.kind === 'chosen' ? choice.peer.record.worker_id.slice(7) : choice.code);
+  }
+  return [...found].sort().join(' ');
+}
+
+function peers(...changes: Partial<WorkerRecord>[]): PeerTable {
+  return tableOf(changes.map((each, i) => recordOf(i + 1, each)));
+}
+
+function eject(table: PeerTable, n: number, nowMs = 0): void {
+  for (let i = 0; i < 5; i += 1) peerOf(table, n).health.failed(nowMs);
+}
+
+test('nobody offers the service', () => {
+  assert.equal(chosen(peers()), 'no_peers');
+  assert.equal(chosen(peers({ services: ['other'] })), 'no_peers');
+});
+
+test('only ready peers are chosen, and the refusal says what the others are', () => {
+  assert.equal(chosen(peers({ state: 'warming' }, {}, { state: 'draining' })), '2');
+  assert.equal(chosen(peers({ state: 'warming' }, { state: 'draining' })), 'warming');
+  assert.equal(chosen(peers({ state: 'draining' })), 'draining');
+});
+
+test('who was tried is not chosen again', () => {
+  const table = peers({}, {});
+  assert.equal(chosen(table, { excluded: new Set([keyOf(1)]) }), '2');
+  assert.equal(chosen(table, { excluded: new Set([keyOf(1), keyOf(2)]) }), 'all_ejected');
+});
+
+test('a suspect is chosen only when nobody else is left', () => {
+  const table = peers({}, {});
+  table.missed(keyOf(1), 0);
+  assert.equal(chosen(table), '2');
+  assert.equal(chosen(table, { excluded: new Set([keyOf(2)]) }), '1');
+});
+
+test('an ejected peer is not chosen, a suspect is preferred to it', () => {
+  const table = peers({}, {});
+  eject(table, 1);
+  assert.equal(chosen(table), '2');
+  table.missed(keyOf(2), 0);
+  assert.equal(chosen(table), '2');
+});
+
+test('the last one is never ejected', () => {
+  const table = peers({});
+  eject(table, 1);
+  assert.equal(chosen(table), '1');
+});
+
+test('at most half are ejected: those whose ejection ends first are pardoned', () => {
+  const table = peers({}, {}, {}, {});
+  for (const n of [1, 2, 3, 4]) eject(table, n, n * 1_000);
+  assert.equal(chosen(table, { nowMs: 5_000 }), '1 2');
+});
+
+test('everything ejected at once and all pardoned tried: the least bad is tried', () => {
+  const table = peers({}, {});
+  eject(table, 1, 0);
+  eject(table, 2, 1_000);
+  assert.equal(chosen(table, { nowMs: 2_000 }), '1');
+  assert.equal(chosen(table, { nowMs: 2_000, excluded: new Set([keyOf(1)]) }), '2');
+});
+
+test('a peer on trial gets one request, then waits for its end', () => {
+  const table = peers({}, { load: 0.9 }, { load: 0.9 });
+  eject(table, 1);
+  assert.equal(chosen(table, { nowMs: 29_999 }), '2 3');
+  assert.match(chosen(table, { nowMs: 30_000 }), /1/);
+  begin(endpointOf(table, 1), 30_000);
+  assert.equal(chosen(table, { nowMs: 30_001 }), '2 3');
+  peerOf(table, 1).health.succeeded(30_002);
+  assert.match(chosen(table, { nowMs: 30_003 }), /1/);
+});
+
+test('routes: VPN before tunnel, and the same array while nothing is down', () => {
+  const table = peers({ tunnel_url: 'https://w1.example' });
+  const choice = choose(table);
+  assert.equal(choice.kind, 'chosen');
+  if (choice.kind !== 'chosen') return;
+  assert.deepEqual(
+    choice.routes.map((route) => route.kind),
+    ['vpn', 'tunnel'],
+  );
+  assert.equal(choice.routes, peerOf(table, 1).routes);
+});
+
+test('routes: a black-holed VPN is left out at once, and back after a probe', () => {
+  const table = peers({ tunnel_url: 'https://w1.example' });
+  const kinds = (nowMs: number): string[] => {
+    const choice = choose(table, { nowMs });
+    return choice.kind === 'chosen' ? choice.routes.map((route) => route.kind) : [];
+  };
+  const vpn = peerOf(table, 1).routes[0];
+  vpn?.health.failed(0);
+  assert.deepEqual(kinds(1), ['tunnel']);
+  assert.deepEqual(kinds(20_000), ['tunnel'], 'the probes look after it, not the requests');
+  vpn?.health.succeeded(20_001);
+  assert.deepEqual(kinds(20_002), ['vpn', 'tunnel']);
+});
+
+test('a peer whose only route just failed is passed over, and tried when it is the last', () => {
+  const table = peers({}, {});
+  peerOf(table, 1).routes[0]?.health.failed(0);
+  assert.equal(chosen(table, { nowMs: 500 }), '2');
+  assert.equal(chosen(table, { nowMs: 500, excluded: new Set([keyOf(2)]) }), '1');
+  assert.equal(chosen(table, { nowMs: 1_000 }), '1 2', 'a second later it may have its trial');
+});
+
+test('a peer without any route is never chosen', () => {
+  const table = peers({ vpn_ip: null, inbound_port: null });
+  assert.equal(chosen(table), 'all_ejected');
+});
+
+test('of two equals the one with a VPN address comes first', () => {
+  const table = peers({ vpn_ip: null, inbound_port: null, tunnel_url: 'https://w1.example' }, {});
+  const random = seeded(3);
+  let direct = 0;
+  for (let i = 0; i < 1_000; i += 1) {
+    const choice = choose(table, {}, random);
+    if (choice.kind === 'chosen' && choice.peer.record.worker_id === 'worker-2') direct += 1;
+  }
+  assert.ok(direct > 580 && direct < 670, `${direct}`);
+});
+
+test("a tunnel's measured extra time counts: a slow tunnel is used only when the others are full", () => {
+  const table = peers(
+    {
+      vpn_ip: null,
+      inbound_port: null,
+      tunnel_url: 'https://w1.example',
+      figures: figures({ service_ms: 100 }),
+    },
+    { figures: figures({ service_ms: 100 }) },
+  );
+  peerOf(table, 1).routes[0]?.health.measured(200);
+  assert.equal(chosen(table), '2');
+  endpointOf(table, 2).inFlight = 20;
+  assert.equal(chosen(table), '1');
+});
+
+test('a slow peer is passed over while a quick one is free, and used when that one is full', () => {
+  const table = peers(
+    { figures: figures({ service_ms: 100 }) },
+    { figures: figures({ service_ms: 400 }) },
+    { figures: figures({ service_ms: 100 }) },
+  );
+  assert.equal(chosen(table), '1 3');
+  for (const n of [1, 3]) endpointOf(table, n).inFlight = 30;
+  assert.equal(chosen(table), '2');
+});
+
+test('deviations of the service time under a third do not steer', () => {
+  const table = peers(
+    { load: 0.1, figures: figures({ service_ms: 130 }) },
+    { load: 0.2, figures: figures({ service_ms: 100 }) },
+    { load: 0.3, figures: figures({ service_ms: 75 }) },
+  );
+  const { candidates } = createBalancer('adaptive', { ttlMs: 60_000 }).explain(
+    table.offering(SERVICE),
+    asking(seeded(1)),
+  );
+  assert.deepEqual(new Set(candidates.map((each) => each.score?.service_ms)), new Set([100]));
+});
+
+test('a peer that fails at once does not attract everything', () => {
+  const table = peers({ load: 0 }, { load: 0.5 });
+  endpointOf(table, 1).failureRate = 0.1;
+  endpointOf(table, 1).failureAtMs = 0;
+  assert.equal(chosen(table, { nowMs: 0 }), '2');
+  assert.equal(chosen(table, { nowMs: 30_000 }), '1 2', 'and is tried again when that has faded');
+});
+
+test('the expected queue is 0 where a slot is free, and counts what waits where none is', () => {
+  const table = peers({ figures: figures({ concurrency: 2, in_flight: 1 }) });
+  const expected = (): number | null => {
+    const choice = choose(table);
+    return choice.kind === 'chosen' ? choice.expectedQueue : null;
+  };
+  assert.equal(expected(), 0);
+  endpointOf(table, 1).inFlight = 2;
+  assert.equal(expected(), 1);
+  endpointOf(table, 1).queued = 3;
+  assert.equal(expected(), 4);
+  const choice = createBalancer('random', { ttlMs: 60_000 }).choose(
+    table.offering(SERVICE),
+    asking(seeded(1)),
+  );
+  assert.equal(choice.kind === 'chosen' && choice.expectedQueue, null);
+});
+
+test('my own requests since the report stand for those of the other senders too', () => {
+  const table = peers({ figures: figures({ concurrency: 100, in_flight: 10 }) });
+  const endpoint = endpointOf(table, 1);
+  Object.assign(endpoint, { mineReported: 4, sharers: 3, outstanding: 6 });
+  const requests = (): number | undefined =>
+    createBalancer('adaptive', { ttlMs: 60_000 }).explain(table.offering(SERVICE), asking(seeded(1)))
+      .candidates[0]?.score?.requests;
+  // 6 of others, 6 of mine, of which 2 are new: two more senders may have sent 2 each.
+  assert.equal(requests(), 6 + 6 + 2 * 2);
+  endpoint.sharers = 1_000;
+  assert.equal(requests(), 6 + 6 + 2 * 3);
+  Object.assign(endpoint, { outstanding: 1 });
+  assert.equal(requests(), 6 + 1);
+});
+
+test('an old report counts less, and one beyond the TTL not at all', () => {
+  const table = peers({ load: 0 }, { load: 0.4 }, { load: 0.6 });
+  for (const n of [2, 3]) endpointOf(table, n).reportedAtMs = 100_000;
+  const load = (nowMs: number): number | undefined =>
+    createBalancer('adaptive', { ttlMs: 60_000 }).explain(
+      table.offering(SERVICE),
+      asking(seeded(1), { nowMs }),
+    ).candidates[0]?.score?.live_load;
+  endpointOf(table, 1).reportedAtMs = 100_000;
+  assert.equal(load(100_000), 0);
+  endpointOf(table, 1).reportedAtMs = 100_000 - 31_500;
+  const half = load(100_000) ?? 0;
+  assert.ok(half > 0.19 && half < 0.21, 'half of the median of the three');
+  endpointOf(table, 1).reportedAtMs = 40_000;
+  assert.ok((load(100_000) ?? 0) >= 0.4, 'never always the minimum');
+});

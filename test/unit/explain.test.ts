@@ -1,0 +1,98 @@
+/** Explanations: complete, true to the choice, plain JSON, and without any effect. */
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { createBalancer, POLICY_NAMES } from '../../sidecar/core/choose.ts';
+import { asking, figures, keyOf, peerOf, recordOf, SERVICE, seeded, tableOf } from '../support/peers.ts';
+
+const table = tableOf([
+  recordOf(1, { load: 0.1, figures: figures({ service_ms: 100 }) }),
+  recordOf(2, { load: 0.3, figures: figures({ service_ms: 100 }) }),
+  recordOf(3, { state: 'warming' }),
+  recordOf(4, { figures: figures({ service_ms: 100, concurrency: 2, in_flight: 2 }) }),
+  recordOf(5, { figures: figures({ service_ms: 900 }) }),
+  recordOf(6),
+]);
+peerOf(table, 6).presence = 'suspect';
+const offering = table.offering(SERVICE);
+
+test('every peer is there, with its reason', () => {
+  const { candidates, chosen } = createBalancer('adaptive', { ttlMs: 60_000 }).explain(
+    offering,
+    asking(() => 0.1),
+  );
+  assert.equal(chosen, 'worker-1');
+  assert.deepEqual(
+    candidates.map((each) => each.why_not),
+    [
+      null,
+      'free; higher load, or the draw fell on another',
+      'warming',
+      'no free slot',
+      'slower than 1.5 times the best',
+      'suspect',
+    ],
+  );
+  assert.deepEqual(
+    candidates.map((each) => each.score !== null),
+    [true, true, false, true, true, false],
+  );
+});
+
+test('the next best is named, with its margin', () => {
+  const { chosenNext } = createBalancer('least-load', { ttlMs: 60_000 }).explain(offering, asking(seeded(1)));
+  assert.equal(typeof chosenNext?.worker_id, 'string');
+  const explanation = createBalancer('adaptive', { ttlMs: 60_000 }).explain(
+    offering,
+    asking(() => 0.1),
+  );
+  assert.deepEqual(explanation.chosenNext, {
+    worker_id: 'worker-2',
+    load_margin: 0.2,
+    expected_ms_margin: 0,
+  });
+});
+
+for (const policy of POLICY_NAMES) {
+  test(`${policy}: it is plain JSON, and a dry run changes no later choice`, () => {
+    const choices = (explains: boolean): string[] => {
+      const balancer = createBalancer(policy, { ttlMs: 60_000 });
+      const random = seeded(4);
+      return Array.from({ length: 50 }, () => {
+        if (explains) {
+          const explanation = balancer.explain(offering, asking(seeded(99)));
+          assert.deepEqual(JSON.parse(JSON.stringify(explanation)), explanation);
+        }
+        const choice = balancer.choose(offering, asking(random));
+        return choice.kind === 'chosen' ? choice.peer.key : choice.code;
+      });
+    };
+    assert.deepEqual(choices(true), choices(false));
+  });
+
+  test(`${policy}: a decision and its explanation agree, and take their turn`, () => {
+    const balancer = createBalancer(policy, { ttlMs: 60_000 });
+    const twin = createBalancer(policy, { ttlMs: 60_000 });
+    for (let seed = 0; seed < 50; seed += 1) {
+      const { choice, explanation } = balancer.decide(offering, asking(seeded(seed)));
+      assert.equal(choice.kind === 'chosen' && choice.peer.record.worker_id, explanation.chosen);
+      const same = twin.choose(offering, asking(seeded(seed)));
+      assert.equal(same.kind === 'chosen' && same.peer, choice.kind === 'chosen' && choice.peer);
+    }
+  });
+}
+
+test('a refusal is explained as well', () => {
+  const excluded = new Set([1, 2, 3, 4, 5, 6].map(keyOf));
+  const explanation = createBalancer('adaptive', { ttlMs: 60_000 }).explain(
+    offering,
+    asking(seeded(1), { excluded }),
+  );
+  assert.deepEqual(
+    [explanation.chosen, explanation.chosenNext, explanation.refusal],
+    [null, null, 'all_ejected'],
+  );
+  assert.deepEqual(
+    explanation.candidates.map((each) => each.why_not),
+    ['tried', 'tried', 'warming', 'tried', 'tried', 'tried'],
+  );
+});

@@ -1,0 +1,179 @@
+/** Policies: their shares over many seeded choices, their spread in a burst, and affinity. */
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { createBalancer, POLICY_NAMES, type PolicyName } from '../../sidecar/core/choose.ts';
+import { begin, finish } from '../../sidecar/core/endpoint.ts';
+import type { PeerTable } from '../../sidecar/core/peer-table.ts';
+import type { WorkerRecord } from '../../sidecar/core/record.ts';
+import { asking, endpointOf, figures, keyOf, recordOf, SERVICE, seeded, tableOf } from '../support/peers.ts';
+
+const CHOICES = 10_000;
+
+function peers(...changes: Partial<WorkerRecord>[]): PeerTable {
+  return tableOf(changes.map((each, i) => recordOf(i + 1, each)));
+}
+
+/** Share of each worker in percent, in their order. */
+function shares(policy: PolicyName, table: PeerTable, changes: Parameters<typeof asking>[1] = {}): number[] {
+  const balancer = createBalancer(policy, { ttlMs: 60_000 });
+  const request = asking(seeded(42), changes);
+  const counts = new Map([...table.all()].map((peer) => [peer.key, 0]));
+  for (let i = 0; i < CHOICES; i += 1) {
+    const choice = balancer.choose(table.offering(SERVICE), request);
+    if (choice.kind === 'chosen') counts.set(choice.peer.key, (counts.get(choice.peer.key) ?? 0) + 1);
+  }
+  return [...counts.values()].map((count) => (100 * count) / CHOICES);
+}
+
+function assertShares(actual: readonly number[], wanted: readonly number[], points: number): void {
+  for (const [i, share] of wanted.entries()) {
+    assert.ok(Math.abs((actual[i] ?? 0) - share) <= points, `${actual} against ${wanted} ± ${points}`);
+  }
+}
+
+const uneven: readonly (readonly [string, PeerTable])[] = [
+  ['loads alone', peers({ load: 0.2 }, { load: 0.5 }, { load: 0.8 })],
+  [
+    'loads of busy slots',
+    peers(
+      { load: 0.2, figures: figures({ concurrency: 10, in_flight: 2 }) },
+      { load: 0.5, figures: figures({ concurrency: 10, in_flight: 5 }) },
+      { load: 0.8, figures: figures({ concurrency: 10, in_flight: 8 }) },
+    ),
+  ],
+];
+
+for (const [name, table] of uneven) {
+  test(`0.2/0.5/0.8 get 50/30/20 % ± 3 with rank: ${name}`, () => {
+    assertShares(shares('rank', table), [50, 30, 20], 3);
+  });
+  test(`0.2/0.5/0.8 get 50/30/20 % ± 7 with adaptive: ${name}`, () => {
+    assertShares(shares('adaptive', table), [50, 30, 20], 7);
+  });
+  test(`0.2/0.5/0.8 get 50/30/20 % ± 7 with adaptive on aged reports: ${name}`, () => {
+    assertShares(shares('adaptive', table, { nowMs: 40_000 }), [50, 30, 20], 7);
+  });
+}
+
+test('two share 62/38', () => {
+  assertShares(shares('rank', peers({ load: 0.2 }, { load: 0.5 })), [62.5, 37.5], 3);
+});
+
+test('the other policies keep their word', () => {
+  const table = peers({ load: 0.2 }, { load: 0.5 }, { load: 0.8 });
+  assert.deepEqual(shares('least-load', table), [100, 0, 0]);
+  assertShares(shares('p2c', table), [66.7, 33.3, 0], 2);
+  assertShares(shares('round-robin', table), [33.3, 33.3, 33.3], 0.1);
+  assertShares(shares('random', table), [33.3, 33.3, 33.3], 2);
+});
+
+for (const policy of POLICY_NAMES) {
+  test(`${policy}: equals share evenly`, () => {
+    assertShares(shares(policy, peers({}, {}, {}, {}, {})), [20, 20, 20, 20, 20], 2);
+  });
+}
+
+test('adaptive: nobody who is free starves, however many are less loaded', () => {
+  const table = tableOf(Array.from({ length: 20 }, (_, i) => recordOf(i + 1, { load: i / 20 })));
+  for (const share of shares('adaptive', table)) assert.ok(share > 0);
+});
+
+test('adaptive: 8 simultaneous requests on 2 equal peers with a frozen view split 3 to 5 at most', () => {
+  for (const concurrency of [0, 1, 4, 8, 64]) {
+    for (let seed = 0; seed < 500; seed += 1) {
+      const table = peers({ figures: figures({ concurrency }) }, { figures: figures({ concurrency }) });
+      const balancer = createBalancer('adaptive', { ttlMs: 60_000 });
+      const request = asking(seeded(seed));
+      for (let i = 0; i < 8; i += 1) {
+        const choice = balancer.choose(table.offering(SERVICE), request);
+        if (choice.kind === 'chosen') begin(choice.endpoint, 0);
+      }
+      const there = endpointOf(table, 1).outstanding;
+      assert.ok(there >= 3 && there <= 5, `${there} to ${8 - there} with ${concurrency} slots, seed ${seed}`);
+    }
+  }
+});
+
+test('adaptive: a burst fills uneven workers by their slots', () => {
+  const table = peers({ figures: figures({ concurrency: 2 }) }, { figures: figures({ concurrency: 8 }) });
+  const balancer = createBalancer('adaptive', { ttlMs: 60_000 });
+  const request = asking(seeded(5));
+  for (let i = 0; i < 10; i += 1) {
+    const choice = balancer.choose(table.offering(SERVICE), request);
+    if (choice.kind === 'chosen') begin(choice.endpoint, 0);
+  }
+  assert.deepEqual([endpointOf(table, 1).outstanding, endpointOf(table, 2).outstanding], [2, 8]);
+});
+
+test('adaptive: when nothing is free the shortest expected time is chosen', () => {
+  const table = peers(
+    { figures: figures({ concurrency: 1, in_flight: 1, queued: 5, service_ms: 100 }) },
+    { figures: figures({ concurrency: 1, in_flight: 1, queued: 1, service_ms: 100 }) },
+  );
+  assert.deepEqual(shares('adaptive', table), [0, 100]);
+});
+
+test('adaptive: a peer of which nothing is known is tried', () => {
+  const table = tableOf(Array.from({ length: 10 }, (_, i) => recordOf(i + 1, { load: 0.05 * (i + 1) })));
+  Object.assign(endpointOf(table, 10), { reportedAtMs: Number.NEGATIVE_INFINITY, load: Number.NaN });
+  assert.ok((shares('adaptive', table)[9] ?? 0) > 0);
+});
+
+test('affinity: a key stays with its peer, and keys spread', () => {
+  const table = tableOf(Array.from({ length: 10 }, (_, i) => recordOf(i + 1)));
+  const balancer = createBalancer('adaptive', { ttlMs: 60_000 });
+  const random = seeded(1);
+  const to = (affinityKey: string): string => {
+    const choice = balancer.choose(table.offering(SERVICE), asking(random, { affinityKey }));
+    return choice.kind === 'chosen' ? choice.peer.key : '';
+  };
+  const homes = Array.from({ length: 200 }, (_, i) => to(`session-${i}`));
+  assert.deepEqual(
+    homes,
+    Array.from({ length: 200 }, (_, i) => to(`session-${i}`)),
+  );
+  const counts = homes.reduce((all, key) => all.set(key, (all.get(key) ?? 0) + 1), new Map<string, number>());
+  assert.equal(counts.size, 10);
+  assert.ok(Math.max(...counts.values()) < 40);
+  table.depart(keyOf(3), 1_000, 0);
+  const after = Array.from({ length: 200 }, (_, i) => to(`session-${i}`));
+  for (const [i, home] of homes.entries()) if (home !== keyOf(3)) assert.equal(after[i], home);
+});
+
+test('affinity: no peer gets more than 1.25 times its share', () => {
+  const table = tableOf(
+    Array.from({ length: 5 }, (_, i) => recordOf(i + 1, { figures: figures({ concurrency: 8 }) })),
+  );
+  const balancer = createBalancer('adaptive', { ttlMs: 60_000 });
+  const request = asking(seeded(1), { affinityKey: 'the same for all' });
+  for (let i = 1; i <= 100; i += 1) {
+    const choice = balancer.choose(table.offering(SERVICE), request);
+    if (choice.kind === 'chosen') begin(choice.endpoint, 0);
+    for (const { key } of table.all()) {
+      const there = table.get(key)?.endpoint(SERVICE)?.outstanding ?? 0;
+      assert.ok(there <= Math.ceil((1.25 * i) / 5), `${there} of ${i}`);
+    }
+  }
+});
+
+test('a steady stream of short requests spreads by live load', () => {
+  const table = peers(
+    { figures: figures({ concurrency: 4 }) },
+    { figures: figures({ concurrency: 4 }) },
+    { figures: figures({ concurrency: 4 }) },
+  );
+  const balancer = createBalancer('adaptive', { ttlMs: 60_000 });
+  const random = seeded(9);
+  const running: (() => void)[] = [];
+  const counts = [0, 0, 0];
+  for (let i = 0; i < 9_000; i += 1) {
+    const choice = balancer.choose(table.offering(SERVICE), asking(random, { nowMs: 1 }));
+    if (choice.kind !== 'chosen') continue;
+    begin(choice.endpoint, 1);
+    const n = Number(choice.peer.record.worker_id.slice(7)) - 1;
+    counts[n] = (counts[n] ?? 0) + 1;
+    running.push(() => finish(choice.endpoint, 'served', 1));
+    if (running.length > 5) running.shift()?.();
+  }
+  for (const count of counts) assert.ok(count > 2_700 && count < 3_300, `${counts}`);
+});
