@@ -29,7 +29,7 @@ export interface Endpoint {
   /** Monotonic ms of the last report; -Infinity = never. */
   reportedAtMs: number;
   reportSource: ReportSource;
-  /** Sequence number of the last report of the peer's present life; -1 = none. */
+  /** Sequence number of the last record or report of the peer's present life; -1 = none. */
   reportSeq: number;
   /** Mine, now: sent there and not ended. */
   outstanding: number;

@@ -5,7 +5,7 @@
  * outstanding counts and route states survive a refresh. It must not know which record is newer
  * (core/peer-table) nor who is better (core/candidates).
  */
-import { createEndpoint, type Endpoint, FRESH_MS, forget } from './endpoint.ts';
+import { createEndpoint, type Endpoint, forget } from './endpoint.ts';
 import { PeerHealth } from './health.ts';
 import type { ServiceFigures, WorkerRecord, WorkerState } from './record.ts';
 import { RouteHealth } from './route-health.ts';
@@ -39,8 +39,8 @@ export class Peer {
   state: WorkerState;
   /** Start epoch of its present life, from its record or from a report; never goes back. */
   epoch: number;
-  /** Monotonic ms at which a report last told the state. */
-  #stateReportedAtMs = Number.NEGATIVE_INFINITY;
+  /** Sequence number of the newest record or report that told the state; -1 = none in this life. */
+  #stateSeq = -1;
   #record: WorkerRecord;
   #routes: readonly Route[] = [];
   readonly #endpoints = new Map<string, Endpoint>();
@@ -80,8 +80,8 @@ export class Peer {
     let isChanged = false;
     if (record.epoch > this.epoch) this.startAnew(record.epoch);
     this.#record = record;
-    // A record may be older than what the peer itself said a moment ago, for instance that it is draining.
-    if (nowMs - this.#stateReportedAtMs >= FRESH_MS) this.state = record.state;
+    // A record that third parties keep may be older than what the peer has said since, say that it is draining.
+    this.reportState(record.state, record.seq);
     this.#routes = routesOf(record).map(
       (route) => this.#routes.find((old) => isSameAddress(old, route)) ?? route,
     );
@@ -96,7 +96,7 @@ export class Peer {
         isChanged = true;
       }
       const figures = Object.hasOwn(record.figures, service) ? record.figures[service] : undefined;
-      takeFigures(endpoint, record.load, figures, nowMs);
+      takeFigures(endpoint, record, figures, nowMs);
     }
     return isChanged;
   }
@@ -104,16 +104,17 @@ export class Peer {
   /** The worker was restarted: what its former life did or said counts no longer. */
   startAnew(epoch: number): void {
     this.epoch = epoch;
-    this.#stateReportedAtMs = Number.NEGATIVE_INFINITY;
+    this.#stateSeq = -1;
     this.health.reset();
     for (const route of this.#routes) route.health.reset();
     for (const endpoint of this.#endpoints.values()) forget(endpoint);
   }
 
-  /** The peer itself said its state, on a response or to a probe. */
-  reportState(state: WorkerState, nowMs: number): void {
+  /** What the peer says its state is, in a record or a report: the newest word counts. */
+  reportState(state: WorkerState, seq: number): void {
+    if (seq < this.#stateSeq) return;
     this.state = state;
-    this.#stateReportedAtMs = nowMs;
+    this.#stateSeq = seq;
   }
 
   /** Returns whether it was offered. */
@@ -122,15 +123,16 @@ export class Peer {
   }
 }
 
-/** A record is older than what a probe or a response said a moment ago. */
+/** Unless a report has said something newer: records and reports count by the same sequence. */
 function takeFigures(
   endpoint: Endpoint,
-  load: number,
+  record: WorkerRecord,
   figures: ServiceFigures | undefined,
   nowMs: number,
 ): void {
-  if (endpoint.reportSource !== 'record' && nowMs - endpoint.reportedAtMs < FRESH_MS) return;
-  endpoint.load = load;
+  if (record.seq < endpoint.reportSeq) return;
+  endpoint.reportSeq = record.seq;
+  endpoint.load = record.load;
   endpoint.reportedAtMs = nowMs;
   endpoint.reportSource = 'record';
   if (figures === undefined) return;

@@ -10,6 +10,7 @@ import { RECORD_LIMITS, WORKER_STATES, type WorkerState } from './record.ts';
 
 export interface PeerReport {
   epoch: number;
+  /** The same counter as that of the records: it orders all that one life of a peer says. */
   seq: number;
   state: WorkerState;
   /** 0..1. */
@@ -164,7 +165,7 @@ export function applyReport(
   if (hasRestarted) peer.startAnew(epoch);
   const endpoint = peer.endpoint(report.service);
   if (endpoint !== undefined && seq !== undefined && seq < endpoint.reportSeq) return 'stale';
-  if (report.state !== undefined) peer.reportState(report.state, nowMs);
+  if (report.state !== undefined && seq !== undefined) peer.reportState(report.state, seq);
   if (endpoint === undefined) return hasRestarted ? 'restarted' : 'not_offered';
   if (seq !== undefined) endpoint.reportSeq = seq;
   if (report.load !== undefined) endpoint.load = report.load;

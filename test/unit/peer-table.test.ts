@@ -27,19 +27,16 @@ test('an older record never changes the load that is known', () => {
   assert.equal(endpointOf(table, 1).load, 0.9);
 });
 
-test('a record does not replace what the peer itself said a moment ago', () => {
+test('a record does not replace what the peer itself has said since', () => {
   const table = tableOf([recordOf(1)]);
-  applyReport(
-    peerOf(table, 1),
-    { service: SERVICE, load: 0.9, inFlight: 3, state: 'draining' },
-    'response',
-    1_000,
-  );
-  table.apply(recordOf(1, { seq: 2, load: 0.1 }), 'record', 2_000);
-  assert.equal(endpointOf(table, 1).load, 0.9);
-  assert.equal(peerOf(table, 1).state, 'draining');
-  table.apply(recordOf(1, { seq: 3, load: 0.1 }), 'record', 9_000);
-  assert.equal(endpointOf(table, 1).load, 0.1);
+  const report = { service: SERVICE, epoch: 1_000, seq: 9, load: 0.9, state: 'draining' as const };
+  applyReport(peerOf(table, 1), report, 'response', 1_000);
+  assert.equal(table.apply(recordOf(1, { seq: 8, load: 0.1 }), 'record', 20_000), 'updated');
+  assert.deepEqual([endpointOf(table, 1).load, peerOf(table, 1).state], [0.9, 'draining']);
+  assert.deepEqual([endpointOf(table, 1).reportedAtMs, peerOf(table, 1).record.seq], [1_000, 8]);
+  table.apply(recordOf(1, { seq: 10, load: 0.1 }), 'record', 20_001);
+  assert.deepEqual([endpointOf(table, 1).load, peerOf(table, 1).state], [0.1, 'ready']);
+  assert.equal(applyReport(peerOf(table, 1), report, 'response', 20_002), 'stale');
   assert.equal(peerOf(table, 1).state, 'ready');
 });
 
