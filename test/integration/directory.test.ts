@@ -77,6 +77,22 @@ test('a worker without VPN is found by its record in the DHT', async (t) => {
   assert.equal(web.fetches, 0);
 });
 
+test('a worker with VPN and tunnel is found also from outside the VPN, and when its listener is down', async (t) => {
+  const [first] = await startDht(t, 2);
+  const web = new RecordWeb();
+  const worker = await startWorker(t, web, first, { id: 'both', tunnel: true });
+  const outside = startReader(t, web, first, { hasVpn: false });
+  assert.equal((await outside.find(SERVICE)).kind, 'hit');
+  assert.equal(web.fetches, 0, 'its VPN address was not even tried');
+  web.pages.clear();
+  const inside = startReader(t, web, first);
+  assert.equal((await inside.find(SERVICE)).kind, 'hit');
+  assert.deepEqual(
+    inside.table.get(worker.key)?.routes.map((route) => route.kind),
+    ['vpn', 'tunnel'],
+  );
+});
+
 test('a worker that stops is withdrawn, and its last record in the DHT says draining', async (t) => {
   const [first] = await startDht(t, 3);
   const web = new RecordWeb();

@@ -107,7 +107,7 @@ export async function startWorker(
   t: TestContext,
   web: RecordWeb,
   node: DhtNode,
-  o: { id: string; services?: readonly string[]; vpn?: boolean; shards?: number },
+  o: { id: string; services?: readonly string[]; vpn?: boolean; tunnel?: boolean; shards?: number },
 ): Promise<TestWorker> {
   const services = o.services ?? ['llm-inference'];
   const nowMs = Date.now();
@@ -121,7 +121,7 @@ export async function startWorker(
       figures: {},
       vpn_ip: address?.host ?? null,
       inbound_port: address?.port ?? null,
-      tunnel_url: address === null ? 'https://worker.example' : null,
+      tunnel_url: hasTunnel ? 'https://worker.example' : null,
       last_seen: Date.now() / 1000,
       epoch: nowMs,
       seq,
@@ -129,6 +129,7 @@ export async function startWorker(
     });
     return sealRecord(identity, record, maxBytes);
   };
+  const hasTunnel = o.tunnel ?? o.vpn === false;
   const address: HostPort | null = o.vpn === false ? null : web.serve(() => sealed());
   const announcer = new Announcer({
     node,
@@ -136,7 +137,7 @@ export async function startWorker(
     topicKey: identity.secrets.topicKey,
     services,
     shards: o.shards ?? 1,
-    place: () => ({ address, hasTunnel: address === null }),
+    place: () => ({ address, hasTunnel }),
     sealRecord: sealed,
     intervalMs: 60_000,
     stopLimitMs: 5_000,

@@ -1,0 +1,212 @@
+/** The announcer against a DHT node that does as told, on a clock that stands still. */
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import HyperDHT from 'hyperdht';
+import { Announcer, type Place } from '../../sidecar/mesh/announcer.ts';
+import type { DhtStatus } from '../../sidecar/mesh/dht-status.ts';
+import { silentLog } from '../../sidecar/mesh/log.ts';
+import { FakeClock, settle } from '../support/fake-clock.ts';
+
+const INTERVAL = 60_000;
+const VPN: Place = { address: { host: '10.42.0.10', port: 8_000 }, hasTunnel: false };
+const HOME: Place = { address: null, hasTunnel: true };
+
+class FakeNode {
+  readonly calls: string[] = [];
+  failing = false;
+  /** Highest seq that the storing nodes have. */
+  storedSeq = 0;
+  hold: Promise<void> | null = null;
+  #listener = (_: DhtStatus): void => {};
+
+  async announce(
+    _t: Buffer,
+    _k: unknown,
+    at: readonly { host: string; port: number }[],
+    o: { clear: boolean },
+  ) {
+    await this.hold;
+    this.calls.push(`announce ${at.map((a) => `${a.host}:${a.port}`).join()}${o.clear ? ' clear' : ''}`);
+    if (this.failing) throw new Error('Too few nodes responded');
+    return 3;
+  }
+  async unannounce(): Promise<void> {
+    this.calls.push('unannounce');
+  }
+  async mutablePut(_k: unknown, value: Buffer, seq: number): Promise<void> {
+    this.calls.push(`put ${value}`);
+    if (seq > this.storedSeq && !this.failing) this.storedSeq = seq;
+  }
+  async mutableGet(_k: Buffer, minSeq: number) {
+    return this.storedSeq >= minSeq ? { value: Buffer.alloc(0), seq: this.storedSeq } : null;
+  }
+  onStatus(listener: (status: DhtStatus) => void): () => void {
+    this.#listener = listener;
+    return () => {
+      this.#listener = () => {};
+    };
+  }
+  joined(): void {
+    this.#listener({ kind: 'connected' } as DhtStatus);
+  }
+}
+
+function setUp(t: test.TestContext, place: Place, services = ['llm-inference']) {
+  const node = new FakeNode();
+  const clock = new FakeClock();
+  const now = { place, record: 'ready' };
+  const announcer = new Announcer({
+    node,
+    keyPair: HyperDHT.keyPair(),
+    topicKey: Buffer.alloc(32, 1),
+    services,
+    shards: 1,
+    place: () => now.place,
+    sealRecord: () => Buffer.from(now.record),
+    intervalMs: INTERVAL,
+    stopLimitMs: 2_000,
+    clock,
+    random: () => 0.5,
+    log: silentLog,
+  });
+  t.after(() => announcer.stop());
+  return { node, clock, now, announcer };
+}
+
+test('announces at once, clearing a former life, then once per interval', async (t) => {
+  const { node, clock, announcer } = setUp(t, VPN);
+  announcer.start();
+  await settle();
+  assert.deepEqual(node.calls, ['announce 10.42.0.10:8000 clear']);
+  await clock.advance(INTERVAL);
+  assert.deepEqual(node.calls.slice(1), ['announce 10.42.0.10:8000']);
+  assert.deepEqual(announcer.status, {
+    storedAtMs: clock.monotonicMs(),
+    storers: 3,
+    failures: 0,
+    reason: null,
+  });
+});
+
+test('a worker without VPN is announced without address and keeps its record in the DHT', async (t) => {
+  const { node, announcer } = setUp(t, HOME);
+  announcer.start();
+  await settle();
+  assert.deepEqual(node.calls.sort(), ['announce  clear', 'put ready']);
+});
+
+test('a worker with VPN and tunnel does both', async (t) => {
+  const { node, announcer } = setUp(t, { ...VPN, hasTunnel: true });
+  announcer.start();
+  await settle();
+  assert.deepEqual(node.calls.sort(), ['announce 10.42.0.10:8000 clear', 'put ready']);
+});
+
+test('a failed round is repeated soon, at growing pauses, and again at once when the node has joined', async (t) => {
+  const { node, clock, announcer } = setUp(t, VPN);
+  node.failing = true;
+  announcer.start();
+  await clock.advance(10_000);
+  const tries = node.calls.length;
+  assert.ok(tries >= 4 && tries <= 8, `${tries} tries in 10 s`);
+  assert.equal(announcer.status.reason, 'Too few nodes responded');
+  node.failing = false;
+  node.joined();
+  await settle();
+  assert.equal(node.calls.length, tries + 1);
+  assert.equal(announcer.status.failures, 0);
+});
+
+test('a new address is told at once, and clears the old one', async (t) => {
+  const { node, now, announcer } = setUp(t, VPN);
+  announcer.start();
+  await settle();
+  now.place = { address: { host: '10.42.0.11', port: 8_000 }, hasTunnel: false };
+  announcer.changed();
+  await settle();
+  assert.equal(node.calls.at(-1), 'announce 10.42.0.11:8000 clear');
+});
+
+test('changes during a round make one more round, not many', async (t) => {
+  const { node, announcer } = setUp(t, VPN);
+  let release = (): void => {};
+  node.hold = new Promise((resolve) => {
+    release = resolve;
+  });
+  announcer.start();
+  for (let change = 0; change < 5; change += 1) announcer.changed();
+  release();
+  await settle();
+  assert.equal(node.calls.length, 2);
+});
+
+test('a higher seq of a former life is outbid; a record that nobody takes is a failure', async (t) => {
+  const { node, clock, announcer } = setUp(t, HOME);
+  node.storedSeq = clock.unixMs() + 3_600_000;
+  announcer.start();
+  await settle();
+  assert.equal(announcer.status.failures, 0);
+  assert.equal(node.storedSeq, clock.unixMs() + 3_600_001);
+  node.mutableGet = async () => null;
+  announcer.changed();
+  await settle();
+  assert.equal(announcer.status.reason, 'the DHT did not take the record');
+});
+
+test('stop withdraws after the round that runs, puts the last record, and leaves no timer', async (t) => {
+  const { node, clock, now, announcer } = setUp(t, HOME, ['a', 'b']);
+  let release = (): void => {};
+  node.hold = new Promise((resolve) => {
+    release = resolve;
+  });
+  announcer.start();
+  now.record = 'draining';
+  const stopped = announcer.stop();
+  release();
+  await stopped;
+  const last = node.calls.slice(-3).sort();
+  assert.deepEqual(last, ['put draining', 'unannounce', 'unannounce']);
+  await settle();
+  assert.equal(clock.pending, 0);
+  node.joined();
+  await settle();
+  assert.equal(node.calls.filter((call) => call.startsWith('announce')).length, 2, 'silent from then on');
+});
+
+test('stop does not wait longer than it may', async (t) => {
+  const { node, clock, announcer } = setUp(t, VPN);
+  node.hold = new Promise(() => {});
+  announcer.start();
+  let isStopped = false;
+  void announcer.stop().then(() => {
+    isStopped = true;
+  });
+  await clock.advance(1_999);
+  assert.equal(isStopped, false);
+  await clock.advance(1);
+  assert.equal(isStopped, true);
+});
+
+test('a record that cannot be sealed is a failed round, not a crash', async () => {
+  const clock = new FakeClock();
+  const broken = new Announcer({
+    node: new FakeNode(),
+    keyPair: HyperDHT.keyPair(),
+    topicKey: Buffer.alloc(32, 1),
+    services: ['a'],
+    shards: 1,
+    place: () => HOME,
+    sealRecord: () => {
+      throw new Error('too large');
+    },
+    intervalMs: INTERVAL,
+    stopLimitMs: 100,
+    clock,
+    random: () => 0.5,
+    log: silentLog,
+  });
+  broken.start();
+  await settle();
+  assert.equal(broken.status.reason, 'too large');
+  await broken.stop();
+});

@@ -1,0 +1,202 @@
+/** The prober on a clock that stands still: whom it asks, when, and what silence means. */
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import type { Peer, Route } from '../../sidecar/core/peer.ts';
+import { PeerTable } from '../../sidecar/core/peer-table.ts';
+import { encodeState } from '../../sidecar/core/state-report.ts';
+import { silentLog } from '../../sidecar/mesh/log.ts';
+import { Prober } from '../../sidecar/mesh/prober.ts';
+import { FakeClock } from '../support/fake-clock.ts';
+import { member, recordOf } from '../support/members.ts';
+
+const SERVICE = 'llm-inference';
+const IDENTITY = member('template');
+
+function setUp(t: test.TestContext, count: number, tunnels = false) {
+  const clock = new FakeClock();
+  const table = new PeerTable({ ttlMs: 60_000, evictionBanMs: 30_000 });
+  const keys: string[] = [];
+  for (let n = 0; n < count; n += 1) {
+    const key = (n + 1).toString(16).padStart(64, '0');
+    keys.push(key);
+    const record = recordOf(IDENTITY, {
+      public_key: key,
+      worker_id: `w${n}`,
+      inbound_port: 8_000 + n,
+      tunnel_url: tunnels ? `https://w${n}.example` : null,
+    });
+    table.apply(record, 'record', clock.monotonicMs());
+  }
+  const asked: string[] = [];
+  const dead = new Set<string>();
+  const refetched: string[] = [];
+  let report = { epoch: 0, state: 'ready' as const };
+  const inUse = new Set([SERVICE]);
+  const prober = new Prober({
+    table,
+    cache: { inUse: () => [...inUse] },
+    async ask(peer: Peer, route: Route, path: string, signal: AbortSignal): Promise<Buffer> {
+      assert.equal(path, '/state');
+      asked.push(`${peer.record.worker_id} ${route.kind}`);
+      if (dead.has(`${peer.record.worker_id} ${route.kind}`)) {
+        return await new Promise((_, reject) =>
+          signal.addEventListener('abort', () => reject(signal.reason as Error)),
+        );
+      }
+      const body = encodeState([
+        {
+          epoch: report.epoch || peer.epoch,
+          seq: 1_000,
+          state: report.state,
+          load: 0.5,
+          service: SERVICE,
+          inFlight: 2,
+          queued: 0,
+          concurrency: 4,
+          serviceMs: 100,
+          mine: 1,
+          sharers: 2,
+        },
+      ]);
+      return Buffer.from(JSON.stringify(body));
+    },
+    async refetch(peer: Peer): Promise<void> {
+      refetched.push(peer.record.worker_id);
+    },
+    fewIntervalMs: 2_000,
+    manyIntervalMs: 5_000,
+    timeoutMs: 1_000,
+    clock,
+    random: () => 0.5,
+    log: silentLog,
+  });
+  t.after(() => prober.stop());
+  const peer = (n: number): Peer | undefined => table.get(keys[n] ?? '');
+  const say = (next: typeof report): void => {
+    report = next;
+  };
+  return { clock, table, asked, dead, refetched, inUse, prober, peer, say };
+}
+
+test('silent peers are asked each 2 s, and what they say is taken over', async (t) => {
+  const { clock, asked, prober, peer } = setUp(t, 3);
+  prober.start();
+  await clock.advance(10_000);
+  assert.ok(asked.length >= 12 && asked.length <= 15, `${asked.length} probes of 3 peers in 10 s`);
+  const endpoint = peer(0)?.endpoint(SERVICE);
+  assert.deepEqual([endpoint?.inFlight, endpoint?.sharers, endpoint?.reportSource], [2, 2, 'probe']);
+});
+
+test('who was heard by a response is left alone, and so are services that nobody uses', async (t) => {
+  const { clock, table, asked, inUse, prober, peer } = setUp(t, 1);
+  prober.start();
+  for (let half = 0; half < 8; half += 1) {
+    await clock.advance(500);
+    table.heard(peer(0)?.key ?? '', clock.monotonicMs());
+  }
+  assert.equal(asked.length, 0);
+  inUse.clear();
+  await clock.advance(20_000);
+  assert.equal(asked.length, 0);
+});
+
+test('of many peers the 32 longest silent are asked per round, and in the end all', async (t) => {
+  const { clock, asked, prober } = setUp(t, 60);
+  prober.start();
+  await clock.advance(4_000);
+  assert.ok(asked.length <= 32);
+  await clock.advance(10_000);
+  assert.equal(new Set(asked).size, 60);
+});
+
+test('no answer: suspect, asked again half a second later, then gone', async (t) => {
+  const { clock, table, asked, dead, prober, peer } = setUp(t, 2);
+  dead.add('w0 vpn');
+  prober.start();
+  while (peer(0)?.presence !== 'suspect') await clock.advance(100);
+  const suspectAtMs = clock.monotonicMs();
+  while (peer(0) !== undefined) await clock.advance(100);
+  assert.ok(clock.monotonicMs() - suspectAtMs <= 1_700);
+  assert.equal(asked.filter((name) => name === 'w0 vpn').length, 2);
+  assert.equal(table.offering(SERVICE).length, 1);
+  assert.equal(peer(1)?.presence, 'live');
+});
+
+test('a suspect that answers the second time is live again', async (t) => {
+  const { clock, dead, prober, peer } = setUp(t, 1);
+  dead.add('w0 vpn');
+  prober.start();
+  while (peer(0)?.presence !== 'suspect') await clock.advance(100);
+  dead.clear();
+  await clock.advance(1_000);
+  assert.equal(peer(0)?.presence, 'live');
+});
+
+test('one that a request has found dead is asked within half a second', async (t) => {
+  const { clock, table, asked, prober, peer } = setUp(t, 1);
+  prober.start();
+  await clock.advance(100);
+  table.missed(peer(0)?.key ?? '', clock.monotonicMs());
+  await clock.advance(800);
+  assert.deepEqual(asked, ['w0 vpn']);
+  assert.equal(peer(0)?.presence, 'live');
+});
+
+test('a dead VPN route costs the route and not the peer, and is found up again', async (t) => {
+  const { clock, dead, prober, peer } = setUp(t, 1, true);
+  dead.add('w0 vpn');
+  prober.start();
+  await clock.advance(6_000);
+  assert.equal(peer(0)?.presence, 'live');
+  assert.deepEqual(
+    peer(0)?.routes.map((route) => route.health.isUp),
+    [false, true],
+  );
+  dead.clear();
+  await clock.advance(10_000);
+  assert.deepEqual(
+    peer(0)?.routes.map((route) => route.health.isUp),
+    [true, true],
+  );
+});
+
+test('a peer that has started anew is asked for its record', async (t) => {
+  const { clock, refetched, prober, peer, say } = setUp(t, 1);
+  prober.start();
+  say({ epoch: (peer(0)?.epoch ?? 0) + 1, state: 'ready' });
+  await clock.advance(5_000);
+  assert.deepEqual([...new Set(refetched)], ['w0']);
+});
+
+test('garbage as an answer harms nobody', async (t) => {
+  const { clock, table, peer } = setUp(t, 1);
+  const prober = new Prober({
+    table,
+    cache: { inUse: () => [SERVICE] },
+    ask: async () => Buffer.from([0xff, 0x00, 0x7b]),
+    refetch: async () => {},
+    fewIntervalMs: 2_000,
+    manyIntervalMs: 5_000,
+    timeoutMs: 1_000,
+    clock,
+    random: () => 0.5,
+    log: silentLog,
+  });
+  prober.start();
+  await clock.advance(10_000);
+  assert.equal(peer(0)?.presence, 'live');
+  prober.stop();
+});
+
+test('after stop nothing is asked or judged, and no timer is left', async (t) => {
+  const { clock, asked, dead, prober, peer } = setUp(t, 2);
+  dead.add('w0 vpn');
+  prober.start();
+  while (asked.length === 0) await clock.advance(100);
+  const before = asked.length;
+  prober.stop();
+  await clock.advance(20_000);
+  assert.equal(asked.length, before);
+  assert.equal(peer(0)?.presence, 'live');
+  assert.equal(clock.pending, 0);
+});
