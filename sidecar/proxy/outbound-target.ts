@@ -82,7 +82,6 @@ function choose(
   }
   observer.decided((performance.now() - nowMs) * 1000);
   if (choice.kind === 'refused') {
-    if (request.bePatient()) return choose(request, view, options);
     return nobody(request, choice.code, `${view.peers.length} peers are known, none can take the request`);
   }
   const [route, ...others] = choice.routes;

@@ -7,7 +7,7 @@
  */
 import { timingSafeEqual } from 'node:crypto';
 import { type Addressed, addressOf } from '../core/address.ts';
-import { CODES, type Code } from '../core/errors.ts';
+import type { Code } from '../core/errors.ts';
 import { first, has } from '../core/headers.ts';
 import { mayRetry } from '../core/retry.ts';
 import { viaContains } from '../core/via.ts';
@@ -100,8 +100,8 @@ function judge(
       idempotencyKey: has(head.fields, 'idempotency-key'),
       postOptIn: request.policy.retryPost,
     });
-  // A connection that could not be made cost no worker anything: only what reached a peer draws on the budget.
-  const isFree = outcome.stage === 'not_sent' && CODES[outcome.code].status !== 503;
+  // What no worker saw cost none of them anything; turning away is bounded by itself. The budget is for repeats.
+  const isFree = outcome.stage === 'not_sent';
   if (isAllowed && (isFree || budget.withdraw(performance.now()))) {
     observer.retried(outcome.code);
     return 'again';
