@@ -6,8 +6,8 @@
  * in, a put resolves though it was refused, and every stream throws without an `error` listener. It must not
  * know services, records or HTTP.
  */
-import { lookup as resolveName } from 'node:dns/promises';
-import HyperDHT, { type DhtAddress, type DhtKeyPair, type DhtQuery } from 'hyperdht';
+import type HyperDHT from 'hyperdht';
+import type { DhtAddress, DhtKeyPair, DhtQuery } from 'hyperdht';
 import { SidecarError } from '../core/errors.ts';
 import { type Clock, within } from './clock.ts';
 import { type DhtBinding, openHyperDht } from './dht-open.ts';
@@ -15,6 +15,7 @@ import { type DhtStatus, describeDht } from './dht-status.ts';
 import type { Log } from './log.ts';
 import { RunningQueries } from './running-queries.ts';
 import { SealedUDX } from './sealed-udx.ts';
+import { seedTalk } from './seed-talk.ts';
 import { Seeds } from './seeds.ts';
 
 export interface DhtNodeOptions extends DhtBinding {
@@ -81,9 +82,7 @@ class HyperDhtNode implements DhtNode {
   readonly address: DhtAddress;
   readonly #dht: HyperDHT;
   readonly #rejected: () => number;
-  readonly #clock: Clock;
-  readonly #log: Log;
-  readonly #stores: boolean;
+  readonly #o: DhtNodeOptions;
   readonly #seeds: Seeds;
   readonly #queries: RunningQueries;
   readonly #listeners = new Set<(status: DhtStatus) => void>();
@@ -93,30 +92,19 @@ class HyperDhtNode implements DhtNode {
   constructor(dht: HyperDHT, rejected: () => number, options: DhtNodeOptions) {
     this.#dht = dht;
     this.#rejected = rejected;
-    this.#clock = options.clock;
-    this.#log = options.log;
+    this.#o = options;
     this.#queries = new RunningQueries(options.clock, MAX_QUERY_MS);
-    this.#stores = options.role !== 'client';
     const bound = dht.address();
     this.address = { host: options.host, port: bound?.port ?? options.port };
     this.#seeds = new Seeds({
-      talk: {
-        ping: async (node) => ({ persistent: (await dht.ping(node)).from.id !== null }),
-        settle: () => this.#settle(),
-        tableSize: () => dht.nodes.length,
-        sample: (count) => dht.toArray({ limit: count }),
-        setBootstrap: (nodes) => {
-          dht.bootstrapNodes = nodes;
-        },
-        resolve: async (host) => (await resolveName(host, { family: 4 })).address,
-      },
+      talk: seedTalk(dht, this.address, this.#queries),
       bootstrap: options.bootstrap,
       known: options.knownNodes.filter(
         (node) => !(node.host === options.host && node.port === this.address.port),
       ),
       // A query never asks the node that makes it, so in a small DHT what is stored here would be invisible
       // here, and a lone node could not announce at all. With its own address in the list it asks itself.
-      own: this.#stores ? this.address : null,
+      own: options.role === 'client' ? null : this.address,
       clock: options.clock,
       onChange: () => this.#changed(),
     });
@@ -165,21 +153,21 @@ class HyperDhtNode implements DhtNode {
   async unannounce(topic: Buffer, keyPair: DhtKeyPair): Promise<void> {
     try {
       await within(
-        this.#clock,
+        this.#o.clock,
         MAX_QUERY_MS,
         this.#dht.unannounce(topic, keyPair, { retries: RETRIES }),
         undefined,
       );
     } catch (cause) {
       // With nobody there, there is also nobody who could name us.
-      this.#log.debug({ reason: text(cause) }, 'unannounce reached no node');
+      this.#o.log.debug({ reason: text(cause) }, 'unannounce reached no node');
     }
   }
 
   async mutablePut(keyPair: DhtKeyPair, value: Buffer, seq: number): Promise<void> {
     try {
       const put = this.#dht.mutablePut(keyPair, value, { seq, retries: RETRIES });
-      await within(this.#clock, MAX_QUERY_MS, put, undefined);
+      await within(this.#o.clock, MAX_QUERY_MS, put, undefined);
     } catch (cause) {
       throw new SidecarError('discovery_unavailable', `No DHT node stored the record: ${text(cause)}`, {
         cause,
@@ -190,7 +178,7 @@ class HyperDhtNode implements DhtNode {
   async mutableGet(publicKey: Buffer, minSeq: number): Promise<{ value: Buffer; seq: number } | null> {
     try {
       const get = this.#dht.mutableGet(publicKey, { seq: minSeq, latest: false, retries: RETRIES });
-      const found = await within(this.#clock, MAX_QUERY_MS, get, null);
+      const found = await within(this.#o.clock, MAX_QUERY_MS, get, null);
       return found === null ? null : { value: Buffer.from(found.value), seq: found.seq };
     } catch {
       return null;
@@ -205,7 +193,7 @@ class HyperDhtNode implements DhtNode {
     return describeDht({
       contact: this.#seeds.contact,
       nodes: this.#dht.nodes.length,
-      joinAddress: this.#stores ? `${this.address.host}:${this.address.port}` : null,
+      joinAddress: this.#o.role === 'client' ? null : `${this.address.host}:${this.address.port}`,
       seeds: this.#seeds.states(),
       rejectedDatagrams: this.#rejected(),
     });
@@ -243,14 +231,6 @@ class HyperDhtNode implements DhtNode {
     if (this.#destroying !== null)
       throw new SidecarError('discovery_unavailable', 'The DHT node is stopped.');
     return this.#queries.add(start());
-  }
-
-  #settle(): void {
-    if (this.#destroying !== null) return;
-    const target = this.#dht.id ?? HyperDHT.hash(Buffer.from(`${this.address.host}:${this.address.port}`));
-    this.#run(() => this.#dht.findNode(target, { retries: RETRIES }))
-      .finished()
-      .catch(() => {});
   }
 
   #changed(): void {
