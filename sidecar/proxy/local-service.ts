@@ -117,7 +117,7 @@ export class LocalService {
       },
     });
     slot.release(performance.now(), outcome.kind === 'completed' ? performance.now() - startedMs : null);
-    if (outcome.kind === 'failed' && outcome.stage === 'not_sent') health.suspect();
+    if (outcome.kind === 'failed' && outcome.stage === 'not_sent') health.suspect(outcome.detail);
     return outcome;
   }
 }

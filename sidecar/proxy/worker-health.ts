@@ -23,6 +23,9 @@ export interface WorkerHealthOptions {
   onReport(value: string): void;
 }
 
+/** Pause between two checks of a worker that is not ready, or that failed the last one. */
+const DOUBT_INTERVAL_MS = 500;
+
 export class WorkerHealth {
   readonly #options: WorkerHealthOptions;
   #isReady = false;
@@ -54,11 +57,12 @@ export class WorkerHealth {
     if (this.#timer !== null) clearTimeout(this.#timer);
   }
 
-  /** A real request could not connect: ask now instead of at the next interval. */
-  suspect(): void {
+  /** A real request could not connect: that counts as a failed check, and the next one is made now. */
+  suspect(reason: string): void {
     if (!this.#isReady || this.#timer === null) return;
     clearTimeout(this.#timer);
     this.#timer = null;
+    this.#judge(reason);
     void this.#check();
   }
 
@@ -67,8 +71,9 @@ export class WorkerHealth {
       this.#options.path === null ? await this.#tryConnect() : await this.#tryGet(this.#options.path);
     if (this.#isStopped) return;
     this.#judge(fault);
-    // While warming, ask more often than once an interval: the first request waits for it.
-    const waitMs = this.#isReady ? this.#options.intervalMs : Math.min(this.#options.intervalMs, 500);
+    // While it is not known to be well, ask more often than once an interval: somebody waits for the answer.
+    const isWell = this.#isReady && this.#inRow === 0;
+    const waitMs = isWell ? this.#options.intervalMs : Math.min(this.#options.intervalMs, DOUBT_INTERVAL_MS);
     this.#timer = setTimeout(() => void this.#check(), waitMs);
   }
 
