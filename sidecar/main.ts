@@ -14,6 +14,9 @@ import type { CheckMembership } from './config/membership.ts';
 import { isConfigError } from './config/problems.ts';
 import { nearestWord } from './core/nearest-word.ts';
 
+/** After a command has ended. */
+const LINGER_MS = 500;
+
 interface Entry {
   readonly summary: string;
   readonly load: () => Promise<Command>;
@@ -134,3 +137,6 @@ try {
     process.exitCode = EXIT_FAILED;
   }
 }
+
+// A name that is being resolved, or a socket in a library's hands, may keep the process for seconds: it has ended.
+setTimeout(() => process.exit(), LINGER_MS).unref();

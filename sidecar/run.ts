@@ -16,6 +16,8 @@ export interface RunOptions {
 /** Resolves with the exit code once the sidecar has stopped. */
 export async function runSidecar(config: Config, options: RunOptions = {}): Promise<number> {
   const log = createLog({ ...config.log, workerId: config.worker.id, sink: stdoutSink() });
+  // A promise of a library that nobody waited for must not end the process; what throws outside of one does.
+  process.on('unhandledRejection', (err) => log.error({ err }, 'a fault in this program: please report it'));
   const sidecar = await startSidecar(config, log);
   try {
     await stopRequested(log, options.signal);

@@ -125,6 +125,8 @@ export class Announcer {
       const clear = this.#announced === undefined || !isSame(this.#announced, place.address);
       const jobs = services.map((service) => this.#announce(service, place.address, clear));
       const put = this.#keepsRecord(place) ? this.#putRecord() : Promise.resolve();
+      // Waited for below; when an announcement fails first, nobody else would hear of its failure.
+      put.catch(() => {});
       const storers = Math.min(...(await Promise.all(jobs)));
       this.#announced = place.address;
       await put;
