@@ -91,7 +91,7 @@ export function buildAdmin(parts: AdminParts): Admin {
     explainRequest: (id) => requests.explain(id),
     targets: () =>
       scrapeTargets(
-        { workerId: config.worker.id, host: config.admin.listen.host, port: config.admin.listen.port },
+        { workerId: config.worker.id, host: scrapeHost(config), port: config.admin.listen.port },
         mesh.table.all(),
       ),
     identity: () => ({
@@ -121,4 +121,10 @@ export function buildAdmin(parts: AdminParts): Admin {
     };
   }
   return new Admin({ host: config.admin.listen.host, port: config.admin.listen.port, handlers, log });
+}
+
+/** Where others scrape this sidecar: a listener on all addresses is reached by the one of the VPN. */
+function scrapeHost({ admin, vpn }: Config): string {
+  const { host } = admin.listen;
+  return (host === '0.0.0.0' || host === '::') && vpn.ip !== null ? vpn.ip : host;
 }
