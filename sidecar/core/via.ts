@@ -14,9 +14,12 @@ export function viaPseudonym(name: string): string {
   return isToken(pseudonym) ? pseudonym : 'sidecar';
 }
 
-/** Value of the Via field to add as a further line, after any that came; `minor` is that of the received message. */
-export function viaValue(minor: 0 | 1, pseudonym: string): string {
-  return minor === 1 ? `1.1 ${pseudonym}` : `1.0 ${pseudonym}`;
+/** `2.0` because a version without minor versions implies 0 (RFC 9110 §2.5). */
+export type HttpVersion = '1.0' | '1.1' | '2.0';
+
+/** Value of the Via field to add as a further line, after any that came; `version` is that of the received message. */
+export function viaValue(version: HttpVersion, pseudonym: string): string {
+  return `${version} ${pseudonym}`;
 }
 
 /** Whether a hop of this pseudonym is already named. Comments are skipped; names are compared without case. */

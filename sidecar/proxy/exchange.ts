@@ -9,6 +9,7 @@
 import type { Code } from '../core/errors.ts';
 import type { RawFields, RequestHead } from '../core/http1-head.ts';
 import type { Stage } from '../core/retry.ts';
+import type { HttpVersion } from '../core/via.ts';
 
 /** What a downstream tells its current handler. Nothing is called after `onGone`. */
 export interface DownstreamHandler {
@@ -24,6 +25,8 @@ export interface DownstreamHandler {
 /** One request of a client, and the way to answer it. */
 export interface Downstream {
   readonly head: RequestHead;
+  /** In which the request came. */
+  readonly version: HttpVersion;
   readonly remoteAddress: string;
   readonly hasBody: boolean;
   /** True from `start` on: a second answer is impossible. */
@@ -71,6 +74,7 @@ export interface OutgoingHead {
 export interface IncomingHead {
   readonly status: number;
   readonly reason: string;
+  readonly version: HttpVersion;
   /** All fields as received, hop-by-hop ones included. */
   readonly fields: RawFields;
   /** Length of the body if the framing gives it; 0 = no body; null = unknown until it ends. */
@@ -110,7 +114,8 @@ export interface UpstreamRequest {
 }
 
 export interface Origin {
-  readonly scheme: 'http' | 'https';
+  /** `h2c`: HTTP/2 without TLS and with prior knowledge (RFC 9113 §3.3). */
+  readonly scheme: 'http' | 'https' | 'h2c';
   readonly host: string;
   readonly port: number;
 }

@@ -8,10 +8,12 @@ import { forwardedFields } from '../core/forwarded.ts';
 import { acceptsTrailers, endToEnd, without } from '../core/headers.ts';
 import type { RawFields, RequestHead } from '../core/http1-head.ts';
 import { withoutSidecarFields } from '../core/sidecar-fields.ts';
-import { viaValue } from '../core/via.ts';
+import { type HttpVersion, viaValue } from '../core/via.ts';
 import type { OutgoingHead } from './exchange.ts';
 
 export interface HopFacts {
+  /** In which the message came in. */
+  readonly version: HttpVersion;
   readonly clientIp: string;
   /** This sidecar's name on this hop. */
   readonly pseudonym: string;
@@ -35,7 +37,7 @@ export function requestFields(head: RequestHead, facts: HopFacts): RawFields {
     by: facts.pseudonym,
     trusted: facts.trusted,
   });
-  fields.push('Via', viaValue(head.minor, facts.pseudonym));
+  fields.push('Via', viaValue(facts.version, facts.pseudonym));
   if (acceptsTrailers(head.fields)) fields.push('TE', 'trailers', 'Connection', 'TE');
   return fields;
 }
@@ -64,8 +66,8 @@ export function outgoingBody(head: RequestHead): OutgoingHead['body'] {
 }
 
 /** An answer's own fields, ready for more to be added. */
-export function responseFields(fields: RawFields, pseudonym: string): RawFields {
+export function responseFields(fields: RawFields, version: HttpVersion, pseudonym: string): RawFields {
   const kept = withoutSidecarFields(endToEnd(fields));
-  kept.push('Via', viaValue(1, pseudonym));
+  kept.push('Via', viaValue(version, pseudonym));
   return kept;
 }

@@ -10,6 +10,7 @@ import { encodeChunk, lastChunk } from '../core/chunked.ts';
 import { has } from '../core/headers.ts';
 import { fieldLines } from '../core/http1-encode.ts';
 import type { RawFields, RequestHead } from '../core/http1-head.ts';
+import type { HttpVersion } from '../core/via.ts';
 import type { ByteStream, Downstream, DownstreamHandler } from './exchange.ts';
 import { httpDate } from './http-date.ts';
 import type { Http1Connection } from './http1-connection.ts';
@@ -28,6 +29,7 @@ type ResponseFraming =
 
 export class Http1Downstream implements Downstream, BodyOwner {
   readonly head: RequestHead;
+  readonly version: HttpVersion;
   readonly remoteAddress: string;
   readonly hasBody: boolean;
   readonly #connection: Http1Connection;
@@ -41,6 +43,7 @@ export class Http1Downstream implements Downstream, BodyOwner {
   constructor(connection: Http1Connection, head: RequestHead) {
     this.#connection = connection;
     this.head = head;
+    this.version = head.minor === 1 ? '1.1' : '1.0';
     this.remoteAddress = connection.remoteAddress;
     this.hasBody =
       head.framing.kind === 'chunked' || (head.framing.kind === 'length' && head.framing.bytes > 0);

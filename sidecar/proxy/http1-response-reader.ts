@@ -166,7 +166,8 @@ export class Http1ResponseReader {
           ? { kind: 'until_close' }
           : { kind: 'length', left: bodyBytes ?? 0 };
     this.#reading = reading;
-    this.#sink.onHead({ status: head.status, reason: head.reason, fields: head.fields, bodyBytes });
+    const version = head.minor === 1 ? '1.1' : '1.0';
+    this.#sink.onHead({ status: head.status, reason: head.reason, version, fields: head.fields, bodyBytes });
     if (this.#reading !== reading) return; // given up from inside onHead
     if (bodyBytes === 0) this.#whole([], rest.length > 0);
     else if (rest.length > 0) this.#read(rest);

@@ -154,7 +154,8 @@ export class Http1Upstream implements UpstreamRequest, ResponseSink {
     socket.off('drain', this.#onSocketDrain);
     socket.pause();
     this.#options.onClosed(this);
-    const incoming = { status: 101, reason: head.reason, fields: head.fields, bodyBytes: 0 };
+    const { reason, fields } = head;
+    const incoming: IncomingHead = { status: 101, reason, version: '1.1', fields, bodyBytes: 0 };
     handler.onUpgrade(incoming, { early: rest, socket });
   }
 

@@ -140,14 +140,19 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
         method: head.method,
         target: path,
         host: local.host,
-        fields: requestFields(head, { clientIp: downstream.remoteAddress, pseudonym, trusted: true }),
+        fields: requestFields(head, {
+          version: downstream.version,
+          clientIp: downstream.remoteAddress,
+          pseudonym,
+          trusted: true,
+        }),
         body: outgoingBody(head),
         upgrade: head.upgrade,
       },
       callerKey: caller.key,
       expectedQueue: parseCount(first(head.fields, EXPECTED_QUEUE_FIELD)),
       judge: (answer) => {
-        const fields = responseFields(answer.fields, pseudonym);
+        const fields = responseFields(answer.fields, answer.version, pseudonym);
         fields.push(
           'endpoint-load-metrics',
           self.report(service, caller.key),
@@ -155,7 +160,7 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
         );
         return { kind: 'forward', fields };
       },
-      informational: (fields) => responseFields(fields, pseudonym),
+      informational: (fields) => responseFields(fields, '1.1', pseudonym),
       trailers: endToEndTrailers,
       deadline: null,
     });

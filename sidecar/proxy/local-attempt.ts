@@ -27,6 +27,7 @@ export function attemptLocal(
       target: request.target === '*' ? '*' : `${service.basePath}${request.target}`,
       host: service.host,
       fields: requestFields(downstream.head, {
+        version: downstream.version,
         clientIp: downstream.remoteAddress,
         pseudonym,
         trusted: trustForwarded,
@@ -38,9 +39,9 @@ export function attemptLocal(
     expectedQueue: null,
     judge: (answer) => ({
       kind: 'forward',
-      fields: [...responseFields(answer.fields, pseudonym), ...request.answerFields(target)],
+      fields: [...responseFields(answer.fields, answer.version, pseudonym), ...request.answerFields(target)],
     }),
-    informational: (fields) => responseFields(fields, pseudonym),
+    informational: (fields) => responseFields(fields, '1.1', pseudonym),
     trailers: endToEndTrailers,
     deadline: deadline?.passed ?? null,
   });

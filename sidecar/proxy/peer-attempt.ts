@@ -44,7 +44,7 @@ export async function attemptPeer(
     head: proved.head,
     timeouts: route.kind === 'tunnel' ? policy.tunnel : policy.vpn,
     judge: (answer) => judge(answer, proved.nonce, request, target, options),
-    informational: (fields) => responseFields(fields, options.pseudonym),
+    informational: (fields) => responseFields(fields, '1.1', options.pseudonym),
     trailers: endToEndTrailers,
     deadline: deadline?.passed ?? null,
   });
@@ -59,7 +59,8 @@ function head(
   { auth, pseudonym, trustForwarded }: OutboundOptions,
 ): { readonly head: OutgoingHead; readonly nonce: string } {
   const { downstream, service } = request;
-  const facts = { clientIp: downstream.remoteAddress, pseudonym, trusted: trustForwarded };
+  const { version, remoteAddress: clientIp } = downstream;
+  const facts = { version, clientIp, pseudonym, trusted: trustForwarded };
   const target = `/service/${service}${request.target}`;
   const { method } = downstream.head;
   const { header, nonce } = auth.sign({ peerKey: peer.key, method, target, service, nowMs: Date.now() });
@@ -101,7 +102,7 @@ function judge(
   }
   return {
     kind: 'forward',
-    fields: [...responseFields(answer.fields, pseudonym), ...request.answerFields(target)],
+    fields: [...responseFields(answer.fields, answer.version, pseudonym), ...request.answerFields(target)],
   };
 }
 
@@ -141,7 +142,9 @@ function note(
     case 'connect_timeout':
       route.health.failed(nowMs);
       // Only the loss of the last route is the peer's own failure.
-      return request.routesLeft.length > 0 ? 'refused' : 'failed';
+      if (request.routesLeft.length > 0) return 'refused';
+      directory.unreachable(peer);
+      return 'failed';
     case 'not_offered_here':
       directory.notOffered(peer, request.service);
       return 'refused';

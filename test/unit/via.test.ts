@@ -3,8 +3,8 @@ import test from 'node:test';
 import { viaContains, viaPseudonym, viaValue } from '../../sidecar/core/via.ts';
 
 test('the value names the version that was received', () => {
-  assert.equal(viaValue(1, 'worker-1'), '1.1 worker-1');
-  assert.equal(viaValue(0, 'worker-1'), '1.0 worker-1');
+  assert.equal(viaValue('1.1', 'worker-1'), '1.1 worker-1');
+  assert.equal(viaValue('1.0', 'worker-1'), '1.0 worker-1');
 });
 
 test('a pseudonym is a token', () => {
