@@ -200,6 +200,7 @@ function peerDirectory(directory: Directory, table: PeerTable): PeerDirectory {
       const outcome = applyReport(peer, { ...patch, service }, 'response', nowMs);
       if (outcome === 'restarted') void directory.refetch(peer);
     },
+    unreachable: (peer) => void table.missed(peer.key, performance.now()),
     notOffered: (peer, service) => table.dropService(peer.key, service),
   };
 }

@@ -213,6 +213,7 @@ const NO_DIRECTORY: PeerDirectory = {
   }),
   peek: () => [],
   reported: () => {},
+  unreachable: () => {},
   notOffered: () => {},
 };
 

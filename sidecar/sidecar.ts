@@ -41,8 +41,8 @@ const GPU_RESTART_MS = 30_000;
 const MAX_SERVICE_LABELS = 100;
 /** Requests that /explain remembers. */
 const REMEMBERED_REQUESTS = 1_000;
-/** After so long it is said how discovery stands. */
-const FIRST_WORD_MS = 3_000;
+/** How often it is looked at whether discovery stands otherwise than was said last. */
+const SAY_INTERVAL_MS = 3_000;
 
 /** Rejects, with nothing left behind, when a port cannot be bound or the identity not be opened. */
 export async function startSidecar(config: Config, log: Log): Promise<RunningSidecar> {
@@ -139,20 +139,21 @@ function startSampler(log: Log, lifecycle: Lifecycle): LoadSampler {
   return sampler;
 }
 
-/** Says once, a few seconds after the start, how discovery stands: zero peers is never passed over in silence. */
+/** Says how discovery stands, each time that it stands otherwise: zero peers is never passed over in silence. */
 function sayDiscovery(log: Log, ready: () => ReturnType<typeof readiness>): () => void {
-  const timer = setTimeout(() => {
+  let said = '';
+  const say = (): void => {
     const { peers_known: peers, dht, reasons } = ready();
     const [reason] = reasons;
-    if (reason?.code === 'draining') return;
-    if (reason === undefined) log.info({ peers, nodes: dht.nodes, state: dht.status }, 'peers are known');
-    else
-      log.warn(
-        { peers, nodes: dht.nodes, state: dht.status, reason: reason.code, hint: reason.hint },
-        reason.detail,
-      );
-  }, FIRST_WORD_MS);
-  return () => clearTimeout(timer);
+    const saying = reason === undefined ? 'ready' : `${reason.code} ${reason.hint}`;
+    if (saying === said || reason?.code === 'draining') return;
+    said = saying;
+    const fields = { peers, nodes: dht.nodes, state: dht.status };
+    if (reason === undefined) log.info(fields, 'peers are known');
+    else log.warn({ ...fields, reason: reason.code, hint: reason.hint }, reason.detail);
+  };
+  const timer = setInterval(say, SAY_INTERVAL_MS);
+  return () => clearInterval(timer);
 }
 
 function followTunnel(config: Config, changed: () => void, self: Self, lifecycle: Lifecycle, log: Log): void {

@@ -22,7 +22,10 @@ export interface Place {
 }
 
 export interface AnnouncerOptions {
-  readonly node: Pick<DhtNode, 'announce' | 'unannounce' | 'mutablePut' | 'mutableGet' | 'onStatus'>;
+  readonly node: Pick<
+    DhtNode,
+    'announce' | 'unannounce' | 'mutablePut' | 'mutableGet' | 'onStatus' | 'status'
+  >;
   readonly keyPair: DhtKeyPair;
   readonly topicKey: Buffer;
   readonly services: readonly string[];
@@ -59,6 +62,7 @@ export class Announcer {
   /** Address of the last round; `undefined` before the first, when a former life may still be announced. */
   #announced: HostPort | null | undefined;
   #lastSeq = 0;
+  #isToldOf = false;
   #round: Promise<void> | null = null;
   #again = false;
   #cancel = (): void => {};
@@ -130,7 +134,10 @@ export class Announcer {
       const storers = Math.min(...(await Promise.all(jobs)));
       this.#announced = place.address;
       await put;
-      if (this.#status.failures > 0 || this.#status.storedAtMs === null) {
+      // Stored with itself alone, nobody finds it: that is no success to speak of.
+      if (this.#o.node.status().kind !== 'connected') log.debug({ services }, 'announced to itself alone');
+      else if (this.#status.failures > 0 || !this.#isToldOf) {
+        this.#isToldOf = true;
         log.info({ services, storers, address: place.address }, 'announced in the DHT');
       }
       this.#status = { storedAtMs: clock.monotonicMs(), storers, failures: 0, reason: null };

@@ -32,6 +32,8 @@ export interface PeerDirectory {
   peek(service: string): readonly Peer[];
   /** A response carried this `endpoint-load-metrics`. */
   reported(peer: Peer, service: string, value: string): void;
+  /** No connection to the peer could be made, by any route. */
+  unreachable(peer: Peer): void;
   /** The peer answered 421. */
   notOffered(peer: Peer, service: string): void;
 }

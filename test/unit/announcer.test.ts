@@ -14,6 +14,7 @@ const HOME: Place = { address: null, hasTunnel: true };
 class FakeNode {
   readonly calls: string[] = [];
   failing = false;
+  isJoined = true;
   /** Highest seq that the storing nodes have. */
   storedSeq = 0;
   hold: Promise<void> | null = null;
@@ -45,6 +46,9 @@ class FakeNode {
     return () => {
       this.#listener = () => {};
     };
+  }
+  status(): DhtStatus {
+    return { kind: this.isJoined ? 'connected' : 'alone' } as DhtStatus;
   }
   joined(): void {
     this.#listener({ kind: 'connected' } as DhtStatus);
@@ -209,4 +213,21 @@ test('a record that cannot be sealed is a failed round, not a crash', async () =
   await settle();
   assert.equal(broken.status.reason, 'too large');
   await broken.stop();
+});
+
+test('an announcement that fails before the put of the record leaves no rejection to nobody', async (t) => {
+  const { announcer, node } = setUp(t, { address: null, hasTunnel: true });
+  let unheard = 0;
+  const count = (): void => {
+    unheard += 1;
+  };
+  process.on('unhandledRejection', count);
+  t.after(() => process.off('unhandledRejection', count));
+  node.failing = true;
+  node.mutablePut = () => Promise.reject(new Error('Too few nodes responded'));
+  announcer.start();
+  await new Promise((resolve) => setImmediate(resolve));
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.equal(announcer.status.failures, 1);
+  assert.equal(unheard, 0);
 });
