@@ -7,11 +7,13 @@
 import { Activity } from './activity.ts';
 import { inboundObserver, outboundObserver } from './build-observers.ts';
 import { buildServices } from './build-services.ts';
+import { callPolicies } from './call-policies.ts';
 import type { Config } from './config.ts';
 import { type Balancer, createBalancer } from './core/choose.ts';
 import type { HeadLimits } from './core/http1-head.ts';
 import { RetryBudget } from './core/retry.ts';
 import { viaPseudonym } from './core/via.ts';
+import { drain } from './drain.ts';
 import type { Lifecycle } from './lifecycle.ts';
 import type { LoadSampler } from './load/sampler.ts';
 import type { Identity } from './mesh/identity.ts';
@@ -26,7 +28,7 @@ import type { Http1ConnectionOptions } from './proxy/http1-connection.ts';
 import { createInbound } from './proxy/inbound.ts';
 import type { LocalService } from './proxy/local-service.ts';
 import { createOutbound } from './proxy/outbound.ts';
-import type { CallPolicy, PeerDirectory } from './proxy/outbound-options.ts';
+import type { PeerDirectory } from './proxy/outbound-options.ts';
 import { createPeerClient, type PeerClient } from './proxy/peer-client.ts';
 import { problemAnswer } from './proxy/respond.ts';
 import { UpstreamPool } from './proxy/upstream-pool.ts';
@@ -188,20 +190,19 @@ export async function buildProxy(options: ProxyOptions): Promise<Proxy> {
       lifecycle.began('outbound', () => listener.destroy());
       return listener;
     },
-    async drain(cut, withdraw) {
+    drain(cut, withdraw) {
       isDraining = true;
       of(self).drain();
-      const withdrawn = withdraw();
-      await pause(config.drain.acceptMs, cut);
-      isClosed = true;
-      inbound.drain();
-      await withdrawn;
-      const untilMs = performance.now() + config.drain.waitMs;
-      const leftMs = (): number => Math.max(0, untilMs - performance.now());
-      await inboundActivity.idle(leftMs(), cut);
-      outbound?.stopAccepting();
-      outbound?.drain();
-      await outboundActivity.idle(leftMs(), cut);
+      return drain({
+        ...config.drain,
+        cut,
+        withdraw,
+        inbound: { listener: inbound, activity: inboundActivity },
+        outbound: { listener: outbound, activity: outboundActivity },
+        close: () => {
+          isClosed = true;
+        },
+      });
     },
   };
 }
@@ -220,32 +221,4 @@ const NO_DIRECTORY: PeerDirectory = {
 function of<T>(value: T | null): T {
   if (value === null) throw new Error('used before it was built');
   return value;
-}
-
-function callPolicies(config: Config): (service: string) => CallPolicy {
-  const policies = new Map<string, CallPolicy>();
-  const policyOf = ({ timeouts, retryPost }: Config['calls']['default']): CallPolicy => {
-    const { headMs, idleMs, vpnConnectMs, tunnelConnectMs } = timeouts;
-    return {
-      vpn: { connectMs: vpnConnectMs, headMs, idleMs },
-      tunnel: { connectMs: tunnelConnectMs, headMs, idleMs },
-      retryPost,
-    };
-  };
-  for (const [service, call] of config.calls.byService) policies.set(service, policyOf(call));
-  const fallback = policyOf(config.calls.default);
-  return (service) => policies.get(service) ?? fallback;
-}
-
-function pause(ms: number, cut: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (cut.aborted) return resolve();
-    const done = (): void => {
-      clearTimeout(timer);
-      cut.removeEventListener('abort', done);
-      resolve();
-    };
-    const timer = setTimeout(done, ms);
-    cut.addEventListener('abort', done);
-  });
 }
