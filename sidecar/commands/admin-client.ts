@@ -19,7 +19,7 @@ const TIMEOUT_MS = 5_000;
 const MAX_BYTES = 64 * 1024 * 1024;
 
 /** No connection, no answer in time, or not the answer of a sidecar. The message says what to do. */
-export class AdminError extends Error {
+class AdminError extends Error {
   readonly code = 'admin_unreachable';
 
   constructor(message: string, options?: { cause?: unknown }) {
@@ -29,7 +29,7 @@ export class AdminError extends Error {
 }
 
 /** A listener on all addresses is asked on loopback. */
-export function adminTarget(listen: HostPort): HostPort {
+function adminTarget(listen: HostPort): HostPort {
   if (listen.host === '0.0.0.0') return { host: '127.0.0.1', port: listen.port };
   return listen.host === '::' ? { host: '::1', port: listen.port } : listen;
 }

@@ -35,7 +35,7 @@ export interface DecodedCertificate {
 
 /** In base64url 1,366 characters: leaves room for everything else in a header section. */
 export const MAX_CERTIFICATE_BYTES = 1024;
-export const MAX_SERVICES = 64;
+const MAX_SERVICES = 64;
 export const ANY_SERVICE: readonly string[] = Object.freeze(['*']);
 
 const VERSION = 1;

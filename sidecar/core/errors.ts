@@ -170,11 +170,3 @@ export class SidecarError extends Error {
     this.code = code;
   }
 }
-
-export function isSidecarError(value: unknown): value is SidecarError {
-  return (
-    value instanceof Error &&
-    typeof (value as { code?: unknown }).code === 'string' &&
-    Object.hasOwn(CODES, (value as unknown as { code: string }).code)
-  );
-}

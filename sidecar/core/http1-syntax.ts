@@ -16,7 +16,7 @@ export const VALUE = 2;
  */
 export const TARGET = 4;
 /** Octets of a reg-name, RFC 3986 §3.2.2: unreserved, sub-delims and `%`. */
-export const REG_NAME = 8;
+const REG_NAME = 8;
 
 export const HTAB = 9;
 export const LF = 10;

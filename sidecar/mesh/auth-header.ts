@@ -17,7 +17,7 @@ const TAIL_CHARS = 1 + TIME_CHARS + 1 + NONCE_CHARS + 1 + MAC_CHARS;
 const VERSION = 'v1.';
 const MAX_CERT_CHARS = Math.ceil((MAX_CERTIFICATE_BYTES * 4) / 3);
 /** No longer header is looked at. */
-export const MAX_AUTH_CHARS = VERSION.length + MAX_CERT_CHARS + TAIL_CHARS;
+const MAX_AUTH_CHARS = VERSION.length + MAX_CERT_CHARS + TAIL_CHARS;
 
 export interface RequestStamp {
   /** The certificate as it stands in the header; the characters are not checked. */

@@ -8,7 +8,7 @@
 import { Buffer } from 'node:buffer';
 import sodium from 'sodium-universal';
 
-export const MESH_KEY_BYTES = 32;
+const MESH_KEY_BYTES = 32;
 
 /** What each member holds: enough to speak and to check, not to admit others. */
 export interface MemberSecrets {

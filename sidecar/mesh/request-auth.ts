@@ -83,7 +83,7 @@ export interface RequestAuth {
 }
 
 /** How far the clocks of two sidecars may differ, in ms. */
-export const MAX_CLOCK_SKEW_MS = 30_000;
+const MAX_CLOCK_SKEW_MS = 30_000;
 /**
  * Peers whose keys and replay windows are held, at about 5 KiB for each that calls. With more than half as many
  * callers at once, those whose clock is behind are refused now and then: what was forgotten could be replayed.
