@@ -123,16 +123,18 @@ class Attempt implements UpstreamHandler, RelayListener {
     this.#options.downstream.start(head.status, head.reason, judgement.fields, head.bodyBytes);
   }
 
-  onData(chunk: Buffer): void {
+  onData(chunk: Buffer): boolean {
     if (this.#refusal !== null) {
       this.#refusalBytes += chunk.length;
       if (this.#refusalBytes > REFUSAL_BODY_BYTES) this.#abandon(this.#refusal);
-      return;
+      return false;
     }
-    if (!this.#options.downstream.write(chunk) && !this.#isOver) {
+    const { downstream } = this.#options;
+    if (!downstream.write(chunk) && !this.#isOver) {
       this.#isPaused = true;
       this.#upstream?.pause();
     }
+    return !downstream.isFlushed;
   }
 
   onEnd(trailers: RawFields): void {

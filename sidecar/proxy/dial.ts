@@ -7,11 +7,14 @@
 import net from 'node:net';
 import tls from 'node:tls';
 import type { Origin, UpstreamFault } from './exchange.ts';
+import type { ReadBuffer } from './read-buffer.ts';
 
 export interface DialOptions {
   readonly connectMs: number;
   /** Certificate authorities for https; null = the system's. */
   readonly ca: string | null;
+  /** What a TCP socket is read into; null: by 'data' events, as TLS always is. */
+  readonly read: ReadBuffer | null;
   onConnected(socket: net.Socket): void;
   onFault(fault: UpstreamFault): void;
 }
@@ -36,7 +39,11 @@ export function dial(origin: Origin, options: DialOptions): () => void {
         ...(net.isIP(origin.host) === 0 ? { servername: origin.host } : {}),
         ...(options.ca === null ? {} : { ca: options.ca }),
       })
-    : net.connect({ ...base, allowHalfOpen: true });
+    : net.connect({
+        ...base,
+        allowHalfOpen: true,
+        ...(options.read === null ? {} : { onread: options.read.onread }),
+      });
 
   const settle = (): void => {
     clearTimeout(timer);

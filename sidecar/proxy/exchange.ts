@@ -43,6 +43,8 @@ export interface Downstream {
   start(status: number, reason: string, fields: RawFields, bodyBytes: number | null): void;
   /** Returns false when the client reads slower than we write: wait for `onDrain`. */
   write(chunk: Buffer): boolean;
+  /** Everything written has left: no chunk is held any more. */
+  readonly isFlushed: boolean;
   end(trailers: RawFields): void;
   /** Breaks the connection, so that the client cannot take a cut-off response for a whole one. */
   destroy(): void;
@@ -96,7 +98,8 @@ export interface UpstreamHandler {
   onSent(request: UpstreamRequest): void;
   onInformational(status: number, reason: string, fields: RawFields): void;
   onHead(head: IncomingHead): void;
-  onData(chunk: Buffer): void;
+  /** Returns true when it keeps the chunk beyond the call; otherwise its memory is used again. */
+  onData(chunk: Buffer): boolean;
   onEnd(trailers: RawFields): void;
   onUpgrade(head: IncomingHead, stream: ByteStream): void;
   /** Room again for the request body after `write` returned false. */

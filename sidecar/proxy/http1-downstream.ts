@@ -152,6 +152,10 @@ export class Http1Downstream implements Downstream, BodyOwner {
     }
   }
 
+  get isFlushed(): boolean {
+    return this.#isGone || this.#connection.socket.writableLength === 0;
+  }
+
   end(trailers: RawFields): void {
     const response = this.#response;
     if (this.#isGone || response.kind === 'done' || response.kind === 'not_started') return;

@@ -18,7 +18,8 @@ import type { IncomingHead } from './exchange.ts';
 export interface ResponseSink {
   onInformational(head: ResponseHead): void;
   onHead(head: IncomingHead): void;
-  onData(chunk: Buffer): void;
+  /** Returns true when the chunk is kept beyond the call. */
+  onData(chunk: Buffer): boolean;
   /** The answer is whole. `isClean`: no surplus byte, and the origin means to keep the connection. */
   onWhole(trailers: RawFields, isClean: boolean): void;
   /** 101: the rest of the connection is not HTTP. */
@@ -45,6 +46,7 @@ export class Http1ResponseReader {
   #method = '';
   #pending: Buffer | null = null;
   #keepAlive = true;
+  #isKept = false;
   #informationals = 0;
 
   constructor(limits: HeadLimits, sink: ResponseSink) {
@@ -76,14 +78,17 @@ export class Http1ResponseReader {
     this.#pending = null;
   }
 
-  received(chunk: Buffer): void {
+  /** Returns true when a piece of the chunk is kept beyond the call. */
+  received(chunk: Buffer): boolean {
+    this.#isKept = false;
     if (this.#pending === null) {
       this.#read(chunk);
-      return;
+    } else {
+      const bytes = Buffer.concat([this.#pending, chunk]);
+      this.#pending = null;
+      this.#read(bytes);
     }
-    const bytes = Buffer.concat([this.#pending, chunk]);
-    this.#pending = null;
-    this.#read(bytes);
+    return this.#isKept || this.#pending !== null;
   }
 
   /** The origin closed its side: the end of a body without another one, or a cut. True if it was an end. */
@@ -104,13 +109,13 @@ export class Http1ResponseReader {
       case 'length': {
         const take = Math.min(reading.left, bytes.length);
         reading.left -= take;
-        this.#sink.onData(take === bytes.length ? bytes : bytes.subarray(0, take));
+        this.#hand(take === bytes.length ? bytes : bytes.subarray(0, take));
         if (reading.left === 0 && this.#reading === reading) this.#whole([], bytes.length > take);
         return;
       }
       case 'chunked': {
         const step = reading.decoder.feed(bytes, 0, bytes.length, (slice) => {
-          if (this.#reading === reading) this.#sink.onData(slice);
+          if (this.#reading === reading) this.#hand(slice);
         });
         if (this.#reading !== reading) return; // given up from inside onData
         if (step.kind === 'bad') this.#sink.onBad(step.detail);
@@ -118,8 +123,12 @@ export class Http1ResponseReader {
         return;
       }
       case 'until_close':
-        this.#sink.onData(bytes);
+        this.#hand(bytes);
     }
+  }
+
+  #hand(bytes: Buffer): void {
+    if (this.#sink.onData(bytes)) this.#isKept = true;
   }
 
   #readHead(bytes: Buffer): void {

@@ -18,6 +18,7 @@ import type {
   UpstreamRequest,
 } from './exchange.ts';
 import { Http1ResponseReader, type ResponseSink } from './http1-response-reader.ts';
+import type { ReadBuffer } from './read-buffer.ts';
 
 export interface Http1UpstreamOptions {
   readonly limits: HeadLimits;
@@ -43,17 +44,19 @@ export class Http1Upstream implements UpstreamRequest, ResponseSink {
   #headText = '';
   #bodyLeft = 0;
   #isRequestComplete = true;
-  readonly #onSocketData = (chunk: Buffer): void => this.#received(chunk);
+  readonly #onSocketData = (chunk: Buffer): void => void this.#received(chunk);
   readonly #onSocketEnd = (): void => this.#ended();
   readonly #onSocketClose = (): void => this.#closed();
   readonly #onSocketDrain = (): void => this.#handler?.onUpstreamDrain();
 
-  constructor(socket: Socket, options: Http1UpstreamOptions) {
+  /** `read` is null for a socket that is read by 'data' events (TLS, or one that may be given away). */
+  constructor(socket: Socket, read: ReadBuffer | null, options: Http1UpstreamOptions) {
     this.#socket = socket;
     this.#options = options;
     this.#reader = new Http1ResponseReader(options.limits, this);
     this.#deadline = new Deadline(() => this.#timedOut());
-    socket.on('data', this.#onSocketData);
+    if (read === null) socket.on('data', this.#onSocketData);
+    else read.onChunk = (chunk) => this.#received(chunk);
     socket.on('end', this.#onSocketEnd);
     socket.on('close', this.#onSocketClose);
     socket.on('drain', this.#onSocketDrain);
@@ -122,8 +125,8 @@ export class Http1Upstream implements UpstreamRequest, ResponseSink {
     this.#handler?.onHead(head);
   }
 
-  onData(chunk: Buffer): void {
-    this.#handler?.onData(chunk);
+  onData(chunk: Buffer): boolean {
+    return this.#handler?.onData(chunk) ?? false;
   }
 
   onWhole(trailers: RawFields, isClean: boolean): void {
@@ -163,13 +166,13 @@ export class Http1Upstream implements UpstreamRequest, ResponseSink {
     this.#fault('upstream_protocol', detail);
   }
 
-  #received(chunk: Buffer): void {
+  #received(chunk: Buffer): boolean {
     if (this.#reader.isIdle) {
       this.destroy(); // bytes that nobody asked for
-      return;
+      return false;
     }
     if (!this.#reader.isInHead) this.#touch();
-    this.#reader.received(chunk);
+    return this.#reader.received(chunk);
   }
 
   /** While the head is due, its limit runs from the last byte of the request; then every byte counts anew. */

@@ -7,8 +7,10 @@
 import { addressOf } from '../core/address.ts';
 import { CODES, type Code } from '../core/errors.ts';
 import { endToEndTrailers, first } from '../core/headers.ts';
+import { type HostPortParts, parseHostPort } from '../core/host-port.ts';
 import type { RawFields } from '../core/http1-head.ts';
 import type { Stage } from '../core/retry.ts';
+import { INTRODUCTION_FIELD } from '../core/sidecar-fields.ts';
 import { viaContains } from '../core/via.ts';
 import type { Outcome } from './attempt.ts';
 import type { Downstream } from './exchange.ts';
@@ -42,6 +44,8 @@ export interface InboundOptions {
   readonly observer: InboundObserver;
   /** True once no new request is taken. */
   isClosed(): boolean;
+  /** A member asked for our record, and says where it has its own. */
+  introduced?(callerKey: string, address: HostPortParts): void;
 }
 
 const NO_ALIASES: ReadonlyMap<string, string> = new Map();
@@ -88,6 +92,7 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
 
   function answerOwn(downstream: Downstream, caller: Member): void {
     const isRecord = downstream.head.target === '/record';
+    if (isRecord) introduce(downstream.head.fields, caller);
     const answer = isRecord
       ? {
           status: 200,
@@ -97,6 +102,11 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
         }
       : jsonAnswer(200, self.state(caller.key));
     sendAnswer(downstream, answer, signature(caller, 200));
+  }
+
+  function introduce(fields: RawFields, caller: Member): void {
+    const address = parseHostPort(first(fields, INTRODUCTION_FIELD) ?? '');
+    if (address !== null) options.introduced?.(caller.key, address);
   }
 
   async function serve(

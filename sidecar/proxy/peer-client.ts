@@ -6,6 +6,7 @@
  */
 import { SidecarError } from '../core/errors.ts';
 import { first } from '../core/headers.ts';
+import type { RawFields } from '../core/http1-head.ts';
 import type { IncomingHead, Origin, Upstreams } from './exchange.ts';
 import type { PeerAuth } from './peer-auth.ts';
 
@@ -23,6 +24,8 @@ export interface PeerClient {
     readonly address: PeerAddress;
     readonly peerKey: string;
     readonly path: string;
+    /** Besides those of every request. */
+    readonly fields?: RawFields;
     readonly signal: AbortSignal;
     readonly maxBytes: number;
   }): Promise<Buffer>;
@@ -31,7 +34,7 @@ export interface PeerClient {
 /** `limitMs` bounds each step even where a caller's signal never comes. */
 export function createPeerClient(upstreams: Upstreams, auth: PeerAuth, limitMs: number): PeerClient {
   return {
-    get: ({ address, peerKey, path, signal, maxBytes }) =>
+    get: ({ address, peerKey, path, fields = [], signal, maxBytes }) =>
       new Promise((resolve, reject) => {
         const target = `${address.basePath}${path}`;
         const proof = auth.sign({ peerKey, method: 'GET', target: path, service: '', nowMs: Date.now() });
@@ -69,7 +72,7 @@ export function createPeerClient(upstreams: Upstreams, auth: PeerAuth, limitMs: 
             method: 'GET',
             target,
             host: hostField(address),
-            fields: ['sidecar-auth', proof.header, 'Accept', '*/*'],
+            fields: ['sidecar-auth', proof.header, 'Accept', '*/*', ...fields],
             body: { kind: 'none' },
             upgrade: null,
           },
@@ -82,10 +85,11 @@ export function createPeerClient(upstreams: Upstreams, auth: PeerAuth, limitMs: 
               if (refusal !== null) giveUp(refusal);
             },
             onData: (chunk) => {
-              if (isOver) return;
+              if (isOver) return false;
               bytes += chunk.length;
               if (bytes > maxBytes) giveUp(`more than ${maxBytes} bytes`);
               else chunks.push(chunk);
+              return true;
             },
             onEnd: () => {
               if (isOver) return;

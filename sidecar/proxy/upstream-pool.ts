@@ -17,6 +17,7 @@ import type {
   Upstreams,
 } from './exchange.ts';
 import { Http1Upstream, type Http1UpstreamOptions } from './http1-upstream.ts';
+import { ReadBuffer } from './read-buffer.ts';
 
 export interface UpstreamPoolOptions {
   readonly limits: HeadLimits;
@@ -56,17 +57,21 @@ export class UpstreamPool implements Upstreams {
     handler: UpstreamHandler,
   ): UpstreamRequest {
     const key = `${origin.scheme}://${origin.host}:${origin.port}`;
-    const kept = this.#takeIdle(key, head.method);
+    // What may leave HTTP needs a socket that others can read from: neither kept nor read into our own buffer.
+    const mayLeave = head.upgrade !== null;
+    const kept = mayLeave ? null : this.#takeIdle(key, head.method);
     if (kept !== null) {
       kept.start(head, timeouts, handler);
       return kept;
     }
     const pending = new PendingRequest();
+    const read = mayLeave || origin.scheme === 'https' ? null : new ReadBuffer();
     pending.giveUp = dial(origin, {
       connectMs: timeouts.connectMs,
       ca: this.#options.tlsCa,
+      read,
       onConnected: (socket) => {
-        const upstream = this.#adopt(key, socket);
+        const upstream = this.#adopt(key, socket, read);
         pending.target = upstream;
         upstream.start(head, timeouts, handler);
       },
@@ -95,7 +100,7 @@ export class UpstreamPool implements Upstreams {
     return null;
   }
 
-  #adopt(key: string, socket: Socket): Http1Upstream {
+  #adopt(key: string, socket: Socket, read: ReadBuffer | null): Http1Upstream {
     let options = this.#connectionOptions.get(key);
     if (options === undefined) {
       options = {
@@ -106,7 +111,7 @@ export class UpstreamPool implements Upstreams {
       };
       this.#connectionOptions.set(key, options);
     }
-    const upstream = new Http1Upstream(socket, options);
+    const upstream = new Http1Upstream(socket, read, options);
     this.#open.add(upstream);
     return upstream;
   }

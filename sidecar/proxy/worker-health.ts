@@ -133,7 +133,7 @@ export class WorkerHealth {
             if (report !== undefined) this.#options.onReport(report);
             fault = head.status >= 200 && head.status < 400 ? null : `GET ${path} gave ${head.status}`;
           },
-          onData: () => {},
+          onData: () => false,
           onEnd: () => done(fault),
           onUpgrade: (_head, stream) => {
             stream.socket.destroy();
