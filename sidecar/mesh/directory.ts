@@ -96,7 +96,10 @@ export class Directory {
     if (lookup) this.#launch(service);
     // Peers known by an older view, or through another service, are good while one of them was heard lately
     // or nothing better can come. Else they may be long gone: a lookup is cheaper than a dead connect.
-    if (peers.length > 0 && (!this.#canHope(service) || this.#anyHeard(peers, nowMs))) {
+    const isHeard = this.#anyHeard(peers, nowMs);
+    // A first view: the end of its lookup, which dead nodes delay, must not cost the next request a miss.
+    if (isHeard && state.kind === 'missing') this.#o.cache.found(service, nowMs);
+    if (peers.length > 0 && (!this.#canHope(service) || isHeard)) {
       return { kind: 'hit', peers, ageMs: state.kind === 'stale' ? state.ageMs : 0 };
     }
     const flight = this.#flights.get(service);
@@ -241,7 +244,8 @@ export class Directory {
     return this.#flights.has(service) && this.#o.node.status().kind !== 'unreachable';
   }
 
+  /** One that can take a request was heard within the TTL. */
   #anyHeard(peers: readonly Peer[], nowMs: number): boolean {
-    return peers.some((peer) => nowMs - peer.heardAtMs < this.#o.ttlMs);
+    return peers.some((peer) => peer.state === 'ready' && nowMs - peer.heardAtMs < this.#o.ttlMs);
   }
 }
