@@ -37,7 +37,7 @@ export interface AppAddress {
 }
 
 /** Longer than any start takes on a machine that can run the demo at all. */
-const START_LIMIT_MS = 30_000;
+const START_LIMIT_MS = 20_000;
 const STOP_LIMIT_MS = 5_000;
 const ANY_PORT = '127.0.0.1:0';
 /** Short, so that the demo shows refreshes and a worker that comes back. */
