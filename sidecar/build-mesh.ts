@@ -7,14 +7,17 @@
 import { subnetOf } from './config/parsers.ts';
 import type { Config } from './config.ts';
 import { FingerCache } from './core/finger-cache.ts';
+import { formatHostPort } from './core/host-port.ts';
 import type { Peer } from './core/peer.ts';
 import { PeerTable } from './core/peer-table.ts';
 import { applyReport, parseOrca } from './core/report.ts';
+import { INTRODUCTION_FIELD } from './core/sidecar-fields.ts';
 import type { Lifecycle } from './lifecycle.ts';
 import { Announcer } from './mesh/announcer.ts';
 import { systemClock } from './mesh/clock.ts';
 import { type DhtNode, startDhtNode } from './mesh/dht-node.ts';
 import { Directory } from './mesh/directory.ts';
+import { Greeter } from './mesh/greeter.ts';
 import type { Identity } from './mesh/identity.ts';
 import { KnownNodes } from './mesh/known-nodes.ts';
 import type { Log } from './mesh/log.ts';
@@ -32,6 +35,7 @@ export interface Mesh {
   readonly cache: FingerCache;
   readonly directory: Directory;
   readonly announcer: Announcer;
+  readonly greeter: Greeter;
   readonly fetcher: RecordFetcher;
   readonly peerDirectory: PeerDirectory;
 }
@@ -60,6 +64,8 @@ const MAX_SKEW_MS = 30_000;
 const SAVE_INTERVAL_MS = 60_000;
 const UNANNOUNCE_LIMIT_MS = 2_000;
 const SHARDS = 1;
+/** Known peers above which newcomers are not greeted. */
+const MAX_GREETED = 256;
 
 /** Binds the DHT node and begins; joining and finding go on behind. */
 export async function buildMesh(options: MeshOptions): Promise<Mesh> {
@@ -86,6 +92,10 @@ export async function buildMesh(options: MeshOptions): Promise<Mesh> {
   const { ttlMs, firstLookupWaitMs } = config.cache;
   const table = new PeerTable({ ttlMs, evictionBanMs: EVICTION_BAN_MS });
   const cache = new FingerCache({ ttlMs, emptyTtlMs: EMPTY_TTL_MS, maxServices: MAX_SERVICES });
+  const introduction =
+    config.vpn.ip === null
+      ? []
+      : [INTRODUCTION_FIELD, formatHostPort({ host: config.vpn.ip, port: self.inboundPort })];
   const fetcher = new RecordFetcher({
     node,
     table,
@@ -96,6 +106,7 @@ export async function buildMesh(options: MeshOptions): Promise<Mesh> {
         address,
         peerKey: expectedKey,
         path: '/record',
+        fields: introduction,
         signal,
         maxBytes: MAX_RECORD_BYTES,
       });
@@ -132,6 +143,14 @@ export async function buildMesh(options: MeshOptions): Promise<Mesh> {
   });
   directory.start();
   lifecycle.began('directory', () => directory.stop());
+  const greeter = new Greeter({
+    table,
+    fetcher,
+    ownKeyHex: identity.keyHex,
+    mayAsk: looking.mayAsk,
+    maxPeers: MAX_GREETED,
+    log,
+  });
   const roster = new Roster({ ...looking, dht: node, intervalMs: ttlMs / 2, log });
   roster.start();
   lifecycle.began('roster', () => roster.stop());
@@ -175,6 +194,7 @@ export async function buildMesh(options: MeshOptions): Promise<Mesh> {
     cache,
     directory,
     announcer,
+    greeter,
     fetcher,
     peerDirectory: peerDirectory(directory, table),
   };

@@ -10,6 +10,7 @@ import { buildServices } from './build-services.ts';
 import { callPolicies } from './call-policies.ts';
 import type { Config } from './config.ts';
 import { type Balancer, createBalancer } from './core/choose.ts';
+import type { HostPortParts } from './core/host-port.ts';
 import type { HeadLimits } from './core/http1-head.ts';
 import { RetryBudget } from './core/retry.ts';
 import { viaPseudonym } from './core/via.ts';
@@ -45,6 +46,8 @@ export interface Proxy {
   listenOutbound(): Promise<HttpListener>;
   /** Called when what is said of this worker has changed. */
   onSelfChanged(listener: () => void): void;
+  /** Called when a peer has said where it listens. */
+  onIntroduced(listener: (callerKey: string, address: HostPortParts) => void): void;
   isDraining(): boolean;
   /** Finishes what runs; `withdraw` takes this worker out of the directory. */
   drain(cut: AbortSignal, withdraw: () => Promise<void>): Promise<void>;
@@ -96,6 +99,7 @@ export async function buildProxy(options: ProxyOptions): Promise<Proxy> {
     toPeers.destroy();
   });
   let selfChanged = (): void => {};
+  let introduced = (_callerKey: string, _address: HostPortParts): void => {};
   const services = buildServices({
     config,
     upstreams: toWorkers,
@@ -136,6 +140,7 @@ export async function buildProxy(options: ProxyOptions): Promise<Proxy> {
       auth,
       observer: inboundObserver(metrics, inboundActivity, bug),
       isClosed: () => isClosed,
+      introduced: (callerKey, address) => introduced(callerKey, address),
       self: {
         workerId: config.worker.id,
         health: () => ({
@@ -163,6 +168,9 @@ export async function buildProxy(options: ProxyOptions): Promise<Proxy> {
     },
     onSelfChanged(listener) {
       selfChanged = listener;
+    },
+    onIntroduced(listener) {
+      introduced = listener;
     },
     isDraining: () => isDraining,
     async listenOutbound() {

@@ -81,6 +81,7 @@ async function start(config: Config, log: Log, lifecycle: Lifecycle): Promise<Ru
   );
   const mesh = await buildMesh({ config, identity, self: proxy.self, client: proxy.client, lifecycle, log });
   proxy.onSelfChanged(() => mesh.announcer.changed());
+  proxy.onIntroduced((callerKey, address) => void mesh.greeter.met(callerKey, address));
   proxy.connect(mesh.peerDirectory);
   const outbound = await listening(proxy.listenOutbound());
   const parts = { ...proxy, config, mesh, metrics, requests, version, log };

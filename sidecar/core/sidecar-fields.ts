@@ -8,6 +8,7 @@
  * | --- | --- | --- |
  * | `sidecar-service`, `sidecar-explain`, `sidecar-affinity`, `sidecar-deadline-ms` | request | the app; read and taken out by the first sidecar |
  * | `sidecar-auth` | both | one sidecar to the other |
+ * | `sidecar-inbound` | request | one that asks for a record: `host:port` where its own is to be had |
  * | `sidecar-worker`, `sidecar-route`, `sidecar-attempts`, `sidecar-request-id`, `sidecar-decision` | response | the app's sidecar |
  * | `endpoint-load-metrics`, `endpoint-load-metrics-bin` | response | the worker to its sidecar, which reads it and says its own |
  */
@@ -21,6 +22,9 @@ export const APP_FIELDS: ReadonlySet<string> = new Set([
   'sidecar-affinity',
   'sidecar-deadline-ms',
 ]);
+
+/** By it the asked one meets the one who asks (mesh/greeter). */
+export const INTRODUCTION_FIELD = 'sidecar-inbound';
 
 const PREFIX = 'sidecar-';
 

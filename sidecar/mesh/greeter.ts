@@ -1,0 +1,44 @@
+/**
+ * The greeter: who asks for our record, and is not known here, is asked for its own at once.
+ *
+ * A newcomer reads the roster and so meets everybody, or a fair sample; by the same stroke it becomes known to them,
+ * rather than half a TTL later at their next lookup. Its word is only where it listens: what it offers is in the
+ * record, which is verified as any other. It must not know how the asking came in.
+ */
+import type { PeerTable } from '../core/peer-table.ts';
+import type { Log } from './log.ts';
+import type { HostPort, RecordFetcher } from './record-fetcher.ts';
+
+export interface GreeterOptions {
+  readonly table: Pick<PeerTable, 'get' | 'size'>;
+  readonly fetcher: Pick<RecordFetcher, 'fetch'>;
+  readonly ownKeyHex: string;
+  /** As for announcements: an introduction is a request to connect somewhere. */
+  readonly mayAsk: (address: HostPort) => boolean;
+  /** Above so many known peers nobody is greeted: who is known then is the sample's affair. */
+  readonly maxPeers: number;
+  readonly log: Log;
+}
+
+/** A fleet that starts at once introduces itself at once; the rest is found by lookups. */
+const MAX_RUNNING = 32;
+
+export class Greeter {
+  readonly #o: GreeterOptions;
+  #running = 0;
+
+  constructor(options: GreeterOptions) {
+    this.#o = options;
+  }
+
+  /** `keyHex` is proven, `address` is its word. Resolves when its record is in, or was not to be had. */
+  async met(keyHex: string, address: HostPort): Promise<void> {
+    const { fetcher, log, maxPeers, mayAsk, ownKeyHex, table } = this.#o;
+    if (keyHex === ownKeyHex || table.get(keyHex) !== undefined) return;
+    if (table.size >= maxPeers || this.#running >= MAX_RUNNING || !mayAsk(address)) return;
+    this.#running += 1;
+    const outcome = await fetcher.fetch(keyHex, [{ kind: 'address', address }]);
+    this.#running -= 1;
+    log.debug({ peer: keyHex, address, outcome }, 'a newcomer introduced itself');
+  }
+}

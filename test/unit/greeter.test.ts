@@ -1,0 +1,62 @@
+/** The greeter: whom it fetches, whom not, and that it takes nobody's word for more than an address. */
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { Greeter } from '../../sidecar/mesh/greeter.ts';
+import { silentLog } from '../../sidecar/mesh/log.ts';
+import type { FetchOutcome, HostPort, RecordSource } from '../../sidecar/mesh/record-fetcher.ts';
+
+const OWN = 'a'.repeat(64);
+const KNOWN = 'b'.repeat(64);
+const NEW = 'c'.repeat(64);
+const ADDRESS: HostPort = { host: '10.42.0.7', port: 8_000 };
+
+function setUp(peers = 1) {
+  const fetched: { key: string; sources: readonly RecordSource[] }[] = [];
+  const ends: ((outcome: FetchOutcome) => void)[] = [];
+  const known = new Map([[KNOWN, {}]]);
+  const greeter = new Greeter({
+    table: { get: (key) => known.get(key) as never, size: peers },
+    fetcher: {
+      fetch(key, sources) {
+        fetched.push({ key, sources });
+        return new Promise((resolve) => ends.push(resolve));
+      },
+    },
+    ownKeyHex: OWN,
+    mayAsk: ({ host }) => host.startsWith('10.42.'),
+    maxPeers: 256,
+    log: silentLog,
+  });
+  return { greeter, fetched, ends };
+}
+
+test('an unknown member is asked for its record where it says', async () => {
+  const { greeter, fetched, ends } = setUp();
+  const met = greeter.met(NEW, ADDRESS);
+  assert.deepEqual(fetched, [{ key: NEW, sources: [{ kind: 'address', address: ADDRESS }] }]);
+  ends[0]?.('ok');
+  await met;
+});
+
+test('who is known, itself, or elsewhere than in the VPN is left alone', async () => {
+  const { greeter, fetched } = setUp();
+  await greeter.met(KNOWN, ADDRESS);
+  await greeter.met(OWN, ADDRESS);
+  await greeter.met(NEW, { host: '192.0.2.1', port: 80 });
+  assert.deepEqual(fetched, []);
+});
+
+test('with many known, or many under way, newcomers are left to the lookups', async () => {
+  const full = setUp(256);
+  await full.greeter.met(NEW, ADDRESS);
+  assert.equal(full.fetched.length, 0);
+
+  const busy = setUp();
+  const keys = Array.from({ length: 40 }, (_, n) => n.toString(16).padStart(64, '0'));
+  const all = keys.map((key) => busy.greeter.met(key, ADDRESS));
+  assert.equal(busy.fetched.length, 32);
+  for (const end of busy.ends) end('unreachable');
+  await Promise.all(all);
+  void busy.greeter.met(NEW, ADDRESS);
+  assert.equal(busy.fetched.length, 33, 'one that failed makes room');
+});
