@@ -32,6 +32,9 @@ export class Roster {
   #aloneMs = ALONE_INTERVAL_MS;
   #isStopped = false;
   #isLooking = false;
+  #isToLookAgain = false;
+  /** As of the last look. */
+  #areAnyKnown = false;
 
   constructor(options: RosterOptions) {
     this.#o = options;
@@ -53,10 +56,14 @@ export class Roster {
   }
 
   async #look(): Promise<void> {
-    if (this.#isLooking || this.#isStopped) return;
+    if (this.#isStopped) return;
+    if (this.#isLooking) {
+      // What runs began before there was anybody to ask.
+      this.#isToLookAgain = true;
+      return;
+    }
     this.#isLooking = true;
     this.#cancel();
-    const known = this.#o.table.size;
     try {
       await lookUp(ROSTER, this.#o);
     } catch (cause) {
@@ -64,8 +71,13 @@ export class Roster {
     }
     this.#isLooking = false;
     if (this.#isStopped) return;
+    if (this.#isToLookAgain) {
+      this.#isToLookAgain = false;
+      return void this.#look();
+    }
     const peers = this.#o.table.size;
-    if (known === 0 && peers > 0) this.#o.log.info({ peers }, 'the first peers are known');
+    if (!this.#areAnyKnown && peers > 0) this.#o.log.info({ peers }, 'the first peers are known');
+    this.#areAnyKnown = peers > 0;
     const pauseMs = peers > 0 ? this.#o.intervalMs : this.#aloneMs;
     this.#aloneMs = peers > 0 ? ALONE_INTERVAL_MS : Math.min(MAX_ALONE_INTERVAL_MS, this.#aloneMs * 1.5);
     this.#cancel = this.#clock.after(pauseMs * (0.85 + 0.3 * this.#o.random()), () => void this.#look());

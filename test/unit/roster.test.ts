@@ -1,0 +1,98 @@
+/** The roster on a clock that stands still: when it is looked at, and that joining is never missed. */
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import type { DhtStatus } from '../../sidecar/mesh/dht-status.ts';
+import type { LookupOptions } from '../../sidecar/mesh/lookup.ts';
+import { Roster } from '../../sidecar/mesh/roster.ts';
+import { FakeClock } from '../support/fake-clock.ts';
+
+function setUp(t: test.TestContext) {
+  const clock = new FakeClock();
+  const looks: { end(): void }[] = [];
+  const listeners = new Set<(status: DhtStatus) => void>();
+  const lines: string[] = [];
+  const table = { size: 0, offering: () => [] };
+  const say = (_fields: object, message: string): void => void lines.push(message);
+  const dht = {
+    onStatus(listener: (status: DhtStatus) => void) {
+      listeners.add(listener);
+      return () => void listeners.delete(listener);
+    },
+    status: () => ({ kind: 'alone' }) as DhtStatus,
+    async *lookup() {
+      await new Promise<void>((resolve) => looks.push({ end: resolve }));
+    },
+  };
+  const looking = {
+    node: dht,
+    table: table as unknown as LookupOptions['table'],
+    fetcher: {} as LookupOptions['fetcher'],
+    topicKey: Buffer.alloc(32),
+    ownKeyHex: '0'.repeat(64),
+    shards: 1,
+    sampleSize: 64,
+    recordMaxAgeMs: 1_000,
+    hasVpn: true,
+    mayAsk: () => true,
+  };
+  const roster = new Roster({
+    ...looking,
+    dht,
+    clock,
+    random: () => 0.5,
+    intervalMs: 30_000,
+    log: { debug: say, info: say, warn: say },
+  });
+  t.after(() => roster.stop());
+  const joined = (): void => {
+    for (const listener of listeners) listener({ kind: 'connected' } as DhtStatus);
+  };
+  /** Ends the look that runs, and lets what follows happen. */
+  const end = async (): Promise<void> => {
+    looks.at(-1)?.end();
+    await clock.advance(0);
+  };
+  return { roster, looks, table, lines, clock, joined, end };
+}
+
+test('a look that began before anybody was there is followed by one at once', async (t) => {
+  const { roster, looks, joined, end } = setUp(t);
+  roster.start();
+  joined();
+  joined();
+  assert.equal(looks.length, 1);
+  await end();
+  assert.equal(looks.length, 2, 'without a pause');
+  await end();
+  assert.equal(looks.length, 2, 'and once');
+});
+
+test('alone: often at first; with peers: each interval; the first peers are told of once', async (t) => {
+  const { roster, looks, table, lines, clock, end } = setUp(t);
+  roster.start();
+  await end();
+  await clock.advance(499);
+  assert.equal(looks.length, 1);
+  await clock.advance(1);
+  assert.equal(looks.length, 2);
+  // Come in by themselves, between two looks.
+  table.size = 2;
+  await end();
+  assert.deepEqual(lines, ['the first peers are known']);
+  await clock.advance(29_999);
+  assert.equal(looks.length, 2);
+  await clock.advance(1);
+  assert.equal(looks.length, 3);
+  await end();
+  assert.equal(lines.length, 1);
+});
+
+test('stopped: no look follows', async (t) => {
+  const { roster, looks, joined, clock, end } = setUp(t);
+  roster.start();
+  joined();
+  roster.stop();
+  await end();
+  await clock.advance(60_000);
+  assert.equal(looks.length, 1);
+});
