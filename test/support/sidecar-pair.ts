@@ -1,0 +1,178 @@
+/**
+ * Two sidecars (or more) in one process, without a DHT: one outbound listener whose directory holds a fixed list of
+ * peers, each with its own inbound listener and scripted worker. Real sockets, real authentication.
+ */
+import { createBalancer } from '../../sidecar/core/choose.ts';
+import type { Code } from '../../sidecar/core/errors.ts';
+import type { Peer } from '../../sidecar/core/peer.ts';
+import { RetryBudget } from '../../sidecar/core/retry.ts';
+import { createRequestAuth } from '../../sidecar/mesh/request-auth.ts';
+import { Deadlines } from '../../sidecar/proxy/deadlines.ts';
+import { type HttpListener, listenHttp } from '../../sidecar/proxy/http-listener.ts';
+import type { LocalService } from '../../sidecar/proxy/local-service.ts';
+import { createOutbound } from '../../sidecar/proxy/outbound.ts';
+import type { OutboundOptions, View } from '../../sidecar/proxy/outbound-options.ts';
+import type { FinishedOutbound } from '../../sidecar/proxy/request-log.ts';
+import { problemAnswer } from '../../sidecar/proxy/respond.ts';
+import { UpstreamPool } from '../../sidecar/proxy/upstream-pool.ts';
+import { Arrivals } from './arrivals.ts';
+import { type InboundSetup, InboundSide, LIMITS, SERVICE, TIMEOUTS } from './inbound-side.ts';
+import { member } from './members.ts';
+import { TUNNEL_CERTIFICATE } from './tunnel-edge.ts';
+import { Wire } from './wire.ts';
+
+export interface PairSetup {
+  /** One peer `b` when not given. */
+  readonly peers?: readonly InboundSetup[];
+  readonly outbound?: Partial<OutboundOptions>;
+  /** The app's sidecar offers the service as well, with this one's worker. */
+  readonly local?: LocalService;
+  readonly headTimeoutMs?: number;
+}
+
+export class SidecarPair {
+  readonly sides: readonly InboundSide[];
+  readonly finished: Arrivals<FinishedOutbound> = new Arrivals('an outbound request to finish');
+  readonly bugs: unknown[] = [];
+  readonly retried: Code[] = [];
+  /** Services that a peer said it does not offer. */
+  readonly notOffered: Peer[] = [];
+  /** Set to make requests wait for the directory. */
+  lookup: Promise<View> | null = null;
+  running = 0;
+  readonly #clients: Wire[] = [];
+  #listener: HttpListener | null = null;
+  #pool: UpstreamPool | null = null;
+
+  static async start(setup: PairSetup = {}): Promise<SidecarPair> {
+    const sides: InboundSide[] = [];
+    for (const [n, peer] of (setup.peers ?? [{}]).entries()) {
+      sides.push(await InboundSide.start({ name: String.fromCharCode(0x62 + n), ...peer }));
+    }
+    const pair = new SidecarPair(sides);
+    await pair.#listen(setup);
+    return pair;
+  }
+
+  private constructor(sides: readonly InboundSide[]) {
+    this.sides = sides;
+  }
+
+  /** The first peer. */
+  get b(): InboundSide {
+    return this.sides[0] as InboundSide;
+  }
+
+  get port(): number {
+    return this.#listener?.port ?? 0;
+  }
+
+  get openConnections(): number {
+    return this.#listener?.openConnections ?? 0;
+  }
+
+  get listener(): HttpListener {
+    return this.#listener as HttpListener;
+  }
+
+  /** An app's connection; broken at the end of the test. */
+  async client(): Promise<Wire> {
+    const wire = await Wire.connect(this.port);
+    this.#clients.push(wire);
+    return wire;
+  }
+
+  async close(): Promise<void> {
+    for (const wire of this.#clients) wire.close();
+    await this.#listener?.destroy();
+    this.#pool?.destroy();
+    for (const side of this.sides) await side.close();
+  }
+
+  async #listen({ outbound, local, headTimeoutMs }: PairSetup): Promise<void> {
+    const identity = member('a', { nowMs: Date.now(), services: [] });
+    const deadlines = new Deadlines(20);
+    const pool = new UpstreamPool({
+      limits: LIMITS,
+      deadlines,
+      keepIdleMs: 30_000,
+      reuseUnsafeMs: 30_000,
+      tlsCa: TUNNEL_CERTIFICATE,
+    });
+    this.#pool = pool;
+    const peers = this.sides.map((side) => side.peer);
+    this.#listener = await listenHttp(
+      { host: '127.0.0.1', port: 0 },
+      {
+        limits: LIMITS,
+        headTimeoutMs: headTimeoutMs ?? 5_000,
+        keepAliveMs: 60_000,
+        deadlines,
+        onBug: (error) => this.bugs.push(error),
+        refuse: (code, detail) =>
+          problemAnswer({
+            code,
+            detail,
+            service: null,
+            requestId: null,
+            attempts: [],
+            proxyName: 'a-outbound',
+          }),
+        onRequest: createOutbound({
+          workerId: 'a',
+          pseudonym: 'a-outbound',
+          aliases: new Map([['llm', SERVICE]]),
+          services: new Map(local === undefined ? [] : [[SERVICE, local]]),
+          directory: {
+            find: () =>
+              this.lookup === null
+                ? { kind: 'hit', view: { kind: 'peers', peers, ageMs: 0 } }
+                : { kind: 'wait', ready: this.lookup },
+            peek: () => peers,
+            reported: () => {},
+            unreachable: () => {},
+            notOffered: (peer) => this.notOffered.push(peer),
+          },
+          balancer: createBalancer('round-robin', { ttlMs: 60_000 }),
+          upstreams: pool,
+          auth: createRequestAuth(identity),
+          budget: new RetryBudget({ ratio: 0.2, perSecond: 100 }),
+          replayBytes: 65_536,
+          trustForwarded: false,
+          token: null,
+          observer: {
+            requestStarted: () => this.running++,
+            requestRouted: () => {},
+            requestFinished: (request) => {
+              this.running--;
+              this.finished.push(request);
+            },
+            decided: () => {},
+            attempted: () => {},
+            attemptFailed: () => {},
+            retried: (code) => this.retried.push(code),
+            retryRefused: () => {},
+            bug: (error) => this.bugs.push(error),
+          },
+          random: () => 0,
+          callPolicy: () => ({ vpn: TIMEOUTS, tunnel: TIMEOUTS, retryPost: false }),
+          ...outbound,
+        }),
+      },
+    );
+  }
+}
+
+/** Starts a pair and ends it with the test; no fault of the program may have shown. */
+export async function pairFor(
+  t: { after(end: () => Promise<void>): void },
+  setup: PairSetup = {},
+): Promise<SidecarPair> {
+  const pair = await SidecarPair.start(setup);
+  t.after(async () => {
+    await pair.close();
+    const bugs = [...pair.bugs, ...pair.sides.flatMap((side) => side.bugs)];
+    if (bugs.length > 0) throw bugs[0];
+  });
+  return pair;
+}

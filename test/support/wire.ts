@@ -1,0 +1,111 @@
+/**
+ * One TCP connection in the hands of a test: exact bytes out, every byte in, and how it ended.
+ *
+ * It must not know HTTP.
+ */
+import { once } from 'node:events';
+import net from 'node:net';
+import { within } from './arrivals.ts';
+
+/** `end`: the other side closed its half cleanly; `reset`: it broke the connection. */
+export type WireEnd = 'end' | 'reset';
+
+export class Wire {
+  readonly socket: net.Socket;
+  /** Received and not taken yet. */
+  bytes: Buffer = Buffer.alloc(0);
+  receivedBytes = 0;
+  /** How the other side stopped sending; null while it may go on. */
+  end: WireEnd | null = null;
+  #wake: (() => void)[] = [];
+
+  constructor(socket: net.Socket) {
+    this.socket = socket;
+    socket.on('data', (chunk: Buffer) => {
+      this.receivedBytes += chunk.length;
+      this.bytes = this.bytes.length === 0 ? chunk : Buffer.concat([this.bytes, chunk]);
+      this.#changed();
+    });
+    socket.on('end', () => this.#over('end'));
+    socket.on('error', () => this.#over('reset'));
+    socket.on('close', () => this.#over('end'));
+  }
+
+  static async connect(port: number, host = '127.0.0.1'): Promise<Wire> {
+    const socket = net.connect({ host, port, allowHalfOpen: true, noDelay: true });
+    await once(socket, 'connect');
+    return new Wire(socket);
+  }
+
+  send(bytes: string | Buffer): void {
+    this.socket.write(typeof bytes === 'string' ? Buffer.from(bytes, 'latin1') : bytes);
+  }
+
+  /** Resolves with the first value that is not null; asked again whenever bytes or the end have come. */
+  async when<T>(what: string, look: () => T | null): Promise<T> {
+    for (;;) {
+      const found = look();
+      if (found !== null) return found;
+      if (this.end !== null) throw new Error(`${this.end} instead of ${what}; received: ${this.#text()}`);
+      await this.#change(what);
+    }
+  }
+
+  /** Takes everything up to and with `text`. */
+  until(text: string): Promise<string> {
+    return this.when(JSON.stringify(text), () => {
+      const at = this.bytes.indexOf(text, 0, 'latin1');
+      return at === -1 ? null : this.take(at + text.length).toString('latin1');
+    });
+  }
+
+  /** Takes exactly so many bytes. */
+  exactly(count: number): Promise<Buffer> {
+    return this.when(`${count} bytes`, () => (this.bytes.length < count ? null : this.take(count)));
+  }
+
+  take(count: number): Buffer {
+    const taken = this.bytes.subarray(0, count);
+    this.bytes = this.bytes.subarray(count);
+    return taken;
+  }
+
+  /** How the other side ends; what it sent before stays in `bytes`. */
+  async ended(): Promise<WireEnd> {
+    while (this.end === null) await this.#change('the end');
+    return this.end;
+  }
+
+  /** Ends our half. */
+  finish(): void {
+    this.socket.end();
+  }
+
+  close(): void {
+    this.socket.destroy();
+  }
+
+  reset(): void {
+    this.socket.resetAndDestroy();
+  }
+
+  #text(): string {
+    return JSON.stringify(this.bytes.subarray(0, 400).toString('latin1'));
+  }
+
+  #change(what: string): Promise<void> {
+    return within(
+      new Promise<void>((resolve) => this.#wake.push(resolve)),
+      () => `${what}; received: ${this.#text()}`,
+    );
+  }
+
+  #over(end: WireEnd): void {
+    this.end ??= end;
+    this.#changed();
+  }
+
+  #changed(): void {
+    for (const wake of this.#wake.splice(0)) wake();
+  }
+}
