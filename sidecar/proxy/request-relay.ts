@@ -5,6 +5,7 @@
  * The whole retry discipline for bodies is here: a body is replayable while every byte read so far is kept
  * (at most `replayBytes`), and no longer. It must not know why an attempt ended or who is next.
  */
+import { endToEndTrailers } from '../core/headers.ts';
 import type { RawFields } from '../core/http1-head.ts';
 import type { Downstream, DownstreamHandler, UpstreamRequest } from './exchange.ts';
 
@@ -82,7 +83,7 @@ export class RequestRelay implements DownstreamHandler {
   }
 
   onBodyEnd(trailers: RawFields): void {
-    this.#trailers = trailers;
+    this.#trailers = endToEndTrailers(trailers, this.#downstream.head.fields);
     this.#pump();
   }
 
