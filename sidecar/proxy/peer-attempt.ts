@@ -8,6 +8,7 @@
 import { begin, type Outcome as EndpointOutcome, finish } from '../core/endpoint.ts';
 import { CODES } from '../core/errors.ts';
 import { endToEndTrailers, first } from '../core/headers.ts';
+import type { Route } from '../core/peer.ts';
 import { type Judgement, type Outcome, runAttempt } from './attempt.ts';
 import type { IncomingHead, OutgoingHead } from './exchange.ts';
 import { outgoingBody, requestFields, responseFields, withoutEdgeFields } from './hop-fields.ts';
@@ -18,6 +19,9 @@ import { hostField } from './peer-client.ts';
 import { EXPECTED_QUEUE_FIELD, parseRefusal, REFUSAL_FIELD } from './refusal.ts';
 
 type PeerTarget = Extract<Target, { kind: 'peer' }>;
+
+/** Whose answer came: the one of the peer that was asked, proved by its signature; another one; or none. */
+type Answerer = 'nobody' | 'peer' | 'stranger';
 
 /** Cloudflare: the tunnel has no connector, so nothing was delivered (error 1033). */
 const TUNNEL_DOWN_STATUS = 530;
@@ -34,23 +38,34 @@ export async function attemptPeer(
   request.attemptStartedMs = nowMs;
   options.observer.attempted(route.kind);
   route.health.tried(nowMs);
-  if (endpoint !== undefined) begin(endpoint, nowMs);
   const proved = head(request, target, options);
-  const outcome = await runAttempt({
-    downstream,
-    relay,
-    upstreams: options.upstreams,
-    origin: route,
-    head: proved.head,
-    timeouts: route.kind === 'tunnel' ? policy.tunnel : policy.vpn,
-    judge: (answer) => judge(answer, proved.nonce, request, target, options),
-    informational: (fields) => responseFields(fields, '1.1', options.pseudonym),
-    trailers: endToEndTrailers,
-    deadline: deadline?.passed ?? null,
-  });
-  const judged = note(outcome, request, target, options);
-  if (endpoint !== undefined) finish(endpoint, judged, performance.now());
-  return outcome;
+  let answerer: Answerer = 'nobody';
+  let judged: EndpointOutcome = 'cancelled'; // of a fault in this program the peer knows nothing
+  if (endpoint !== undefined) begin(endpoint, nowMs);
+  try {
+    const outcome = await runAttempt({
+      downstream,
+      relay,
+      upstreams: options.upstreams,
+      origin: route,
+      head: proved.head,
+      timeouts: route.kind === 'tunnel' ? policy.tunnel : policy.vpn,
+      judge: (answer) => {
+        const header = first(answer.fields, 'sidecar-auth');
+        const { nonce } = proved;
+        const proof = { peerKey: peer.key, nonce, status: answer.status, header };
+        answerer = options.auth.verifyResponse(proof) ? 'peer' : 'stranger';
+        return answerer === 'peer' ? judge(answer, request, target, options) : unsigned(answer, route.kind);
+      },
+      informational: (fields) => responseFields(fields, '1.1', options.pseudonym),
+      trailers: endToEndTrailers,
+      deadline: deadline?.passed ?? null,
+    });
+    judged = note(outcome, answerer, request, target, options);
+    return outcome;
+  } finally {
+    if (endpoint !== undefined) finish(endpoint, judged, performance.now());
+  }
 }
 
 function head(
@@ -61,7 +76,7 @@ function head(
   const { downstream, service } = request;
   const { version, remoteAddress: clientIp } = downstream;
   const facts = { version, clientIp, pseudonym, trusted: trustForwarded };
-  const target = `/service/${service}${request.target}`;
+  const target = peerTarget(service, request.target, route.kind);
   const { method } = downstream.head;
   const { header, nonce } = auth.sign({ peerKey: peer.key, method, target, service, nowMs: Date.now() });
   const all = requestFields(downstream.head, facts);
@@ -72,7 +87,7 @@ function head(
     nonce,
     head: {
       method,
-      target: `${route.basePath}${target}`,
+      target: target.startsWith('/') ? `${route.basePath}${target}` : target,
       host: hostField(route),
       fields,
       body: outgoingBody(downstream.head),
@@ -81,18 +96,22 @@ function head(
   };
 }
 
+/**
+ * The target as the peer sees it. `OPTIONS *` travels as the absolute form without a path, of which the last proxy
+ * makes `*` again (RFC 9112 §3.2.4); a tunnel's edge takes no absolute form, so there it asks for the root.
+ */
+function peerTarget(service: string, target: string, kind: Route['kind']): string {
+  if (target !== '*') return `/service/${service}${target}`;
+  return kind === 'tunnel' ? `/service/${service}/` : `http://${service}.mesh`;
+}
+
 function judge(
   answer: IncomingHead,
-  nonce: string,
   request: OutboundRequest,
   target: PeerTarget,
-  { auth, directory, pseudonym }: OutboundOptions,
+  { directory, pseudonym }: OutboundOptions,
 ): Judgement {
-  const { peer, route } = target;
-  const header = first(answer.fields, 'sidecar-auth');
-  if (!auth.verifyResponse({ peerKey: peer.key, nonce, status: answer.status, header })) {
-    return unsigned(answer, route.kind);
-  }
+  const { peer } = target;
   const report = first(answer.fields, 'endpoint-load-metrics');
   if (report !== undefined) directory.reported(peer, request.service, report);
   const refusal = parseRefusal(first(answer.fields, REFUSAL_FIELD) ?? '');
@@ -124,9 +143,14 @@ function unsigned(answer: IncomingHead, kind: string): Judgement {
   return { kind: 'refuse', code: 'upstream_protocol', stage: 'sent', detail };
 }
 
-/** Tells the route how it went; returns what the outcome says of the peer and its service. */
+/**
+ * Tells the route how it went; returns what the outcome says of the peer and its service. A peer that answers has
+ * proved the route, whatever it says: a code like `connect_failed` is then about its worker, and another route leads
+ * to the same peer.
+ */
 function note(
   outcome: Outcome,
+  answerer: Answerer,
   request: OutboundRequest,
   { peer, route }: PeerTarget,
   { directory }: OutboundOptions,
@@ -137,14 +161,23 @@ function note(
     route.health.succeeded(nowMs);
     return outcome.status >= 500 ? 'failed' : 'served';
   }
-  switch (outcome.code) {
-    case 'connect_failed':
-    case 'connect_timeout':
-      route.health.failed(nowMs);
-      // Only the loss of the last route is the peer's own failure.
-      if (request.routesLeft.length > 0) return 'refused';
-      directory.unreachable(peer);
-      return 'failed';
+  const { code } = outcome;
+  const isUnconnected = code === 'connect_failed' || code === 'connect_timeout';
+  if (answerer === 'stranger' || (answerer === 'nobody' && isUnconnected)) {
+    route.health.failed(nowMs);
+    // Only the loss of the last route is the peer's own failure.
+    if (request.routesLeft.length > 0) return 'refused';
+    if (isUnconnected) directory.unreachable(peer);
+    return 'failed';
+  }
+  if (answerer === 'peer') {
+    route.health.succeeded(nowMs);
+    request.routesLeft = [];
+  }
+  switch (code) {
+    case 'loop_detected':
+    case 'request_timeout':
+      return 'refused'; // the app's own doing
     case 'not_offered_here':
       directory.notOffered(peer, request.service);
       return 'refused';
