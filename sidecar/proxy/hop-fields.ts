@@ -26,9 +26,16 @@ function isRewritten(lowerName: string): boolean {
   return lowerName === 'host' || lowerName === 'content-length';
 }
 
+/** A client of HTTP/1.0 does not wait for 100, whatever it says (RFC 9110 §10.1.1). */
+function isRewrittenOfOld(lowerName: string): boolean {
+  return isRewritten(lowerName) || lowerName === 'expect';
+}
+
 /** Request fields for the next hop, whoever it is. */
 export function requestFields(head: RequestHead, facts: HopFacts): RawFields {
-  const kept = withoutSidecarFields(without(endToEnd(head.fields), isRewritten));
+  const kept = withoutSidecarFields(
+    without(endToEnd(head.fields), head.minor === 0 ? isRewrittenOfOld : isRewritten),
+  );
   const fields = forwardedFields({
     fields: kept,
     clientIp: facts.clientIp,

@@ -7,7 +7,7 @@
  * know who answers, nor parse anything.
  */
 import { encodeChunk, lastChunk } from '../core/chunked.ts';
-import { has } from '../core/headers.ts';
+import { has, without } from '../core/headers.ts';
 import { fieldLines } from '../core/http1-encode.ts';
 import type { RawFields, RequestHead } from '../core/http1-head.ts';
 import type { HttpVersion } from '../core/via.ts';
@@ -39,6 +39,7 @@ export class Http1Downstream implements Downstream, BodyOwner {
   #headText = '';
   #keepAlive: boolean;
   #isGone = false;
+  #isContinued = false;
 
   constructor(connection: Http1Connection, head: RequestHead) {
     this.#connection = connection;
@@ -107,12 +108,15 @@ export class Http1Downstream implements Downstream, BodyOwner {
 
   informational(status: number, reason: string, fields: RawFields): void {
     if (this.#isGone || this.isStarted || this.head.minor === 0) return;
+    if (status === 100) this.#isContinued = true;
     this.#connection.socket.write(`HTTP/1.1 ${status} ${reason}\r\n${fieldLines(fields)}\r\n`, 'latin1');
   }
 
   start(status: number, reason: string, fields: RawFields, bodyBytes: number | null): void {
     if (this.#isGone || this.isStarted) return;
-    let text = `HTTP/1.1 ${status} ${reason}\r\n${fieldLines(fields)}`;
+    // RFC 9110 §8.6: no length where there cannot be content.
+    const sent = status === 204 ? without(fields, (name) => name === 'content-length') : fields;
+    let text = `HTTP/1.1 ${status} ${reason}\r\n${fieldLines(sent)}`;
     if (!has(fields, 'date')) text += `Date: ${httpDate()}\r\n`; // RFC 9110 §6.6.1
     if (this.head.method === 'HEAD' || status === 204 || status === 304) {
       this.#response = { kind: 'no_body' };
@@ -128,6 +132,8 @@ export class Http1Downstream implements Downstream, BodyOwner {
       this.#response = { kind: 'until_close' };
       this.#keepAlive = false;
     }
+    // A client that waits for 100 and gets an answer instead may send its body or not: nobody can tell.
+    if (this.head.expectContinue && !this.#isContinued && !this.#body.isRead) this.#keepAlive = false;
     if (this.#connection.isDraining) this.#keepAlive = false;
     if (!this.#keepAlive) text += 'Connection: close\r\n';
     else if (this.head.minor === 0) text += 'Connection: keep-alive\r\n';
@@ -180,7 +186,10 @@ export class Http1Downstream implements Downstream, BodyOwner {
   destroy(): void {
     if (this.#response.kind === 'done') return;
     this.#isGone = true;
-    this.#connection.socket.destroy();
+    const { socket } = this.#connection;
+    // Without a length or chunks only a reset tells a cut answer from a whole one.
+    if (this.#response.kind === 'until_close') socket.resetAndDestroy();
+    else socket.destroy();
   }
 
   upgrade(status: number, reason: string, fields: RawFields): ByteStream {

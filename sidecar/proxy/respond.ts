@@ -58,9 +58,12 @@ export function problemAnswer(problem: Problem): WholeAnswer {
   return { status: entry.status, reason: STATUS_CODES[entry.status] ?? 'Error', fields, body };
 }
 
-/** Sends a whole answer, with more fields if given; does nothing if one has begun. */
+/** Sends a whole answer, with more fields if given; where another one has begun, that one is broken off. */
 export function sendAnswer(downstream: Downstream, answer: WholeAnswer, moreFields: readonly string[]): void {
-  if (downstream.isStarted) return;
+  if (downstream.isStarted) {
+    downstream.destroy();
+    return;
+  }
   downstream.start(answer.status, answer.reason, [...answer.fields, ...moreFields], answer.body.length);
   downstream.write(answer.body);
   downstream.end([]);
