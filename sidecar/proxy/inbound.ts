@@ -83,10 +83,7 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
     }
     if (addressed === null) answerOwn(downstream, caller);
     else {
-      serve(downstream, caller, service, addressed.target).catch((error: unknown) => {
-        observer.bug(error);
-        refuse(downstream, caller, 'internal', 'sent', 'a fault in this sidecar', service);
-      });
+      serve(downstream, caller, service, addressed.target).catch((error: unknown) => observer.bug(error));
     }
   }
 
@@ -117,14 +114,23 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
   ): Promise<void> {
     const startedMs = performance.now();
     observer.inboundStarted();
-    const outcome = await attempt(downstream, caller, service, target);
-    const answered = outcome.kind === 'failed' ? outcome.code : null;
+    let outcome: Outcome = {
+      kind: 'failed',
+      code: 'internal',
+      stage: 'sent',
+      detail: 'a fault in this sidecar',
+    };
+    try {
+      outcome = await attempt(downstream, caller, service, target);
+    } catch (error) {
+      observer.bug(error);
+    }
     if (outcome.kind === 'failed')
       refuse(downstream, caller, outcome.code, outcome.stage, outcome.detail, service);
     observer.inboundFinished({
       service,
       outcome: inboundOutcome(outcome),
-      code: answered,
+      code: outcome.kind === 'failed' ? outcome.code : null,
       durationMs: performance.now() - startedMs,
     });
   }

@@ -103,28 +103,34 @@ export class LocalService {
     const slot = await acquire(this.admission, attempt);
     if (slot === 'saturated') return refused('saturated', 'all slots and the queue are full');
     if (slot === 'gone') return { kind: 'client_gone', firstByteMs: null };
+    if (slot === 'late') return refused('deadline', 'the deadline of the caller passed in the queue');
     const startedMs = performance.now();
     const { upstreams, origin, timeouts, health } = this.#options;
-    const outcome = await runAttempt({
-      ...attempt,
-      upstreams,
-      origin,
-      timeouts,
-      judge: (head) => {
-        const report = first(head.fields, 'endpoint-load-metrics');
-        if (report !== undefined) this.reported(report);
-        return attempt.judge(head);
-      },
-    });
-    slot.release(performance.now(), outcome.kind === 'completed' ? performance.now() - startedMs : null);
-    if (outcome.kind === 'failed' && outcome.stage === 'not_sent') health.suspect(outcome.detail);
-    return outcome;
+    let serviceMs: number | null = null;
+    try {
+      const outcome = await runAttempt({
+        ...attempt,
+        upstreams,
+        origin,
+        timeouts,
+        judge: (head) => {
+          const report = first(head.fields, 'endpoint-load-metrics');
+          if (report !== undefined) this.reported(report);
+          return attempt.judge(head);
+        },
+      });
+      if (outcome.kind === 'completed') serviceMs = performance.now() - startedMs;
+      if (outcome.kind === 'failed' && outcome.stage === 'not_sent') health.suspect(outcome.detail);
+      return outcome;
+    } finally {
+      slot.release(performance.now(), serviceMs); // also after a fault of this program: a slot is never lost
+    }
   }
 }
 
-/** A slot; or why there is none. A client that leaves while it waits leaves the queue too. */
-function acquire(admission: Admission, attempt: LocalAttempt): Promise<Slot | 'saturated' | 'gone'> {
-  const { relay, expectedQueue } = attempt;
+/** A slot; or why there is none. A client that leaves, or whose deadline passes, while it waits leaves the queue. */
+function acquire(admission: Admission, attempt: LocalAttempt): Promise<Slot | 'saturated' | 'gone' | 'late'> {
+  const { relay, expectedQueue, deadline } = attempt;
   return new Promise((resolve) => {
     const acquired = admission.acquire({
       expectedQueue,
@@ -148,6 +154,9 @@ function acquire(admission: Admission, attempt: LocalAttempt): Promise<Slot | 's
           },
         });
         if (relay.isGone && acquired.cancel()) resolve('gone');
+        void deadline?.then(() => {
+          if (acquired.cancel()) resolve('late');
+        });
     }
   });
 }

@@ -43,19 +43,36 @@ export async function nextTarget(request: OutboundRequest, options: OutboundOpti
     };
   }
   const view = await currentView(request, options);
+  if (view === null) return { kind: 'nobody', code: 'deadline', detail: 'the deadline of the caller passed' };
   if (view.kind === 'none') return nobody(request, view.code, view.detail);
   return choose(request, view, options);
 }
 
-async function currentView(request: OutboundRequest, { directory }: OutboundOptions): Promise<View> {
+/** null: nobody waits for it any more, because the client has left or its deadline has passed. */
+async function currentView(request: OutboundRequest, { directory }: OutboundOptions): Promise<View | null> {
   if (request.view === 'hit' || request.view === 'wait') {
     return { kind: 'peers', peers: directory.peek(request.service), ageMs: request.viewAgeMs ?? 0 };
   }
   const found = directory.find(request.service);
   request.view = found.kind;
-  const view = found.kind === 'hit' ? found.view : await found.ready;
-  if (view.kind === 'peers') request.viewAgeMs = view.ageMs;
+  const view = found.kind === 'hit' ? found.view : await whileWanted(request, found.ready);
+  if (view?.kind === 'peers') request.viewAgeMs = view.ageMs;
   return view;
+}
+
+/** A lookup may take seconds: a client that leaves, or its deadline, does not wait for it. */
+async function whileWanted(request: OutboundRequest, ready: Promise<View>): Promise<View | null> {
+  const { relay, deadline } = request;
+  const gone = new Promise<null>((resolve) => {
+    relay.listen({ onClientDrain: () => {}, onGone: () => resolve(null) });
+    if (relay.isGone) resolve(null);
+  });
+  const late = deadline?.passed.then(() => null);
+  try {
+    return await Promise.race(late === undefined ? [ready, gone] : [ready, gone, late]);
+  } finally {
+    relay.listen(null);
+  }
 }
 
 function choose(
