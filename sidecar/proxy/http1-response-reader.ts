@@ -148,6 +148,11 @@ export class Http1ResponseReader {
       return;
     }
     if (head.status < 200) {
+      const framing = responseFraming(head, this.#method);
+      if (framing.kind === 'bad') {
+        this.#sink.onBad(framing.detail);
+        return;
+      }
       this.#informationals++;
       if (this.#informationals > MAX_INFORMATIONAL) {
         this.#sink.onBad(`more than ${MAX_INFORMATIONAL} interim answers`);

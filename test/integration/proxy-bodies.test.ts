@@ -1,0 +1,273 @@
+/** Bodies through both sidecars: framings, trailers, interim answers, and streams in both directions at once. */
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { all, first } from '../../sidecar/core/headers.ts';
+import { pairFor, type SidecarPair } from '../support/sidecar-pair.ts';
+import type { Wire } from '../support/wire.ts';
+import { answer, answerHead, request, requestHead } from '../support/wire-messages.ts';
+
+const POST = 'POST /service/llm-inference/ HTTP/1.1\r\nHost: a\r\n';
+const GET = 'GET /service/llm-inference/ HTTP/1.1\r\nHost: a\r\n\r\n';
+const OK = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';
+
+async function sent(pair: SidecarPair, text: string): Promise<{ client: Wire; worker: Wire }> {
+  const client = await pair.client();
+  client.send(text);
+  return { client, worker: await pair.b.origin.connection() };
+}
+
+test('a body keeps its framing and its bytes', async (t) => {
+  const pair = await pairFor(t);
+  const client = await pair.client();
+  let worker: Wire | null = null;
+  for (const [text, framing, body] of [
+    [`${POST}\r\n`, { kind: 'none' }, ''],
+    [`${POST}Content-Length: 0\r\n\r\n`, { kind: 'length', bytes: 0 }, ''],
+    [`${POST}Content-Length: 5\r\n\r\nhe\0\xff\n`, { kind: 'length', bytes: 5 }, 'he\0\xff\n'],
+    [`${POST}Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n`, { kind: 'chunked' }, ''],
+    [
+      `${POST}Transfer-Encoding: Chunked\r\n\r\n3;x=y\r\nabc\r\n2\r\nde\r\n0\r\n\r\n`,
+      { kind: 'chunked' },
+      'abcde',
+    ],
+  ] as const) {
+    client.send(text);
+    worker ??= await pair.b.origin.connection();
+    const got = await request(worker);
+    assert.deepEqual(got.head.framing, framing);
+    assert.equal(got.body, body);
+    worker.send(OK);
+    assert.equal((await answer(client, 'POST')).body, 'ok');
+  }
+});
+
+test('each framing of an answer arrives whole, for HTTP/1.1 and HTTP/1.0 clients', async (t) => {
+  const pair = await pairFor(t);
+  for (const version of ['1.1', '1.0']) {
+    for (const reply of [
+      'HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nab\r\ncd',
+      'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n4\r\n\r\ncd\r\n0\r\n\r\n',
+      'HTTP/1.1 200 OK\r\n\r\nab\r\ncd',
+      'HTTP/1.0 200 OK\r\n\r\nab\r\ncd',
+    ]) {
+      const client = await pair.client();
+      client.send(`GET /service/llm-inference/ HTTP/${version}\r\nHost: a\r\nConnection: keep-alive\r\n\r\n`);
+      const worker = await pair.b.origin.connection();
+      await request(worker);
+      worker.send(reply);
+      worker.finish();
+      const got = await answer(client);
+      assert.equal(got.body, 'ab\r\ncd');
+      if (version === '1.0') {
+        assert.equal(first(got.head.fields, 'transfer-encoding'), undefined);
+        assert.equal(got.head.keepAlive, false);
+        assert.equal(await client.ended(), 'end');
+      }
+      client.close();
+    }
+  }
+});
+
+test('an HTTP/1.0 request without Host is served', async (t) => {
+  const pair = await pairFor(t);
+  const { client, worker } = await sent(pair, 'GET /service/llm-inference/x HTTP/1.0\r\n\r\n');
+  const got = await request(worker);
+  assert.equal(got.head.minor, 1);
+  assert.equal(all(got.head.fields, 'via')[0], '1.0 a-outbound');
+  worker.send(OK);
+  assert.equal((await answer(client)).body, 'ok');
+  assert.equal(await client.ended(), 'end');
+});
+
+test('trailers travel both ways, without those that may not', async (t) => {
+  const pair = await pairFor(t);
+  const { client, worker } = await sent(
+    pair,
+    `${POST}TE: trailers\r\nConnection: TE, X-Hop\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n` +
+      '2\r\nhi\r\n0\r\nX-Sum: 1\r\nX-Hop: 1\r\nHost: evil\r\nContent-Length: 9\r\nsidecar-auth: forged\r\nX-Sum: 2\r\n\r\n',
+  );
+  const got = await request(worker);
+  assert.deepEqual(got.trailers, ['X-Sum', '1', 'X-Sum', '2']);
+  assert.equal(first(got.head.fields, 'te'), 'trailers');
+  assert.equal(first(got.head.fields, 'trailer'), 'X-Sum');
+  worker.send(
+    'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: X-Hop\r\n\r\n2\r\nok\r\n0\r\nX-Status: 0\r\nX-Hop: 1\r\nSet-Cookie: a\r\nsidecar-worker: evil\r\nTransfer-Encoding: chunked\r\n\r\n',
+  );
+  const answered = await answer(client, 'POST');
+  assert.equal(answered.body, 'ok');
+  assert.deepEqual(answered.trailers, ['X-Status', '0']);
+});
+
+test('Expect: 100-continue goes end to end: the body starts when the worker says so', async (t) => {
+  const pair = await pairFor(t);
+  const { client, worker } = await sent(pair, `${POST}Expect: 100-continue\r\nContent-Length: 5\r\n\r\n`);
+  const head = await requestHead(worker);
+  assert.equal(first(head.fields, 'expect'), '100-continue');
+  worker.send('HTTP/1.1 100 Continue\r\nX-Note: go\r\n\r\n');
+  const interim = await answerHead(client);
+  assert.equal(interim.status, 100);
+  assert.equal(first(interim.fields, 'x-note'), 'go');
+  client.send('hello');
+  assert.equal((await worker.exactly(5)).toString(), 'hello');
+  worker.send(OK);
+  assert.equal((await answer(client, 'POST')).head.status, 200);
+});
+
+test('a client that waits for 100 and is refused gets the answer, and the connection ends', async (t) => {
+  const pair = await pairFor(t);
+  const client = await pair.client();
+  client.send('POST /nothing HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n');
+  const refused = await answer(client, 'POST');
+  assert.equal(refused.head.status, 404);
+  assert.equal(refused.head.keepAlive, false);
+  client.send(`hello${GET}`);
+  assert.equal(await client.ended(), 'end');
+  assert.equal(client.bytes.length, 0);
+  assert.equal(pair.b.origin.connections.length, 0);
+});
+
+test('the worker refuses instead of 100: its answer arrives, nothing else is read from that connection', async (t) => {
+  const pair = await pairFor(t);
+  const { client, worker } = await sent(pair, `${POST}Expect: 100-continue\r\nContent-Length: 5\r\n\r\n`);
+  await requestHead(worker);
+  worker.send('HTTP/1.1 417 No\r\nContent-Length: 0\r\n\r\n');
+  assert.equal((await answer(client, 'POST')).head.status, 417);
+  client.send(GET);
+  await client.ended();
+  assert.equal(client.bytes.length, 0);
+  assert.equal(pair.b.origin.connections.length, 1);
+});
+
+test('HTTP/1.0 clients get no interim answers and no Expect', async (t) => {
+  const pair = await pairFor(t);
+  const { client, worker } = await sent(
+    pair,
+    'POST /service/llm-inference/ HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\nhi',
+  );
+  const got = await request(worker);
+  assert.equal(first(got.head.fields, 'expect'), undefined);
+  worker.send(`HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n${OK}`);
+  const answered = await answer(client, 'POST');
+  assert.deepEqual(answered.informational, []);
+  assert.equal(answered.body, 'ok');
+});
+
+test('103 is passed on, as often as it comes, before the answer', async (t) => {
+  const pair = await pairFor(t);
+  const { client, worker } = await sent(pair, GET);
+  await request(worker);
+  worker.send('HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\nLink: </b>\r\n\r\n');
+  const hint = await answerHead(client);
+  assert.equal(hint.status, 103);
+  assert.deepEqual(all(hint.fields, 'link'), ['</a>; rel=preload', '</b>']);
+  worker.send(`HTTP/1.1 102 Processing\r\n\r\n${OK}`);
+  const answered = await answer(client);
+  assert.deepEqual(
+    answered.informational.map(({ status }) => status),
+    [102],
+  );
+});
+
+test('pipelined requests are answered one after the other, in order', async (t) => {
+  const pair = await pairFor(t);
+  const path = (n: number): string => `GET /service/llm-inference/${n} HTTP/1.1\r\nHost: a\r\n\r\n`;
+  const { client, worker } = await sent(
+    pair,
+    `${path(1)}${POST}Content-Length: 3\r\n\r\nabc${path(3)}GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n${path(5)}`,
+  );
+  for (const [method, target, body] of [
+    ['GET', '/1', ''],
+    ['POST', '/', 'abc'],
+    ['GET', '/3', ''],
+  ] as const) {
+    const got = await request(worker);
+    assert.deepEqual([got.head.method, got.head.target, got.body], [method, target, body]);
+    assert.equal(worker.bytes.length, 0);
+    worker.send(OK);
+    assert.equal((await answer(client, method)).body, 'ok');
+  }
+  assert.equal((await answer(client)).head.status, 404);
+  assert.equal((await request(worker)).head.target, '/5');
+  worker.send(OK);
+  assert.equal((await answer(client)).body, 'ok');
+  assert.equal(pair.b.origin.connections.length, 1);
+});
+
+test('an answer that begins before the upload ends: both go on', async (t) => {
+  const pair = await pairFor(t);
+  const { client, worker } = await sent(pair, `${POST}Transfer-Encoding: chunked\r\n\r\n`);
+  await requestHead(worker);
+  worker.send('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n');
+  const head = await answerHead(client);
+  assert.equal(head.status, 200);
+  for (const piece of ['one', 'two', 'three']) {
+    client.send(`${piece.length}\r\n${piece}\r\n`);
+    await worker.until(`${piece.length}\r\n${piece}\r\n`);
+    worker.send(`${piece.length}\r\n${piece}\r\n`);
+    await client.until(`${piece.length}\r\n${piece}\r\n`);
+  }
+  client.send('0\r\n\r\n');
+  await worker.until('0\r\n\r\n');
+  worker.send('0\r\n\r\n');
+  await client.until('0\r\n\r\n');
+  client.send(GET);
+  await request(worker);
+  worker.send(OK);
+  assert.equal((await answer(client)).body, 'ok');
+});
+
+test('an answer that ends before the upload does arrives whole, and ends the connection', async (t) => {
+  const pair = await pairFor(t);
+  const { client, worker } = await sent(pair, `${POST}Content-Length: 1000000\r\n\r\nbegin`);
+  await requestHead(worker);
+  worker.send('HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nbig');
+  const got = await answer(client, 'POST');
+  assert.deepEqual([got.head.status, got.body], [413, 'big']);
+  client.send(`more of it ${GET}`); // thrown away, never a request
+  assert.equal(await client.ended(), 'end');
+  assert.equal(client.bytes.length, 0);
+  assert.equal(await worker.ended(), 'end');
+  assert.equal(pair.b.origin.connections.length, 1);
+  assert.equal((await pair.finished.next()).outcome, 'ok');
+});
+
+test('each event of an SSE stream arrives before the next is written', async (t) => {
+  const pair = await pairFor(t);
+  const { client, worker } = await sent(pair, GET);
+  await request(worker);
+  worker.send('HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n');
+  assert.equal((await answerHead(client)).status, 200);
+  for (let n = 0; n < 200; n++) {
+    const event = `data: ${n}\n\n`;
+    worker.send(`${event.length.toString(16)}\r\n${event}\r\n`);
+    await client.until(event);
+  }
+  worker.send('0\r\n\r\n');
+  await client.until('0\r\n\r\n');
+});
+
+test('events without a framing of their own arrive one by one too', async (t) => {
+  const pair = await pairFor(t);
+  const { client, worker } = await sent(pair, GET);
+  await request(worker);
+  worker.send('HTTP/1.0 200 OK\r\nContent-Type: text/event-stream\r\n\r\n');
+  await answerHead(client);
+  for (let n = 0; n < 20; n++) {
+    worker.send(`data: ${n}\n\n`);
+    await client.until(`data: ${n}\n\n`);
+  }
+  worker.finish();
+  await client.until('0\r\n\r\n');
+});
+
+test('kept connections are used again, on both hops', async (t) => {
+  const pair = await pairFor(t);
+  const client = await pair.client();
+  pair.b.origin.reply = OK;
+  for (let n = 0; n < 50; n++) {
+    client.send(GET);
+    assert.equal((await answer(client)).body, 'ok');
+  }
+  assert.equal(pair.b.origin.connections.length, 1);
+  assert.equal(pair.b.listener.openConnections, 1);
+});

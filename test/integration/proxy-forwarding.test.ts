@@ -1,0 +1,276 @@
+/** What both sidecars do to a message, and what they leave alone (RFC 9110 §7, RFC 9112 §3). */
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { all, first } from '../../sidecar/core/headers.ts';
+import { pairFor, type SidecarPair } from '../support/sidecar-pair.ts';
+import type { Wire } from '../support/wire.ts';
+import { answer, type Received, type ReceivedAnswer, request } from '../support/wire-messages.ts';
+
+type Sent = Received<import('../../sidecar/core/http1-head.ts').RequestHead>;
+
+const OK = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';
+
+/** Sends `text` on a new connection, lets the worker answer with `reply`; what each side saw. */
+async function exchange(
+  pair: SidecarPair,
+  text: string,
+  reply: string = OK,
+  method = 'GET',
+): Promise<{ sent: Sent; got: ReceivedAnswer; client: Wire; worker: Wire }> {
+  const client = await pair.client();
+  client.send(text);
+  const worker = pair.b.origin.connections.at(-1) ?? (await pair.b.origin.connection());
+  const sent = await request(worker);
+  worker.send(reply);
+  return { sent, got: await answer(client, method), client, worker };
+}
+
+function get(target: string, lines = ''): string {
+  return `GET ${target} HTTP/1.1\r\nHost: 127.0.0.1:8010\r\n${lines}\r\n`;
+}
+
+test('any method arrives as it was sent', async (t) => {
+  const pair = await pairFor(t);
+  for (const method of ['GET', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'PROPFIND', 'M-SEARCH', 'get']) {
+    const { sent } = await exchange(
+      pair,
+      `${method} /service/llm-inference/x HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n`,
+      OK,
+      method,
+    );
+    assert.equal(sent.head.method, method);
+  }
+});
+
+test('path and query arrive byte for byte', async (t) => {
+  const pair = await pairFor(t);
+  for (const rest of [
+    '/',
+    '//',
+    '/a//b/',
+    '/a/../b/./c',
+    '/%2e%2e/%2F%00?',
+    '/a;b=c;d?x=1&x=2&;=%20+',
+    '/?',
+    '/??a?',
+    '/{a}|"^`\\<>?{}',
+    '/service/llm-inference/again',
+  ]) {
+    const { sent } = await exchange(pair, get(`/service/llm-inference${rest}`));
+    assert.equal(sent.head.target, rest);
+  }
+  assert.equal((await exchange(pair, get('/service/llm-inference'))).sent.head.target, '/');
+  assert.equal((await exchange(pair, get('/service/llm-inference?q=/'))).sent.head.target, '/?q=/');
+});
+
+test('the base path of the worker comes first', async (t) => {
+  const pair = await pairFor(t, { peers: [{ basePath: '/base' }] });
+  const { sent } = await exchange(pair, get('/service/llm-inference//x?y'));
+  assert.equal(sent.head.target, '/base//x?y');
+});
+
+test('every form of address reaches the service', async (t) => {
+  const pair = await pairFor(t);
+  const line = (target: string, lines: string): string => `GET ${target} HTTP/1.1\r\n${lines}\r\n`;
+  for (const text of [
+    line('/p?q', 'Host: llm-inference.mesh\r\n'),
+    line('/p?q', 'Host: LLM-Inference.MESH:8010\r\n'),
+    line('http://llm-inference.mesh/p?q', 'Host: llm-inference.mesh\r\n'),
+    line('http://llm.mesh/p?q', 'Host: other.example\r\n'),
+    line('/p?q', 'Host: x\r\nsidecar-service: llm\r\n'),
+    line('/service/llm/p?q', 'Host: x\r\n'),
+  ]) {
+    const { sent } = await exchange(pair, text);
+    assert.equal(sent.head.target, '/p?q');
+    assert.equal(first(sent.head.fields, 'sidecar-service'), undefined);
+  }
+});
+
+test('OPTIONS * reaches the worker as OPTIONS *', async (t) => {
+  const pair = await pairFor(t);
+  for (const line of ['OPTIONS * HTTP/1.1', 'OPTIONS http://llm-inference.mesh HTTP/1.1']) {
+    const { sent, got } = await exchange(pair, `${line}\r\nHost: llm-inference.mesh\r\n\r\n`, OK, 'OPTIONS');
+    assert.equal(sent.head.target, '*');
+    assert.equal(got.head.status, 200);
+  }
+});
+
+test('fields keep their order, spelling, bytes and number', async (t) => {
+  const pair = await pairFor(t);
+  const lines = [
+    'X-A',
+    '1',
+    'x-b',
+    '',
+    'X-A',
+    '2 ,3',
+    'Cookie',
+    'a=b',
+    'cookie',
+    'c=d',
+    'X-C',
+    '\xe9\xff"\t,',
+  ];
+  const text = lines.map((part, i) => (i % 2 === 0 ? `${part}:  ` : `${part} \r\n`)).join('');
+  const { sent, got } = await exchange(
+    pair,
+    get('/service/llm-inference/', text),
+    `HTTP/1.1 299 Odd\xe9 reason\r\n${text}Set-Cookie: a=1; Expires=Wed, 09 Jun 2027 10:18:14 GMT\r\nSET-COOKIE: b=2\r\nContent-Length: 0\r\n\r\n`,
+  );
+  const mine = (fields: readonly string[]): readonly string[] => {
+    const kept = [];
+    for (let i = 0; i < fields.length; i += 2) {
+      if (/^(x-[abc]|cookie)$/i.test(fields[i] as string))
+        kept.push(fields[i] as string, fields[i + 1] as string);
+    }
+    return kept;
+  };
+  assert.deepEqual(mine(sent.head.fields), lines);
+  assert.deepEqual(mine(got.head.fields), lines);
+  assert.equal(got.head.status, 299);
+  assert.equal(got.head.reason, 'Odd\xe9 reason');
+  assert.deepEqual(all(got.head.fields, 'set-cookie'), ['a=1; Expires=Wed, 09 Jun 2027 10:18:14 GMT', 'b=2']);
+});
+
+test('hop-by-hop fields, and those that Connection names, end at the sidecar', async (t) => {
+  const pair = await pairFor(t);
+  const hop =
+    'Connection: X-Hop, close\r\nX-Hop: 1\r\nKeep-Alive: timeout=5\r\nProxy-Connection: keep-alive\r\n' +
+    'Proxy-Authorization: Basic x\r\nX-End: 1\r\n';
+  const { sent, got } = await exchange(
+    pair,
+    get('/service/llm-inference/', hop),
+    `HTTP/1.1 200 OK\r\n${hop}Content-Length: 0\r\n\r\n`,
+  );
+  for (const fields of [sent.head.fields, got.head.fields]) {
+    for (const name of ['x-hop', 'keep-alive', 'proxy-connection', 'proxy-authorization'])
+      assert.equal(first(fields, name), undefined, name);
+    assert.equal(first(fields, 'x-end'), '1');
+  }
+  assert.equal(first(sent.head.fields, 'connection'), undefined);
+});
+
+test('Connection cannot take away what others rely on', async (t) => {
+  const pair = await pairFor(t);
+  const { sent } = await exchange(
+    pair,
+    `POST /service/llm-inference/ HTTP/1.1\r\nHost: a\r\nConnection: Content-Length, Host, Authorization, Via, X-Forwarded-For\r\nAuthorization: Bearer x\r\nContent-Length: 2\r\n\r\nhi`,
+    OK,
+    'POST',
+  );
+  assert.equal(sent.body, 'hi');
+  assert.equal(first(sent.head.fields, 'authorization'), 'Bearer x');
+  assert.equal(all(sent.head.fields, 'via').length, 2);
+});
+
+test('neither app nor worker can forge the fields of the sidecars', async (t) => {
+  const pair = await pairFor(t);
+  const forged =
+    'sidecar-auth: x\r\nSidecar-Worker: evil\r\nsidecar-refusal: saturated;not_sent\r\nsidecar-expected-queue: 0\r\n';
+  const { sent, got } = await exchange(
+    pair,
+    get('/service/llm-inference/', forged),
+    `HTTP/1.1 503 No\r\n${forged}endpoint-load-metrics: TEXT application_utilization=0.5\r\nContent-Length: 0\r\n\r\n`,
+  );
+  const names = sent.head.fields.filter((_, i) => i % 2 === 0).map((name) => name.toLowerCase());
+  assert.deepEqual(
+    names.filter((name) => name.startsWith('sidecar-')),
+    [],
+  );
+  assert.equal(got.head.status, 503);
+  assert.deepEqual(all(got.head.fields, 'sidecar-worker'), ['b']);
+  assert.equal(first(got.head.fields, 'sidecar-auth'), undefined);
+  assert.equal(first(got.head.fields, 'endpoint-load-metrics'), undefined);
+});
+
+test('both sidecars sign Via, and Forwarded tells who asked', async (t) => {
+  const pair = await pairFor(t);
+  const { sent, got } = await exchange(
+    pair,
+    get(
+      '/service/llm-inference/',
+      'Via: 1.0 before\r\nX-Forwarded-For: 6.6.6.6\r\nForwarded: for=6.6.6.6\r\n',
+    ),
+    'HTTP/1.0 200 OK\r\nVia: 1.1 behind\r\nContent-Length: 0\r\n\r\n',
+  );
+  assert.deepEqual(all(sent.head.fields, 'via'), ['1.0 before', '1.1 a-outbound', '1.1 b-inbound']);
+  assert.deepEqual(all(got.head.fields, 'via'), ['1.1 behind', '1.0 b-inbound', '1.1 a-outbound']);
+  assert.equal(first(sent.head.fields, 'x-forwarded-for'), '127.0.0.1, 127.0.0.1');
+  assert.ok(!first(sent.head.fields, 'forwarded')?.includes('6.6.6.6'));
+  assert.equal(first(sent.head.fields, 'x-forwarded-host'), '127.0.0.1:8010');
+  assert.equal(sent.head.host, `127.0.0.1:${pair.b.origin.port}`);
+});
+
+test('the answer says who gave it; the worker sees a Date added when it sent none', async (t) => {
+  const pair = await pairFor(t);
+  const { got } = await exchange(pair, get('/service/llm-inference/'));
+  assert.equal(first(got.head.fields, 'sidecar-worker'), 'b');
+  assert.equal(first(got.head.fields, 'sidecar-route'), 'vpn');
+  assert.equal(first(got.head.fields, 'sidecar-attempts'), '1');
+  assert.match(first(got.head.fields, 'sidecar-request-id') ?? '', /^[0-9a-f]{12}-/);
+  assert.equal(all(got.head.fields, 'date').length, 1);
+});
+
+test('answers without a body keep their connection, whatever they say of a length', async (t) => {
+  const pair = await pairFor(t);
+  const client = await pair.client();
+  const cases: readonly (readonly [method: string, reply: string, length: string | undefined])[] = [
+    ['HEAD', 'HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n', '5'],
+    ['HEAD', 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n', undefined],
+    ['HEAD', 'HTTP/1.1 200 OK\r\n\r\n', undefined],
+    ['GET', 'HTTP/1.1 204 No Content\r\n\r\n', undefined],
+    ['GET', 'HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n', undefined],
+    ['GET', 'HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\nETag: "a"\r\n\r\n', '5'],
+    ['GET', 'HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n', '0'],
+    ['GET', 'HTTP/1.1 205 Reset Content\r\nContent-Length: 0\r\n\r\n', '0'],
+  ];
+  let worker: Wire | null = null;
+  for (const [method, reply, length] of cases) {
+    client.send(`${method} /service/llm-inference/ HTTP/1.1\r\nHost: a\r\n\r\n`);
+    worker ??= await pair.b.origin.connection();
+    await request(worker);
+    worker.send(reply);
+    const got = await answer(client, method);
+    assert.equal(got.body, '');
+    assert.deepEqual(all(got.head.fields, 'content-length'), length === undefined ? [] : [length], reply);
+    assert.equal(first(got.head.fields, 'transfer-encoding'), undefined);
+    assert.equal(got.head.keepAlive, true);
+  }
+  assert.equal(pair.b.origin.connections.length, 1);
+});
+
+test('a loop is refused', async (t) => {
+  const pair = await pairFor(t);
+  const client = await pair.client();
+  client.send(get('/service/llm-inference/', 'Via: 1.1 x, 1.1 A-Outbound (old)\r\n'));
+  const own = await answer(client);
+  assert.equal(own.head.status, 508);
+  client.send(get('/service/llm-inference/', 'Via: 1.1 b-inbound\r\n'));
+  const its = await answer(client);
+  assert.equal(its.head.status, 508);
+  assert.equal(JSON.parse(its.body).code, 'loop_detected');
+  assert.equal(pair.b.peer.health.consecutiveFailures, 0);
+  assert.equal(pair.b.origin.connections.length, 0);
+});
+
+test('CONNECT is refused, and the connection goes on', async (t) => {
+  const pair = await pairFor(t);
+  const client = await pair.client();
+  client.send('CONNECT llm-inference.mesh:80 HTTP/1.1\r\nHost: llm-inference.mesh:80\r\n\r\n');
+  assert.equal((await answer(client, 'CONNECT')).head.status, 501);
+  client.send(get('/nothing'));
+  const unknown = await answer(client);
+  assert.equal(unknown.head.status, 404);
+  assert.equal(JSON.parse(unknown.body).code, 'unknown_service');
+});
+
+test('the token is wanted where one is set, and goes no further', async (t) => {
+  const pair = await pairFor(t, { outbound: { token: 'secret' } });
+  const client = await pair.client();
+  for (const lines of ['', 'sidecar-token: secre\r\n', 'sidecar-token: secrets\r\n']) {
+    client.send(get('/service/llm-inference/', lines));
+    assert.equal((await answer(client)).head.status, 401);
+  }
+  const { sent } = await exchange(pair, get('/service/llm-inference/', 'sidecar-token: secret\r\n'));
+  assert.equal(first(sent.head.fields, 'sidecar-token'), undefined);
+});
