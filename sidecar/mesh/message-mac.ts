@@ -32,6 +32,8 @@ export function macOf(text: string, key: Buffer): string {
 /** Compares in constant time with the MAC that `text` has. */
 export function hasMac(text: string, key: Buffer, mac: string): boolean {
   if (mac.length !== MAC_CHARS) return false;
+  // Written as latin1, U+0141 would be an `A`.
+  for (let i = 0; i < MAC_CHARS; i++) if (mac.charCodeAt(i) > 0x7f) return false;
   given.write(mac, 0, 'latin1');
   wanted.write(macOf(text, key), 0, 'latin1');
   return timingSafeEqual(given, wanted);

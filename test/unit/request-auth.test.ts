@@ -123,7 +123,9 @@ test('no header, and any broken header, is no member and no exception', () => {
     }
   }
   const [version, cert, time, nonce, mac] = header.split('.');
+  const widened = [...String(mac)].map((char) => String.fromCharCode(char.charCodeAt(0) + 0x100)).join('');
   const hostile = [
+    `${version}.${cert}.${time}.${nonce}.${widened}`,
     'v1....',
     'v1',
     '.'.repeat(500),
