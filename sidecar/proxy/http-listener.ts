@@ -1,11 +1,13 @@
 /**
- * A listening port that speaks HTTP/1.1: accepts, keeps track of its connections, and drains them.
+ * A listening port that speaks HTTP/1.1 and, with prior knowledge, HTTP/2: accepts, keeps track of its connections,
+ * and drains them.
  *
  * Apart from the connection itself, so that outbound and inbound share one way to start, drain and stop. It
  * must not know what a request means (`onRequest`).
  */
 import net from 'node:net';
 import { Http1Connection, type Http1ConnectionOptions } from './http1-connection.ts';
+import { Http2Connection } from './http2-connection.ts';
 
 export interface HttpListener {
   readonly host: string;
@@ -28,13 +30,19 @@ export async function listenHttp(
   address: { readonly host: string; readonly port: number },
   options: Http1ConnectionOptions,
 ): Promise<HttpListener> {
-  const connections = new Set<Http1Connection>();
+  const connections = new Map<net.Socket, Http1Connection | Http2Connection>();
   let isDraining = false;
-  const server = net.createServer({ allowHalfOpen: true, noDelay: true, keepAlive: true }, (socket) => {
-    const connection = new Http1Connection(socket, options, null);
-    connections.add(connection);
-    socket.once('close', () => connections.delete(connection));
+  const track = (connection: Http1Connection | Http2Connection): void => {
+    connections.set(connection.socket, connection);
     if (isDraining) connection.drainAfterOne();
+  };
+  const both: Http1ConnectionOptions = {
+    ...options,
+    onHttp2: (socket, early) => track(new Http2Connection(socket, early, options)),
+  };
+  const server = net.createServer({ allowHalfOpen: true, noDelay: true, keepAlive: true }, (socket) => {
+    socket.once('close', () => connections.delete(socket));
+    track(new Http1Connection(socket, both, null));
   });
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
@@ -54,7 +62,7 @@ export async function listenHttp(
     },
     drain() {
       isDraining = true;
-      for (const connection of connections) connection.drain();
+      for (const connection of connections.values()) connection.drain();
     },
     stopAccepting() {
       server.close();
@@ -62,7 +70,7 @@ export async function listenHttp(
     destroy() {
       return new Promise((resolve) => {
         server.close(() => resolve());
-        for (const connection of connections) connection.socket.destroy();
+        for (const socket of connections.keys()) socket.destroy();
       });
     },
   };

@@ -9,6 +9,7 @@
 import type { Socket } from 'node:net';
 import type { Code } from '../core/errors.ts';
 import { type HeadLimits, parseRequestHead } from '../core/http1-head.ts';
+import { prefaceIn } from '../core/http2-preface.ts';
 import { Deadline, type Deadlines } from './deadlines.ts';
 import type { Downstream } from './exchange.ts';
 import { Http1Downstream } from './http1-downstream.ts';
@@ -34,6 +35,8 @@ export interface Http1ConnectionOptions {
   onBug(error: unknown): void;
   /** The answer to a request that could not be read. */
   refuse(code: Code, detail: string): WholeAnswer;
+  /** The connection began with the preface of HTTP/2 and is the receiver's now; `early`: all it sent so far. */
+  onHttp2?(socket: Socket, early: Buffer): void;
 }
 
 /** How long a closed connection may go on sending before it is reset (RFC 9112 §9.6, lingering close). */
@@ -181,7 +184,7 @@ export class Http1Connection {
         this.#pending = bytes;
         return;
       case 'bad':
-        this.refuse(result.code, result.detail);
+        if (!this.#isHttp2(bytes)) this.refuse(result.code, result.detail);
         return;
       case 'head': {
         deadlines.disarm(this.#deadline);
@@ -192,6 +195,17 @@ export class Http1Connection {
         if (this.#exchange === exchange) this.#handOut(exchange);
       }
     }
+  }
+
+  /** Asked only when the parser has refused the bytes, which it does with the preface of HTTP/2. */
+  #isHttp2(bytes: Buffer): boolean {
+    if (this.options.onHttp2 === undefined || this.socket.bytesRead !== bytes.length) return false;
+    const preface = prefaceIn(bytes);
+    if (preface === 'partial') this.#pending = bytes; // the time limit of a head runs
+    if (preface !== 'whole') return preface === 'partial';
+    this.giveAway();
+    this.options.onHttp2(this.socket, bytes);
+    return true;
   }
 
   #handOut(exchange: Http1Downstream): void {
