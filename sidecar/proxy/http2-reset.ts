@@ -1,0 +1,35 @@
+/**
+ * Why a stream was cut, in words and as one of our codes: the error codes of RFC 9113 §7.
+ *
+ * Whoever broke the rules is told apart from whoever just went away, because only the first is a fault to look for in
+ * the worker. It must not know how far the request went.
+ */
+import { constants } from 'node:http2';
+
+interface Cut {
+  readonly code: 'upstream_protocol' | 'upstream_reset';
+  readonly detail: string;
+}
+
+const PROTOCOL: ReadonlyMap<number, string> = new Map([
+  [constants.NGHTTP2_PROTOCOL_ERROR, 'PROTOCOL_ERROR'],
+  [constants.NGHTTP2_FLOW_CONTROL_ERROR, 'FLOW_CONTROL_ERROR'],
+  [constants.NGHTTP2_FRAME_SIZE_ERROR, 'FRAME_SIZE_ERROR'],
+  [constants.NGHTTP2_COMPRESSION_ERROR, 'COMPRESSION_ERROR'],
+  [constants.NGHTTP2_HTTP_1_1_REQUIRED, 'HTTP_1_1_REQUIRED'],
+]);
+
+const RESET: ReadonlyMap<number, string> = new Map([
+  [constants.NGHTTP2_INTERNAL_ERROR, 'INTERNAL_ERROR'],
+  [constants.NGHTTP2_REFUSED_STREAM, 'REFUSED_STREAM'],
+  [constants.NGHTTP2_CANCEL, 'CANCEL'],
+  [constants.NGHTTP2_ENHANCE_YOUR_CALM, 'ENHANCE_YOUR_CALM'],
+]);
+
+/** `rstCode` also of a stream that fell with its connection. */
+export function cutCode(rstCode: number): Cut {
+  const broken = PROTOCOL.get(rstCode);
+  if (broken !== undefined) return { code: 'upstream_protocol', detail: `the stream was reset: ${broken}` };
+  const name = RESET.get(rstCode) ?? `error code ${rstCode}`;
+  return { code: 'upstream_reset', detail: `the stream was cut (${name}) or its connection broke` };
+}
