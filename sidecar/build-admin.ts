@@ -7,6 +7,7 @@
 import type { Mesh } from './build-mesh.ts';
 import type { Config } from './config.ts';
 import type { Balancer } from './core/choose.ts';
+import { WORD_TTL_MS } from './core/worker-word.ts';
 import { Admin, type AdminHandlers } from './observe/admin.ts';
 import type { Log } from './observe/log.ts';
 import type { Metrics } from './observe/metrics.ts';
@@ -94,6 +95,13 @@ export function buildAdmin(parts: AdminParts): Admin {
         { workerId: config.worker.id, host: scrapeHost(config), port: config.admin.listen.port },
         mesh.table.all(),
       ),
+    load: () => ({ services: [...parts.services.keys()].map((service) => loadOf(service)) }),
+    putLoad: ({ service, loadRatio }) => {
+      const named = service === null ? null : (config.aliases.get(service) ?? service);
+      const told = [...parts.services.values()].filter(({ name }) => named === null || name === named);
+      for (const { word } of told) word.says('push', loadRatio, performance.now());
+      return told.length === 0 ? null : WORD_TTL_MS.push;
+    },
     identity: () => ({
       worker_id: self.workerId,
       version,
@@ -101,8 +109,14 @@ export function buildAdmin(parts: AdminParts): Admin {
     }),
   };
 
-  /** A dry run: it may look the service up, and counts as no request. */
-  function explainService(service: string): object {
+  function loadOf(service: string): object {
+    const { loadRatio, source, bySource } = self.load(service);
+    return { service, load: loadRatio, source, by_source: bySource };
+  }
+
+  /** A dry run: it looks a service up that nobody is known for, and counts as no request. */
+  async function explainService(service: string): Promise<object> {
+    if (mesh.table.offering(service).length === 0) await mesh.lookUpNow(service);
     const nowMs = performance.now();
     const peers = mesh.table.offering(service);
     const local = parts.services.get(service);

@@ -4,29 +4,29 @@
  * Composition only, apart from run.ts because it is half of it. It must not hold a rule of its own.
  */
 
-import { subnetOf } from './config/parsers.ts';
 import type { Config } from './config.ts';
 import { FingerCache } from './core/finger-cache.ts';
 import { formatHostPort } from './core/host-port.ts';
-import type { Peer } from './core/peer.ts';
 import { PeerTable } from './core/peer-table.ts';
-import { applyReport, parseOrca } from './core/report.ts';
 import { INTRODUCTION_FIELD } from './core/sidecar-fields.ts';
 import type { Lifecycle } from './lifecycle.ts';
 import { Announcer } from './mesh/announcer.ts';
-import { systemClock } from './mesh/clock.ts';
+import { systemClock, within } from './mesh/clock.ts';
 import { type DhtNode, startDhtNode } from './mesh/dht-node.ts';
 import { Directory } from './mesh/directory.ts';
 import { Greeter } from './mesh/greeter.ts';
 import type { Identity } from './mesh/identity.ts';
 import { KnownNodes } from './mesh/known-nodes.ts';
 import type { Log } from './mesh/log.ts';
+import { lookUp } from './mesh/lookup.ts';
 import { Prober } from './mesh/prober.ts';
-import { type HostPort, RecordFetcher } from './mesh/record-fetcher.ts';
+import { RecordFetcher } from './mesh/record-fetcher.ts';
 import { ROSTER, Roster } from './mesh/roster.ts';
 import { openRecord, sealRecord } from './mesh/sealed-record.ts';
+import { addressOf, vpnFilter } from './peer-addresses.ts';
+import { peerDirectory } from './peer-directory.ts';
 import type { PeerDirectory } from './proxy/outbound-options.ts';
-import type { PeerAddress, PeerClient } from './proxy/peer-client.ts';
+import type { PeerClient } from './proxy/peer-client.ts';
 import type { Self } from './self.ts';
 
 export interface Mesh {
@@ -38,6 +38,8 @@ export interface Mesh {
   readonly greeter: Greeter;
   readonly fetcher: RecordFetcher;
   readonly peerDirectory: PeerDirectory;
+  /** Looks a service up now, for one who asks about it; counts as no request. Never rejects. */
+  lookUpNow(service: string): Promise<void>;
 }
 
 export interface MeshOptions {
@@ -141,6 +143,11 @@ export async function buildMesh(options: MeshOptions): Promise<Mesh> {
     lastKnown: remembered.peers,
     log,
   });
+  const lookUpNow = (service: string): Promise<void> =>
+    within(clock, firstLookupWaitMs, lookUp(service, looking), undefined).then(
+      () => {},
+      () => {},
+    );
   directory.start();
   lifecycle.began('directory', () => directory.stop());
   const greeter = new Greeter({
@@ -197,50 +204,6 @@ export async function buildMesh(options: MeshOptions): Promise<Mesh> {
     greeter,
     fetcher,
     peerDirectory: peerDirectory(directory, table),
-  };
-}
-
-/** The directory as the request path wants it. */
-function peerDirectory(directory: Directory, table: PeerTable): PeerDirectory {
-  type Answer = Awaited<Extract<ReturnType<Directory['find']>, { kind: 'wait' }>['ready']>;
-  const viewOf = (found: Answer) =>
-    found.kind === 'hit' ? { kind: 'peers' as const, peers: found.peers, ageMs: found.ageMs } : found;
-  return {
-    find(service) {
-      const found = directory.find(service, performance.now());
-      if (found.kind === 'wait') return { kind: 'wait', ready: found.ready.then(viewOf) };
-      return { kind: 'hit', view: { kind: 'peers', peers: found.peers, ageMs: found.ageMs } };
-    },
-    peek: (service) => table.offering(service),
-    reported(peer: Peer, service: string, value: string) {
-      const patch = parseOrca(value);
-      if (patch === null) return;
-      const nowMs = performance.now();
-      table.heard(peer.key, nowMs);
-      const outcome = applyReport(peer, { ...patch, service }, 'response', nowMs);
-      if (outcome === 'restarted') void directory.refetch(peer);
-    },
-    unreachable: (peer) => void table.missed(peer.key, performance.now()),
-    notOffered: (peer, service) => table.dropService(peer.key, service),
-  };
-}
-
-/** An announcement asks us to connect somewhere: only to addresses inside the VPN (or beside us, on loopback). */
-function vpnFilter(config: Config): (address: HostPort) => boolean {
-  const isInside = subnetOf(config.vpn.cidr);
-  const isLoopback = subnetOf('127.0.0.0/8');
-  const onLoopback = config.vpn.ip !== null && isLoopback?.(config.vpn.ip) === true;
-  return ({ host }) => isInside?.(host) === true || (onLoopback && isLoopback?.(host) === true);
-}
-
-function addressOf(from: HostPort | string): PeerAddress {
-  if (typeof from !== 'string') return { scheme: 'http', host: from.host, port: from.port, basePath: '' };
-  const url = new URL(from);
-  const scheme = url.protocol === 'https:' ? 'https' : 'http';
-  return {
-    scheme,
-    host: url.hostname.replace(/^\[|\]$/g, ''),
-    port: url.port === '' ? (scheme === 'https' ? 443 : 80) : Number(url.port),
-    basePath: url.pathname.replace(/\/+$/, ''),
+    lookUpNow,
   };
 }

@@ -222,7 +222,7 @@ const NO_DIRECTORY: PeerDirectory = {
   }),
   peek: () => [],
   reported: () => {},
-  unreachable: () => {},
+  doubted: () => {},
   notOffered: () => {},
 };
 

@@ -32,8 +32,8 @@ export interface PeerDirectory {
   peek(service: string): readonly Peer[];
   /** A response carried this `endpoint-load-metrics`. */
   reported(peer: Peer, service: string, value: string): void;
-  /** No connection to the peer could be made, by any route. */
-  unreachable(peer: Peer): void;
+  /** No connection to the peer could be made by any route, or one broke before an answer: it may be dead. */
+  doubted(peer: Peer): void;
   /** The peer answered 421. */
   notOffered(peer: Peer, service: string): void;
 }

@@ -167,7 +167,7 @@ function note(
     route.health.failed(nowMs);
     // Only the loss of the last route is the peer's own failure.
     if (request.routesLeft.length > 0) return 'refused';
-    if (isUnconnected) directory.unreachable(peer);
+    if (isUnconnected) directory.doubted(peer);
     return 'failed';
   }
   if (answerer === 'peer') {
@@ -188,6 +188,9 @@ function note(
     case 'warming':
     case 'deadline':
       return 'refused';
+    case 'upstream_reset':
+      if (answerer === 'nobody') directory.doubted(peer);
+      return 'failed';
     default:
       return 'failed';
   }

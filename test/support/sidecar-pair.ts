@@ -130,7 +130,7 @@ export class SidecarPair {
                 : { kind: 'wait', ready: this.lookup },
             peek: () => peers,
             reported: () => {},
-            unreachable: () => {},
+            doubted: () => {},
             notOffered: (peer) => this.notOffered.push(peer),
           },
           balancer: createBalancer('round-robin', { ttlMs: 60_000 }),
