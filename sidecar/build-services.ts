@@ -30,7 +30,8 @@ export function buildServices({
 }: ServicesOptions): Map<string, LocalService> {
   const services = new Map<string, LocalService>();
   for (const service of config.services) {
-    const origin = { scheme: 'http' as const, host: service.host, port: service.port };
+    const { scheme, host, port } = service;
+    const origin = { scheme, host, port };
     const { path, intervalMs, timeoutMs, healthyAfter, unhealthyAfter } = service.health;
     const health = new WorkerHealth({
       origin,

@@ -66,6 +66,8 @@ export interface ServiceConfig extends CallConfig {
   readonly name: string;
   /** Where the worker listens. */
   readonly url: string;
+  /** `h2c`: it is spoken to in HTTP/2. */
+  readonly scheme: 'http' | 'h2c';
   readonly host: string;
   readonly port: number;
   /** Path of the URL without a trailing slash; '' for none. */

@@ -31,6 +31,7 @@ import {
   serviceName,
   workerName,
 } from './service-parsers.ts';
+import { workerUrl } from './worker-url.ts';
 
 const RARE = 'Rarely changed.';
 
@@ -52,7 +53,7 @@ export const SCHEMA = {
     env: 'SIDECAR_SERVICES',
     mapping: true,
     defaultDoc: 'none',
-    doc: 'What the worker offers: `name=http://127.0.0.1:9000,other=http://127.0.0.1:9001/base`. In the file a mapping from name to URL, or to the keys of "One service" below.',
+    doc: 'What the worker offers: `name=http://127.0.0.1:9000,other=http://127.0.0.1:9001/base`; `h2c://` for a worker of gRPC. In the file a mapping from name to URL, or to the keys of "One service" below.',
   }),
   calls: optional(serviceMap, {
     mapping: true,
@@ -313,9 +314,9 @@ export const CALL_SCHEMA = {
 
 /** The keys under `services.<name>`. */
 export const SERVICE_SCHEMA = {
-  url: optional(url(['http']), {
+  url: optional(workerUrl, {
     defaultDoc: 'required',
-    doc: 'Where the worker listens, with its base path.',
+    doc: 'Where the worker listens, with its base path: `http://…` is spoken to in HTTP/1.1, `h2c://…` in HTTP/2 (prior knowledge, no TLS), whatever the app speaks. gRPC needs `h2c://`.',
   }),
   concurrency: optional(orNone(integer(1, 100_000)), {
     defaultDoc: '`defaults.concurrency`',

@@ -66,13 +66,6 @@ function callOf(own: ValuesOf<typeof CALL_SCHEMA>, name: string, defaults: Servi
   };
 }
 
-/** Host and port of a worker's URL, and its path without the slash at the end. */
-function placeOf(url: URL): { url: string; host: string; port: number; basePath: string } {
-  const host = url.hostname.startsWith('[') ? url.hostname.slice(1, -1) : url.hostname;
-  const basePath = url.pathname.replace(/\/+$/, '');
-  return { url: `${url.origin}${basePath}`, host, port: url.port === '' ? 80 : Number(url.port), basePath };
-}
-
 /** The services offered here; wrong ones are left out and are problems. */
 export function readServices(
   entries: ReadonlyMap<string, unknown>,
@@ -90,7 +83,7 @@ export function readServices(
     }
     services.push({
       name,
-      ...placeOf(values.url),
+      ...values.url,
       concurrency: unlessNone(values.concurrency ?? valueFor(defaults.concurrency, name) ?? 'none'),
       assumedConcurrency: defaults.assumedConcurrency,
       queue: values.queue ?? valueFor(defaults.queue, name) ?? QUEUE_DEFAULT,
