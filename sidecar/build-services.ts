@@ -3,9 +3,12 @@
  *
  * Composition only. It must not know who calls.
  */
-import type { Config } from './config.ts';
+import type { Config, ServiceConfig } from './config.ts';
 import { Admission } from './core/admission.ts';
 import type { Lifecycle } from './lifecycle.ts';
+import { loadOfTerms, namedTerms, vllmTerms } from './load/metric-terms.ts';
+import { MetricsPage } from './load/metrics-page.ts';
+import { SourceWatch } from './load/source-watch.ts';
 import type { Log } from './observe/log.ts';
 import type { Upstreams } from './proxy/exchange.ts';
 import { LocalService } from './proxy/local-service.ts';
@@ -72,10 +75,43 @@ export function buildServices({
     }, service.warmingLimitMs);
     late.unref();
     void health.start();
+    const page = followMetrics(service, local, log);
     lifecycle.began(`health of ${service.name}`, () => {
       clearTimeout(late);
       health.stop();
+      page?.stop();
     });
   }
   return services;
+}
+
+/** Asks the worker's own metrics page for its load, where there is one. */
+function followMetrics(
+  { name, load, ...service }: ServiceConfig,
+  local: LocalService,
+  log: Log,
+): MetricsPage | null {
+  if (load.metricsUrl === null) return null;
+  const terms =
+    load.metrics === null
+      ? vllmTerms(service.concurrency ?? service.assumedConcurrency)
+      : namedTerms(load.metrics);
+  const watch = new SourceWatch(log, { source: 'metrics', service: name, url: load.metricsUrl });
+  const page = new MetricsPage({
+    url: load.metricsUrl,
+    names: new Set(terms.flatMap(({ names }) => names)),
+    intervalMs: load.intervalMs,
+    onNews: (news) => {
+      const ratio = news.kind === 'samples' ? loadOfTerms(news.samples, terms) : null;
+      if (ratio === null) {
+        local.word.silent('metrics');
+        watch.silent(news.kind === 'failed' ? news.fault : undefined);
+      } else {
+        local.word.says('metrics', ratio, performance.now());
+        watch.spoke();
+      }
+    },
+  });
+  page.start();
+  return page;
 }

@@ -56,8 +56,10 @@ export interface CallConfig {
 
 export interface ServiceLoadConfig {
   readonly source: LoadSource;
-  /** Prometheus text of the worker (vLLM); null = only the ORCA header of its responses. */
+  /** Prometheus text of the worker (vLLM); null = it is not asked. */
   readonly metricsUrl: string | null;
+  /** Name of a metric → its value when the worker is full; null = those of vLLM. */
+  readonly metrics: ReadonlyMap<string, number> | null;
   readonly intervalMs: number;
 }
 
@@ -155,6 +157,12 @@ export interface Config {
   readonly cache: { readonly ttlMs: number; readonly firstLookupWaitMs: number };
   readonly probe: ProbeConfig;
   readonly balance: { readonly policy: PolicyName };
+  readonly gpu: {
+    /** The page of a DCGM exporter; null = nvidia-smi. */
+    readonly metricsUrl: string | null;
+    /** Which GPUs on that page are this worker's; null = all. */
+    readonly devices: readonly string[] | null;
+  };
   readonly retries: {
     /** Retries allowed per request, on the average. */
     readonly budgetRatio: number;

@@ -20,6 +20,8 @@ export interface SelfOptions {
   readonly inboundPort: number;
 }
 
+const NOTHING_SAID = { slots: null, orca: null, push: null, metrics: null } as const;
+
 export class Self {
   readonly #o: SelfOptions;
   /** Unix ms: orders the lives of this worker. */
@@ -79,9 +81,9 @@ export class Self {
       service === null ? [...services.values()] : [services.get(service)].filter((s) => s !== undefined);
     const loads = of.map((each) => {
       const choice = config.services.find(({ name }) => name === each.name)?.load.source ?? 'auto';
-      return sampler.loadOf({ slots: each.admission.load, worker: each.workerLoad(nowMs) }, choice);
+      return sampler.loadOf({ slots: each.admission.load, ...each.word.figures(nowMs) }, choice);
     });
-    if (loads.length === 0) return sampler.loadOf({ slots: null, worker: null }, 'auto');
+    if (loads.length === 0) return sampler.loadOf(NOTHING_SAID, 'auto');
     return loads.reduce((highest, each) => (each.loadRatio > highest.loadRatio ? each : highest));
   }
 

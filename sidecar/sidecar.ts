@@ -5,14 +5,12 @@
  * discovery: the listeners are up first. It must not know signals, exit codes or where the configuration is from.
  */
 import { buildAdmin, readiness, watchGauges } from './build-admin.ts';
+import { startSampler } from './build-load.ts';
 import { buildMesh } from './build-mesh.ts';
 import { buildProxy } from './build-proxy.ts';
 import type { Config, HostPort } from './config.ts';
 import { SidecarError } from './core/errors.ts';
 import { Lifecycle } from './lifecycle.ts';
-import { createCpuMeter, systemCpu } from './load/cpu.ts';
-import { NvidiaGpuMeter } from './load/gpu.ts';
-import { LoadSampler } from './load/sampler.ts';
 import { openIdentity } from './mesh/identity.ts';
 import { createRequestAuth } from './mesh/request-auth.ts';
 import type { Log } from './observe/log.ts';
@@ -34,9 +32,6 @@ export interface RunningSidecar {
   stop(): Promise<void>;
 }
 
-const LOAD_INTERVAL_MS = 1_000;
-const GPU_STALE_MS = 5_000;
-const GPU_RESTART_MS = 30_000;
 /** Service names that become label values of metrics. */
 const MAX_SERVICE_LABELS = 100;
 /** Requests that /explain remembers. */
@@ -74,7 +69,7 @@ async function start(config: Config, log: Log, lifecycle: Lifecycle): Promise<Ru
   });
   for (const { name } of config.services) metrics.knowService(name);
   const requests = new RequestLog({ capacity: REMEMBERED_REQUESTS });
-  const sampler = startSampler(log, lifecycle);
+  const sampler = startSampler(config, log, lifecycle);
   const auth = createRequestAuth(identity);
   const proxy = await listening(
     buildProxy({ config, identity, auth, metrics, requests, sampler, lifecycle, log }),
@@ -117,27 +112,6 @@ async function start(config: Config, log: Log, lifecycle: Lifecycle): Promise<Ru
     drain: (cut) => proxy.drain(cut, () => mesh.announcer.stop()),
     stop: () => lifecycle.stop(),
   };
-}
-
-function startSampler(log: Log, lifecycle: Lifecycle): LoadSampler {
-  const cpu = createCpuMeter(systemCpu());
-  const gpu = new NvidiaGpuMeter({
-    command: 'nvidia-smi',
-    staleMs: GPU_STALE_MS,
-    restartMs: GPU_RESTART_MS,
-    nowMs: () => performance.now(),
-  });
-  gpu.start();
-  lifecycle.began('gpu meter', () => gpu.stop());
-  const sampler = new LoadSampler({
-    intervalMs: LOAD_INTERVAL_MS,
-    cpu: cpu.source === null ? null : () => cpu.sample(),
-    gpu: () => gpu.sample(),
-    log,
-  });
-  sampler.start();
-  lifecycle.began('load sampler', () => sampler.stop());
-  return sampler;
 }
 
 /** Says how discovery stands, each time that it stands otherwise: zero peers is never passed over in silence. */

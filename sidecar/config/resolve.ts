@@ -153,6 +153,7 @@ export function resolveConfig(
       timeoutMs: values.probe.timeout,
     },
     balance: { policy: values.balance.policy },
+    gpu: { metricsUrl: values.gpu.metricsUrl?.href ?? null, devices: values.gpu.devices },
     retries: {
       budgetRatio: values.retries.budgetRatio,
       perSecond: values.retries.perSecond,

@@ -25,6 +25,7 @@ import {
 import {
   aliasMap,
   capabilityMap,
+  metricMap,
   pathText,
   perService,
   serviceMap,
@@ -202,6 +203,18 @@ export const SCHEMA = {
       doc: `How a peer is chosen: ${POLICIES.map((policy) => `\`${policy}\``).join(', ')}.`,
     }),
   },
+  gpu: {
+    metricsUrl: optional(url(['http']), {
+      env: 'SIDECAR_GPU_METRICS',
+      defaultDoc: 'none: `nvidia-smi`, where there is one',
+      doc: 'Page of a DCGM exporter, asked each second for the use of the GPUs.',
+    }),
+    devices: optional(list(text('the device', 128)), {
+      env: 'SIDECAR_GPU_DEVICES',
+      defaultDoc: 'all',
+      doc: 'Which GPUs on that page are those of this worker: index, UUID or device name.',
+    }),
+  },
   timeouts: {
     vpnConnect: option(duration('10ms', '5m'), '1s', {
       env: 'SIDECAR_TIMEOUT_VPN_CONNECT',
@@ -344,13 +357,18 @@ export const SERVICE_SCHEMA = {
   },
   load: {
     source: option(oneOf(LOAD_SOURCES), 'auto', {
-      doc: `What its load is: ${LOAD_SOURCES.join(', ')}; \`auto\` = the highest of the others that are known.`,
+      doc: `What its load is: ${LOAD_SOURCES.join(', ')}; \`auto\` = the highest of the others that are known. \`cpu\` is use and pressure; \`worker\` is its own word: the header \`endpoint-load-metrics\` on its answers, \`PUT /load\` on the admin port, or its metrics.`,
     }),
     metricsUrl: optional(url(['http']), {
       defaultDoc: 'none',
-      doc: 'Prometheus text of the worker (vLLM), asked for its load.',
+      doc: 'Prometheus text of the worker, asked for its load.',
     }),
-    interval: option(duration('100ms', '10m'), '1s', { doc: 'How often CPU, GPU and that text are read.' }),
+    metrics: optional(metricMap, {
+      mapping: true,
+      defaultDoc: "vLLM's requests running and waiting against `concurrency`, and its KV cache",
+      doc: 'What counts on that page: a mapping from the name of a metric to the value at which the worker is full; the highest wins. Series of one metric are added, unless the limit is 1 or less: then the highest counts.',
+    }),
+    interval: option(duration('100ms', '10m'), '1s', { doc: 'How often that page is read.' }),
   },
   warmingLimit: option(duration('1s', '1d'), '10m', {
     doc: 'How long the worker may take to become ready (to load its model).',

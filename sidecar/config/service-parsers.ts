@@ -7,11 +7,13 @@
 import { isServiceName } from '../core/address.ts';
 import { isWorkerId } from '../core/certificate.ts';
 import type { Parser } from './option.ts';
-import { pairs, shown, text } from './parsers.ts';
+import { decimal, pairs, shown, text } from './parsers.ts';
 
 // The offered ones must fit into a certificate.
 const MAX_CALLED = 1000;
 const MAX_CAPABILITIES = 32;
+const MAX_METRICS = 32;
+const MAX_METRIC_LIMIT = 1e12;
 
 export const serviceName: Parser<string> = (raw) => {
   if (typeof raw === 'string' && isServiceName(raw)) return raw;
@@ -94,4 +96,19 @@ export const capabilityMap: Parser<Capabilities> = (raw) => {
       throw new Error(`${shown(name)} is not a capability (a–z, 0–9 and "_")`);
   }
   return Object.fromEntries(entries.map(([name, value]) => [name, capability(value)]));
+};
+
+/** Name of a metric → the value at which the worker is full. */
+export const metricMap: Parser<ReadonlyMap<string, number>> = (raw) => {
+  const found = new Map<string, number>();
+  for (const [name, value] of pairs(raw, 'name=limit')) {
+    if (!/^[a-zA-Z_:][a-zA-Z0-9_:]{0,199}$/.test(name))
+      throw new Error(`${shown(name)} is not the name of a metric`);
+    const limit = decimal(0, MAX_METRIC_LIMIT)(value);
+    if (limit === 0) throw new Error(`the limit of ${name} is 0: at which value is the worker full?`);
+    found.set(name, limit);
+  }
+  if (found.size === 0) throw new Error('no metric is named');
+  if (found.size > MAX_METRICS) throw new Error(`more than ${MAX_METRICS} metrics`);
+  return found;
 };

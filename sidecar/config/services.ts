@@ -81,6 +81,9 @@ export function readServices(
       if (!failed.has('url')) problems.add(label('url'), 'is missing: where does the worker listen?');
       continue;
     }
+    if (values.load.metrics !== null && values.load.metricsUrl === null && !failed.has('load.metricsUrl')) {
+      problems.add(label('load.metrics'), 'needs load.metricsUrl: on which page are they?');
+    }
     services.push({
       name,
       ...values.url,
@@ -100,6 +103,7 @@ export function readServices(
       load: {
         source: values.load.source,
         metricsUrl: values.load.metricsUrl?.href ?? null,
+        metrics: values.load.metrics,
         intervalMs: values.load.interval,
       },
       warmingLimitMs: values.warmingLimit,

@@ -5,8 +5,12 @@
  * is unknown is left out and never reads as idle. It must not know how anything is measured.
  */
 
-export const LOAD_KINDS = ['slots', 'cpu', 'gpu', 'worker'] as const;
-/** `slots` = in-flight / concurrency; `worker` = what the worker itself reports. */
+/**
+ * `slots` = in-flight / concurrency; `cpu` = used / allowed; `pressure` = share of time in which something waited for
+ * a CPU; the worker's own word: `orca` = the header on its answers, `push` = what was put on the admin port,
+ * `metrics` = its metrics page.
+ */
+export const LOAD_KINDS = ['slots', 'cpu', 'pressure', 'gpu', 'orca', 'push', 'metrics'] as const;
 export type LoadKind = (typeof LOAD_KINDS)[number];
 
 /** Ratios, 0 idle … 1 full; null, NaN or absent = unknown. */
@@ -19,11 +23,11 @@ export interface CombinedLoad {
   readonly source: LoadKind | null;
 }
 
-/** Ties go to the first in the order of `LOAD_KINDS`. */
-export function combineLoad(sources: LoadSources): CombinedLoad {
+/** The highest of `kinds`; ties go to the first of them. */
+export function combineLoad(sources: LoadSources, kinds: readonly LoadKind[] = LOAD_KINDS): CombinedLoad {
   let loadRatio = 0;
   let source: LoadKind | null = null;
-  for (const kind of LOAD_KINDS) {
+  for (const kind of kinds) {
     const value = sources[kind];
     if (value === undefined || value === null || Number.isNaN(value)) continue;
     const ratio = Math.min(1, Math.max(0, value));

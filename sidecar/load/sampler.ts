@@ -7,22 +7,30 @@
  * not know HTTP or how load is announced.
  */
 
-import { type CombinedLoad, combineLoad, type LoadKind } from '../core/load.ts';
+import { type CombinedLoad, combineLoad, LOAD_KINDS, type LoadKind } from '../core/load.ts';
+import { WORD_KINDS, type WordFigures } from '../core/worker-word.ts';
+import { type SourceLog, SourceWatch } from './source-watch.ts';
 
 /** Which sources count, as a service's configuration names them; `auto` = the highest of all. */
-export type LoadChoice = 'auto' | 'in-flight' | Exclude<LoadKind, 'slots'>;
+export type LoadChoice = 'auto' | 'in-flight' | 'cpu' | 'gpu' | 'worker';
+
+const CHOSEN_KINDS: Readonly<Record<LoadChoice, readonly LoadKind[]>> = {
+  auto: LOAD_KINDS,
+  'in-flight': ['slots'],
+  cpu: ['cpu', 'pressure'],
+  gpu: ['gpu'],
+  worker: WORD_KINDS,
+};
 
 export interface LoadSnapshot extends CombinedLoad {
   /** null: not there, failed, or nothing measured yet. */
   readonly bySource: Readonly<Record<LoadKind, number | null>>;
 }
 
-/** What a service, or all of this worker, says of itself; null where it says nothing (or nothing recent). */
-export interface OwnFigures {
+/** What a service says of itself; null where it says nothing (or nothing recent). */
+export interface OwnFigures extends WordFigures {
   /** In-flight / concurrency. */
   readonly slots: number | null;
-  /** The worker's own word. */
-  readonly worker: number | null;
 }
 
 /** A figure 0..1, or null when there is none now. May throw: that reads as null. */
@@ -32,32 +40,41 @@ export interface LoadSamplerOptions {
   readonly intervalMs: number;
   /** Read on the timer. A source that this system lacks is null. */
   readonly cpu: LoadReader | null;
+  readonly pressure: LoadReader | null;
   readonly gpu: LoadReader | null;
-  readonly log: {
-    info(fields: { readonly source: string }, message: string): void;
-    warn(fields: { readonly source: string; readonly err?: unknown }, message: string): void;
-  };
+  readonly log: SourceLog;
+}
+
+type MachineKind = 'cpu' | 'pressure' | 'gpu';
+
+interface MachineSource {
+  readonly kind: MachineKind;
+  readonly read: LoadReader;
+  readonly watch: SourceWatch;
 }
 
 /** Weight of the newest sample: half, so that one busy second weighs less than a busy spell. */
 const SMOOTHING = 0.5;
 
 export class LoadSampler {
-  readonly #options: LoadSamplerOptions;
-  readonly #machine: { cpu: number | null; gpu: number | null } = { cpu: null, gpu: null };
-  readonly #spoke = new Set<LoadKind>();
-  readonly #dropped = new Set<LoadKind>();
+  readonly #intervalMs: number;
+  readonly #sources: readonly MachineSource[];
+  readonly #machine: Record<MachineKind, number | null> = { cpu: null, pressure: null, gpu: null };
   #timer: NodeJS.Timeout | null = null;
 
   constructor(options: LoadSamplerOptions) {
-    this.#options = options;
+    this.#intervalMs = options.intervalMs;
+    this.#sources = (['cpu', 'pressure', 'gpu'] as const).flatMap((kind) => {
+      const read = options[kind];
+      return read === null ? [] : [{ kind, read, watch: new SourceWatch(options.log, { source: kind }) }];
+    });
   }
 
   /** Takes the first sample at once; CPU has a figure from the second. */
   start(): void {
     if (this.#timer !== null) return;
     this.sampleNow();
-    this.#timer = setInterval(() => this.sampleNow(), this.#options.intervalMs);
+    this.#timer = setInterval(() => this.sampleNow(), this.#intervalMs);
     this.#timer.unref();
   }
 
@@ -71,46 +88,30 @@ export class LoadSampler {
    * figure now gives way to the others: no figure must not read as idle.
    */
   loadOf(own: OwnFigures, choice: LoadChoice): LoadSnapshot {
-    const bySource = { slots: own.slots, ...this.#machine, worker: own.worker };
-    if (choice !== 'auto') {
-      const kind = choice === 'in-flight' ? 'slots' : choice;
-      const named = combineLoad({ [kind]: bySource[kind] });
-      if (named.source !== null) return { ...named, bySource };
-    }
-    return { ...combineLoad(bySource), bySource };
+    const bySource = { ...this.#machine, ...own };
+    const chosen = combineLoad(bySource, CHOSEN_KINDS[choice]);
+    return { ...(chosen.source === null ? combineLoad(bySource) : chosen), bySource };
   }
 
   /** One round of the timer. */
   sampleNow(): void {
-    const { cpu, gpu } = this.#options;
-    if (cpu !== null) this.#machine.cpu = smoothed(this.#machine.cpu, this.#read('cpu', cpu));
-    if (gpu !== null) this.#machine.gpu = smoothed(this.#machine.gpu, this.#read('gpu', gpu));
-  }
-
-  #read(source: LoadKind, reader: LoadReader): number | null {
-    let value: number | null = null;
-    let fault: unknown;
-    try {
-      value = usable(reader());
-    } catch (err) {
-      fault = err;
+    for (const { kind, read, watch } of this.#sources) {
+      this.#machine[kind] = smoothed(this.#machine[kind], readOnce(read, watch));
     }
-    if (value === null) {
-      this.#silent(source, fault);
-      return null;
-    }
-    this.#spoke.add(source);
-    if (this.#dropped.delete(source)) this.#options.log.info({ source }, 'load source is back');
-    return value;
   }
+}
 
-  /** Silence of a source that never spoke is no failure (no GPU, first sample), unless it threw. */
-  #silent(source: LoadKind, fault: unknown): void {
-    if (this.#dropped.has(source) || (fault === undefined && !this.#spoke.has(source))) return;
-    this.#dropped.add(source);
-    const why = fault === undefined ? {} : { err: fault };
-    this.#options.log.warn({ source, ...why }, 'load source failed; dropped until it speaks again');
+function readOnce(read: LoadReader, watch: SourceWatch): number | null {
+  let value: number | null = null;
+  let fault: unknown;
+  try {
+    value = usable(read());
+  } catch (err) {
+    fault = err;
   }
+  if (value === null) watch.silent(fault);
+  else watch.spoke();
+  return value;
 }
 
 function usable(value: number | null): number | null {

@@ -1,13 +1,14 @@
 /**
- * Admin: the operator's listener, read only, and what each of its paths shows.
+ * Admin: the operator's listener, and what each of its paths shows. Read only, but for the worker's word of its load.
  *
  * node:http rather than the proxy's own parser, since a few requests a minute deserve the dull choice, and
  * a fault in the data plane must not blind the one who looks for it. What is shown comes from handlers that
- * main injects. It must not know the balancer, the DHT or the proxy, and nothing here may change state.
+ * main injects. It must not know the balancer, the DHT or the proxy.
  */
 
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { isFromWorker, type PutLoad, parsePutLoad, readSmallBody } from './load-put.ts';
 import type { Log } from './log.ts';
 import type { StatsJson } from './metrics.ts';
 import type { ScrapeTarget } from './peer-view.ts';
@@ -26,6 +27,10 @@ export interface AdminHandlers {
   /** One of the last requests; null when it is not among them. */
   explainRequest(id: string): object | null;
   targets(): readonly ScrapeTarget[];
+  /** Each service of this worker: its load, from which source, and what each source says. */
+  load(): object;
+  /** Takes the worker's own word; how long it counts in ms, or null when it offers no such service. */
+  putLoad(put: PutLoad): number | null;
   /** Who this is: shown by /livez and the status page. */
   identity(): { readonly worker_id: string; readonly version: string; readonly uptime_s: number };
 }
@@ -130,11 +135,11 @@ export class Admin {
     if (route === undefined) {
       return json(404, { code: 'not_found', detail: 'No such page.', pages: [...this.#routes.keys()] });
     }
+    const isLoad = pathOf(request.url) === '/load';
+    if (isLoad && request.method === 'PUT') return putLoad(this.#options.handlers, request);
     if (request.method !== 'GET' && request.method !== 'HEAD') {
-      return {
-        ...json(405, { code: 'method_not_allowed', detail: 'GET and HEAD only.' }),
-        headers: { allow: 'GET, HEAD' },
-      };
+      const allow = isLoad ? 'GET, HEAD, PUT' : 'GET, HEAD';
+      return { ...json(405, { code: 'method_not_allowed', detail: `${allow} only.` }), headers: { allow } };
     }
     return route(queryOf(request.url));
   }
@@ -161,6 +166,7 @@ function routesOf(handlers: AdminHandlers): ReadonlyMap<string, Route> {
     ['/peers', (query) => json(200, { peers: handlers.peers(parameter(query, 'service')) })],
     ['/explain', (query) => explain(handlers, query)],
     ['/targets', () => json(200, handlers.targets())],
+    ['/load', () => json(200, handlers.load())],
   ]);
 }
 
@@ -180,6 +186,17 @@ async function explain(handlers: AdminHandlers, query: URLSearchParams): Promise
   return service !== null
     ? json(404, { code: 'unknown_service', detail: 'Nothing is known of that service.' })
     : json(404, { code: 'unknown_request', detail: 'Not among the last requests of this sidecar.' });
+}
+
+async function putLoad(handlers: AdminHandlers, request: IncomingMessage): Promise<Answer> {
+  if (!isFromWorker(request)) return json(403, { code: 'not_allowed', detail: 'From this host only.' });
+  const text = await readSmallBody(request);
+  if (text === null) return json(413, { code: 'bad_request', detail: 'The body is too long.' });
+  const put = parsePutLoad(text);
+  if (typeof put === 'string') return json(400, { code: 'bad_request', detail: put });
+  const ttlMs = handlers.putLoad(put);
+  if (ttlMs !== null) return json(200, { load: put.loadRatio, counts_for_s: ttlMs / 1000 });
+  return json(404, { code: 'unknown_service', detail: 'This worker offers no such service.' });
 }
 
 function json(status: number, value: object): Answer {

@@ -5,10 +5,12 @@
  * queue. It must not know who may call, nor what the caller is told.
  */
 import type { Admission, Slot } from '../core/admission.ts';
+import { Callers } from '../core/callers.ts';
 import type { Code } from '../core/errors.ts';
 import { first } from '../core/headers.ts';
 import type { WorkerState } from '../core/record.ts';
 import { parseOrca } from '../core/report.ts';
+import { WorkerWord } from '../core/worker-word.ts';
 import type { Outcome } from './attempt.ts';
 import { type AttemptOptions, runAttempt } from './attempt.ts';
 import type { Origin, RequestTimeouts, Upstreams } from './exchange.ts';
@@ -26,9 +28,6 @@ export interface LocalServiceOptions {
   readonly upstreams: Upstreams;
 }
 
-/** A worker's own word counts for so long. */
-const REPORT_TTL_MS = 10_000;
-
 export type LocalAttempt = Omit<AttemptOptions, 'upstreams' | 'origin' | 'timeouts'> & {
   /** Key of the peer that asks; '' for the app beside this sidecar. */
   readonly callerKey: string;
@@ -42,10 +41,10 @@ export class LocalService {
   /** Value of the Host field for the worker. */
   readonly host: string;
   readonly admission: Admission;
+  /** What the worker itself says of its load. */
+  readonly word = new WorkerWord();
   readonly #options: LocalServiceOptions;
-  readonly #callers = new Map<string, number>();
-  #reportedLoad = 0;
-  #reportedAtMs = Number.NEGATIVE_INFINITY;
+  readonly #callers = new Callers();
 
   constructor(options: LocalServiceOptions) {
     this.name = options.name;
@@ -65,37 +64,28 @@ export class LocalService {
 
   /** Requests of this caller that are here now. */
   outstandingOf(callerKey: string): number {
-    return this.#callers.get(callerKey) ?? 0;
+    return this.#callers.outstandingOf(callerKey);
   }
 
-  /** Callers that have requests here now, at least 1. */
+  /** Callers that have requests here now or had some a moment ago, at least 1. */
   get sharers(): number {
-    return Math.max(1, this.#callers.size);
-  }
-
-  /** The load that the worker itself reported, 0..1; null when it said nothing lately. */
-  workerLoad(nowMs: number): number | null {
-    return nowMs - this.#reportedAtMs < REPORT_TTL_MS ? this.#reportedLoad : null;
+    return this.#callers.sharers(performance.now());
   }
 
   /** The worker's own `endpoint-load-metrics`, on an answer or to a health check. */
   reported(value: string): void {
     const load = parseOrca(value)?.load;
-    if (load === undefined) return;
-    this.#reportedLoad = load;
-    this.#reportedAtMs = performance.now();
+    if (load !== undefined) this.word.says('orca', load, performance.now());
   }
 
   /** Waits for a slot, then makes the attempt; a refusal is an outcome with stage `not_sent`. */
   async attempt(attempt: LocalAttempt): Promise<Outcome> {
     if (this.state !== 'ready') return refused('warming', `the worker is not ready: ${this.healthReason}`);
-    this.#callers.set(attempt.callerKey, this.outstandingOf(attempt.callerKey) + 1);
+    this.#callers.began(attempt.callerKey);
     try {
       return await this.#attemptWithSlot(attempt);
     } finally {
-      const left = this.outstandingOf(attempt.callerKey) - 1;
-      if (left > 0) this.#callers.set(attempt.callerKey, left);
-      else this.#callers.delete(attempt.callerKey);
+      this.#callers.ended(attempt.callerKey, performance.now());
     }
   }
 

@@ -31,6 +31,8 @@ const handlers = (change: Partial<AdminHandlers> = {}): AdminHandlers => ({
   explainService: async (service) => (service === 'llm-inference' ? { service, chosen: 'a' } : null),
   explainRequest: (id) => (id === 'r1' ? { request_id: id } : null),
   targets: () => [{ targets: ['10.42.0.10:9464'], labels: { worker_id: 'a' } }],
+  load: () => ({ services: [] }),
+  putLoad: ({ service }) => (service === 'unknown' ? null : 30_000),
   identity: () => ({ worker_id: 'me', version: '1.0.0', uptime_s: 3 }),
   ...change,
 });
@@ -211,4 +213,54 @@ test('a port in use is an error that names it', async (t) => {
   const { port } = await start(t);
   const second = new Admin({ host: '127.0.0.1', port, handlers: handlers(), log: { warn: () => {} } });
   await assert.rejects(second.listen(), { code: 'EADDRINUSE' });
+});
+
+test('PUT /load: the word of the worker, and every mistake in plain words', async (t) => {
+  const puts: unknown[] = [];
+  const { get } = await start(t, {
+    putLoad: (put) => {
+      puts.push(put);
+      return put.service === 'unknown' ? null : 30_000;
+    },
+  });
+  const put = async (body: string, headers: Record<string, string> = {}) => {
+    const answer = await get('/load', { method: 'PUT', body, headers });
+    const { code, detail } = (await answer.json()) as { code?: string; detail?: string };
+    return { status: answer.status, code, detail };
+  };
+  assert.equal((await put('{"load":0.7}')).status, 200);
+  assert.equal((await put('{"service":"llm-inference","load":0}')).status, 200);
+  assert.equal((await put('{"service":"unknown","load":1}')).code, 'unknown_service');
+  assert.deepEqual(puts, [
+    { service: null, loadRatio: 0.7 },
+    { service: 'llm-inference', loadRatio: 0 },
+    { service: 'unknown', loadRatio: 1 },
+  ]);
+  for (const body of [
+    '',
+    '{',
+    'null',
+    '[]',
+    '0.5',
+    '{}',
+    '{"load":"0.5"}',
+    '{"load":1.01}',
+    '{"load":-0.1}',
+    '{"load":1e999}',
+    '{"load":0.5,"service":7}',
+    '{"load":0.5,"service":"../x"}',
+    '{"load":0.5,"servce":"llm-inference"}',
+    '{"load":0.5,"__proto__":{}}',
+  ]) {
+    assert.deepEqual([(await put(body)).status, body], [400, body]);
+  }
+  assert.equal((await put(`{"load":0.5}${' '.repeat(5_000)}`)).status, 413);
+  assert.equal((await put('{"load":1}', { origin: 'http://evil.example' })).status, 403);
+  assert.equal(
+    (await get('/load', { method: 'POST', body: '{"load":1}' })).headers.get('allow'),
+    'GET, HEAD, PUT',
+  );
+  assert.equal((await get('/stats', { method: 'PUT', body: '{"load":1}' })).status, 405);
+  assert.equal(puts.length, 3);
+  assert.deepEqual(await (await get('/load')).json(), { services: [] });
 });

@@ -76,6 +76,8 @@ test('each query of the board returns data, and finds what is not there', {
       ready: () => assessReadiness({ peersKnown: 3, peersUsable: 2, dht, draining: false }),
       explainService: () => null,
       explainRequest: () => null,
+      load: () => ({}),
+      putLoad: () => null,
       targets: () => [{ targets: [target], labels: { worker: 'worker-1' } }],
       identity: () => ({ worker_id: 'worker-1', version: '1.0.0', uptime_s: 0 }),
     },

@@ -369,3 +369,36 @@ test('variables that Kubernetes makes for a service called sidecar are not mista
   assert.equal(config.tunnel.url, null);
   assert.match(problemsOf({ env: { ...KEY, SIDECAR_PORT: '8010' } }).join(), /unknown variable/);
 });
+
+test('sources of load: the page of a worker and what counts on it, and that of the GPUs', () => {
+  const yaml = (load: string) => ({
+    files: { '/c.yaml': `services:\n  infer:\n    url: http://127.0.0.1:9000\n    load: ${load}\n` },
+    args: ['--config', '/c.yaml'],
+  });
+  const page = 'metricsUrl: http://127.0.0.1:9000/metrics';
+  const vllm = loadEnv({}, yaml(`{${page}}`)).services[0]?.load;
+  assert.deepEqual(vllm, {
+    source: 'auto',
+    metricsUrl: 'http://127.0.0.1:9000/metrics',
+    metrics: null,
+    intervalMs: 1000,
+  });
+  const named = loadEnv({}, yaml(`{${page}, metrics: {"app:queue": 40, busy_ratio: 0.9}}`));
+  assert.deepEqual(
+    [...(named.services[0]?.load.metrics ?? [])],
+    [
+      ['app:queue', 40],
+      ['busy_ratio', 0.9],
+    ],
+  );
+  const problemOf = (load: string) => problemsOf({ env: KEY, ...yaml(load) }).join('\n');
+  assert.match(problemOf('{metrics: {queue: 4}}'), /load\.metrics.* needs load\.metricsUrl/);
+  assert.match(problemOf(`{${page}, metrics: {queue: 0}}`), /limit of queue is 0/);
+  assert.match(problemOf(`{${page}, metrics: {"a b": 1}}`), /not the name of a metric/);
+  assert.match(problemOf(`{${page}, metrics: {queue: many}}`), /"many" is not a number/);
+  assert.deepEqual(loadEnv({}).gpu, { metricsUrl: null, devices: null });
+  assert.deepEqual(
+    loadEnv({ SIDECAR_GPU_METRICS: 'http://127.0.0.1:9400/metrics', SIDECAR_GPU_DEVICES: '0,GPU-1' }).gpu,
+    { metricsUrl: 'http://127.0.0.1:9400/metrics', devices: ['0', 'GPU-1'] },
+  );
+});

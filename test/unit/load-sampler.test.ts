@@ -6,17 +6,21 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import { type LoadReader, LoadSampler } from '../../sidecar/load/sampler.ts';
 
-const NONE = { slots: null, worker: null };
+const NONE = { slots: null, orca: null, push: null, metrics: null };
 
-function create(readers: { cpu?: LoadReader; gpu?: LoadReader }) {
+/** Figures of a service: its slots, and what its worker pushed. */
+const own = (slots: number | null, push: number | null) => ({ ...NONE, slots, push });
+
+function create(readers: { cpu?: LoadReader; pressure?: LoadReader; gpu?: LoadReader }) {
   const lines: string[] = [];
   const sampler = new LoadSampler({
     intervalMs: 1_000,
     cpu: readers.cpu ?? null,
+    pressure: readers.pressure ?? null,
     gpu: readers.gpu ?? null,
     log: {
-      info: ({ source }, message) => lines.push(`info ${source}: ${message}`),
-      warn: ({ source }, message) => lines.push(`warn ${source}: ${message}`),
+      info: ({ source }, message) => lines.push(`info ${String(source)}: ${message}`),
+      warn: ({ source }, message) => lines.push(`warn ${String(source)}: ${message}`),
     },
   });
   return { sampler, lines };
@@ -30,20 +34,29 @@ function sampled(cpu: number | null, gpu: number | null): LoadSampler {
 }
 
 test('the highest source is the load, and it is named', () => {
-  assert.deepEqual(sampled(0.8, null).loadOf({ slots: 0.25, worker: 0.5 }, 'auto'), {
+  assert.deepEqual(sampled(0.8, null).loadOf(own(0.25, 0.5), 'auto'), {
     loadRatio: 0.8,
     source: 'cpu',
-    bySource: { slots: 0.25, cpu: 0.8, gpu: null, worker: 0.5 },
+    bySource: { ...NONE, slots: 0.25, cpu: 0.8, pressure: null, gpu: null, push: 0.5 },
   });
   assert.equal(sampled(null, null).loadOf(NONE, 'auto').source, null);
 });
 
 test('a service may name its source; one without a figure gives way to the others', () => {
   const sampler = sampled(0.1, null);
-  assert.equal(sampler.loadOf({ slots: 0.9, worker: 0 }, 'cpu').loadRatio, 0.1);
-  assert.equal(sampler.loadOf({ slots: 0.9, worker: 0 }, 'worker').loadRatio, 0);
-  assert.equal(sampler.loadOf({ slots: 0.3, worker: 0.6 }, 'in-flight').loadRatio, 0.3);
-  assert.equal(sampler.loadOf({ slots: 0.9, worker: 0 }, 'gpu').loadRatio, 0.9, 'not idle');
+  assert.equal(sampler.loadOf(own(0.9, 0), 'cpu').loadRatio, 0.1);
+  assert.equal(sampler.loadOf(own(0.9, 0), 'worker').loadRatio, 0);
+  assert.equal(sampler.loadOf(own(0.3, 0.6), 'in-flight').loadRatio, 0.3);
+  assert.equal(sampler.loadOf(own(0.9, 0), 'gpu').loadRatio, 0.9, 'not idle');
+});
+
+test('the CPU is its use or its pressure, the worker any of its words', () => {
+  const { sampler } = create({ cpu: () => 0.2, pressure: () => 0.6 });
+  sampler.sampleNow();
+  assert.equal(sampler.loadOf(own(0.9, 0.1), 'cpu').source, 'pressure');
+  const words = { slots: 0.9, orca: 0.1, push: 0.2, metrics: 0.3 };
+  assert.deepEqual(sampler.loadOf(words, 'worker').source, 'metrics');
+  assert.deepEqual(sampler.loadOf(words, 'auto').source, 'slots');
 });
 
 test('figures out of range are bounded or dropped', () => {
@@ -60,7 +73,7 @@ test("the machine's figures are sampled and smoothed, the service's are as told"
   assert.equal(sampler.loadOf(NONE, 'auto').loadRatio, 0.5);
   sampler.sampleNow();
   assert.equal(sampler.loadOf(NONE, 'auto').loadRatio, 0.75);
-  assert.equal(sampler.loadOf({ slots: 1, worker: null }, 'auto').source, 'slots');
+  assert.equal(sampler.loadOf(own(1, null), 'auto').source, 'slots');
 });
 
 test('a source that fails is dropped with one line, and announced when it is back', () => {

@@ -6,7 +6,15 @@ import { combineLoad } from '../../sidecar/core/load.ts';
 
 test('the highest known source wins and is named', () => {
   assert.deepEqual(combineLoad({ slots: 0.2, cpu: 0.7, gpu: null }), { loadRatio: 0.7, source: 'cpu' });
-  assert.deepEqual(combineLoad({ slots: 0.5, worker: 0.5 }), { loadRatio: 0.5, source: 'slots' });
+  assert.deepEqual(combineLoad({ slots: 0.5, push: 0.5 }), { loadRatio: 0.5, source: 'slots' });
+});
+
+test('of the kinds that are asked for only', () => {
+  assert.deepEqual(combineLoad({ slots: 0.9, cpu: 0.2, pressure: 0.3 }, ['cpu', 'pressure']), {
+    loadRatio: 0.3,
+    source: 'pressure',
+  });
+  assert.equal(combineLoad({ slots: 0.9 }, ['gpu']).source, null);
 });
 
 test('an unknown source never reads as idle or full', () => {

@@ -1,0 +1,50 @@
+/**
+ * What a worker itself says of its load, by each of the ways it may say it, and for how long that counts.
+ *
+ * Each way is kept apart, so that a worker that pushes and is scraped is as loaded as the worse of the two says, and
+ * that an operator sees which one it was. A word that is old is no word: it never reads as idle. It must not know how
+ * a word arrived.
+ */
+
+export const WORD_KINDS = ['orca', 'push', 'metrics'] as const;
+export type WordKind = (typeof WORD_KINDS)[number];
+
+/**
+ * How long a word counts, in ms. A header comes with each answer, a push when the worker's author thought of it; a
+ * metrics page is asked again and again, and its loss is told by `silent`.
+ */
+export const WORD_TTL_MS: Readonly<Record<WordKind, number>> = {
+  orca: 10_000,
+  push: 30_000,
+  metrics: Number.POSITIVE_INFINITY,
+};
+
+/** Ratios, 0 idle … 1 full; null = nothing said, or too long ago. */
+export type WordFigures = { readonly [kind in WordKind]: number | null };
+
+export class WorkerWord {
+  readonly #said = new Map<WordKind, { readonly ratio: number; readonly atMs: number }>();
+
+  /** What is not a number says nothing; what is out of range is bounded. */
+  says(kind: WordKind, ratio: number, nowMs: number): void {
+    if (Number.isNaN(ratio)) return;
+    this.#said.set(kind, { ratio: Math.min(1, Math.max(0, ratio)), atMs: nowMs });
+  }
+
+  silent(kind: WordKind): void {
+    this.#said.delete(kind);
+  }
+
+  figures(nowMs: number): WordFigures {
+    return {
+      orca: this.#figure('orca', nowMs),
+      push: this.#figure('push', nowMs),
+      metrics: this.#figure('metrics', nowMs),
+    };
+  }
+
+  #figure(kind: WordKind, nowMs: number): number | null {
+    const said = this.#said.get(kind);
+    return said !== undefined && nowMs - said.atMs < WORD_TTL_MS[kind] ? said.ratio : null;
+  }
+}

@@ -1,0 +1,62 @@
+/**
+ * `PUT /load`: the worker's own word on the admin port, the one thing that may be put there.
+ *
+ * `{"load": 0.7}` or `{"service": "llm-inference", "load": 0.7}`, for a worker that has no metrics page and cannot
+ * add headers to its answers. Strict: a wrong key is an error and not half a word. It must not know what is done
+ * with it.
+ */
+import type { IncomingMessage } from 'node:http';
+import { isServiceName } from '../core/address.ts';
+
+export interface PutLoad {
+  /** null = each service of this worker. */
+  readonly service: string | null;
+  /** 0 idle … 1 full. */
+  readonly loadRatio: number;
+}
+
+const MAX_BODY_BYTES = 4_096;
+
+/** What the text says, or what is wrong with it in plain words. Never throws. */
+export function parsePutLoad(text: string): PutLoad | string {
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch {
+    return 'The body is not JSON.';
+  }
+  if (typeof json !== 'object' || json === null || Array.isArray(json))
+    return 'The body is not a JSON object.';
+  for (const key of Object.keys(json)) {
+    if (key !== 'service' && key !== 'load') return 'Only "service" and "load" may be in it.';
+  }
+  const { service = null, load } = json as { service?: unknown; load?: unknown };
+  if (typeof load !== 'number' || !(load >= 0 && load <= 1)) return '"load" is not a number from 0 to 1.';
+  if (service === null) return { service, loadRatio: load };
+  if (typeof service !== 'string' || !isServiceName(service))
+    return '"service" is not the name of a service.';
+  return { service, loadRatio: load };
+}
+
+/**
+ * Whether it comes from this host and not from a page in a browser: a word of load turns requests away, so that who
+ * can reach the port from elsewhere must not have it.
+ */
+export function isFromWorker({ socket, headers }: IncomingMessage): boolean {
+  const from = socket.remoteAddress ?? '';
+  const isLoopback = from === '::1' || /^(?:::ffff:)?127\./.test(from);
+  return isLoopback && headers.origin === undefined;
+}
+
+/** The body as text; null when it is too long. Rejects when the client leaves. */
+export async function readSmallBody(request: IncomingMessage): Promise<string | null> {
+  const parts: Buffer[] = [];
+  let length = 0;
+  // Not destroyed when it is too long: the answer goes by the same socket.
+  for await (const part of request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
+    length += part.byteLength;
+    if (length > MAX_BODY_BYTES) return null;
+    parts.push(part);
+  }
+  return Buffer.concat(parts, length).toString('utf8');
+}
