@@ -150,6 +150,13 @@ export const CODES = {
     proxyStatus: 'http_request_denied',
     meaning: 'A method or transfer coding that this proxy does not carry.',
   },
+  grpc_not_carried: {
+    status: 501,
+    retryAfterSeconds: null,
+    proxyStatus: 'http_request_denied',
+    meaning:
+      'gRPC needs HTTP/2 all the way: the URL of the worker begins with http:// instead of h2c://, or the route is a tunnel.',
+  },
   internal: {
     status: 500,
     retryAfterSeconds: null,

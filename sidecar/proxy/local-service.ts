@@ -7,6 +7,7 @@
 import type { Admission, Slot } from '../core/admission.ts';
 import { Callers } from '../core/callers.ts';
 import type { Code } from '../core/errors.ts';
+import { isGrpc } from '../core/grpc.ts';
 import { first } from '../core/headers.ts';
 import type { WorkerState } from '../core/record.ts';
 import { parseOrca } from '../core/report.ts';
@@ -81,6 +82,8 @@ export class LocalService {
   /** Waits for a slot, then makes the attempt; a refusal is an outcome with stage `not_sent`. */
   async attempt(attempt: LocalAttempt): Promise<Outcome> {
     if (this.state !== 'ready') return refused('warming', `the worker is not ready: ${this.healthReason}`);
+    if (this.#options.origin.scheme !== 'h2c' && isGrpc(attempt.head.fields))
+      return refused('grpc_not_carried', 'the worker is spoken to in HTTP/1.1: its URL has to begin with h2c://');
     this.#callers.began(attempt.callerKey);
     try {
       return await this.#attemptWithSlot(attempt);

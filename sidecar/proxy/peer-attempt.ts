@@ -7,10 +7,11 @@
  */
 import { begin, type Outcome as EndpointOutcome, finish } from '../core/endpoint.ts';
 import { CODES } from '../core/errors.ts';
+import { isGrpc } from '../core/grpc.ts';
 import { endToEndTrailers, first } from '../core/headers.ts';
 import type { Route } from '../core/peer.ts';
 import { type Judgement, type Outcome, runAttempt } from './attempt.ts';
-import type { IncomingHead, OutgoingHead } from './exchange.ts';
+import type { IncomingHead, Origin, OutgoingHead } from './exchange.ts';
 import { outgoingBody, requestFields, responseFields, withoutEdgeFields } from './hop-fields.ts';
 import type { OutboundOptions } from './outbound-options.ts';
 import type { OutboundRequest } from './outbound-request.ts';
@@ -37,6 +38,11 @@ export async function attemptPeer(
   const nowMs = performance.now();
   request.attemptStartedMs = nowMs;
   options.observer.attempted(route.kind);
+  if (route.kind === 'tunnel' && isGrpc(downstream.head.fields)) {
+    const detail = 'a tunnel does not carry HTTP/2 to the worker';
+    return { kind: 'failed', code: 'grpc_not_carried', stage: 'not_sent', detail };
+  }
+  const origin = originOf(route, request);
   route.health.tried(nowMs);
   const proved = head(request, target, options);
   let answerer: Answerer = 'nobody';
@@ -47,7 +53,7 @@ export async function attemptPeer(
       downstream,
       relay,
       upstreams: options.upstreams,
-      origin: route,
+      origin,
       head: proved.head,
       timeouts: route.kind === 'tunnel' ? policy.tunnel : policy.vpn,
       judge: (answer) => {
@@ -57,7 +63,7 @@ export async function attemptPeer(
         answerer = options.auth.verifyResponse(proof) ? 'peer' : 'stranger';
         return answerer === 'peer' ? judge(answer, request, target, options) : unsigned(answer, route.kind);
       },
-      informational: (fields) => responseFields(fields, '1.1', options.pseudonym),
+      informational: (fields) => responseFields(fields, origin.scheme === 'h2c' ? '2.0' : '1.1', options.pseudonym),
       trailers: endToEndTrailers,
       deadline: deadline?.passed ?? null,
     });
@@ -66,6 +72,15 @@ export async function attemptPeer(
   } finally {
     if (endpoint !== undefined) finish(endpoint, judged, performance.now());
   }
+}
+
+/**
+ * An app that speaks HTTP/2 is carried in HTTP/2, so that gRPC stays what it is. Not `OPTIONS *`: between sidecars it
+ * travels as an absolute form, which HTTP/2 has no place for.
+ */
+function originOf(route: Route, { downstream, target }: OutboundRequest): Origin {
+  const isHttp2 = downstream.version === '2.0' && route.kind === 'vpn' && target !== '*';
+  return isHttp2 ? { scheme: 'h2c', host: route.host, port: route.port } : route;
 }
 
 function head(
@@ -178,6 +193,8 @@ function note(
     case 'loop_detected':
     case 'request_timeout':
       return 'refused'; // the app's own doing
+    case 'grpc_not_carried':
+      return 'refused';
     case 'not_offered_here':
       directory.notOffered(peer, request.service);
       return 'refused';
