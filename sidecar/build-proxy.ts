@@ -28,11 +28,11 @@ import { type HttpListener, listenHttp } from './proxy/http-listener.ts';
 import type { Http1ConnectionOptions } from './proxy/http1-connection.ts';
 import { createInbound } from './proxy/inbound.ts';
 import type { LocalService } from './proxy/local-service.ts';
+import { peerConnections, workerConnections } from './proxy/origin-connections.ts';
 import { createOutbound } from './proxy/outbound.ts';
 import type { PeerDirectory } from './proxy/outbound-options.ts';
 import { createPeerClient, type PeerClient } from './proxy/peer-client.ts';
 import { problemAnswer } from './proxy/respond.ts';
-import { UpstreamPool } from './proxy/upstream-pool.ts';
 import { Self } from './self.ts';
 
 export interface Proxy {
@@ -67,12 +67,6 @@ export interface ProxyOptions {
 const DEADLINE_TICK_MS = 250;
 /** Idle connections of clients and peers. */
 const KEEP_ALIVE_MS = 75_000;
-/** To peers: below their KEEP_ALIVE_MS. */
-const PEER_IDLE_MS = 60_000;
-const PEER_REUSE_UNSAFE_MS = 30_000;
-/** To workers: below the 5 s that Node's and Python's servers keep idle connections. */
-const WORKER_IDLE_MS = 4_000;
-const WORKER_REUSE_UNSAFE_MS = 1_000;
 /** Bounds each step of a control request. */
 const CONTROL_LIMIT_MS = 5_000;
 
@@ -81,19 +75,8 @@ export async function buildProxy(options: ProxyOptions): Promise<Proxy> {
   const { config, identity, auth, metrics, requests, sampler, lifecycle, log } = options;
   const limits: HeadLimits = config.limits;
   const deadlines = new Deadlines(DEADLINE_TICK_MS);
-  const pool = { limits, deadlines };
-  const toWorkers = new UpstreamPool({
-    ...pool,
-    keepIdleMs: WORKER_IDLE_MS,
-    reuseUnsafeMs: WORKER_REUSE_UNSAFE_MS,
-    tlsCa: null,
-  });
-  const toPeers = new UpstreamPool({
-    ...pool,
-    keepIdleMs: PEER_IDLE_MS,
-    reuseUnsafeMs: PEER_REUSE_UNSAFE_MS,
-    tlsCa: config.tunnel.ca,
-  });
+  const toWorkers = workerConnections({ limits, deadlines, tlsCa: null });
+  const toPeers = peerConnections({ limits, deadlines, tlsCa: config.tunnel.ca });
   lifecycle.began('connections', () => {
     toWorkers.destroy();
     toPeers.destroy();

@@ -83,7 +83,7 @@ export class LocalService {
   async attempt(attempt: LocalAttempt): Promise<Outcome> {
     if (this.state !== 'ready') return refused('warming', `the worker is not ready: ${this.healthReason}`);
     if (this.#options.origin.scheme !== 'h2c' && isGrpc(attempt.head.fields))
-      return refused('grpc_not_carried', 'the worker is spoken to in HTTP/1.1: its URL has to begin with h2c://');
+      return refused('grpc_not_carried', 'the worker is spoken to in HTTP/1.1: its URL lacks h2c://');
     this.#callers.began(attempt.callerKey);
     try {
       return await this.#attemptWithSlot(attempt);

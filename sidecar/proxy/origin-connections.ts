@@ -15,11 +15,41 @@ import type {
 import { Http2Pool } from './http2-pool.ts';
 import { UpstreamPool, type UpstreamPoolOptions } from './upstream-pool.ts';
 
+type Shared = Pick<UpstreamPoolOptions, 'limits' | 'deadlines' | 'tlsCa'>;
+
+/** Our own listeners close idle connections after 75 s; an HTTP/2 server says so first (GOAWAY). */
+const IDLE_MS = 60_000;
+const PEER_REUSE_UNSAFE_MS = 30_000;
+/** A VPN that is cut is silent (no reset): for so long a connection to a peer is trusted without a sign of life. */
+const PEER_PROVE_AFTER_MS = 5_000;
+/** Below the 5 s that HTTP/1.1 servers of Node and Python keep idle connections. */
+const WORKER_IDLE_MS = 4_000;
+const WORKER_REUSE_UNSAFE_MS = 1_000;
+
 export interface OriginConnectionsOptions extends UpstreamPoolOptions {
-  /** As `keepIdleMs`, for HTTP/2: a server that closes says so first (GOAWAY), so it may be longer. */
   readonly keepIdleHttp2Ms: number;
   /** See Http2PoolOptions. */
   readonly proveAfterMs: number | null;
+}
+
+export function peerConnections(shared: Shared): OriginConnections {
+  return new OriginConnections({
+    ...shared,
+    keepIdleMs: IDLE_MS,
+    keepIdleHttp2Ms: IDLE_MS,
+    reuseUnsafeMs: PEER_REUSE_UNSAFE_MS,
+    proveAfterMs: PEER_PROVE_AFTER_MS,
+  });
+}
+
+export function workerConnections(shared: Shared): OriginConnections {
+  return new OriginConnections({
+    ...shared,
+    keepIdleMs: WORKER_IDLE_MS,
+    keepIdleHttp2Ms: IDLE_MS,
+    reuseUnsafeMs: WORKER_REUSE_UNSAFE_MS,
+    proveAfterMs: null, // on loopback nothing is silent, and a gRPC server takes pings for abuse
+  });
 }
 
 export class OriginConnections implements Upstreams {

@@ -43,6 +43,7 @@ export async function attemptPeer(
     return { kind: 'failed', code: 'grpc_not_carried', stage: 'not_sent', detail };
   }
   const origin = originOf(route, request);
+  const interimVersion = origin.scheme === 'h2c' ? '2.0' : '1.1';
   route.health.tried(nowMs);
   const proved = head(request, target, options);
   let answerer: Answerer = 'nobody';
@@ -63,7 +64,7 @@ export async function attemptPeer(
         answerer = options.auth.verifyResponse(proof) ? 'peer' : 'stranger';
         return answerer === 'peer' ? judge(answer, request, target, options) : unsigned(answer, route.kind);
       },
-      informational: (fields) => responseFields(fields, origin.scheme === 'h2c' ? '2.0' : '1.1', options.pseudonym),
+      informational: (fields) => responseFields(fields, interimVersion, options.pseudonym),
       trailers: endToEndTrailers,
       deadline: deadline?.passed ?? null,
     });
