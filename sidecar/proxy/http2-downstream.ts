@@ -91,7 +91,6 @@ export class Http2Downstream implements Downstream {
       if (status !== 204 && bodyBytes !== null && bodyBytes > 0) list['content-length'] ??= String(bodyBytes);
       this.#respond(list, { endStream: true });
     } else if (bodyBytes === 0) {
-      list['content-length'] ??= '0';
       this.#response = { kind: 'held', list };
       process.nextTick(() => this.#release());
     } else {

@@ -14,6 +14,7 @@ import type { Peer, Route } from '../core/peer.ts';
 import type { Outcome } from './attempt.ts';
 import { Deadline } from './deadline.ts';
 import type { Downstream } from './exchange.ts';
+import { inFormOf } from './grpc-answer.ts';
 import type { LocalService } from './local-service.ts';
 import type { CallPolicy, OutboundOptions } from './outbound-options.ts';
 import type { Target } from './outbound-target.ts';
@@ -155,7 +156,7 @@ export class OutboundRequest {
       attempts: this.attempts,
       proxyName: this.#options.pseudonym,
     });
-    sendAnswer(this.downstream, answer, [
+    sendAnswer(this.downstream, inFormOf(this.downstream, answer, code, detail), [
       'sidecar-attempts',
       String(this.attempts.length),
       ...this.#idFields(),
