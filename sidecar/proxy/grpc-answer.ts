@@ -7,7 +7,9 @@ import { CODES, type Code } from '../core/errors.ts';
 import { grpcMessage, grpcStatus, isGrpc } from '../core/grpc.ts';
 import { without } from '../core/headers.ts';
 import type { Downstream } from './exchange.ts';
-import type { WholeAnswer } from './http1-connection.ts';
+import type { problemAnswer } from './respond.ts';
+
+type WholeAnswer = ReturnType<typeof problemAnswer>;
 
 /** The answer, or the same one for gRPC if that is what the client speaks. */
 export function inFormOf(
