@@ -1,0 +1,108 @@
+/**
+ * A worker with its sidecar, as callers meet it: the real Admission and Callers, and a sleeping worker behind.
+ *
+ * Reports are made where the real one makes them: when the answer's head is there, the request itself still in its
+ * slot. It must not know who chose it.
+ */
+import { Admission, type Slot } from '../../sidecar/core/admission.ts';
+import { Callers } from '../../sidecar/core/callers.ts';
+import type { PeerReport } from '../../sidecar/core/report.ts';
+import { isBroken } from './central-queue.ts';
+import { speedAt, type WorkerSpec } from './demand.ts';
+import type { VirtualClock } from './virtual-clock.ts';
+
+export const SERVICE = 'sim';
+
+export type Answer =
+  | { readonly kind: 'served' | 'refused' | 'error'; readonly report: PeerReport }
+  | { readonly kind: 'unreachable' };
+
+export interface Job {
+  readonly caller: string;
+  readonly workMs: number;
+  readonly expectedQueue: number | null;
+  readonly onAnswer: (answer: Answer) => void;
+}
+
+/** What an error takes that is answered at once. */
+const ERROR_MS = 1;
+/** A connection that hangs is given up after so long (the sidecar's vpnConnect). */
+const HANG_MS = 1_000;
+
+export class SimWorker {
+  readonly spec: WorkerSpec;
+  readonly #clock: VirtualClock;
+  readonly #admission: Admission;
+  readonly #callers = new Callers();
+  #seq = 0;
+  /** Most requests that were here at once, and their sum over arrivals, for the spread. */
+  peak = 0;
+
+  constructor(spec: WorkerSpec, queue: number, clock: VirtualClock) {
+    this.spec = spec;
+    this.#clock = clock;
+    this.#admission = new Admission({ concurrency: spec.slots, assumedConcurrency: spec.slots, queue });
+  }
+
+  get requests(): number {
+    return this.#admission.inFlight + this.#admission.queued;
+  }
+
+  arrive(job: Job): void {
+    const nowMs = this.#clock.nowMs;
+    if (isBroken(this.spec, nowMs)) {
+      this.#fail(job);
+      return;
+    }
+    this.#callers.began(job.caller);
+    const acquired = this.#admission.acquire({
+      expectedQueue: job.expectedQueue,
+      onGranted: (slot) => this.#serve(job, slot),
+    });
+    this.peak = Math.max(this.peak, this.requests);
+    if (acquired.kind === 'granted') this.#serve(job, acquired);
+    if (acquired.kind !== 'saturated') return;
+    this.#callers.ended(job.caller, nowMs);
+    job.onAnswer({ kind: 'refused', report: this.report(job.caller) });
+  }
+
+  #serve(job: Job, slot: Slot): void {
+    const serviceMs = job.workMs / speedAt(this.spec, this.#clock.nowMs);
+    this.#clock.after(serviceMs, () => {
+      // A worker that broke meanwhile answers nothing.
+      const isLost = isBroken(this.spec, this.#clock.nowMs);
+      const report = this.report(job.caller);
+      slot.release(this.#clock.nowMs, isLost ? null : serviceMs);
+      this.#callers.ended(job.caller, this.#clock.nowMs);
+      job.onAnswer(isLost ? { kind: 'unreachable' } : { kind: 'served', report });
+    });
+  }
+
+  #fail(job: Job): void {
+    const how = this.spec.broken?.how;
+    if (how === 'refuses') job.onAnswer({ kind: 'unreachable' });
+    else if (how === 'hangs') this.#clock.after(HANG_MS, () => job.onAnswer({ kind: 'unreachable' }));
+    else {
+      this.#clock.after(ERROR_MS, () => job.onAnswer({ kind: 'error', report: this.report(job.caller) }));
+    }
+  }
+
+  /** As the one who asks sees it. */
+  report(caller: string): PeerReport {
+    const { inFlight, queued, concurrency, load } = this.#admission;
+    this.#seq += 1;
+    return {
+      epoch: 1,
+      seq: this.#seq,
+      state: 'ready',
+      load,
+      service: SERVICE,
+      inFlight,
+      queued,
+      concurrency,
+      serviceMs: this.#admission.serviceMs(this.#clock.nowMs),
+      mine: this.#callers.outstandingOf(caller),
+      sharers: this.#callers.sharers(this.#clock.nowMs),
+    };
+  }
+}

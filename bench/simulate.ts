@@ -1,0 +1,53 @@
+/**
+ * Policies in a deterministic simulation with virtual time: `npm run bench:simulate`.
+ *
+ * The real balancer, table, reports, admission; simulated are only time, network and workers. So a change of a rule
+ * in core is judged for a thousand workers within a minute, before it runs. One table: ratios to one central queue
+ * with perfect knowledge on the same demands.
+ *
+ * Options: --scenarios a,b --policies a,b --utilisation 0.85 --requests 60000 --seed 1
+ */
+import { parseArgs } from 'node:util';
+import { idealTimesMs } from './sim/central-queue.ts';
+import { drawDemands } from './sim/demand.ts';
+import { runScenario, WARM_UP_SHARE } from './sim/run-scenario.ts';
+import { scenarios } from './sim/scenarios.ts';
+import type { SimPolicy } from './sim/sim-entry.ts';
+import { quantiles, ratioText } from './support/quantiles.ts';
+
+const POLICIES = 'adaptive,rank,least-load,p2c,round-robin,random,leastconn';
+
+const { values } = parseArgs({
+  options: {
+    scenarios: { type: 'string' },
+    policies: { type: 'string', default: POLICIES },
+    utilisation: { type: 'string', default: '0.85' },
+    requests: { type: 'string', default: '60000' },
+    seed: { type: 'string', default: '1' },
+  },
+});
+const seed = Number(values.seed);
+const all = scenarios({ utilisation: Number(values.utilisation), requests: Number(values.requests) });
+const wanted = values.scenarios?.split(',') ?? all.map(({ name }) => name);
+
+console.log(
+  `${values.utilisation} busy, ${values.requests} requests, seed ${seed}; ratios to the central queue`,
+);
+console.log(row(['scenario', 'policy', 'p50', 'p90', 'p99', 'p99.9', 'failed', 'reroutes']));
+for (const scenario of all) {
+  if (!wanted.includes(scenario.name)) continue;
+  const demands = drawDemands({ ...scenario, seed });
+  const ideal = quantiles(idealTimesMs(demands, scenario.workers).slice(demands.length * WARM_UP_SHARE));
+  const idealText = ideal.map((ms) => `${ms.toFixed(ms < 100 ? 1 : 0)} ms`);
+  console.log(`\n${scenario.name}: ${scenario.about}`);
+  console.log(row(['', 'central queue', ...idealText, '', '']));
+  for (const policy of values.policies.split(',') as SimPolicy[]) {
+    const { timesMs, failed, reroutes } = runScenario(scenario, demands, policy, seed);
+    const ratios = quantiles(timesMs).map((ms, i) => ratioText(ms / (ideal[i] as number)));
+    console.log(row(['', policy, ...ratios, String(failed), `${(100 * reroutes).toFixed(1)} %`]));
+  }
+}
+
+function row([scenario = '', policy = '', ...figures]: readonly string[]): string {
+  return `${scenario.padEnd(10)}${policy.padEnd(16)}${figures.map((text) => text.padStart(10)).join('')}`;
+}
