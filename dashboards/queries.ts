@@ -19,6 +19,10 @@ export function quantile(q: number, metric: string, ...by: readonly string[]): s
   return `histogram_quantile(${q}, ${sumRate(`${metric}_bucket`, 'le', ...by)})`;
 }
 
+/** The five that happen most; those that do not happen are left out, for there are many codes. */
+export const mostFrequent = (metric: string, ...by: readonly string[]) =>
+  `topk(5, ${sumRate(metric, ...by)} > 0)`;
+
 /** A share of nothing is 0, not "no data". */
 export const share = (part: string, whole: string) => `${part} / clamp_min(${whole}, 1e-9)`;
 

@@ -3,7 +3,7 @@
  */
 
 import { row, stat, timeSeries } from './panel.ts';
-import { ASKED, of, quantile, ROUTED, share, sumRate } from './queries.ts';
+import { ASKED, mostFrequent, of, quantile, ROUTED, share, sumRate } from './queries.ts';
 
 export const OVERVIEW = [
   row('Requests'),
@@ -152,7 +152,8 @@ export const FAILURES = [
       description: 'The five most frequent codes; docs/troubleshooting.md explains each.',
       unit: 'reqps',
     },
-    [`topk(5, ${sumRate('answers_total', 'listener', 'code')})`, '{{listener}} {{code}}'],
+    [mostFrequent('answers_total', 'listener', 'code'), '{{listener}} {{code}}'],
+    [sumRate('answers_total'), 'all'],
   ),
   timeSeries(
     {
@@ -160,7 +161,8 @@ export const FAILURES = [
       description: 'By reason; an app does not see those that were retried.',
       unit: 'ops',
     },
-    [`topk(5, ${sumRate('failed_attempts_total', 'code')})`, '{{code}}'],
+    [mostFrequent('failed_attempts_total', 'code'), '{{code}}'],
+    [sumRate('failed_attempts_total'), 'all'],
   ),
   timeSeries(
     {

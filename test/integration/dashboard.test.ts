@@ -42,6 +42,7 @@ function busyMetrics(): Metrics {
 function serveOne(metrics: Metrics): void {
   metrics.decided(8);
   metrics.attempted('vpn');
+  metrics.attemptFailed('connect_failed');
   metrics.requestStarted();
   metrics.requestRouted('forwarded');
   metrics.requestFinished({
@@ -53,7 +54,7 @@ function serveOne(metrics: Metrics): void {
     durationMs: 9,
   });
   metrics.inboundStarted();
-  metrics.inboundFinished({ service: 'ocr', outcome: 'ok', code: null, durationMs: 4 });
+  metrics.inboundFinished({ service: 'ocr', outcome: 'failed', code: 'saturated', durationMs: 4 });
 }
 
 test('each query of the board returns data, and finds what is not there', {
