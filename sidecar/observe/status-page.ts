@@ -9,18 +9,20 @@
 import { createHash } from 'node:crypto';
 
 const STYLE = `
-:root{color-scheme:light dark;--line:color-mix(in srgb,currentColor 18%,transparent)}
+:root{color-scheme:light dark;--line:color-mix(in srgb,CanvasText 18%,transparent)}
 body{font:15px/1.45 system-ui,sans-serif;margin:0 auto;max-width:70rem;padding:1rem}
 h1{font-size:1.25rem;margin:.3rem 0}h2{font-size:1rem;margin:1.4rem 0 .4rem}
 .bar{padding:.5rem .8rem;border-radius:.4rem;border:1px solid var(--line);border-left:.4rem solid #888}
 .bar.good{border-left-color:#2a9d4a}.bar.bad{border-left-color:#d03b3b}
 .bar p{margin:.25rem 0}.hint{opacity:.8}
-dl{display:grid;grid-template-columns:repeat(auto-fill,minmax(9rem,1fr));gap:.5rem;margin:0}
+dl{display:grid;grid-template-columns:repeat(4,1fr);gap:.5rem;margin:0}
+@media(max-width:40rem){dl{grid-template-columns:repeat(2,1fr)}}
 dl div{border:1px solid var(--line);border-radius:.4rem;padding:.4rem .6rem}
 dt{font-size:.8rem;opacity:.75}dd{margin:0;font-size:1.3rem;font-variant-numeric:tabular-nums}
 .wide{overflow-x:auto}table{border-collapse:collapse;width:100%}
 th,td{text-align:left;padding:.3rem .6rem;border-bottom:1px solid var(--line);vertical-align:top}
-td.n{font-variant-numeric:tabular-nums;text-align:right}meter{width:5rem}
+.n{font-variant-numeric:tabular-nums;text-align:right;white-space:nowrap}.load{white-space:nowrap}meter{width:5rem}
+.off{color:#d03b3b;font-weight:600}
 `;
 
 const SCRIPT = `
@@ -38,15 +40,15 @@ function showReady(ready) {
 function showStats(stats) {
   $('stats').replaceChildren(...Object.entries(stats).map(([key, value]) => {
     const box = el('div'); const shown = key === 'cache_hit_rate' ? (100 * value).toFixed(1) + ' %' : String(value);
-    box.append(el('dt', key.replaceAll('_', ' ')), el('dd', shown)); return box; }));
+    box.append(el('dt', key.replaceAll('_', ' ').replace('dht', 'DHT')), el('dd', shown)); return box; }));
 }
 function showPeers(peers) {
   $('none').hidden = peers.length > 0;
   $('peers').hidden = peers.length === 0;
   $('rows').replaceChildren(...peers.slice(0, 500).map((peer) => {
-    const row = el('tr'); const load = el('td'); const meter = document.createElement('meter');
-    meter.max = 1; meter.value = peer.load; meter.title = String(peer.load); load.append(meter, ' ' + Number(peer.load).toFixed(2));
-    row.append(el('td', peer.worker_id), el('td', peer.state), load, el('td', peer.services.join(', ')),
+    const row = el('tr'); const load = el('td', '', 'load'); const meter = document.createElement('meter');
+    meter.max = 1; meter.low = 0.7; meter.high = 0.9; meter.optimum = 0; meter.value = peer.load; meter.title = String(peer.load); load.append(meter, ' ' + Number(peer.load).toFixed(2));
+    row.append(el('td', peer.worker_id), el('td', peer.state, peer.state === 'ready' ? '' : 'off'), load, el('td', peer.services.join(', ')),
       el('td', peer.routes.map((route) => route.kind + ' ' + route.state).join(', ')), el('td', age(peer.age_s), 'n'));
     return row; }));
 }
@@ -70,7 +72,7 @@ export const STATUS_PAGE = `<!doctype html>
 <h2>Requests</h2><dl id="stats"></dl>
 <h2>Peers</h2><p id="none" hidden>No peers are known.</p>
 <div class="wide"><table id="peers" hidden><thead><tr><th>worker</th><th>state</th><th>load</th><th>services</th>
-<th>routes</th><th>heard</th></tr></thead><tbody id="rows"></tbody></table></div>
+<th>routes</th><th class="n">heard</th></tr></thead><tbody id="rows"></tbody></table></div>
 <h2>More</h2><p><a href="/metrics">metrics</a> · <a href="/peers">peers</a> · <a href="/stats">stats</a> ·
 <a href="/readyz">readyz</a> · <a href="/targets">targets</a> · explain: <code>/explain?service=NAME</code></p>
 <noscript>This page needs JavaScript; the links above do not.</noscript>
