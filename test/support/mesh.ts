@@ -50,9 +50,11 @@ export class Member {
   readonly id: string;
   readonly running: RunningSidecar;
   readonly log: readonly LogLine[];
+  readonly #announced: string;
 
-  constructor(id: string, running: RunningSidecar, log: readonly LogLine[]) {
+  constructor(id: string, running: RunningSidecar, log: readonly LogLine[], isFirst: boolean) {
     this.id = id;
+    this.#announced = isFirst ? 'announced to itself alone' : 'announced in the DHT';
     this.running = running;
     this.log = log;
   }
@@ -79,11 +81,12 @@ export class Member {
     return (JSON.parse((await this.admin('/peers')).body) as { peers: PeerJson[] }).peers;
   }
 
+  /** Resolves when its announcements are stored: with others, or, for the first node, with itself alone. */
   async isAnnounced(): Promise<void> {
     await eventually(
       `${this.id} is announced`,
       () => this.log,
-      (log) => log.some(({ message }) => message.startsWith('announced ')),
+      (log) => log.some(({ message }) => message === this.#announced),
     );
   }
 
@@ -138,7 +141,7 @@ export class TestMesh {
     const running = await startSidecar(config, log);
     this.#t.after(() => running.stop());
     this.#first ??= running.dht;
-    return new Member(options.id, running, lines);
+    return new Member(options.id, running, lines, config.dht.bootstrap.length === 0);
   }
 
   #surroundings({ id, vpnIp = '127.0.0.1', bootstrap, meshKey }: MemberOptions): Record<string, string> {
