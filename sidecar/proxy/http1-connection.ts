@@ -14,14 +14,9 @@ import { Deadline, type Deadlines } from './deadlines.ts';
 import type { Downstream } from './exchange.ts';
 import { Http1Downstream } from './http1-downstream.ts';
 import { READ_AHEAD_BYTES } from './http1-request-body.ts';
-
-/** An answer that the sidecar gives by itself, small and complete. */
-export interface WholeAnswer {
-  readonly status: number;
-  readonly reason: string;
-  readonly fields: string[];
-  readonly body: Buffer;
-}
+import { closeLingering } from './lingering-close.ts';
+import { mayEndHead } from './trickled-head.ts';
+import { lastAnswerBytes, type WholeAnswer } from './whole-answer.ts';
 
 export interface Http1ConnectionOptions {
   readonly limits: HeadLimits;
@@ -39,26 +34,26 @@ export interface Http1ConnectionOptions {
   onHttp2?(socket: Socket, early: Buffer): void;
 }
 
-/** How long a closed connection may go on sending before it is reset (RFC 9112 §9.6, lingering close). */
-const LINGER_MS = 2_000;
-/** Beyond this, a head is only parsed again once it can be whole: bounds the work on a trickled head. */
-const REPARSE_BYTES = 4_096;
+const INCOMPLETE = { kind: 'incomplete' } as const;
 
-type ConnectionState = 'head' | 'exchange' | 'lingering' | 'given_away';
+/** `left`: the socket has another owner, or none. */
+type ConnectionState = 'head' | 'exchange' | 'left';
 
 export class Http1Connection {
   readonly socket: Socket;
   readonly remoteAddress: string;
   readonly options: Http1ConnectionOptions;
+  isDraining = false;
   #state: ConnectionState = 'head';
   #pending: Buffer | null = null;
   #exchange: Http1Downstream | null = null;
-  #isDraining = false;
+  /** The held bytes are about to be read. */
+  #isTurning = false;
   readonly #deadline: Deadline;
-  readonly #onData = (chunk: Buffer): void => this.#received(chunk);
+  readonly #onData = (chunk: Buffer): void => this.#taken(chunk);
   readonly #onEnd = (): void => this.#clientEnded();
   readonly #onClose = (): void => this.#closed();
-  readonly #onDrain = (): void => this.#exchange?.drained();
+  readonly #onDrain = (): void => this.#drained();
   readonly #onError = (): void => {}; // 'close' follows, and says all
 
   constructor(socket: Socket, options: Http1ConnectionOptions, early: Buffer | null) {
@@ -72,26 +67,18 @@ export class Http1Connection {
     socket.on('drain', this.#onDrain);
     socket.on('error', this.#onError);
     options.deadlines.arm(this.#deadline, options.headTimeoutMs);
-    if (early !== null && early.length > 0) this.#received(early);
-  }
-
-  get isDraining(): boolean {
-    return this.#isDraining;
-  }
-
-  get isIdle(): boolean {
-    return this.#state === 'head';
+    if (early !== null && early.length > 0) this.#taken(early);
   }
 
   /** No further request after the one that runs now; an idle connection is closed at once. */
   drain(): void {
-    this.#isDraining = true;
+    this.drainAfterOne();
     if (this.#state === 'head' && this.#pending === null) this.close();
   }
 
-  /** For a connection made while draining: its first request is answered, and is its last. */
+  /** For one made while draining: its first request is answered, and is its last. */
   drainAfterOne(): void {
-    this.#isDraining = true;
+    this.isDraining = true;
   }
 
   /** Keeps bytes that belong to the next request; called by the exchange. */
@@ -111,52 +98,76 @@ export class Http1Connection {
   /** Request and response are complete; the connection goes on or ends. */
   exchangeDone(keepAlive: boolean): void {
     this.#exchange = null;
-    if (!keepAlive || this.#isDraining) {
+    if (!keepAlive || this.isDraining) {
       this.close();
       return;
     }
     this.#state = 'head';
-    const { deadlines, keepAliveMs } = this.options;
-    deadlines.arm(this.#deadline, keepAliveMs);
-    const pending = this.#pending;
-    this.#pending = null;
-    this.updateFlow();
-    if (pending !== null) queueMicrotask(() => this.#received(pending)); // not from inside the last answer
+    this.options.deadlines.arm(this.#deadline, this.options.keepAliveMs);
+    // Who pipelines and does not read the answers gets no more of them.
+    if (this.socket.writableNeedDrain) this.socket.pause();
+    else this.#readOn();
   }
 
   /** Sends what is written, ends, and takes no more requests; what still comes in is thrown away. */
   close(): void {
-    if (this.#state === 'lingering' || this.#state === 'given_away') return;
-    this.#state = 'lingering';
-    this.#exchange = null;
-    this.#pending = null;
-    this.options.deadlines.arm(this.#deadline, LINGER_MS);
-    this.socket.end();
-    this.socket.resume();
+    if (this.#state === 'left') return;
+    this.#leave();
+    closeLingering(this.socket, this.options.deadlines);
   }
 
   /** The connection leaves HTTP; returns the bytes that were read ahead. */
   giveAway(): Buffer {
-    this.#state = 'given_away';
+    const early = this.#pending ?? Buffer.alloc(0);
+    this.#leave();
+    this.socket.pause();
+    return early;
+  }
+
+  /** A request that cannot be read, or whose body broke the rules before an answer began. */
+  refuse(code: Code, detail: string): void {
+    this.socket.write(lastAnswerBytes(this.options.refuse(code, detail)));
+    this.close();
+  }
+
+  #leave(): void {
+    this.#state = 'left';
     this.#exchange = null;
+    this.#pending = null;
     this.options.deadlines.disarm(this.#deadline);
     this.socket.off('data', this.#onData);
     this.socket.off('end', this.#onEnd);
     this.socket.off('close', this.#onClose);
     this.socket.off('drain', this.#onDrain);
-    this.socket.pause();
-    return this.#pending ?? Buffer.alloc(0);
   }
 
-  /** A request that cannot be read, or whose body broke the rules before an answer began. */
-  refuse(code: Code, detail: string): void {
-    const answer = this.options.refuse(code, detail);
-    let head = `HTTP/1.1 ${answer.status} ${answer.reason}\r\n`;
-    for (let i = 0; i < answer.fields.length; i += 2)
-      head += `${answer.fields[i]}: ${answer.fields[i + 1]}\r\n`;
-    head += `Content-Length: ${answer.body.length}\r\nConnection: close\r\n\r\n`;
-    this.socket.write(Buffer.concat([Buffer.from(head, 'latin1'), answer.body]));
-    this.close();
+  /** Goes on with what was held of the next request. */
+  #readOn(): void {
+    this.updateFlow();
+    if (this.#pending === null) return;
+    this.#isTurning = true;
+    // Not from inside the last answer. What was read meanwhile may come before this, and belongs behind it.
+    queueMicrotask(() => {
+      const pending = this.#pending;
+      this.#pending = null;
+      this.#isTurning = false;
+      if (pending !== null) this.#taken(pending);
+    });
+  }
+
+  #drained(): void {
+    if (this.#exchange !== null) this.#exchange.drained();
+    else if (this.socket.isPaused()) this.#readOn();
+  }
+
+  /** Whatever is wrong with this program, one connection pays for it. */
+  #taken(chunk: Buffer): void {
+    try {
+      this.#received(chunk);
+    } catch (error) {
+      this.options.onBug(error);
+      this.socket.destroy();
+    }
   }
 
   #received(chunk: Buffer): void {
@@ -165,19 +176,16 @@ export class Http1Connection {
       return;
     }
     if (this.#state !== 'head') return;
+    if (this.#isTurning) {
+      this.hold(chunk);
+      return;
+    }
     const bytes = this.#pending === null ? chunk : Buffer.concat([this.#pending, chunk]);
     const known = this.#pending?.length ?? 0;
     this.#pending = null;
     const { limits, deadlines, headTimeoutMs } = this.options;
-    if (
-      known > REPARSE_BYTES &&
-      bytes.length <= limits.maxHeadBytes &&
-      bytes.indexOf('\r\n\r\n', known - 3) < 0
-    ) {
-      this.#pending = bytes;
-      return;
-    }
-    const result = parseRequestHead(bytes, 0, bytes.length, limits);
+    const isWorthIt = mayEndHead(bytes, known, limits);
+    const result = isWorthIt ? parseRequestHead(bytes, 0, bytes.length, limits) : INCOMPLETE;
     switch (result.kind) {
       case 'incomplete':
         if (known === 0) deadlines.arm(this.#deadline, headTimeoutMs);
@@ -213,6 +221,7 @@ export class Http1Connection {
       this.options.onRequest(exchange);
     } catch (error) {
       this.options.onBug(error);
+      exchange.gone(); // whoever has attached to it gives up
       if (exchange.isStarted) this.socket.destroy();
       else this.refuse('internal', 'a fault in this sidecar');
     }
@@ -220,25 +229,20 @@ export class Http1Connection {
 
   /** The client's half is closed: while an answer is due this counts as "gone", as in nginx and Envoy. */
   #clientEnded(): void {
-    if (this.#state === 'lingering') this.socket.destroy();
-    else if (this.#state === 'head' && this.#pending !== null)
-      this.refuse('bad_request', 'the connection ended inside a request head');
-    else if (this.#state === 'head') this.socket.end();
-    else this.socket.destroy(); // 'close' tells the exchange
+    if (this.#state === 'exchange')
+      this.socket.destroy(); // 'close' tells the exchange
+    else if (this.#pending === null) this.socket.end();
+    else this.refuse('bad_request', 'the connection ended inside a request head');
   }
 
   #closed(): void {
-    this.options.deadlines.disarm(this.#deadline);
     const exchange = this.#exchange;
-    this.#exchange = null;
-    this.#state = 'lingering';
+    this.#leave();
     exchange?.gone();
   }
 
   #timedOut(): void {
-    if (this.#state === 'head' && this.#pending !== null)
-      this.refuse('request_timeout', 'the request head did not arrive in time');
-    else if (this.#state === 'head') this.close();
-    else this.socket.destroy();
+    if (this.#pending === null) this.close();
+    else this.refuse('request_timeout', 'the request head did not arrive in time');
   }
 }

@@ -14,6 +14,7 @@ import {
   responseFraming,
 } from '../core/http1-head.ts';
 import type { IncomingHead } from './exchange.ts';
+import { mayEndHead } from './trickled-head.ts';
 
 export interface ResponseSink {
   onInformational(head: ResponseHead): void;
@@ -84,7 +85,10 @@ export class Http1ResponseReader {
     if (this.#pending === null) {
       this.#read(chunk);
     } else {
+      const knownBytes = this.#pending.length;
       const bytes = Buffer.concat([this.#pending, chunk]);
+      this.#pending = bytes;
+      if (!mayEndHead(bytes, knownBytes, this.#limits)) return false;
       this.#pending = null;
       this.#read(bytes);
     }

@@ -10,7 +10,7 @@ import { CODES, type Code } from '../core/errors.ts';
 import type { RouteKind } from '../core/peer.ts';
 import type { Stage } from '../core/retry.ts';
 import type { Downstream } from './exchange.ts';
-import type { WholeAnswer } from './http1-connection.ts';
+import type { WholeAnswer } from './whole-answer.ts';
 
 /** One try, as the reader of an answer or of /explain sees it. */
 export interface AttemptTrace {

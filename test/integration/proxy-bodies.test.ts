@@ -193,6 +193,20 @@ test('pipelined requests are answered one after the other, in order', async (t) 
   assert.equal(pair.b.origin.connections.length, 1);
 });
 
+test('more pipelined requests than are read ahead keep their order', async (t) => {
+  const pair = await pairFor(t);
+  const count = 6_000;
+  let text = '';
+  for (let n = 0; n < count; n++) text += `GET /service/llm-inference/${n} HTTP/1.1\r\nHost: a\r\n\r\n`;
+  const { client, worker } = await sent(pair, text); // some 300 KB, while the first one is served
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  for (let n = 0; n < count; n++) {
+    assert.equal((await request(worker)).head.target, `/${n}`);
+    worker.send(OK);
+    assert.equal((await answer(client)).body, 'ok');
+  }
+});
+
 test('an answer that begins before the upload ends: both go on', async (t) => {
   const pair = await pairFor(t);
   const { client, worker } = await sent(pair, `${POST}Transfer-Encoding: chunked\r\n\r\n`);

@@ -175,13 +175,12 @@ test('who pipelines without reading is not read any more', async (t) => {
     if (await isStuck(client.socket)) break;
   }
   const answeredSoFar = pair.finished.size;
-  assert.ok(answeredSoFar > 0 && answeredSoFar < sent);
+  assert.ok(answeredSoFar > 0 && answeredSoFar < sent / 2);
   client.socket.resume();
-  await client.when('all answers', () => {
-    let at = client.bytes.lastIndexOf('HTTP/1.1 404');
-    if (at > 0) client.take(at);
-    at = pair.finished.size;
-    return at >= sent ? true : null;
+  await client.when('more answers, in order', () => {
+    const last = client.bytes.lastIndexOf('HTTP/1.1 ');
+    if (last > 0) assert.ok(!client.take(last).includes(' 400 '));
+    return pair.finished.size >= answeredSoFar + 10_000 ? true : null;
   });
 });
 

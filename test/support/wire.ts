@@ -12,18 +12,17 @@ export type WireEnd = 'end' | 'reset';
 
 export class Wire {
   readonly socket: net.Socket;
-  /** Received and not taken yet. */
-  bytes: Buffer = Buffer.alloc(0);
   receivedBytes = 0;
   /** How the other side stopped sending; null while it may go on. */
   end: WireEnd | null = null;
+  #chunks: Buffer[] = [];
   #wake: (() => void)[] = [];
 
   constructor(socket: net.Socket) {
     this.socket = socket;
     socket.on('data', (chunk: Buffer) => {
       this.receivedBytes += chunk.length;
-      this.bytes = this.bytes.length === 0 ? chunk : Buffer.concat([this.bytes, chunk]);
+      this.#chunks.push(chunk);
       this.#changed();
     });
     socket.on('end', () => this.#over('end'));
@@ -35,6 +34,12 @@ export class Wire {
     const socket = net.connect({ host, port, allowHalfOpen: true, noDelay: true });
     await once(socket, 'connect');
     return new Wire(socket);
+  }
+
+  /** Received and not taken yet. */
+  get bytes(): Buffer {
+    if (this.#chunks.length !== 1) this.#chunks = [Buffer.concat(this.#chunks)];
+    return this.#chunks[0] as Buffer;
   }
 
   send(bytes: string | Buffer): void {
@@ -65,9 +70,9 @@ export class Wire {
   }
 
   take(count: number): Buffer {
-    const taken = this.bytes.subarray(0, count);
-    this.bytes = this.bytes.subarray(count);
-    return taken;
+    const { bytes } = this;
+    this.#chunks = [bytes.subarray(count)];
+    return bytes.subarray(0, count);
   }
 
   /** How the other side ends; what it sent before stays in `bytes`. */
