@@ -23,23 +23,22 @@ export function joinStreams(a: ByteStream, b: ByteStream): Promise<void> {
 
 function join(from: ByteStream, to: Duplex, onClosed: () => void): void {
   const source = from.socket;
-  if (from.early.length > 0) to.write(from.early);
+  const over = (): void => {
+    // After a clean end of both halves `to` has been told to end, and still holds what its reader has not taken.
+    if (!source.readableEnded || !source.writableFinished) to.destroy();
+    onClosed();
+  };
+  source.on('error', () => {}); // 'close' follows
+  if (source.closed) {
+    queueMicrotask(over); // between the upgrade and now: its 'close' has been missed
+    return;
+  }
+  source.once('close', over);
   source.on('data', (chunk: Buffer) => {
     if (!to.write(chunk)) source.pause();
   });
-  to.on('drain', () => source.resume());
   source.on('end', () => to.end());
-  source.on('error', () => {}); // 'close' follows
-  source.once('close', () => {
-    to.destroy();
-    onClosed();
-  });
-  if (source.destroyed) {
-    // Closed between the upgrade and now: its 'close' has been missed.
-    queueMicrotask(() => {
-      to.destroy();
-      onClosed();
-    });
-  }
+  to.on('drain', () => source.resume());
+  if (from.early.length > 0) to.write(from.early);
   source.resume();
 }
