@@ -6,8 +6,9 @@
  * judges the head (`judge`) and the outcome.
  */
 import type { Code } from '../core/errors.ts';
+import { first } from '../core/headers.ts';
 import type { RawFields } from '../core/http1-head.ts';
-import type { Stage } from '../core/retry.ts';
+import { mayRetry, type Stage } from '../core/retry.ts';
 import { joinStreams } from './byte-streams.ts';
 import type {
   ByteStream,
@@ -54,6 +55,11 @@ export interface AttemptOptions {
   informational(fields: RawFields): RawFields;
   /** Trailers that may travel on, judged with the fields of their head. */
   trailers(trailers: RawFields, headFields: RawFields): RawFields;
+  /**
+   * Whether the same bytes may be sent again when a kept connection proves stale. Not to peers: a signature holds
+   * once.
+   */
+  readonly repeatStale: boolean;
   /** When it settles, the attempt is given up: the caller's deadline. */
   readonly deadline: Promise<void> | null;
 }
@@ -85,15 +91,20 @@ class Attempt implements UpstreamHandler, RelayListener {
   }
 
   start(): void {
-    const { relay, upstreams, origin, head, timeouts, deadline } = this.#options;
+    const { relay, deadline } = this.#options;
     if (relay.isGone) {
       this.#settle({ kind: 'client_gone', firstByteMs: null });
       return;
     }
     relay.listen(this);
-    const request = upstreams.request(origin, head, timeouts, this);
-    if (!this.#isOver) this.#upstream ??= request;
+    this.#send(false);
     void deadline?.then(() => this.#deadlinePassed());
+  }
+
+  #send(isFresh: boolean): void {
+    const { upstreams, origin, head, timeouts } = this.#options;
+    const request = upstreams.request(origin, head, timeouts, this, isFresh);
+    if (!this.#isOver) this.#upstream ??= request;
   }
 
   onSent(request: UpstreamRequest): void {
@@ -164,7 +175,8 @@ class Attempt implements UpstreamHandler, RelayListener {
     const { downstream, relay } = this.#options;
     relay.listen(null);
     this.#isOver = true;
-    const client = downstream.upgrade(head.status, head.reason, judgement.fields);
+    const protocol = first(head.fields, 'upgrade') ?? '';
+    const client = downstream.upgrade(head.reason, judgement.fields, protocol);
     void joinStreams(client, stream).then(() =>
       this.#resolve({ kind: 'completed', status: head.status, firstByteMs }),
     );
@@ -185,12 +197,26 @@ class Attempt implements UpstreamHandler, RelayListener {
       this.#settle(this.#refusal); // its body broke; the refusal itself was whole
       return;
     }
+    if (fault.wasStale === true && this.#mayRepeat()) {
+      this.#options.relay.disconnect();
+      this.#upstream = null;
+      this.#stage = 'not_sent';
+      this.#send(true);
+      return;
+    }
     if (this.#stage === 'begun') this.#break(fault.code, fault.detail);
     else this.#settle({ kind: 'failed', code: fault.code, stage: fault.stage, detail: fault.detail });
   }
 
   onGone(): void {
     this.#abandon({ kind: 'client_gone', firstByteMs: this.#firstByteMs });
+  }
+
+  /** Once, on a fresh connection: what no byte came back for was a stale connection's fault, not the origin's. */
+  #mayRepeat(): boolean {
+    const { repeatStale, head, relay } = this.#options;
+    const question = { method: head.method, replayable: relay.isReplayable, idempotencyKey: false };
+    return repeatStale && mayRetry({ ...question, stage: 'sent', postOptIn: false });
   }
 
   #deadlinePassed(): void {

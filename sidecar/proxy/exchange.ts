@@ -48,8 +48,8 @@ export interface Downstream {
   end(trailers: RawFields): void;
   /** Breaks the connection, so that the client cannot take a cut-off response for a whole one. */
   destroy(): void;
-  /** Answers 101 and gives away the bytes of the connection. */
-  upgrade(status: number, reason: string, fields: RawFields): ByteStream;
+  /** Answers 101 with the protocol that was agreed on, and gives away the bytes of the connection. */
+  upgrade(reason: string, fields: RawFields, protocol: string): ByteStream;
 }
 
 /** Raw bytes both ways, after an upgrade. `early` is what the other side sent ahead of the switch. */
@@ -87,6 +87,8 @@ export interface UpstreamFault {
   readonly code: Code;
   readonly stage: Stage;
   readonly detail: string;
+  /** A kept connection broke before a byte of an answer: most likely it was being closed when it was used. */
+  readonly wasStale?: boolean;
 }
 
 /** What an upstream request tells its owner. Exactly one of onEnd, onUpgrade, onFault comes last. */
@@ -107,7 +109,7 @@ export interface UpstreamHandler {
   onFault(fault: UpstreamFault): void;
 }
 
-/** One request on its way. After `abort` no callback comes. */
+/** One request on its way. After `abort` no callback comes; once it is over, nothing here does anything. */
 export interface UpstreamRequest {
   write(chunk: Buffer): boolean;
   end(trailers: RawFields): void;
@@ -131,12 +133,13 @@ export interface RequestTimeouts {
   readonly idleMs: number;
 }
 
-/** Sends requests to origins; owns the connections. */
+/** Sends requests to origins; owns the connections. `isFresh`: not on a kept connection. */
 export interface Upstreams {
   request(
     origin: Origin,
     head: OutgoingHead,
     timeouts: RequestTimeouts,
     handler: UpstreamHandler,
+    isFresh?: boolean,
   ): UpstreamRequest;
 }

@@ -72,6 +72,18 @@ export function outgoingBody(head: RequestHead): OutgoingHead['body'] {
   }
 }
 
+/**
+ * The protocols to offer for a switch; null for none, as any server may ignore an Upgrade (RFC 9110 §7.8). Not with a
+ * body, whose end and the switch could be taken for each other; not h2c, by which requests would pass unseen.
+ */
+export function outgoingUpgrade(head: RequestHead): string | null {
+  const { upgrade, framing } = head;
+  if (upgrade === null || framing.kind === 'chunked' || (framing.kind === 'length' && framing.bytes > 0)) {
+    return null;
+  }
+  return /(?:^|,)[ \t]*h2c?(?:[ \t]*(?:,|\/)|[ \t]*$)/i.test(upgrade) ? null : upgrade;
+}
+
 /** An answer's own fields, ready for more to be added. */
 export function responseFields(fields: RawFields, version: HttpVersion, pseudonym: string): RawFields {
   const kept = withoutSidecarFields(endToEnd(fields));

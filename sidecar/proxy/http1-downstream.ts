@@ -192,12 +192,12 @@ export class Http1Downstream implements Downstream, BodyOwner {
     else socket.destroy();
   }
 
-  upgrade(status: number, reason: string, fields: RawFields): ByteStream {
+  upgrade(reason: string, fields: RawFields, protocol: string): ByteStream {
     this.#response = { kind: 'done' };
     const socket = this.#connection.socket;
     const early = this.#connection.giveAway();
     socket.write(
-      `HTTP/1.1 ${status} ${reason}\r\n${fieldLines(fields)}Connection: Upgrade\r\nUpgrade: ${this.head.upgrade ?? ''}\r\n\r\n`,
+      `HTTP/1.1 101 ${reason}\r\n${fieldLines(fields)}Connection: Upgrade\r\nUpgrade: ${protocol}\r\n\r\n`,
       'latin1',
     );
     return { early, socket };

@@ -6,8 +6,8 @@
  * an answer is read (http1-response-reader).
  */
 import type { Socket } from 'node:net';
-import { encodeChunk, lastChunk } from '../core/chunked.ts';
-import { fieldLines } from '../core/http1-encode.ts';
+import type { Code } from '../core/errors.ts';
+import { first } from '../core/headers.ts';
 import type { HeadLimits, RawFields, ResponseHead } from '../core/http1-head.ts';
 import { Deadline, type Deadlines } from './deadlines.ts';
 import type {
@@ -17,8 +17,10 @@ import type {
   UpstreamHandler,
   UpstreamRequest,
 } from './exchange.ts';
+import { Http1RequestWriter } from './http1-request-writer.ts';
 import { Http1ResponseReader, type ResponseSink } from './http1-response-reader.ts';
 import type { ReadBuffer } from './read-buffer.ts';
+import type { UpstreamHandle } from './upstream-handle.ts';
 
 export interface Http1UpstreamOptions {
   readonly limits: HeadLimits;
@@ -26,10 +28,9 @@ export interface Http1UpstreamOptions {
   /** The connection is clean and free for the next request. */
   onIdle(upstream: Http1Upstream): void;
   onClosed(upstream: Http1Upstream): void;
+  /** A fault of this program while it handled an answer: the request fails, the process lives. */
+  readonly onBug?: ((error: unknown) => void) | undefined;
 }
-
-/** Pieces up to this size travel in one write with the head. */
-const COALESCE_BYTES = 16_384;
 
 export class Http1Upstream implements UpstreamRequest, ResponseSink {
   /** Monotonic ms since when the connection is unused. */
@@ -37,13 +38,16 @@ export class Http1Upstream implements UpstreamRequest, ResponseSink {
   readonly #socket: Socket;
   readonly #options: Http1UpstreamOptions;
   readonly #reader: Http1ResponseReader;
+  readonly #writer: Http1RequestWriter;
   readonly #deadline: Deadline;
   #handler: UpstreamHandler | null = null;
+  #handle: UpstreamHandle | null = null;
   #request: OutgoingHead | null = null;
   #timeouts: RequestTimeouts | null = null;
-  #headText = '';
-  #bodyLeft = 0;
-  #isRequestComplete = true;
+  /** Served another request before this one. */
+  #isKept = false;
+  /** A byte of an answer to this request came. */
+  #hasHeard = false;
   readonly #onSocketData = (chunk: Buffer): void => void this.#received(chunk);
   readonly #onSocketEnd = (): void => this.#ended();
   readonly #onSocketClose = (): void => this.#closed();
@@ -54,6 +58,7 @@ export class Http1Upstream implements UpstreamRequest, ResponseSink {
     this.#socket = socket;
     this.#options = options;
     this.#reader = new Http1ResponseReader(options.limits, this);
+    this.#writer = new Http1RequestWriter(socket);
     this.#deadline = new Deadline(() => this.#timedOut());
     if (read === null) socket.on('data', this.#onSocketData);
     else read.onChunk = (chunk) => this.#received(chunk);
@@ -67,35 +72,31 @@ export class Http1Upstream implements UpstreamRequest, ResponseSink {
     return this.#handler === null && this.#reader.isIdle && !this.#socket.destroyed && this.#socket.readable;
   }
 
-  start(head: OutgoingHead, timeouts: RequestTimeouts, handler: UpstreamHandler): void {
+  start(
+    head: OutgoingHead,
+    timeouts: RequestTimeouts,
+    handler: UpstreamHandler,
+    handle: UpstreamHandle,
+  ): void {
     this.#handler = handler;
+    this.#handle = handle;
+    this.#hasHeard = false;
+    handle.running(this);
     this.#request = head;
     this.#timeouts = timeouts;
     this.#reader.expect(head.method);
-    this.#bodyLeft = head.body.kind === 'length' ? head.body.bytes : 0;
-    this.#isRequestComplete = head.body.kind !== 'chunked' && this.#bodyLeft === 0;
-    this.#headText = headText(head);
     this.#options.deadlines.arm(this.#deadline, timeouts.headMs);
-    if (this.#isRequestComplete) this.#flushHead();
-    else process.nextTick(() => this.#flushHead());
-    handler.onSent(this);
+    this.#writer.begin(head);
+    handler.onSent(handle);
   }
 
   write(chunk: Buffer): boolean {
-    const request = this.#request;
-    if (request === null || this.#isRequestComplete || chunk.length === 0) return true;
     this.#touch();
-    if (request.body.kind === 'chunked') return this.#send(encodeChunk(chunk));
-    if (chunk.length > this.#bodyLeft) throw new Error('more body than its Content-Length');
-    this.#bodyLeft -= chunk.length;
-    if (this.#bodyLeft === 0) this.#isRequestComplete = true;
-    return this.#send(chunk);
+    return this.#writer.write(chunk);
   }
 
   end(trailers: RawFields): void {
-    if (this.#request?.body.kind !== 'chunked' || this.#isRequestComplete) return;
-    this.#isRequestComplete = true;
-    this.#send(lastChunk(trailers));
+    this.#writer.end(trailers);
   }
 
   pause(): void {
@@ -122,6 +123,7 @@ export class Http1Upstream implements UpstreamRequest, ResponseSink {
   }
 
   onHead(head: IncomingHead): void {
+    this.#touch(); // from here on every byte counts anew
     this.#handler?.onHead(head);
   }
 
@@ -131,9 +133,10 @@ export class Http1Upstream implements UpstreamRequest, ResponseSink {
 
   onWhole(trailers: RawFields, isClean: boolean): void {
     const handler = this.#handler;
-    const isReusable = isClean && this.#isRequestComplete && !this.#socket.destroyed;
+    const isReusable = isClean && this.#writer.isComplete && !this.#socket.destroyed;
     this.#release();
     if (isReusable) {
+      this.#isKept = true;
       this.idleSinceMs = performance.now();
       this.#socket.resume(); // a paused socket in the pool would hang the next request
       this.#options.onIdle(this);
@@ -145,8 +148,9 @@ export class Http1Upstream implements UpstreamRequest, ResponseSink {
 
   onSwitch(head: ResponseHead, rest: Buffer): void {
     const handler = this.#handler;
-    if (handler === null || this.#request?.upgrade == null) {
-      this.onBad('101 without a request to switch');
+    const asked = this.#request?.upgrade ?? null;
+    if (handler === null || asked === null || !isOneOf(first(head.fields, 'upgrade'), asked)) {
+      this.onBad('101 to a protocol that was not asked for');
       return;
     }
     const socket = this.#socket;
@@ -171,8 +175,15 @@ export class Http1Upstream implements UpstreamRequest, ResponseSink {
       this.destroy(); // bytes that nobody asked for
       return false;
     }
+    this.#hasHeard = true;
     if (!this.#reader.isInHead) this.#touch();
-    return this.#reader.received(chunk);
+    try {
+      return this.#reader.received(chunk);
+    } catch (error) {
+      this.#options.onBug?.(error);
+      this.#fault('internal', 'a fault in this sidecar');
+      return true;
+    }
   }
 
   /** While the head is due, its limit runs from the last byte of the request; then every byte counts anew. */
@@ -182,19 +193,22 @@ export class Http1Upstream implements UpstreamRequest, ResponseSink {
     this.#options.deadlines.arm(this.#deadline, this.#reader.isInHead ? headMs : idleMs);
   }
 
-  #fault(code: 'upstream_protocol' | 'upstream_reset' | 'response_timeout', detail: string): void {
+  #fault(code: Code, detail: string): void {
     const handler = this.#handler;
     const stage = this.#reader.isInHead ? 'sent' : 'begun';
+    const wasStale = code === 'upstream_reset' && this.#isKept && !this.#hasHeard;
     this.#release();
     this.destroy();
-    handler?.onFault({ code, stage, detail });
+    handler?.onFault({ code, stage, detail, wasStale });
   }
 
   #release(): void {
     this.#handler = null;
+    this.#handle?.over();
+    this.#handle = null;
     this.#request = null;
     this.#timeouts = null;
-    this.#headText = '';
+    this.#writer.drop();
     this.#reader.stop();
     this.#options.deadlines.disarm(this.#deadline);
   }
@@ -211,34 +225,16 @@ export class Http1Upstream implements UpstreamRequest, ResponseSink {
   }
 
   #timedOut(): void {
-    this.#fault('response_timeout', this.#reader.isInHead ? 'no answer in time' : 'no byte in time');
-  }
-
-  #flushHead(): void {
-    if (this.#headText === '') return;
-    const text = this.#headText;
-    this.#headText = '';
-    this.#socket.write(text, 'latin1');
-  }
-
-  #send(bytes: Buffer): boolean {
-    if (this.#headText === '' || bytes.length > COALESCE_BYTES) {
-      this.#flushHead();
-      return this.#socket.write(bytes);
-    }
-    const text = this.#headText;
-    this.#headText = '';
-    const whole = Buffer.allocUnsafe(text.length + bytes.length);
-    whole.write(text, 'latin1');
-    bytes.copy(whole, text.length);
-    return this.#socket.write(whole);
+    // Whoever does not do its part is to blame: the client that sends or reads no more, or the origin.
+    if (this.#socket.isPaused()) this.#fault('request_timeout', 'the client reads no more');
+    else if (!this.#writer.isComplete && this.#socket.writableLength === 0)
+      this.#fault('request_timeout', 'the client sends no more of its body');
+    else this.#fault('response_timeout', this.#reader.isInHead ? 'no answer in time' : 'no byte in time');
   }
 }
 
-function headText(head: OutgoingHead): string {
-  let text = `${head.method} ${head.target} HTTP/1.1\r\nHost: ${head.host}\r\n${fieldLines(head.fields)}`;
-  if (head.body.kind === 'length') text += `Content-Length: ${head.body.bytes}\r\n`;
-  else if (head.body.kind === 'chunked') text += 'Transfer-Encoding: chunked\r\n';
-  if (head.upgrade !== null) text += `Connection: Upgrade\r\nUpgrade: ${head.upgrade}\r\n`;
-  return `${text}\r\n`;
+/** Whether the protocol that was switched to is among those of the request's Upgrade (RFC 9110 §7.8). */
+function isOneOf(protocol: string | undefined, asked: string): boolean {
+  if (protocol === undefined) return false;
+  return asked.split(',').some((each) => each.trim().toLowerCase() === protocol.toLowerCase());
 }

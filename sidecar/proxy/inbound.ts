@@ -14,7 +14,7 @@ import { INTRODUCTION_FIELD } from '../core/sidecar-fields.ts';
 import { viaContains } from '../core/via.ts';
 import type { Outcome } from './attempt.ts';
 import type { Downstream } from './exchange.ts';
-import { outgoingBody, requestFields, responseFields } from './hop-fields.ts';
+import { outgoingBody, outgoingUpgrade, requestFields, responseFields } from './hop-fields.ts';
 import type { LocalService } from './local-service.ts';
 import type { CallerVerdict, PeerAuth } from './peer-auth.ts';
 import { EXPECTED_QUEUE_FIELD, encodeRefusal, parseCount, REFUSAL_FIELD } from './refusal.ts';
@@ -163,7 +163,7 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
           trusted: true,
         }),
         body: outgoingBody(head),
-        upgrade: head.upgrade,
+        upgrade: outgoingUpgrade(head),
       },
       callerKey: caller.key,
       expectedQueue: parseCount(first(head.fields, EXPECTED_QUEUE_FIELD)),

@@ -5,7 +5,7 @@
  */
 import { endToEndTrailers } from '../core/headers.ts';
 import type { Outcome } from './attempt.ts';
-import { outgoingBody, requestFields, responseFields } from './hop-fields.ts';
+import { outgoingBody, outgoingUpgrade, requestFields, responseFields } from './hop-fields.ts';
 import type { OutboundOptions } from './outbound-options.ts';
 import type { OutboundRequest } from './outbound-request.ts';
 import type { Target } from './outbound-target.ts';
@@ -33,7 +33,7 @@ export function attemptLocal(
         trusted: trustForwarded,
       }),
       body: outgoingBody(downstream.head),
-      upgrade: downstream.head.upgrade,
+      upgrade: outgoingUpgrade(downstream.head),
     },
     callerKey: '',
     expectedQueue: null,

@@ -29,7 +29,7 @@ export interface LocalServiceOptions {
   readonly upstreams: Upstreams;
 }
 
-export type LocalAttempt = Omit<AttemptOptions, 'upstreams' | 'origin' | 'timeouts'> & {
+export type LocalAttempt = Omit<AttemptOptions, 'upstreams' | 'origin' | 'timeouts' | 'repeatStale'> & {
   /** Key of the peer that asks; '' for the app beside this sidecar. */
   readonly callerKey: string;
   /** The queue that the caller counts on; a longer one is refused at once. null = any. */
@@ -106,6 +106,7 @@ export class LocalService {
         upstreams,
         origin,
         timeouts,
+        repeatStale: true,
         judge: (head) => {
           const report = first(head.fields, 'endpoint-load-metrics');
           if (report !== undefined) this.reported(report);

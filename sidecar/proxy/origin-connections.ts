@@ -71,9 +71,10 @@ export class OriginConnections implements Upstreams {
     head: OutgoingHead,
     timeouts: RequestTimeouts,
     handler: UpstreamHandler,
+    isFresh = false,
   ): UpstreamRequest {
     const pool = origin.scheme === 'h2c' ? this.#http2 : this.#http1;
-    return pool.request(origin, head, timeouts, handler);
+    return pool.request(origin, head, timeouts, handler, isFresh);
   }
 
   /** Closes everything at once; for the end of the process. */

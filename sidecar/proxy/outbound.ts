@@ -91,6 +91,7 @@ function judge(
   const { head } = request.downstream;
   const isAllowed =
     outcome.code !== 'deadline' &&
+    outcome.code !== 'request_timeout' &&
     outcome.code !== 'loop_detected' &&
     request.attempts.length < MAX_ATTEMPTS &&
     mayRetry({

@@ -12,7 +12,13 @@ import { endToEndTrailers, first } from '../core/headers.ts';
 import type { Route } from '../core/peer.ts';
 import { type Judgement, type Outcome, runAttempt } from './attempt.ts';
 import type { IncomingHead, Origin, OutgoingHead } from './exchange.ts';
-import { outgoingBody, requestFields, responseFields, withoutEdgeFields } from './hop-fields.ts';
+import {
+  outgoingBody,
+  outgoingUpgrade,
+  requestFields,
+  responseFields,
+  withoutEdgeFields,
+} from './hop-fields.ts';
 import type { OutboundOptions } from './outbound-options.ts';
 import type { OutboundRequest } from './outbound-request.ts';
 import type { Target } from './outbound-target.ts';
@@ -66,6 +72,7 @@ export async function attemptPeer(
       },
       informational: (fields) => responseFields(fields, interimVersion, options.pseudonym),
       trailers: endToEndTrailers,
+      repeatStale: false,
       deadline: deadline?.passed ?? null,
     });
     judged = note(outcome, answerer, request, target, options);
@@ -107,7 +114,7 @@ function head(
       host: hostField(route),
       fields,
       body: outgoingBody(downstream.head),
-      upgrade: downstream.head.upgrade,
+      upgrade: outgoingUpgrade(downstream.head),
     },
   };
 }

@@ -16,8 +16,9 @@ import type {
   UpstreamRequest,
   Upstreams,
 } from './exchange.ts';
-import { Http1Upstream, type Http1UpstreamOptions } from './http1-upstream.ts';
+import { Http1Upstream } from './http1-upstream.ts';
 import { ReadBuffer } from './read-buffer.ts';
+import { UpstreamHandle } from './upstream-handle.ts';
 
 export interface UpstreamPoolOptions {
   readonly limits: HeadLimits;
@@ -30,6 +31,8 @@ export interface UpstreamPoolOptions {
    */
   readonly reuseUnsafeMs: number;
   readonly tlsCa: string | null;
+  /** A fault of this program: one request fails, the process lives. */
+  readonly onBug?: (error: unknown) => void;
 }
 
 /** Methods that may be sent again when a kept connection turns out to be closed (RFC 9110 §9.2.2). */
@@ -39,7 +42,7 @@ export class UpstreamPool implements Upstreams {
   readonly #options: UpstreamPoolOptions;
   readonly #idle = new Map<string, Http1Upstream[]>();
   readonly #open = new Set<Http1Upstream>();
-  readonly #connectionOptions: Map<string, Http1UpstreamOptions> = new Map();
+  readonly #connecting = new Set<UpstreamHandle>();
   #sweeper: NodeJS.Timeout | null = null;
 
   constructor(options: UpstreamPoolOptions) {
@@ -55,29 +58,38 @@ export class UpstreamPool implements Upstreams {
     head: OutgoingHead,
     timeouts: RequestTimeouts,
     handler: UpstreamHandler,
+    isFresh = false,
   ): UpstreamRequest {
     const key = `${origin.scheme}://${origin.host}:${origin.port}`;
     // What may leave HTTP needs a socket that others can read from: neither kept nor read into our own buffer.
     const mayLeave = head.upgrade !== null;
-    const kept = mayLeave ? null : this.#takeIdle(key, head.method);
+    const handle = new UpstreamHandle();
+    const kept = mayLeave || isFresh ? null : this.#takeIdle(key, head.method);
     if (kept !== null) {
-      kept.start(head, timeouts, handler);
-      return kept;
+      kept.start(head, timeouts, handler, handle);
+      return handle;
     }
-    const pending = new PendingRequest();
     const read = mayLeave || origin.scheme === 'https' ? null : new ReadBuffer();
-    pending.giveUp = dial(origin, {
+    this.#connecting.add(handle);
+    const giveUp = dial(origin, {
       connectMs: timeouts.connectMs,
       ca: this.#options.tlsCa,
       read,
       onConnected: (socket) => {
-        const upstream = this.#adopt(key, socket, read);
-        pending.target = upstream;
-        upstream.start(head, timeouts, handler);
+        this.#connecting.delete(handle);
+        this.#adopt(key, socket, read).start(head, timeouts, handler, handle);
       },
-      onFault: (fault) => handler.onFault(fault),
+      onFault: (fault) => {
+        this.#connecting.delete(handle);
+        handle.over();
+        handler.onFault(fault);
+      },
     });
-    return pending;
+    handle.connecting(() => {
+      this.#connecting.delete(handle);
+      giveUp();
+    });
+    return handle;
   }
 
   /** Closes everything at once; for the end of the process. */
@@ -85,33 +97,39 @@ export class UpstreamPool implements Upstreams {
     if (this.#sweeper !== null) clearInterval(this.#sweeper);
     this.#sweeper = null;
     this.#idle.clear();
+    for (const handle of [...this.#connecting]) handle.abort();
     for (const upstream of [...this.#open]) upstream.destroy();
   }
 
   #takeIdle(key: string, method: string): Http1Upstream | null {
     const idle = this.#idle.get(key);
     if (idle === undefined) return null;
-    const maxIdleMs = IDEMPOTENT.has(method) ? this.#options.keepIdleMs : this.#options.reuseUnsafeMs;
+    const { keepIdleMs, reuseUnsafeMs } = this.#options;
     const nowMs = performance.now();
+    // The last one in is the freshest.
     for (let upstream = idle.pop(); upstream !== undefined; upstream = idle.pop()) {
-      if (upstream.isIdle && nowMs - upstream.idleSinceMs < maxIdleMs) return upstream;
-      upstream.destroy();
+      const idleMs = nowMs - upstream.idleSinceMs;
+      if (!upstream.isIdle || idleMs >= keepIdleMs) {
+        upstream.destroy();
+      } else if (idleMs >= reuseUnsafeMs && !IDEMPOTENT.has(method)) {
+        idle.push(upstream); // good enough for others
+        return null;
+      } else {
+        return upstream;
+      }
     }
     return null;
   }
 
   #adopt(key: string, socket: Socket, read: ReadBuffer | null): Http1Upstream {
-    let options = this.#connectionOptions.get(key);
-    if (options === undefined) {
-      options = {
-        limits: this.#options.limits,
-        deadlines: this.#options.deadlines,
-        onIdle: (upstream) => this.#putIdle(key, upstream),
-        onClosed: (upstream) => this.#forget(key, upstream),
-      };
-      this.#connectionOptions.set(key, options);
-    }
-    const upstream = new Http1Upstream(socket, read, options);
+    const { limits, deadlines, onBug } = this.#options;
+    const upstream = new Http1Upstream(socket, read, {
+      limits,
+      deadlines,
+      onBug,
+      onIdle: (idle) => this.#putIdle(key, idle),
+      onClosed: (closed) => this.#forget(key, closed),
+    });
     this.#open.add(upstream);
     return upstream;
   }
@@ -131,10 +149,7 @@ export class UpstreamPool implements Upstreams {
     const idle = this.#idle.get(key);
     const at = idle?.indexOf(upstream) ?? -1;
     if (idle !== undefined && at >= 0) idle.splice(at, 1);
-    if (idle?.length === 0) {
-      this.#idle.delete(key);
-      this.#connectionOptions.delete(key);
-    }
+    if (idle?.length === 0) this.#idle.delete(key);
   }
 
   #sweep(): void {
@@ -146,32 +161,5 @@ export class UpstreamPool implements Upstreams {
       clearInterval(this.#sweeper);
       this.#sweeper = null;
     }
-  }
-}
-
-/** Stands for a request whose connection is still being made. */
-class PendingRequest implements UpstreamRequest {
-  target: UpstreamRequest | null = null;
-  giveUp: () => void = () => {};
-
-  write(chunk: Buffer): boolean {
-    return this.target?.write(chunk) ?? false;
-  }
-
-  end(trailers: string[]): void {
-    this.target?.end(trailers);
-  }
-
-  pause(): void {
-    this.target?.pause();
-  }
-
-  resume(): void {
-    this.target?.resume();
-  }
-
-  abort(): void {
-    if (this.target === null) this.giveUp();
-    else this.target.abort();
   }
 }

@@ -98,6 +98,7 @@ export class SidecarPair {
       keepIdleMs: 30_000,
       reuseUnsafeMs: 30_000,
       tlsCa: TUNNEL_CERTIFICATE,
+      onBug: (error) => this.bugs.push(error),
     });
     this.#pool = pool;
     const peers = this.sides.map((side) => side.peer);

@@ -1,0 +1,375 @@
+/** What is tried again, where, and what is never sent twice (design, "When things fail"). */
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { all, first } from '../../sidecar/core/headers.ts';
+import { InboundSide, SERVICE } from '../support/inbound-side.ts';
+import { OTHER_MESH_KEY } from '../support/members.ts';
+import { ScriptedOrigin } from '../support/scripted-origin.ts';
+import { pairFor, type SidecarPair } from '../support/sidecar-pair.ts';
+import { startTunnelEdge } from '../support/tunnel-edge.ts';
+import type { Wire } from '../support/wire.ts';
+import { answer, answerHead, request } from '../support/wire-messages.ts';
+
+const GET = 'GET /service/llm-inference/ HTTP/1.1\r\nHost: a\r\n\r\n';
+const POST = 'POST /service/llm-inference/ HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi';
+const OK = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';
+
+interface Tried {
+  readonly peer: string;
+  readonly route: string;
+  readonly code: string;
+  readonly stage: string;
+}
+
+function tried(body: string): string[] {
+  return (JSON.parse(body).attempts as Tried[]).map(({ peer, route, code }) => `${peer} ${route} ${code}`);
+}
+
+/** A side whose tunnel leads to itself, in front of a VPN address where nobody listens. */
+async function tunnelled(t: { after(end: () => Promise<void>): void }): Promise<SidecarPair> {
+  const pair = await pairFor(t);
+  const edge = await startTunnelEdge(pair.b.listener.port);
+  const closed = await ScriptedOrigin.start();
+  await closed.close();
+  t.after(() => edge.close());
+  const { record } = pair.b.peer;
+  pair.b.peer.adopt({ ...record, seq: record.seq + 1, inbound_port: closed.port, tunnel_url: edge.url }, 0);
+  return pair;
+}
+
+test('connection refused by VPN: the tunnel, and the POST arrives exactly once', async (t) => {
+  const pair = await tunnelled(t);
+  pair.b.origin.reply = null;
+  const client = await pair.client();
+  client.send(POST);
+  const worker = await pair.b.origin.connection();
+  const got = await request(worker);
+  assert.equal(got.body, 'hi');
+  worker.send(OK);
+  const answered = await answer(client, 'POST');
+  assert.equal(answered.head.status, 200);
+  assert.equal(first(answered.head.fields, 'sidecar-route'), 'tunnel');
+  assert.equal(first(answered.head.fields, 'sidecar-attempts'), '2');
+  assert.deepEqual(
+    pair.b.peer.routes.map(({ kind, health }) => `${kind} ${health.state.kind}`),
+    ['vpn down', 'tunnel up'],
+  );
+  assert.equal(pair.b.peer.health.consecutiveFailures, 0);
+  client.send(POST);
+  await request(worker);
+  worker.send(OK);
+  assert.equal(
+    first((await answer(client, 'POST')).head.fields, 'sidecar-attempts'),
+    '1',
+    'the tunnel at once',
+  );
+  assert.equal(worker.bytes.length, 0);
+  assert.equal(pair.b.origin.connections.length, 1);
+});
+
+test('what the edge must not be sent stays away from a tunnel', async (t) => {
+  const pair = await tunnelled(t);
+  const client = await pair.client();
+  client.send(GET.replace('\r\n\r\n', '\r\nCF-Connecting-IP: 1.1.1.1\r\nX-Forwarded-For: 2.2.2.2\r\n\r\n'));
+  const worker = await pair.b.origin.connection();
+  const { head } = await request(worker);
+  assert.equal(first(head.fields, 'cf-connecting-ip'), undefined);
+  assert.equal(first(head.fields, 'x-forwarded-for'), '127.0.0.1', 'that of the last hop alone');
+  worker.send(OK);
+  assert.equal((await answer(client)).body, 'ok');
+});
+
+test('an answer that is cut behind the tunnel breaks the client’s connection', async (t) => {
+  const pair = await tunnelled(t);
+  const client = await pair.client();
+  client.send(GET);
+  const worker = await pair.b.origin.connection();
+  await request(worker);
+  worker.send('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n');
+  await client.until('half');
+  worker.close();
+  await client.ended();
+  assert.ok(!client.bytes.includes('0\r\n\r\n'));
+  assert.equal((await pair.finished.next()).outcome, 'broken');
+});
+
+test('a worker that cannot be reached is the peer’s affair: its tunnel is not asked, the next peer is', async (t) => {
+  const pair = await pairFor(t, { peers: [{}, {}] });
+  const edge = await startTunnelEdge(pair.b.listener.port);
+  t.after(() => edge.close());
+  const { record } = pair.b.peer;
+  pair.b.peer.adopt({ ...record, seq: record.seq + 1, tunnel_url: edge.url }, 0);
+  await pair.b.origin.close();
+  const next = pair.sides[1] as InboundSide;
+  next.origin.reply = OK;
+  const client = await pair.client();
+  client.send(POST);
+  const got = await answer(client, 'POST');
+  assert.equal(got.head.status, 200);
+  assert.equal(first(got.head.fields, 'sidecar-worker'), 'c');
+  assert.equal(edge.connections, 0);
+  assert.equal(pair.b.peer.routes[0]?.health.state.kind, 'up');
+  assert.deepEqual(pair.retried, ['connect_failed']);
+});
+
+test('a POST that was sent and reset is not sent again', async (t) => {
+  const pair = await pairFor(t, { peers: [{}, {}] });
+  const client = await pair.client();
+  client.send(POST);
+  const worker = await pair.b.origin.connection();
+  await request(worker);
+  worker.reset();
+  const got = await answer(client, 'POST');
+  assert.equal(got.head.status, 502);
+  assert.deepEqual(tried(got.body), ['b vpn upstream_reset']);
+  assert.equal((pair.sides[1] as InboundSide).origin.connections.length, 0);
+  assert.match(first(got.head.fields, 'proxy-status') ?? '', /^a-outbound; error=connection_terminated/);
+});
+
+test('a POST with Idempotency-Key is sent again only where the service opts in', async (t) => {
+  for (const retryPost of [false, true]) {
+    const TIMES = { connectMs: 1_000, headMs: 5_000, idleMs: 5_000 };
+    const pair = await pairFor(t, {
+      peers: [{}, {}],
+      outbound: { callPolicy: () => ({ vpn: TIMES, tunnel: TIMES, retryPost }) },
+    });
+    (pair.sides[1] as InboundSide).origin.reply = OK;
+    const client = await pair.client();
+    client.send(POST.replace('\r\n\r\n', '\r\nIdempotency-Key: 1\r\n\r\n'));
+    const worker = await pair.b.origin.connection();
+    assert.equal((await request(worker)).body, 'hi');
+    worker.reset();
+    assert.equal((await answer(client, 'POST')).head.status, retryPost ? 200 : 502);
+  }
+});
+
+test('a GET that was sent and reset is sent to the next peer', async (t) => {
+  const pair = await pairFor(t, { peers: [{}, {}] });
+  const client = await pair.client();
+  client.send(GET);
+  const worker = await pair.b.origin.connection();
+  await request(worker);
+  worker.reset();
+  const other = await (pair.sides[1] as InboundSide).origin.connection();
+  await request(other);
+  other.send(OK);
+  const got = await answer(client);
+  assert.equal(got.head.status, 200);
+  assert.equal(first(got.head.fields, 'sidecar-attempts'), '2');
+  assert.equal(pair.b.peer.health.consecutiveFailures, 1);
+});
+
+test('an answer that has begun is never replaced by another', async (t) => {
+  const pair = await pairFor(t, { peers: [{}, {}] });
+  const client = await pair.client();
+  client.send(GET);
+  const worker = await pair.b.origin.connection();
+  await request(worker);
+  worker.send('HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n');
+  await answerHead(client);
+  worker.reset();
+  await client.ended();
+  assert.equal((await pair.finished.next()).outcome, 'broken');
+  assert.equal((pair.sides[1] as InboundSide).origin.connections.length, 0);
+});
+
+test('a PUT with a body up to 64 KiB is replayed whole; a longer one is not sent again', async (t) => {
+  for (const bytes of [60_000, 200_000]) {
+    const pair = await pairFor(t, { peers: [{}, {}] });
+    const client = await pair.client();
+    const body = Buffer.alloc(bytes, 'abcdefghij');
+    client.send(`PUT /service/llm-inference/ HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n`);
+    client.send(`${bytes.toString(16)}\r\n`);
+    client.send(body);
+    client.send('\r\n0\r\nX-Sum: 1\r\n\r\n');
+    const worker = await pair.b.origin.connection();
+    assert.equal((await request(worker)).body.length, bytes);
+    worker.reset();
+    if (bytes > 65_536) {
+      const got = await answer(client, 'PUT');
+      assert.equal(got.head.status, 502);
+      assert.deepEqual(tried(got.body), ['b vpn upstream_reset']);
+      continue;
+    }
+    const other = await (pair.sides[1] as InboundSide).origin.connection();
+    const again = await request(other);
+    assert.equal(again.body, body.toString());
+    assert.deepEqual(again.trailers, ['X-Sum', '1']);
+    other.send(OK);
+    assert.equal((await answer(client, 'PUT')).head.status, 200);
+  }
+});
+
+test('421, saturated, draining and warming: the next peer, without a mark', async (t) => {
+  const cases: readonly (readonly [code: string, spoil: (side: InboundSide) => Promise<void>])[] = [
+    [
+      'draining',
+      async (side) => {
+        side.isClosed = true;
+      },
+    ],
+    ['warming', async () => {}],
+    ['saturated', async () => {}],
+    ['not_offered_here', async () => {}],
+  ];
+  for (const [code, spoil] of cases) {
+    await t.test(code, async (t) => {
+      const pair = await pairFor(t, {
+        peers: [{ isReady: code !== 'warming', concurrency: 1, queue: 0 }, {}],
+        // A peer that offers another service than it is asked for: the record is old.
+        ...(code === 'not_offered_here'
+          ? { outbound: { aliases: new Map([['llm-inference', 'other']]) } }
+          : {}),
+      });
+      const next = pair.sides[1] as InboundSide;
+      if (code === 'not_offered_here') {
+        for (const { peer } of pair.sides) {
+          peer.adopt({ ...peer.record, seq: peer.record.seq + 1, services: [SERVICE, 'other'] }, 0);
+        }
+      }
+      if (code === 'saturated')
+        pair.b.service.admission.acquire({ expectedQueue: null, onGranted: () => {} });
+      await spoil(pair.b);
+      next.origin.reply = OK;
+      const client = await pair.client();
+      client.send(`${POST}`);
+      const got = await answer(client, 'POST');
+      if (code === 'not_offered_here') {
+        assert.deepEqual(tried(got.body), ['b vpn not_offered_here', 'c vpn not_offered_here']);
+        assert.equal(got.head.status, 421);
+        assert.deepEqual(pair.notOffered, [pair.b.peer, next.peer]);
+      } else {
+        assert.equal(got.head.status, 200);
+        assert.equal(first(got.head.fields, 'sidecar-worker'), 'c');
+        assert.deepEqual(pair.retried, [code]);
+      }
+      assert.equal(pair.b.peer.health.consecutiveFailures, 0);
+      assert.equal(pair.b.peer.routes[0]?.health.state.kind, 'up');
+      assert.equal(pair.b.outstanding, 0);
+    });
+  }
+});
+
+test('everybody saturated: 503 with every attempt, and when to come again', async (t) => {
+  const pair = await pairFor(t, {
+    peers: [
+      { concurrency: 1, queue: 0 },
+      { concurrency: 1, queue: 0 },
+    ],
+  });
+  for (const side of pair.sides) side.service.admission.acquire({ expectedQueue: null, onGranted: () => {} });
+  const client = await pair.client();
+  client.send(POST);
+  const got = await answer(client, 'POST');
+  assert.equal(got.head.status, 503);
+  assert.equal(first(got.head.fields, 'retry-after'), '1');
+  assert.equal(first(got.head.fields, 'content-type'), 'application/problem+json');
+  assert.equal(JSON.parse(got.body).code, 'saturated');
+  assert.ok(tried(got.body).length >= 2);
+});
+
+test('another host at the address of a peer gets the request for nothing: its answer is not believed', async (t) => {
+  const stranger = await InboundSide.start({ name: 'stranger', meshKey: OTHER_MESH_KEY });
+  const plain = await ScriptedOrigin.start();
+  t.after(() => stranger.close());
+  t.after(() => plain.close());
+  plain.reply = 'HTTP/1.1 200 OK\r\nsidecar-auth: v1 forged\r\nContent-Length: 4\r\n\r\nevil';
+  for (const port of [plain.port, stranger.listener.port]) {
+    const pair = await pairFor(t);
+    const { record } = pair.b.peer;
+    pair.b.peer.adopt({ ...record, seq: record.seq + 1, inbound_port: port }, 0);
+    const client = await pair.client();
+    client.send(POST);
+    const got = await answer(client, 'POST');
+    assert.ok(!got.body.includes('evil'));
+    assert.deepEqual(
+      [got.head.status, JSON.parse(got.body).code],
+      port === plain.port ? [502, 'upstream_protocol'] : [401, 'not_a_member'],
+    );
+    assert.equal(pair.b.peer.routes[0]?.health.state.kind, 'down', 'the route leads to somebody else');
+  }
+  assert.equal(stranger.origin.connections.length, 0);
+});
+
+test('a request without membership, also from loopback, is refused before the worker sees anything', async (t) => {
+  const pair = await pairFor(t);
+  const wire = await (await import('../support/wire.ts')).Wire.connect(pair.b.listener.port);
+  t.after(async () => wire.close());
+  for (const lines of ['', 'sidecar-auth: v1 x\r\n', 'sidecar-auth:\r\n']) {
+    wire.send(GET.replace('\r\n\r\n', `\r\n${lines}\r\n`));
+    const got = await answer(wire);
+    assert.equal(got.head.status, 401);
+    assert.equal(JSON.parse(got.body).code, 'not_a_member');
+  }
+  wire.send('GET /health HTTP/1.1\r\nHost: b\r\n\r\n');
+  assert.deepEqual(JSON.parse((await answer(wire)).body), { status: 'ok', worker_id: 'b' });
+  assert.equal(pair.b.origin.connections.length, 0);
+});
+
+test('a captured peer request is refused when it is sent again', async (t) => {
+  const pair = await pairFor(t);
+  const spy = await ScriptedOrigin.start();
+  t.after(() => spy.close());
+  const { record } = pair.b.peer;
+  pair.b.peer.adopt({ ...record, seq: record.seq + 1, inbound_port: spy.port }, 0);
+  const client = await pair.client();
+  client.send(GET);
+  const caught = await spy.connection();
+  const { head } = await request(caught);
+  const auth = first(head.fields, 'sidecar-auth') ?? '';
+  const wire = await (await import('../support/wire.ts')).Wire.connect(pair.b.listener.port);
+  t.after(async () => wire.close());
+  pair.b.origin.reply = OK;
+  for (const status of [200, 401]) {
+    wire.send(`GET ${head.target} HTTP/1.1\r\nHost: b\r\nsidecar-auth: ${auth}\r\n\r\n`);
+    assert.equal((await answer(wire)).head.status, status);
+  }
+  wire.send(`GET ${head.target}other HTTP/1.1\r\nHost: b\r\nsidecar-auth: ${auth}\r\n\r\n`);
+  assert.equal((await answer(wire)).head.status, 401);
+});
+
+test('a kept connection that the worker closes just then: GET goes again, POST is told', async (t) => {
+  const pair = await pairFor(t);
+  const client = await pair.client();
+  const warm = async (): Promise<Wire> => {
+    client.send(GET);
+    const worker = await pair.b.origin.connection();
+    await request(worker);
+    worker.send(OK);
+    await answer(client);
+    return worker;
+  };
+  // The worker closes when the next request is already on its way: it reads it and resets.
+  const first = await warm();
+  client.send(GET);
+  await request(first);
+  first.reset();
+  const fresh = await pair.b.origin.connection();
+  await request(fresh);
+  fresh.send(OK);
+  assert.equal((await answer(client)).body, 'ok');
+  assert.equal(pair.b.peer.health.consecutiveFailures, 0, 'nobody’s fault');
+  client.send(POST);
+  await request(fresh);
+  fresh.reset();
+  assert.equal((await answer(client, 'POST')).head.status, 502);
+  // Closed while idle: seen in time, and not used again.
+  const last = await warm();
+  last.finish();
+  await last.ended();
+  client.send(POST);
+  const next = await pair.b.origin.connection();
+  await request(next);
+  next.send(OK);
+  assert.equal((await answer(client, 'POST')).body, 'ok');
+});
+
+test('the decision comes along when it is asked for', async (t) => {
+  const pair = await pairFor(t, { peers: [{}, {}] });
+  for (const side of pair.sides) side.origin.reply = OK;
+  const client = await pair.client();
+  client.send(GET.replace('\r\n\r\n', '\r\nsidecar-explain: 1\r\n\r\n'));
+  const got = await answer(client);
+  const [decision] = all(got.head.fields, 'sidecar-decision');
+  assert.equal(JSON.parse(decision ?? '').candidates.length, 2);
+});

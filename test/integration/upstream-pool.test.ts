@@ -1,0 +1,170 @@
+/** Kept connections: used again when that is safe, and never by somebody whose request is over. */
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { Deadlines } from '../../sidecar/proxy/deadlines.ts';
+import type {
+  OutgoingHead,
+  UpstreamFault,
+  UpstreamHandler,
+  UpstreamRequest,
+} from '../../sidecar/proxy/exchange.ts';
+import { UpstreamPool } from '../../sidecar/proxy/upstream-pool.ts';
+import { Arrivals } from '../support/arrivals.ts';
+import { LIMITS, TIMEOUTS } from '../support/inbound-side.ts';
+import { ScriptedOrigin } from '../support/scripted-origin.ts';
+import { request } from '../support/wire-messages.ts';
+
+const OK = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';
+
+function head(method = 'GET', body: OutgoingHead['body'] = { kind: 'none' }): OutgoingHead {
+  return { method, target: '/', host: 'a', fields: [], body, upgrade: null };
+}
+
+class Recorder implements UpstreamHandler {
+  body = '';
+  readonly over = new Arrivals<UpstreamFault | 'end'>('the end of a request');
+  onSent(): void {}
+  onInformational(): void {}
+  onHead(): void {}
+  onData(chunk: Buffer): boolean {
+    this.body += chunk.toString();
+    return false;
+  }
+  onEnd(): void {
+    this.over.push('end');
+  }
+  onUpgrade(): void {}
+  onUpstreamDrain(): void {}
+  onFault(fault: UpstreamFault): void {
+    this.over.push(fault);
+  }
+}
+
+interface Setup {
+  readonly pool: UpstreamPool;
+  readonly origin: ScriptedOrigin;
+  send(head: OutgoingHead, isFresh?: boolean): { handle: UpstreamRequest; seen: Recorder };
+}
+
+async function setup(
+  t: { after(end: () => Promise<void>): void },
+  { keepIdleMs = 30_000, reuseUnsafeMs = 30_000 } = {},
+): Promise<Setup> {
+  const origin = await ScriptedOrigin.start();
+  const pool = new UpstreamPool({
+    limits: LIMITS,
+    deadlines: new Deadlines(20),
+    keepIdleMs,
+    reuseUnsafeMs,
+    tlsCa: null,
+  });
+  t.after(async () => {
+    pool.destroy();
+    await origin.close();
+  });
+  return {
+    pool,
+    origin,
+    send(outgoing, isFresh) {
+      const seen = new Recorder();
+      const where = { scheme: 'http', host: '127.0.0.1', port: origin.port } as const;
+      return { seen, handle: pool.request(where, outgoing, TIMEOUTS, seen, isFresh) };
+    },
+  };
+}
+
+test('a handle whose request is over touches nobody else’s', async (t) => {
+  const { origin, send } = await setup(t);
+  const first = send(head());
+  const worker = await origin.connection();
+  await request(worker);
+  worker.send(OK);
+  await first.seen.over.next();
+  const second = send(head('POST', { kind: 'chunked' }));
+  first.handle.pause();
+  first.handle.write(Buffer.from('smuggled'));
+  first.handle.end([]);
+  first.handle.abort();
+  second.handle.write(Buffer.from('hi'));
+  second.handle.end([]);
+  assert.equal((await request(worker)).body, 'hi');
+  worker.send(OK);
+  assert.equal(await second.seen.over.next(), 'end');
+  assert.equal(second.seen.body, 'ok');
+  assert.equal(origin.connections.length, 1);
+});
+
+test('a method that must not be repeated takes no connection that has been idle for long; others do', async (t) => {
+  const { origin, send, pool } = await setup(t, { reuseUnsafeMs: 0 });
+  const first = send(head());
+  const worker = await origin.connection();
+  await request(worker);
+  worker.send(OK);
+  await first.seen.over.next();
+  send(head('POST', { kind: 'length', bytes: 0 }));
+  const other = await origin.connection();
+  assert.equal((await request(other)).head.method, 'POST');
+  send(head());
+  assert.equal((await request(worker)).head.method, 'GET');
+  assert.equal(pool.openConnections, 2);
+});
+
+test('a fresh connection is made when one is asked for', async (t) => {
+  const { origin, send } = await setup(t);
+  const first = send(head());
+  const worker = await origin.connection();
+  await request(worker);
+  worker.send(OK);
+  await first.seen.over.next();
+  send(head(), true);
+  assert.notEqual(await origin.connection(), worker);
+});
+
+test('only a kept connection that broke before a byte is called stale', async (t) => {
+  const { origin, send } = await setup(t);
+  const fresh = send(head());
+  const unused = await origin.connection();
+  await request(unused);
+  unused.reset();
+  const fault = await fresh.seen.over.next();
+  assert.ok(fault !== 'end' && fault.code === 'upstream_reset' && fault.wasStale !== true);
+  for (const [bytes, wasStale] of [
+    ['', true],
+    ['HTTP/1.1 2', false],
+    ['HTTP/1.1 103 Hint\r\n\r\n', false],
+  ] as const) {
+    const first = send(head(), true);
+    const worker = await origin.connection();
+    await request(worker);
+    worker.send(OK);
+    await first.seen.over.next();
+    const second = send(head());
+    await request(worker);
+    worker.send(bytes);
+    if (bytes === '') worker.reset();
+    else worker.finish();
+    const broken = await second.seen.over.next();
+    assert.ok(broken !== 'end' && broken.wasStale === wasStale, bytes);
+  }
+});
+
+test('the end of the pool gives up the connections that are being made', async (t) => {
+  const silent = await ScriptedOrigin.start();
+  t.after(() => silent.close());
+  const { pool } = await setup(t);
+  const seen = new Recorder();
+  pool.request({ scheme: 'https', host: '127.0.0.1', port: silent.port }, head(), TIMEOUTS, seen);
+  const dialled = await silent.connection();
+  pool.destroy();
+  await dialled.ended();
+  assert.equal(seen.over.size, 0);
+});
+
+test('a body that is longer than announced is a fault of the caller', async (t) => {
+  const { origin, send } = await setup(t);
+  const { handle } = send(head('POST', { kind: 'length', bytes: 2 }));
+  const worker = await origin.connection();
+  assert.throws(() => handle.write(Buffer.from('hello')), /more body/);
+  handle.abort();
+  await worker.ended();
+});
