@@ -5,6 +5,7 @@
  * processes share one. The "VPN address" of a member is one of loopback. Everything ends with the test that began
  * it. It must not know what the tests assert.
  */
+import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import type { TestContext } from 'node:test';
 import { loadConfig } from '../../sidecar/config/load.ts';
@@ -139,7 +140,11 @@ export class TestMesh {
       sink: { write: (line) => void lines.push(JSON.parse(line) as LogLine) },
     });
     const running = await startSidecar(config, log);
-    this.#t.after(() => running.stop());
+    this.#t.after(async () => {
+      await running.stop();
+      const faults = lines.filter(({ message }) => message.startsWith('a fault in this program'));
+      assert.deepEqual(faults, [], `${options.id} has met a fault of its own`);
+    });
     this.#first ??= running.dht;
     return new Member(options.id, running, lines, config.dht.bootstrap.length === 0);
   }
