@@ -1,0 +1,146 @@
+/** Membership: who has not the mesh key finds nobody and is refused, also on loopback. */
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import test, { type TestContext } from 'node:test';
+import { openIdentity } from '../../sidecar/mesh/identity.ts';
+import { createRequestAuth } from '../../sidecar/mesh/request-auth.ts';
+import { eventually } from '../support/eventually.ts';
+import { type Answer, send } from '../support/http-client.ts';
+import { type HttpWorker, startHttpWorker } from '../support/http-worker.ts';
+import { type Member, TestMesh } from '../support/mesh.ts';
+
+const SERVICE = 'llm-inference';
+const TARGET = `/service/${SERVICE}/v1/chat`;
+
+interface Bed {
+  readonly mesh: TestMesh;
+  readonly worker: HttpWorker;
+  readonly gpu: Member;
+  readonly cpu: Member;
+  /** Public key of the GPU worker. */
+  readonly key: string;
+}
+
+async function bed(t: TestContext): Promise<Bed> {
+  const mesh = new TestMesh(t);
+  const worker = await startHttpWorker(t);
+  const gpu = await mesh.join({ id: 'worker-gpu-001', services: { [SERVICE]: worker.url } });
+  const cpu = await mesh.join({ id: 'worker-cpu-001' });
+  const [peer] = await cpu.knows(['worker-gpu-001']);
+  return { mesh, worker, gpu, cpu, key: String(peer?.public_key) };
+}
+
+/** A value of `sidecar-auth` as a worker with this mesh key would make it. */
+function proof(
+  meshKey: string,
+  peerKey: string,
+  o: { service?: string; target?: string; nowMs?: number } = {},
+): string {
+  const identity = openIdentity({
+    meshKey: Buffer.from(meshKey, 'hex'),
+    certBundle: null,
+    workerId: 'somebody',
+    services: [],
+    stateDir: null,
+    nowMs: Date.now(),
+  });
+  const { service = SERVICE, target = TARGET, nowMs = Date.now() } = o;
+  return createRequestAuth(identity).sign({ peerKey, method: 'GET', target, service, nowMs }).header;
+}
+
+function codeOf(answer: Answer): string {
+  assert.equal(answer.headers['content-type'], 'application/problem+json');
+  return (JSON.parse(answer.body) as { code: string }).code;
+}
+
+test('inbound answers 401 to whoever shows no membership, also from loopback', async (t) => {
+  const { mesh, worker, gpu, key } = await bed(t);
+  const ask = (headers: Record<string, string> = {}, target = TARGET): Promise<Answer> =>
+    send(gpu.running.inbound, { target, headers });
+
+  const other = randomBytes(32).toString('hex');
+  const strangers: [string, Record<string, string>][] = [
+    ['no field', {}],
+    ['an empty field', { 'sidecar-auth': '' }],
+    ['nonsense', { 'sidecar-auth': 'v1 let me in' }],
+    ['another mesh key', { 'sidecar-auth': proof(other, key) }],
+    [
+      'a proof for another target',
+      { 'sidecar-auth': proof(mesh.meshKey, key, { target: `${TARGET}/other` }) },
+    ],
+    ['a proof of a minute ago', { 'sidecar-auth': proof(mesh.meshKey, key, { nowMs: Date.now() - 60_000 }) }],
+  ];
+  for (const [name, headers] of strangers) {
+    await t.test(name, async () => {
+      const answer = await ask(headers);
+      assert.equal(answer.status, 401, answer.body);
+      assert.equal(codeOf(answer), 'not_a_member');
+    });
+  }
+  for (const target of ['/record', '/state']) {
+    await t.test(`${target} is for members`, async () => assert.equal((await ask({}, target)).status, 401));
+  }
+  assert.equal(worker.seen.length, 0);
+
+  await t.test('a member is served, once for each proof', async () => {
+    const headers = { 'sidecar-auth': proof(mesh.meshKey, key) };
+    const answer = await ask(headers);
+    assert.equal(answer.status, 200, answer.body);
+    assert.equal(worker.seen.length, 1);
+    assert.equal(worker.seen[0]?.headers['sidecar-auth'], undefined);
+    assert.equal((await ask(headers)).status, 401, 'a replay');
+    assert.equal(worker.seen.length, 1);
+  });
+  await t.test('/health is for anyone', async () => {
+    const answer = await ask({}, '/health');
+    assert.deepEqual(JSON.parse(answer.body), { status: 'ok', worker_id: 'worker-gpu-001' });
+  });
+  await t.test('what a member offers is called there only', async () => {
+    const target = '/service/vision-ocr/x';
+    const header = proof(mesh.meshKey, key, { target, service: 'vision-ocr' });
+    const answer = await ask({ 'sidecar-auth': header }, target);
+    assert.equal(answer.status, 421, answer.body);
+    assert.equal(codeOf(answer), 'not_offered_here');
+  });
+});
+
+test('a sidecar of another mesh finds nobody, and says why', async (t) => {
+  const { mesh, worker, gpu, cpu } = await bed(t);
+  const stranger = await mesh.start({
+    id: 'stranger',
+    meshKey: randomBytes(32).toString('hex'),
+    bootstrap: [gpu.running.dht],
+  });
+  const { status } = await eventually(
+    'the stranger says that no node answers, and names the mesh key among the reasons',
+    () => stranger.admin('/readyz'),
+    ({ body }) => body.includes('dht_unreachable') && body.includes('the same mesh key'),
+  );
+  assert.equal(status, 503);
+  const answer = await stranger.get(SERVICE);
+  assert.equal(answer.status, 503);
+  assert.equal(codeOf(answer), 'discovery_unavailable');
+  assert.deepEqual(await stranger.peers(), []);
+  assert.deepEqual(
+    (await cpu.peers()).map(({ worker_id }) => worker_id),
+    ['worker-gpu-001'],
+  );
+  assert.equal(worker.seen.length, 0);
+});
+
+test('no field of membership reaches an app or a worker, and none of an app is passed on', async (t) => {
+  const { worker, cpu } = await bed(t);
+  const answer = await cpu.call({
+    target: TARGET,
+    headers: {
+      'sidecar-auth': 'v1 forged',
+      'sidecar-refusal': 'saturated;not_sent',
+      'sidecar-expected-queue': '0',
+    },
+  });
+  assert.equal(answer.status, 200, answer.body);
+  for (const headers of [answer.headers, worker.seen[0]?.headers ?? {}]) {
+    assert.equal(headers['sidecar-auth'], undefined);
+    assert.equal(headers['sidecar-refusal'], undefined);
+  }
+});
