@@ -10,6 +10,7 @@ import { buildServices } from './build-services.ts';
 import { callPolicies } from './call-policies.ts';
 import type { Config } from './config.ts';
 import { type Balancer, createBalancer } from './core/choose.ts';
+import { betweenSidecars } from './core/head-limits.ts';
 import type { HostPortParts } from './core/host-port.ts';
 import type { HeadLimits } from './core/http1-head.ts';
 import { RetryBudget } from './core/retry.ts';
@@ -76,7 +77,8 @@ export async function buildProxy(options: ProxyOptions): Promise<Proxy> {
   const limits: HeadLimits = config.limits;
   const deadlines = new Deadlines(DEADLINE_TICK_MS);
   const toWorkers = workerConnections({ limits, deadlines, tlsCa: null });
-  const toPeers = peerConnections({ limits, deadlines, tlsCa: config.tunnel.ca });
+  const peerLimits = betweenSidecars(limits);
+  const toPeers = peerConnections({ limits: peerLimits, deadlines, tlsCa: config.tunnel.ca });
   lifecycle.began('connections', () => {
     toWorkers.destroy();
     toPeers.destroy();
@@ -97,7 +99,7 @@ export async function buildProxy(options: ProxyOptions): Promise<Proxy> {
   const bug = (err: unknown): void => log.error({ err }, 'a fault in this program: please report it');
   const name = viaPseudonym(config.worker.id);
   const connection = (part: 'inbound' | 'outbound'): Omit<Http1ConnectionOptions, 'onRequest'> => ({
-    limits,
+    limits: part === 'inbound' ? peerLimits : limits,
     headTimeoutMs: config.limits.headTimeoutMs,
     keepAliveMs: KEEP_ALIVE_MS,
     deadlines,
