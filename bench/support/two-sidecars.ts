@@ -86,12 +86,12 @@ export async function startBed(workerUrl: string): Promise<Bed> {
   };
 }
 
-/** Tries until it is true, for ten seconds. */
-export async function until(isTrue: () => Promise<boolean>): Promise<void> {
-  const endMs = performance.now() + 10_000;
+/** Tries until it is true. */
+export async function until(isTrue: () => Promise<boolean>, limitMs = 10_000): Promise<void> {
+  const endMs = performance.now() + limitMs;
   for (;;) {
     if (await isTrue().catch(() => false)) return;
-    if (performance.now() > endMs) throw new Error('a sidecar did not get ready within 10 s');
+    if (performance.now() > endMs) throw new Error(`not ready within ${limitMs / 1000} s`);
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
 }

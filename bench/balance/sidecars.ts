@@ -1,0 +1,129 @@
+/**
+ * Our sidecars: one beside each worker, and as many without a worker as there are entries; all as processes.
+ *
+ * They find each other by a private DHT on loopback, as in a fleet; nothing tells an entry what a worker is but the
+ * worker's own sidecar. It must not know the demands.
+ */
+import { randomBytes } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { type LogLine, modulePath, TiedProcess } from '../../sidecar/demo/tied-process.ts';
+import { until } from '../support/two-sidecars.ts';
+import type { Backend } from './proxies.ts';
+import type { System } from './system.ts';
+
+const MAIN = modulePath('../main');
+const SERVICE = 'bench';
+/** As long as the others let it get: what is compared is waiting, not turning away. */
+const QUEUE = '100000';
+
+interface Addresses {
+  readonly outbound: string;
+  readonly admin: string;
+}
+
+interface Started extends Addresses {
+  readonly process: TiedProcess;
+}
+
+export async function startSidecars(
+  policy: string,
+  workers: readonly Backend[],
+  entries: number,
+): Promise<System> {
+  const meshKey = randomBytes(32).toString('hex');
+  const bootstrap = run('bootstrap', meshKey, ['bootstrap', '--dht-listen', '127.0.0.1:0'], {});
+  const node = await bootstrap.line(({ address }) => (typeof address === 'string' ? address : null));
+  const start = async (id: string, env: Record<string, string>): Promise<Started> => {
+    const process = run(id, meshKey, ['run'], { SIDECAR_WORKER_ID: id, SIDECAR_BOOTSTRAP: node, ...env });
+    return { process, ...(await process.line(addressesOf)) };
+  };
+  const beside = await Promise.all(
+    workers.map(({ port, slots }, i) =>
+      start(`worker-${i}`, {
+        SIDECAR_SERVICES: `${SERVICE}=http://127.0.0.1:${port}`,
+        SIDECAR_CONCURRENCY: String(slots),
+        SIDECAR_QUEUE: QUEUE,
+      }),
+    ),
+  );
+  const doors = await Promise.all(
+    Array.from({ length: entries }, (_, i) => start(`entry-${i}`, { SIDECAR_POLICY: policy })),
+  );
+  const all = [...beside, ...doors];
+  for (const door of doors) {
+    await until(async () => (await fetch(`http://${door.outbound}/service/${SERVICE}/?work=0`)).ok, 60_000);
+    await until(async () => (await readyPeers(door)) === workers.length, 60_000);
+  }
+  const startedMs = performance.now();
+  const cpuAtStartMs = all.map(({ process }) => cpuMs(process.pid));
+  return {
+    name: `sidecars ${policy}`,
+    entries: doors.map(({ outbound }) => `http://${outbound}/service/${SERVICE}`),
+    async befall(mishap) {
+      // The machine dies, and not the worker alone.
+      if (mishap.kind === 'dies') await beside[mishap.worker]?.process.kill();
+    },
+    async notes() {
+      const seconds = (performance.now() - startedMs) / 1000;
+      const share = (from: number, to: number): string => {
+        const ms = all
+          .slice(from, to)
+          .map(({ process }, i) => cpuMs(process.pid) - (cpuAtStartMs[from + i] ?? 0))
+          .reduce((sum, each) => sum + Math.max(0, each), 0);
+        return `${(ms / 10 / seconds / (to - from)).toFixed(1)} %`;
+      };
+      return `CPU per sidecar: ${share(beside.length, all.length)} of a core (entry), ${share(0, beside.length)} (worker)`;
+    },
+    async stop() {
+      await Promise.all([bootstrap, ...all.map(({ process }) => process)].map((process) => process.kill()));
+    },
+  };
+}
+
+function run(
+  name: string,
+  meshKey: string,
+  args: readonly string[],
+  env: Record<string, string>,
+): TiedProcess {
+  return new TiedProcess({
+    name,
+    module: MAIN,
+    args,
+    env: {
+      PATH: process.env.PATH,
+      SIDECAR_MESH_KEY: meshKey,
+      SIDECAR_VPN_IP: '127.0.0.1',
+      SIDECAR_VPN_CIDR: '127.0.0.0/8',
+      SIDECAR_OUTBOUND: '127.0.0.1:0',
+      SIDECAR_INBOUND: '127.0.0.1:0',
+      SIDECAR_ADMIN: '127.0.0.1:0',
+      ...env,
+    },
+  });
+}
+
+function addressesOf({ address }: LogLine): Addresses | null {
+  if (typeof address !== 'object' || address === null) return null;
+  const { outbound, admin } = address as Readonly<Record<string, unknown>>;
+  return typeof outbound === 'string' && typeof admin === 'string' ? { outbound, admin } : null;
+}
+
+async function readyPeers({ admin }: Addresses): Promise<number> {
+  const answer = await fetch(`http://${admin}/peers?service=${SERVICE}`);
+  const { peers } = (await answer.json()) as { peers: { state: string }[] };
+  return peers.filter(({ state }) => state === 'ready').length;
+}
+
+/** CPU time so far, user and system; 0 when it has ended. */
+function cpuMs(pid: number): number {
+  try {
+    const fields = readFileSync(`/proc/${pid}/stat`, 'utf8')
+      .replace(/^.*\) /s, '')
+      .split(' ');
+    // Ticks of 1/100 s.
+    return (Number(fields[11]) + Number(fields[12])) * 10;
+  } catch {
+    return 0;
+  }
+}
