@@ -170,10 +170,18 @@ export type Code = keyof typeof CODES;
 /** A failure with a stable code. Test by `code`, never by `instanceof`: copies of a module differ in class. */
 export class SidecarError extends Error {
   readonly code: Code;
+  /** The host of the other side answered that nobody listens there. */
+  readonly isRefused: boolean;
 
-  constructor(code: Code, detail: string, options?: { cause?: unknown }) {
+  constructor(code: Code, detail: string, options?: { cause?: unknown; isRefused?: boolean }) {
     super(detail, options);
     this.name = 'SidecarError';
     this.code = code;
+    this.isRefused = options?.isRefused ?? false;
   }
+}
+
+/** Not silence, but an answer: nobody listens at an address whose host is there. */
+export function isRefusedConnection(value: unknown): boolean {
+  return value instanceof Error && (value as { isRefused?: unknown }).isRefused === true;
 }

@@ -5,7 +5,7 @@
  * not the service's. It must not know how news arrives (mesh) nor who is chosen (core/choose).
  */
 import type { ReportSource } from './endpoint.ts';
-import { Peer } from './peer.ts';
+import { ALL_KINDS, Peer, type UsableKinds } from './peer.ts';
 import type { WorkerRecord } from './record.ts';
 
 export type ApplyOutcome =
@@ -25,6 +25,16 @@ export interface PeerTableOptions {
   readonly ttlMs: number;
   /** How long an evicted peer is not taken back. */
   readonly evictionBanMs: number;
+  /** All, when not given. */
+  readonly routeKinds?: UsableKinds;
+}
+
+/** How a peer that was asked did not answer. */
+export interface Miss {
+  /** Its host said that nobody listens there: no silence, but an answer. */
+  readonly isRefused: boolean;
+  /** What `isWitnessed` said when it was asked. */
+  readonly isWitnessed: boolean;
 }
 
 interface Barrier {
@@ -35,6 +45,7 @@ interface Barrier {
 export class PeerTable {
   readonly #ttlMs: number;
   readonly #evictionBanMs: number;
+  readonly #routeKinds: UsableKinds;
   readonly #peers = new Map<string, Peer>();
   readonly #byService = new Map<string, Peer[]>();
   readonly #byWorkerId = new Map<string, Set<Peer>>();
@@ -44,6 +55,7 @@ export class PeerTable {
   constructor(options: PeerTableOptions) {
     this.#ttlMs = options.ttlMs;
     this.#evictionBanMs = options.evictionBanMs;
+    this.#routeKinds = options.routeKinds ?? ALL_KINDS;
   }
 
   get size(): number {
@@ -84,7 +96,7 @@ export class PeerTable {
     const peer = this.#peers.get(key);
     if (peer === undefined) {
       if (isBarred(this.#bans.get(key), record.epoch, nowMs)) return 'stale';
-      return this.#add(new Peer(record, nowMs), nowMs);
+      return this.#add(new Peer(record, nowMs, this.#routeKinds), nowMs);
     }
     const known = peer.record;
     if (record.epoch < peer.epoch || (record.epoch === known.epoch && record.seq < known.seq)) return 'stale';
@@ -103,19 +115,34 @@ export class PeerTable {
     if (peer === undefined) return;
     peer.heardAtMs = nowMs;
     peer.presence = 'live';
+    peer.suspectedAtMs = Number.NaN;
   }
 
-  /** The peer did not answer: suspect at first; the second time in a row it is gone, and barred for a while. */
-  missed(key: string, nowMs: number): 'suspect' | 'evicted' | 'unknown' {
+  /**
+   * The peer did not answer: suspect at first; the second time in a row it is gone, and barred for a while. Silence
+   * counts the second time only if it was witnessed: when all are silent together, it is our own network that is
+   * cut, and nobody is gone.
+   */
+  missed(key: string, nowMs: number, miss: Miss | null = null): 'suspect' | 'evicted' | 'unknown' {
     const peer = this.#peers.get(key);
     if (peer === undefined) return 'unknown';
     if (peer.presence === 'live') {
       peer.presence = 'suspect';
+      peer.suspectedAtMs = nowMs;
       return 'suspect';
     }
+    if (miss !== null && !miss.isRefused && !miss.isWitnessed) return 'suspect';
     this.#remove(peer);
     this.#bans.set(key, { epoch: peer.epoch, untilMs: nowMs + this.#evictionBanMs });
     return 'evicted';
+  }
+
+  /** Somebody else was heard since this one became suspect, so that its silence is its own. */
+  isWitnessed(suspect: Peer): boolean {
+    for (const peer of this.#peers.values()) {
+      if (peer !== suspect && peer.heardAtMs >= suspect.suspectedAtMs) return true;
+    }
+    return false;
   }
 
   /** The peer said good-bye: its present life is over, whatever third parties still hold of it. */

@@ -12,6 +12,11 @@ import { RouteHealth } from './route-health.ts';
 
 export type RouteKind = 'local' | 'vpn' | 'p2p' | 'tunnel';
 
+/** Kinds of routes that lead from here to a peer: a sidecar without VPN has no use for a VPN address. */
+export type UsableKinds = ReadonlySet<Route['kind']>;
+
+export const ALL_KINDS: UsableKinds = new Set(['vpn', 'p2p', 'tunnel']);
+
 export interface Route {
   readonly kind: 'vpn' | 'p2p' | 'tunnel';
   readonly scheme: 'http' | 'https';
@@ -33,6 +38,8 @@ export class Peer {
   readonly keyHash: number;
   readonly health: PeerHealth = new PeerHealth();
   presence: Presence = 'live';
+  /** Monotonic ms of the miss that made it suspect; NaN while it is live. */
+  suspectedAtMs: number = Number.NaN;
   /** Monotonic ms at which it was last heard from. */
   heardAtMs: number;
   /** Newest known state, from its record or from a report. */
@@ -43,9 +50,11 @@ export class Peer {
   #stateSeq = -1;
   #record: WorkerRecord;
   #routes: readonly Route[] = [];
+  readonly #kinds: UsableKinds;
   readonly #endpoints = new Map<string, Endpoint>();
 
-  constructor(record: WorkerRecord, nowMs: number) {
+  constructor(record: WorkerRecord, nowMs: number, kinds: UsableKinds = ALL_KINDS) {
+    this.#kinds = kinds;
     this.key = record.public_key;
     this.keyHash = Number.parseInt(record.public_key.slice(0, 8), 16) | 0;
     this.#record = record;
@@ -59,7 +68,7 @@ export class Peer {
     return this.#record;
   }
 
-  /** In the order of preference: vpn, p2p, tunnel. */
+  /** Those that lead there from here, in the order of preference: vpn, p2p, tunnel. */
   get routes(): readonly Route[] {
     return this.#routes;
   }
@@ -82,9 +91,9 @@ export class Peer {
     this.#record = record;
     // A record that third parties keep may be older than what the peer has said since, say that it is draining.
     this.reportState(record.state, record.seq);
-    this.#routes = routesOf(record).map(
-      (route) => this.#routes.find((old) => isSameAddress(old, route)) ?? route,
-    );
+    this.#routes = routesOf(record)
+      .filter(({ kind }) => this.#kinds.has(kind))
+      .map((route) => this.#routes.find((old) => isSameAddress(old, route)) ?? route);
     for (const service of this.#endpoints.keys()) {
       if (!record.services.includes(service)) isChanged = this.#endpoints.delete(service);
     }

@@ -36,6 +36,8 @@ const UP: RouteHealthState = { kind: 'up' };
 
 export class RouteHealth {
   #state: RouteHealthState = UP;
+  /** Monotonic ms at which the peer was last heard over it; -Infinity = never. */
+  heardAtMs: number = Number.NEGATIVE_INFINITY;
   /** Moving average of the time that this route adds to a request, in ms; NaN = not measured. */
   extraMs: number = Number.NaN;
 
@@ -48,7 +50,8 @@ export class RouteHealth {
   }
 
   /** A probe or a request got through. */
-  succeeded(_nowMs: number): void {
+  succeeded(nowMs: number): void {
+    this.heardAtMs = nowMs;
     this.#state = UP;
   }
 

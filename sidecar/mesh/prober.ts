@@ -3,35 +3,21 @@
  *
  * HTTP over the peer's own route instead of a ping, because that is what must work: it proves route, peer and
  * membership at once and brings back live figures. Only peers of services in use and only the longest
- * silent, so that the cost does not grow with the fleet. It must not know HTTP (`ask` is passed in) nor who
- * is chosen.
+ * silent, so that the cost does not grow with the fleet; and at once, when a request doubts its route. It must not
+ * know HTTP (`ask` is passed in) nor who is chosen.
  */
 import type { FingerCache } from '../core/finger-cache.ts';
 import type { Peer, Route } from '../core/peer.ts';
-import type { PeerTable } from '../core/peer-table.ts';
-import { applyReport } from '../core/report.ts';
-import { decodeState } from '../core/state-report.ts';
-import type { Clock } from './clock.ts';
-import type { Log } from './log.ts';
+import type { Miss } from '../core/peer-table.ts';
+import { RouteProbe, type RouteProbeOptions, type RouteVerdict } from './route-probe.ts';
 
-/** GET `path` at the peer by this route, as a member. Rejects when there is no authentic 200. */
-export type Ask = (peer: Peer, route: Route, path: string, signal: AbortSignal) => Promise<Buffer>;
-
-export interface ProberOptions {
-  readonly table: PeerTable;
+export interface ProberOptions extends RouteProbeOptions {
   readonly cache: Pick<FingerCache, 'inUse'>;
-  readonly ask: Ask;
-  /** The peer has started anew: its record is needed. Must not reject. */
-  readonly refetch: (peer: Peer) => Promise<void>;
   /** Pause between two rounds of a service with up to `fewPeers` peers, and with more. */
   readonly fewIntervalMs: number;
   readonly manyIntervalMs: number;
-  /** At least 300: a busy host answers late. */
-  readonly timeoutMs: number;
-  readonly clock: Clock;
   /** [0, 1). */
   readonly random: () => number;
-  readonly log: Log;
 }
 
 const FEW_PEERS = 10;
@@ -40,19 +26,21 @@ const ACTIVE_SET = 32;
 /** A peer that did not answer is asked once more after this. */
 const SECOND_TRY_MS = 500;
 const JITTER = 0.15;
-
+/** Live peers asked at once when one falls silent: does anybody answer us? */
+const WITNESSES = 3;
 export class Prober {
   readonly #o: ProberOptions;
   readonly #nextRoundMs = new Map<string, number>();
   readonly #probing = new Set<string>();
   /** Suspects whose second try has its time. */
   readonly #waiting = new Set<string>();
-  readonly #routesProbing = new Set<Route>();
+  readonly #routes: RouteProbe;
   readonly #cancels = new Set<() => void>();
   readonly #stop = new AbortController();
 
   constructor(options: ProberOptions) {
     this.#o = options;
+    this.#routes = new RouteProbe(options);
   }
 
   start(): void {
@@ -62,6 +50,7 @@ export class Prober {
   /** Ends what runs; nothing is judged afterwards. */
   stop(): void {
     this.#stop.abort();
+    this.#routes.stop();
     for (const cancel of this.#cancels) cancel();
     this.#cancels.clear();
   }
@@ -96,9 +85,9 @@ export class Prober {
     let routes = 0;
     for (const peer of peers) {
       for (const route of peer.routes) {
-        if (routes >= ACTIVE_SET || !route.health.probeDue(nowMs) || this.#routesProbing.has(route)) continue;
+        if (routes >= ACTIVE_SET || !route.health.probeDue(nowMs)) continue;
         routes += 1;
-        void this.#askOver(peer, route);
+        void this.#routes.ask(peer, route);
       }
     }
   }
@@ -112,75 +101,63 @@ export class Prober {
     });
   }
 
+  /**
+   * Whether the peer answers over this route now: for a request that waits there for longer than it takes to
+   * answer. Who asks while one is on its way shares its answer. Never rejects.
+   */
+  async answers(peer: Peer, route: Route): Promise<boolean> {
+    return (await this.#routes.ask(peer, route)) === 'answered';
+  }
+
+  /** A request found nothing but silence at the other end of this route. */
+  silent(route: Route): void {
+    this.#routes.silent(route);
+  }
+
   /** Never rejects. By each usable route in turn; only when none answers, the peer has missed. */
   async #probe(peer: Peer): Promise<void> {
     if (this.#probing.has(peer.key) || this.#o.table.get(peer.key) !== peer) return;
     this.#probing.add(peer.key);
-    const startedMs = this.#o.clock.monotonicMs();
-    let answered = false;
+    const { clock, table } = this.#o;
+    const startedMs = clock.monotonicMs();
+    const isWitnessed = table.isWitnessed(peer);
+    let verdict: RouteVerdict = 'silent';
+    let isRefused = peer.routes.length > 0;
     try {
       const usable = peer.routes.filter((route) => route.health.usable(startedMs));
       for (const route of usable.length > 0 ? usable : peer.routes) {
-        answered = await this.#askOver(peer, route);
-        if (answered || this.#stop.signal.aborted) break;
+        verdict = await this.#routes.ask(peer, route);
+        isRefused &&= verdict === 'refused';
+        if (verdict === 'answered' || this.#stop.signal.aborted) break;
       }
     } finally {
       this.#probing.delete(peer.key);
     }
     // Heard from by a response in the meantime: nothing to hold against it.
-    if (!answered && peer.routes.length > 0 && peer.heardAtMs < startedMs) this.#missed(peer);
+    if (verdict !== 'answered' && peer.routes.length > 0 && peer.heardAtMs < startedMs) {
+      this.#missed(peer, { isRefused, isWitnessed });
+    }
   }
 
-  #missed(peer: Peer): void {
+  #missed(peer: Peer, miss: Miss): void {
     const { clock, log, table } = this.#o;
     if (this.#stop.signal.aborted || table.get(peer.key) !== peer) return;
-    const verdict = table.missed(peer.key, clock.monotonicMs());
+    const verdict = table.missed(peer.key, clock.monotonicMs(), miss);
     const fields = { worker: peer.record.worker_id, peer: peer.key };
     if (verdict === 'evicted') log.info(fields, 'a peer is gone');
     else {
       log.debug(fields, 'a peer does not answer; asking once more');
+      this.#askWitnesses(peer);
       this.#tryAgain(peer);
     }
   }
 
-  /** Never rejects. The answer is judged here, the silence of a peer as a whole is not. */
-  async #askOver(peer: Peer, route: Route): Promise<boolean> {
-    const { clock, timeoutMs } = this.#o;
-    const startedMs = clock.monotonicMs();
-    const timeout = new AbortController();
-    const cancel = this.#later(timeoutMs, () => timeout.abort(new Error(`no answer within ${timeoutMs} ms`)));
-    this.#routesProbing.add(route);
-    route.health.tried(startedMs);
-    try {
-      const signal = AbortSignal.any([timeout.signal, this.#stop.signal]);
-      const body = await this.#o.ask(peer, route, '/state', signal);
-      if (this.#stop.signal.aborted) return false;
-      const nowMs = clock.monotonicMs();
-      route.health.succeeded(nowMs);
-      route.health.measured(nowMs - startedMs);
-      this.#o.table.heard(peer.key, nowMs);
-      this.#take(peer, body, nowMs);
-      return true;
-    } catch {
-      if (!this.#stop.signal.aborted) route.health.failed(clock.monotonicMs());
-      return false;
-    } finally {
-      this.#routesProbing.delete(route);
-      cancel();
-    }
-  }
-
-  #take(peer: Peer, body: Buffer, nowMs: number): void {
-    const reports = decodeState(parseJson(body));
-    if (reports === null) {
-      this.#o.log.debug({ peer: peer.key }, 'a peer answered a probe with something else');
-      return;
-    }
-    let restarted = false;
-    for (const report of reports) {
-      if (applyReport(peer, report, 'probe', nowMs) === 'restarted') restarted = true;
-    }
-    if (restarted) void this.#o.refetch(peer);
+  /** Of those that were heard last, who most likely answers if our own network is well. */
+  #askWitnesses(suspect: Peer): void {
+    if (this.#o.table.isWitnessed(suspect)) return;
+    const others = [...this.#o.table.all()].filter((peer) => peer !== suspect && peer.presence === 'live');
+    others.sort((a, b) => b.heardAtMs - a.heardAtMs);
+    for (const peer of others.slice(0, WITNESSES)) void this.#probe(peer);
   }
 
   #later(delayMs: number, run: () => void): () => void {
@@ -195,13 +172,5 @@ export class Prober {
     };
     this.#cancels.add(both);
     return both;
-  }
-}
-
-function parseJson(body: Buffer): unknown {
-  try {
-    return JSON.parse(body.toString('utf8'));
-  } catch {
-    return undefined;
   }
 }

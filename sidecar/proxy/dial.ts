@@ -51,17 +51,18 @@ export function dial(origin: Origin, options: DialOptions): () => void {
     socket.off('error', failed);
     socket.off('close', closed);
   };
-  const fault = (code: 'connect_failed' | 'connect_timeout', detail: string): void => {
+  const fault = (code: 'connect_failed' | 'connect_timeout', detail: string, isRefused = false): void => {
     settle();
     socket.on('error', () => {}); // a late error of a socket that nobody owns any more
     socket.destroy();
-    options.onFault({ code, stage: 'not_sent', detail });
+    options.onFault({ code, stage: 'not_sent', detail, isRefused });
   };
   const connected = (): void => {
     settle();
     options.onConnected(socket);
   };
-  const failed = (error: NodeJS.ErrnoException): void => fault('connect_failed', describe(error));
+  const failed = (error: NodeJS.ErrnoException): void =>
+    fault('connect_failed', describe(error), error.code === 'ECONNREFUSED');
   const closed = (): void => fault('connect_failed', 'the connection closed before it was established');
   const timer = setTimeout(
     () =>

@@ -87,6 +87,8 @@ export interface UpstreamFault {
   readonly code: Code;
   readonly stage: Stage;
   readonly detail: string;
+  /** The other side's host answered that nobody listens there. */
+  readonly isRefused?: boolean;
   /** A kept connection broke before a byte of an answer: most likely it was being closed when it was used. */
   readonly wasStale?: boolean;
 }

@@ -28,13 +28,15 @@ export interface PeerClient {
     readonly fields?: RawFields;
     readonly signal: AbortSignal;
     readonly maxBytes: number;
+    /** Over a connection of its own: one that is kept may be dead while the path lives. */
+    readonly isFresh?: boolean;
   }): Promise<Buffer>;
 }
 
 /** `limitMs` bounds each step even where a caller's signal never comes. */
 export function createPeerClient(upstreams: Upstreams, auth: PeerAuth, limitMs: number): PeerClient {
   return {
-    get: ({ address, peerKey, path, fields = [], signal, maxBytes }) =>
+    get: ({ address, peerKey, path, fields = [], signal, maxBytes, isFresh = false }) =>
       new Promise((resolve, reject) => {
         const target = `${address.basePath}${path}`;
         const proof = auth.sign({ peerKey, method: 'GET', target: path, service: '', nowMs: Date.now() });
@@ -101,8 +103,10 @@ export function createPeerClient(upstreams: Upstreams, auth: PeerAuth, limitMs: 
               fail(new SidecarError('upstream_protocol', 'an upgrade that nobody asked for'));
             },
             onUpstreamDrain: () => {},
-            onFault: ({ code, detail }) => fail(new SidecarError(code, detail)),
+            onFault: ({ code, detail, isRefused = false }) =>
+              fail(new SidecarError(code, detail, { isRefused })),
           },
+          isFresh,
         );
         if (signal.aborted) aborted();
         else signal.addEventListener('abort', aborted);

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { begin, finish } from '../../sidecar/core/endpoint.ts';
+import { PeerTable } from '../../sidecar/core/peer-table.ts';
 import { applyReport } from '../../sidecar/core/report.ts';
 import { endpointOf, figures, keyOf, peerOf, recordOf, SERVICE, tableOf } from '../support/peers.ts';
 
@@ -77,6 +78,32 @@ test('two misses evict, and the evicted one stays out for 30 s unless it was res
   table.missed(keyOf(2), 0);
   table.missed(keyOf(2), 0);
   assert.equal(table.apply(recordOf(2, { epoch: 2_000 }), 'record', 1), 'added');
+});
+
+test('silence evicts only when somebody else was heard since it began; a refusal always does', () => {
+  const table = tableOf([recordOf(1), recordOf(2), recordOf(3)]);
+  const silence = { isRefused: false, isWitnessed: false };
+  assert.equal(table.isWitnessed(peerOf(table, 1)), false, 'no suspect, nothing to witness');
+  table.missed(keyOf(1), 10, silence);
+  assert.equal(table.isWitnessed(peerOf(table, 1)), false);
+  assert.equal(table.missed(keyOf(1), 20, silence), 'suspect');
+  table.heard(keyOf(2), 9);
+  assert.equal(table.isWitnessed(peerOf(table, 1)), false, 'heard before the silence began');
+  table.heard(keyOf(2), 30);
+  assert.equal(table.isWitnessed(peerOf(table, 1)), true);
+  assert.equal(table.missed(keyOf(1), 40, { isRefused: false, isWitnessed: true }), 'evicted');
+  table.missed(keyOf(3), 50, silence);
+  assert.equal(table.missed(keyOf(3), 60, { isRefused: true, isWitnessed: false }), 'evicted');
+});
+
+test('a sidecar without VPN sees no VPN route, also after a newer record', () => {
+  const table = new PeerTable({ ttlMs: 60_000, evictionBanMs: 30_000, routeKinds: new Set(['tunnel']) });
+  table.apply(recordOf(1, { tunnel_url: 'https://w1.example' }), 'record', 0);
+  table.apply(recordOf(1, { tunnel_url: 'https://w1.example', seq: 2 }), 'record', 0);
+  assert.deepEqual(
+    peerOf(table, 1).routes.map(({ kind }) => kind),
+    ['tunnel'],
+  );
 });
 
 test("a third party's record does not end a suspicion, an answer of the peer does", () => {

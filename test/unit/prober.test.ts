@@ -1,6 +1,7 @@
 /** The prober on a clock that stands still: whom it asks, when, and what silence means. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
+import { SidecarError } from '../../sidecar/core/errors.ts';
 import type { Peer, Route } from '../../sidecar/core/peer.ts';
 import { PeerTable } from '../../sidecar/core/peer-table.ts';
 import { encodeState } from '../../sidecar/core/state-report.ts';
@@ -29,6 +30,7 @@ function setUp(t: test.TestContext, count: number, tunnels = false) {
   }
   const asked: string[] = [];
   const dead = new Set<string>();
+  const refusing = new Set<string>();
   const refetched: string[] = [];
   let report = { epoch: 0, state: 'ready' as const };
   const inUse = new Set([SERVICE]);
@@ -38,6 +40,9 @@ function setUp(t: test.TestContext, count: number, tunnels = false) {
     async ask(peer: Peer, route: Route, path: string, signal: AbortSignal): Promise<Buffer> {
       assert.equal(path, '/state');
       asked.push(`${peer.record.worker_id} ${route.kind}`);
+      if (refusing.has(`${peer.record.worker_id} ${route.kind}`)) {
+        throw new SidecarError('connect_failed', 'connect ECONNREFUSED', { isRefused: true });
+      }
       if (dead.has(`${peer.record.worker_id} ${route.kind}`)) {
         return await new Promise((_, reject) =>
           signal.addEventListener('abort', () => reject(signal.reason as Error)),
@@ -75,7 +80,7 @@ function setUp(t: test.TestContext, count: number, tunnels = false) {
   const say = (next: typeof report): void => {
     report = next;
   };
-  return { clock, table, asked, dead, refetched, inUse, prober, peer, say };
+  return { clock, table, asked, dead, refusing, refetched, inUse, prober, peer, say };
 }
 
 test('silent peers are asked each 2 s, and what they say is taken over', async (t) => {
@@ -158,6 +163,82 @@ test('a dead VPN route costs the route and not the peer, and is found up again',
     peer(0)?.routes.map((route) => route.health.isUp),
     [true, true],
   );
+});
+
+test('when all fall silent together it is our own network: nobody is gone, nobody barred', async (t) => {
+  const { clock, table, dead, prober, peer } = setUp(t, 3);
+  prober.start();
+  await clock.advance(3_000);
+  for (const n of [0, 1, 2]) dead.add(`w${n} vpn`);
+  await clock.advance(20_000);
+  assert.deepEqual(
+    [0, 1, 2].map((n) => peer(n)?.presence),
+    ['suspect', 'suspect', 'suspect'],
+  );
+  dead.clear();
+  await clock.advance(2_000);
+  assert.deepEqual(
+    [0, 1, 2].map((n) => peer(n)?.presence),
+    ['live', 'live', 'live'],
+  );
+  assert.equal(table.size, 3);
+});
+
+test('of those silent together the one that stays so is gone once another is heard', async (t) => {
+  const { clock, dead, prober, peer } = setUp(t, 2);
+  prober.start();
+  await clock.advance(3_000);
+  dead.add('w0 vpn').add('w1 vpn');
+  await clock.advance(10_000);
+  dead.delete('w1 vpn');
+  await clock.advance(4_000);
+  assert.deepEqual([peer(0)?.presence, peer(1)?.presence], [undefined, 'live']);
+});
+
+test('a peer whose host says that nobody listens there is gone without a witness', async (t) => {
+  const { clock, refusing, prober, peer } = setUp(t, 1);
+  refusing.add('w0 vpn');
+  prober.start();
+  await clock.advance(4_000);
+  assert.equal(peer(0), undefined);
+});
+
+test('one silent VPN address puts the others in doubt at once', async (t) => {
+  const { clock, asked, dead, prober, peer } = setUp(t, 3, true);
+  for (const n of [0, 1, 2]) dead.add(`w${n} vpn`);
+  const [first] = [0, 1, 2].map((n) => peer(n) as Peer);
+  const answers = prober.answers(first as Peer, (first as Peer).routes[0] as Route);
+  await clock.advance(1_000);
+  assert.equal(await answers, false);
+  assert.deepEqual(asked, ['w0 vpn', 'w1 vpn', 'w2 vpn']);
+  await clock.advance(1_000);
+  for (const n of [0, 1, 2]) {
+    assert.deepEqual(
+      peer(n)?.routes.map((route) => route.health.isUp),
+      [false, true],
+    );
+  }
+});
+
+test('who asks about a route while that is under way shares the answer', async (t) => {
+  const { clock, asked, prober, peer } = setUp(t, 1);
+  const one = peer(0) as Peer;
+  const both = [1, 2].map(() => prober.answers(one, one.routes[0] as Route));
+  await clock.advance(10);
+  assert.deepEqual(await Promise.all(both), [true, true]);
+  assert.equal(asked.length, 1);
+});
+
+test('a peer that answers requests while a probe is lost in its queue is slow, not cut off', async (t) => {
+  const { clock, dead, prober, peer } = setUp(t, 1);
+  dead.add('w0 vpn');
+  const one = peer(0) as Peer;
+  const answers = prober.answers(one, one.routes[0] as Route);
+  await clock.advance(500);
+  one.routes[0]?.health.succeeded(clock.monotonicMs());
+  await clock.advance(500);
+  assert.equal(await answers, false);
+  assert.equal(one.routes[0]?.health.isUp, true);
 });
 
 test('a peer that has started anew is asked for its record', async (t) => {
