@@ -7,6 +7,7 @@
 import type { Config } from './config.ts';
 import { FingerCache } from './core/finger-cache.ts';
 import { formatHostPort } from './core/host-port.ts';
+import type { Route } from './core/peer.ts';
 import { PeerTable } from './core/peer-table.ts';
 import { INTRODUCTION_FIELD } from './core/sidecar-fields.ts';
 import type { Lifecycle } from './lifecycle.ts';
@@ -92,7 +93,9 @@ export async function buildMesh(options: MeshOptions): Promise<Mesh> {
   lifecycle.began('known nodes', () => known.stop());
 
   const { ttlMs, firstLookupWaitMs } = config.cache;
-  const table = new PeerTable({ ttlMs, evictionBanMs: EVICTION_BAN_MS });
+  const hasVpn = config.vpn.ip !== null;
+  const routeKinds = new Set<Route['kind']>(hasVpn ? ['vpn', 'tunnel'] : ['tunnel']);
+  const table = new PeerTable({ ttlMs, evictionBanMs: EVICTION_BAN_MS, routeKinds });
   const cache = new FingerCache({ ttlMs, emptyTtlMs: EMPTY_TTL_MS, maxServices: MAX_SERVICES });
   const introduction =
     config.vpn.ip === null
@@ -132,7 +135,7 @@ export async function buildMesh(options: MeshOptions): Promise<Mesh> {
     shards: SHARDS,
     sampleSize: SAMPLE_SIZE,
     recordMaxAgeMs: ttlMs / 2,
-    hasVpn: config.vpn.ip !== null,
+    hasVpn,
     mayAsk: vpnFilter(config),
   };
   const directory = new Directory({
@@ -165,7 +168,14 @@ export async function buildMesh(options: MeshOptions): Promise<Mesh> {
     table,
     cache,
     ask: (peer, route, path, signal) =>
-      options.client.get({ address: route, peerKey: peer.key, path, signal, maxBytes: MAX_STATE_BYTES }),
+      options.client.get({
+        address: route,
+        peerKey: peer.key,
+        path,
+        signal,
+        maxBytes: MAX_STATE_BYTES,
+        isFresh: !route.health.isUp,
+      }),
     refetch: (peer) => directory.refetch(peer),
     fewIntervalMs: config.probe.fewIntervalMs,
     manyIntervalMs: config.probe.manyIntervalMs,
@@ -203,7 +213,7 @@ export async function buildMesh(options: MeshOptions): Promise<Mesh> {
     announcer,
     greeter,
     fetcher,
-    peerDirectory: peerDirectory(directory, table),
+    peerDirectory: peerDirectory(directory, table, prober),
     lookUpNow,
   };
 }

@@ -32,7 +32,9 @@ import type { LocalService } from './proxy/local-service.ts';
 import { peerConnections, workerConnections } from './proxy/origin-connections.ts';
 import { createOutbound } from './proxy/outbound.ts';
 import type { PeerDirectory } from './proxy/outbound-options.ts';
+import { PathWatch } from './proxy/path-watch.ts';
 import { createPeerClient, type PeerClient } from './proxy/peer-client.ts';
+import { recallFrom } from './proxy/recall.ts';
 import { problemAnswer } from './proxy/respond.ts';
 import { Self } from './self.ts';
 
@@ -134,20 +136,27 @@ export async function buildProxy(options: ProxyOptions): Promise<Proxy> {
         record: () => sealRecord(identity, of(self).record()),
         state: (callerKey) => of(self).stateFor(callerKey),
         report: (service, callerKey) => of(self).orca(service, callerKey),
+        recall: (peerKey, { epoch, nonce }) =>
+          epoch === of(self).epoch && auth.recall({ peerKey, nonce, nowMs: Date.now() }),
       },
     }),
   });
   lifecycle.began('inbound', () => inbound.destroy());
   self = new Self({ config, keyHex: identity.keyHex, services, sampler, inboundPort: inbound.port });
   const balancer = createBalancer(config.balance.policy, { ttlMs: config.cache.ttlMs });
+  const client = createPeerClient(toPeers, auth, CONTROL_LIMIT_MS);
   let directory: PeerDirectory = NO_DIRECTORY;
+  const paths = new PathWatch({
+    answers: (peer, route) => directory.answers?.(peer, route) ?? Promise.resolve(true),
+    recall: (peer, routes, recall) => recallFrom(peer, routes, recall, client),
+  });
   let outbound: HttpListener | null = null;
   return {
     self,
     services,
     balancer,
     inbound,
-    client: createPeerClient(toPeers, auth, CONTROL_LIMIT_MS),
+    client,
     connect(real) {
       directory = real;
     },
@@ -170,6 +179,7 @@ export async function buildProxy(options: ProxyOptions): Promise<Proxy> {
           balancer,
           upstreams: toPeers,
           auth,
+          paths,
           budget: new RetryBudget({ ratio: config.retries.budgetRatio, perSecond: config.retries.perSecond }),
           replayBytes: config.retries.replayBytes,
           trustForwarded: config.trustForwarded,

@@ -7,9 +7,10 @@ import type { Peer } from './core/peer.ts';
 import type { PeerTable } from './core/peer-table.ts';
 import { applyReport, parseOrca } from './core/report.ts';
 import type { Directory } from './mesh/directory.ts';
+import type { Prober } from './mesh/prober.ts';
 import type { PeerDirectory } from './proxy/outbound-options.ts';
 
-export function peerDirectory(directory: Directory, table: PeerTable): PeerDirectory {
+export function peerDirectory(directory: Directory, table: PeerTable, prober: Prober): PeerDirectory {
   type Answer = Awaited<Extract<ReturnType<Directory['find']>, { kind: 'wait' }>['ready']>;
   const viewOf = (found: Answer) =>
     found.kind === 'hit' ? { kind: 'peers' as const, peers: found.peers, ageMs: found.ageMs } : found;
@@ -33,5 +34,7 @@ export function peerDirectory(directory: Directory, table: PeerTable): PeerDirec
       if (peer.presence === 'live') table.missed(peer.key, performance.now());
     },
     notOffered: (peer, service) => table.dropService(peer.key, service),
+    answers: (peer, route) => prober.answers(peer, route),
+    silent: (route) => prober.silent(route),
   };
 }

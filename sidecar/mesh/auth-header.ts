@@ -85,7 +85,12 @@ export function timeText(nowMs: number): string {
 }
 
 export function isNonce(text: string): boolean {
-  return text.length === NONCE_CHARS && readHalf(text, 0) >= 0 && readHalf(text, HALF_CHARS) >= 0;
+  return counterOf(text) >= 0;
+}
+
+/** The counter in a nonce; -1 when it is none. */
+export function counterOf(nonce: string): number {
+  return nonce.length === NONCE_CHARS && readHalf(nonce, 0) >= 0 ? readHalf(nonce, HALF_CHARS) : -1;
 }
 
 const ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_';

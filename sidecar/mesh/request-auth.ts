@@ -18,6 +18,7 @@ import { BoundedCache } from '../core/bounded-cache.ts';
 import { type Certificate, includesService, validityAt } from '../core/certificate.ts';
 import { ReplayWindow } from '../core/replay-window.ts';
 import {
+  counterOf,
   HALF_CHARS,
   isNonce,
   readRequestHeader,
@@ -27,37 +28,10 @@ import {
   writeRequestHeader,
   writeResponseHeader,
 } from './auth-header.ts';
+import type { SignRequest, Verdict, VerifyRequest } from './auth-verdict.ts';
 import type { Identity } from './identity.ts';
 import { certTagOf, hasMac, macOf, requestText, responseText } from './message-mac.ts';
 import { derivePairKeys, type PairKeys } from './pair-keys.ts';
-
-export interface SignRequest {
-  /** Public key of the worker that is called, 64 hex digits. */
-  readonly peerKey: string;
-  readonly method: string;
-  /** The request target as the peer will see it, byte for byte. */
-  readonly target: string;
-  /** After aliases; '' for an address of the sidecar itself (/record, /state). */
-  readonly service: string;
-  /** Unix ms. */
-  readonly nowMs: number;
-}
-
-export interface VerifyRequest extends Omit<SignRequest, 'peerKey'> {
-  readonly header: string | undefined;
-}
-
-export type Verdict =
-  | {
-      readonly kind: 'member';
-      /** Public key of the caller, 64 hex digits. */
-      readonly key: string;
-      readonly workerId: string;
-      mayCall(service: string): boolean;
-      /** Names the request in its response. */
-      readonly nonce: string;
-    }
-  | { readonly kind: 'refused'; readonly code: 'not_a_member' | 'not_allowed'; readonly detail: string };
 
 export interface RequestAuth {
   /**
@@ -67,6 +41,11 @@ export interface RequestAuth {
   sign(request: SignRequest): { readonly header: string; readonly nonce: string };
   /** Judges a header from anyone; never throws. Right once: the same header again is refused. */
   verify(request: VerifyRequest): Verdict;
+  /**
+   * Makes sure that the request with this nonce is never accepted from this caller; false when that is too late, or
+   * cannot be promised. Never throws.
+   */
+  recall(request: { readonly peerKey: string; readonly nonce: string; readonly nowMs: number }): boolean;
   /** The value of `sidecar-auth` for the response to a verified request. */
   signResponse(response: {
     readonly peerKey: string;
@@ -208,6 +187,14 @@ export function createRequestAuth(identity: Identity, maxPeers: number = MAX_PEE
         };
       }
       return { kind: 'member', key: workerKey, workerId, mayCall: caller.mayCall, nonce: stamp.nonce };
+    },
+
+    recall({ peerKey, nonce, nowMs }) {
+      const recalled = counterOf(nonce);
+      // Who was never verified has sent nothing that could be taken back.
+      const pair = pairs.get(peerKey);
+      if (recalled < 0 || pair?.window == null) return false;
+      return pair.window.accept(nonce.slice(0, HALF_CHARS), recalled, nowMs);
     },
 
     signResponse({ peerKey, nonce, status }) {

@@ -9,6 +9,7 @@ import type { Code } from '../core/errors.ts';
 import { first } from '../core/headers.ts';
 import type { RawFields } from '../core/http1-head.ts';
 import { mayRetry, type Stage } from '../core/retry.ts';
+import type { Judgement, Outcome } from './attempt-outcome.ts';
 import { joinStreams } from './byte-streams.ts';
 import type {
   ByteStream,
@@ -22,26 +23,8 @@ import type {
   UpstreamRequest,
   Upstreams,
 } from './exchange.ts';
+import type { AttemptWatch, WaitingAttempt } from './path-watch.ts';
 import type { RelayListener, RequestRelay } from './request-relay.ts';
-
-/** What the caller makes of a head: hand it on with these fields, or take it as a refusal. */
-export type Judgement =
-  | { readonly kind: 'forward'; readonly fields: RawFields }
-  | { readonly kind: 'refuse'; readonly code: Code; readonly stage: Stage; readonly detail: string };
-
-export type Outcome =
-  | { readonly kind: 'completed'; readonly status: number; readonly firstByteMs: number }
-  /** Nothing of an answer reached the client: another attempt is possible if `stage` allows. */
-  | { readonly kind: 'failed'; readonly code: Code; readonly stage: Stage; readonly detail: string }
-  /** The client's response was cut off, and its connection destroyed. */
-  | {
-      readonly kind: 'broken';
-      readonly code: Code;
-      readonly status: number;
-      readonly firstByteMs: number;
-      readonly detail: string;
-    }
-  | { readonly kind: 'client_gone'; readonly firstByteMs: number | null };
 
 export interface AttemptOptions {
   readonly downstream: Downstream;
@@ -62,6 +45,7 @@ export interface AttemptOptions {
   readonly repeatStale: boolean;
   /** When it settles, the attempt is given up: the caller's deadline. */
   readonly deadline: Promise<void> | null;
+  readonly watch?: AttemptWatch | null;
 }
 
 /** Body of a refused answer that is read to keep the connection; a longer one closes it. */
@@ -71,7 +55,7 @@ export function runAttempt(options: AttemptOptions): Promise<Outcome> {
   return new Promise((resolve) => new Attempt(options, resolve).start());
 }
 
-class Attempt implements UpstreamHandler, RelayListener {
+class Attempt implements UpstreamHandler, RelayListener, WaitingAttempt {
   readonly #options: AttemptOptions;
   readonly #resolve: (outcome: Outcome) => void;
   readonly #startedMs = performance.now();
@@ -110,7 +94,13 @@ class Attempt implements UpstreamHandler, RelayListener {
   onSent(request: UpstreamRequest): void {
     this.#upstream = request;
     this.#stage = 'sent';
+    this.#options.watch?.waits(this);
     this.#options.relay.connect(request);
+  }
+
+  lose(stage: Exclude<Stage, 'begun'>, detail: string): void {
+    if (this.#stage === 'begun' || this.#refusal !== null) return;
+    this.#abandon({ kind: 'failed', code: 'upstream_reset', stage, detail, isPathLost: true });
   }
 
   onInformational(status: number, reason: string, fields: RawFields): void {
@@ -118,6 +108,7 @@ class Attempt implements UpstreamHandler, RelayListener {
   }
 
   onHead(head: IncomingHead): void {
+    this.#options.watch?.ends();
     this.#firstByteMs = performance.now() - this.#startedMs;
     const judgement = this.#options.judge(head);
     if (judgement.kind === 'refuse') {
@@ -160,6 +151,7 @@ class Attempt implements UpstreamHandler, RelayListener {
   }
 
   onUpgrade(head: IncomingHead, stream: ByteStream): void {
+    this.#options.watch?.ends();
     const judgement = this.#options.judge(head);
     if (judgement.kind === 'refuse') {
       stream.socket.destroy();
@@ -242,6 +234,7 @@ class Attempt implements UpstreamHandler, RelayListener {
     if (this.#isOver) return;
     this.#isOver = true;
     this.#upstream = null;
+    this.#options.watch?.ends();
     this.#options.relay.disconnect();
     this.#options.relay.listen(null);
     this.#resolve(outcome);

@@ -12,17 +12,20 @@ import type { RawFields } from '../core/http1-head.ts';
 import type { Stage } from '../core/retry.ts';
 import { INTRODUCTION_FIELD } from '../core/sidecar-fields.ts';
 import { viaContains } from '../core/via.ts';
-import type { Outcome } from './attempt.ts';
+import type { Outcome } from './attempt-outcome.ts';
 import type { Downstream } from './exchange.ts';
 import { outgoingBody, outgoingUpgrade, requestFields, responseFields } from './hop-fields.ts';
+import { lastRecipient } from './last-recipient.ts';
 import type { LocalService } from './local-service.ts';
 import type { CallerVerdict, PeerAuth } from './peer-auth.ts';
+import { parseRecall, RECALL_PATH, type Recall } from './recall.ts';
 import { EXPECTED_QUEUE_FIELD, encodeRefusal, parseCount, REFUSAL_FIELD } from './refusal.ts';
 import type { InboundObserver, RequestOutcome } from './request-log.ts';
 import { RequestRelay } from './request-relay.ts';
 import { jsonAnswer, problemAnswer, sendAnswer } from './respond.ts';
 
 type Member = Extract<CallerVerdict, { kind: 'member' }>;
+type WholeAnswer = ReturnType<typeof jsonAnswer>;
 
 /** What peers may learn of this sidecar. */
 export interface InboundSelf {
@@ -34,6 +37,8 @@ export interface InboundSelf {
   state(callerKey: string): unknown;
   /** Value of `endpoint-load-metrics` for a caller's response. */
   report(service: string, callerKey: string): string;
+  /** Makes sure that this request of the caller is never delivered; false when it is too late for that. */
+  recall?(callerKey: string, recall: Recall): boolean;
 }
 
 export interface InboundOptions {
@@ -62,7 +67,8 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
       sendAnswer(downstream, jsonAnswer(200, health), []);
       return;
     }
-    const isOwn = head.target === '/record' || head.target === '/state';
+    const isOwn =
+      head.target === '/record' || head.target === '/state' || head.target.startsWith(RECALL_PATH);
     const addressed = isOwn ? null : addressOf({ ...head, host: '', fields: [] }, NO_ALIASES);
     if (addressed !== null && 'error' in addressed) {
       refuse(downstream, null, addressed.error, 'not_sent', addressed.detail, null);
@@ -88,17 +94,17 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
   }
 
   function answerOwn(downstream: Downstream, caller: Member): void {
-    const isRecord = downstream.head.target === '/record';
-    if (isRecord) introduce(downstream.head.fields, caller);
-    const answer = isRecord
-      ? {
-          status: 200,
-          reason: 'OK',
-          fields: ['Content-Type', 'application/octet-stream'],
-          body: self.record(),
-        }
-      : jsonAnswer(200, self.state(caller.key));
+    const { target } = downstream.head;
+    if (target === '/record') introduce(downstream.head.fields, caller);
+    const answer =
+      target === '/record' ? recordAnswer(self.record()) : jsonAnswer(200, ownAnswer(target, caller));
     sendAnswer(downstream, answer, signature(caller, 200));
+  }
+
+  function ownAnswer(target: string, caller: Member): unknown {
+    if (target === '/state') return self.state(caller.key);
+    const recall = parseRecall(target);
+    return { recalled: recall !== null && self.recall?.(caller.key, recall) === true };
   }
 
   function introduce(fields: RawFields, caller: Member): void {
@@ -148,6 +154,12 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
     if (viaContains(head.fields, pseudonym)) return failed('loop_detected', 'Via names this sidecar already');
     if (options.isClosed()) return failed('draining', `${self.workerId} is shutting down`);
     if (head.method === 'CONNECT') return failed('not_supported', 'CONNECT is not carried');
+    const last = lastRecipient(head);
+    if (last.kind === 'refuse') return failed(last.code, last.detail);
+    if (last.kind === 'answer') {
+      sendAnswer(downstream, last.answer, signature(caller, last.answer.status));
+      return { kind: 'completed', status: last.answer.status, firstByteMs: 0 };
+    }
     const path = target === '*' ? target : `${local.basePath}${target}`;
     return local.attempt({
       downstream,
@@ -206,6 +218,10 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
   }
 
   return handle;
+}
+
+function recordAnswer(body: Buffer): WholeAnswer {
+  return { status: 200, reason: 'OK', fields: ['Content-Type', 'application/octet-stream'], body };
 }
 
 function failed(code: Code, detail: string): Outcome {

@@ -4,7 +4,7 @@
  * It must not know peers.
  */
 import { endToEndTrailers } from '../core/headers.ts';
-import type { Outcome } from './attempt.ts';
+import type { Outcome } from './attempt-outcome.ts';
 import { outgoingBody, outgoingUpgrade, requestFields, responseFields } from './hop-fields.ts';
 import type { OutboundOptions } from './outbound-options.ts';
 import type { OutboundRequest } from './outbound-request.ts';

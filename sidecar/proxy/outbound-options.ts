@@ -5,10 +5,11 @@
  */
 import type { Balancer } from '../core/choose.ts';
 import type { Code } from '../core/errors.ts';
-import type { Peer } from '../core/peer.ts';
+import type { Peer, Route } from '../core/peer.ts';
 import type { RetryBudget } from '../core/retry.ts';
 import type { RequestTimeouts, Upstreams } from './exchange.ts';
 import type { LocalService } from './local-service.ts';
+import type { PathWatch } from './path-watch.ts';
 import type { PeerAuth } from './peer-auth.ts';
 import type { OutboundObserver } from './request-log.ts';
 
@@ -36,6 +37,10 @@ export interface PeerDirectory {
   doubted(peer: Peer): void;
   /** The peer answered 421. */
   notOffered(peer: Peer, service: string): void;
+  /** Whether the peer answers over this route now; shared by all who ask. Never rejects. Absent: nobody knows. */
+  answers?(peer: Peer, route: Route): Promise<boolean>;
+  /** Nothing came back over this route: others of its kind may be silent too. */
+  silent?(route: Route): void;
 }
 
 /** How a service is called. */
@@ -55,6 +60,8 @@ export interface OutboundOptions {
   readonly balancer: Balancer;
   readonly upstreams: Upstreams;
   readonly auth: PeerAuth;
+  /** Absent: a path that dies in silence is noticed by the time limits alone. */
+  readonly paths?: PathWatch;
   readonly budget: RetryBudget;
   readonly replayBytes: number;
   readonly trustForwarded: boolean;

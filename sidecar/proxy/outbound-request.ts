@@ -11,7 +11,7 @@ import type { Explanation } from '../core/explain.ts';
 import { first } from '../core/headers.ts';
 import type { RawFields } from '../core/http1-head.ts';
 import type { Peer, Route } from '../core/peer.ts';
-import type { Outcome } from './attempt.ts';
+import type { Outcome } from './attempt-outcome.ts';
 import { Deadline } from './deadline.ts';
 import type { Downstream } from './exchange.ts';
 import { inFormOf } from './grpc-answer.ts';
@@ -23,6 +23,7 @@ import { nextRequestId } from './request-id.ts';
 import type { RequestOutcome } from './request-log.ts';
 import { RequestRelay } from './request-relay.ts';
 import { type AttemptTrace, problemAnswer, sendAnswer } from './respond.ts';
+import type { WholeAnswer } from './whole-answer.ts';
 
 type RealTarget = Exclude<Target, { kind: 'nobody' }>;
 type Answered = Extract<Outcome, { kind: 'completed' | 'broken' }>;
@@ -136,6 +137,12 @@ export class OutboundRequest {
     const result = outcome.kind === 'broken' ? 'broken' : outcome.status >= 500 ? 'worker_error' : 'ok';
     const code = outcome.kind === 'broken' ? outcome.code : null;
     this.#finish(result, code, outcome.status, outcome.firstByteMs, target);
+  }
+
+  /** For a request that goes no further than here. */
+  answerHere(answer: WholeAnswer): void {
+    sendAnswer(this.downstream, answer, ['sidecar-attempts', '0', ...this.#idFields()]);
+    this.#finish('ok', null, answer.status, null, null);
   }
 
   clientGone(): void {

@@ -11,8 +11,9 @@ import type { Code } from '../core/errors.ts';
 import { first, has } from '../core/headers.ts';
 import { mayRetry } from '../core/retry.ts';
 import { viaContains } from '../core/via.ts';
-import type { Outcome } from './attempt.ts';
+import type { Outcome } from './attempt-outcome.ts';
 import type { Downstream } from './exchange.ts';
+import { type LastRecipient, lastRecipient } from './last-recipient.ts';
 import { attemptLocal } from './local-attempt.ts';
 import type { OutboundOptions } from './outbound-options.ts';
 import { type OutboundRequest, startRequest } from './outbound-request.ts';
@@ -28,6 +29,7 @@ export function createOutbound(options: OutboundOptions): (downstream: Downstrea
     const request = startRequest(downstream, options);
     const addressed = classify(downstream, options);
     if ('code' in addressed) request.refuse(addressed.code, addressed.detail);
+    else if ('answer' in addressed) request.answerHere(addressed.answer);
     else {
       route(request, addressed, options).catch((error: unknown) => {
         options.observer.bug(error);
@@ -41,13 +43,15 @@ export function createOutbound(options: OutboundOptions): (downstream: Downstrea
 function classify(
   { head }: Downstream,
   { token, pseudonym, aliases }: OutboundOptions,
-): Addressed | { readonly code: Code; readonly detail: string } {
+): Addressed | { readonly code: Code; readonly detail: string } | Extract<LastRecipient, { kind: 'answer' }> {
   if (token !== null && !isSame(first(head.fields, 'sidecar-token') ?? '', token)) {
     return { code: 'not_a_member', detail: 'the field sidecar-token is missing or wrong' };
   }
   if (head.method === 'CONNECT') return { code: 'not_supported', detail: 'CONNECT is not carried' };
   if (viaContains(head.fields, pseudonym))
     return { code: 'loop_detected', detail: 'Via names this sidecar already' };
+  const last = lastRecipient(head);
+  if (last.kind !== 'forward') return last;
   const addressed = addressOf(head, aliases);
   return 'error' in addressed ? { code: addressed.error, detail: addressed.detail } : addressed;
 }

@@ -10,7 +10,8 @@ import { CODES } from '../core/errors.ts';
 import { isGrpc } from '../core/grpc.ts';
 import { endToEndTrailers, first } from '../core/headers.ts';
 import type { Route } from '../core/peer.ts';
-import { type Judgement, type Outcome, runAttempt } from './attempt.ts';
+import { runAttempt } from './attempt.ts';
+import type { Judgement, Outcome } from './attempt-outcome.ts';
 import type { IncomingHead, Origin, OutgoingHead } from './exchange.ts';
 import {
   outgoingBody,
@@ -24,6 +25,7 @@ import type { OutboundRequest } from './outbound-request.ts';
 import type { Target } from './outbound-target.ts';
 import { hostField } from './peer-client.ts';
 import { EXPECTED_QUEUE_FIELD, parseRefusal, REFUSAL_FIELD } from './refusal.ts';
+import { Unanswered } from './unanswered.ts';
 
 type PeerTarget = Extract<Target, { kind: 'peer' }>;
 
@@ -52,11 +54,12 @@ export async function attemptPeer(
   const interimVersion = origin.scheme === 'h2c' ? '2.0' : '1.1';
   route.health.tried(nowMs);
   const proved = head(request, target, options);
+  const unanswered = new Unanswered(request, target, proved.nonce, options);
   let answerer: Answerer = 'nobody';
   let judged: EndpointOutcome = 'cancelled'; // of a fault in this program the peer knows nothing
   if (endpoint !== undefined) begin(endpoint, nowMs);
   try {
-    const outcome = await runAttempt({
+    let outcome = await runAttempt({
       downstream,
       relay,
       upstreams: options.upstreams,
@@ -68,13 +71,16 @@ export async function attemptPeer(
         const { nonce } = proved;
         const proof = { peerKey: peer.key, nonce, status: answer.status, header };
         answerer = options.auth.verifyResponse(proof) ? 'peer' : 'stranger';
+        if (answerer === 'peer') route.health.succeeded(performance.now());
         return answerer === 'peer' ? judge(answer, request, target, options) : unsigned(answer, route.kind);
       },
       informational: (fields) => responseFields(fields, interimVersion, options.pseudonym),
       trailers: endToEndTrailers,
       repeatStale: false,
       deadline: deadline?.passed ?? null,
+      watch: unanswered.watch(),
     });
+    if (answerer === 'nobody') outcome = await unanswered.settle(outcome);
     judged = note(outcome, answerer, request, target, options);
     return outcome;
   } finally {
@@ -185,7 +191,9 @@ function note(
     return outcome.status >= 500 ? 'failed' : 'served';
   }
   const { code } = outcome;
-  const isUnconnected = code === 'connect_failed' || code === 'connect_timeout';
+  const isLost = outcome.kind === 'failed' && outcome.isPathLost === true;
+  const isUnconnected = code === 'connect_failed' || code === 'connect_timeout' || isLost;
+  if (code === 'connect_timeout') directory.silent?.(route);
   if (answerer === 'stranger' || (answerer === 'nobody' && isUnconnected)) {
     route.health.failed(nowMs);
     // Only the loss of the last route is the peer's own failure.

@@ -1,0 +1,32 @@
+/**
+ * What is signed of a request to a peer, and what is concluded from a signature.
+ *
+ * Apart from the keys that do it (request-auth), for those who only carry the words. It must not hold logic.
+ */
+export interface SignRequest {
+  /** Public key of the worker that is called, 64 hex digits. */
+  readonly peerKey: string;
+  readonly method: string;
+  /** The request target as the peer will see it, byte for byte. */
+  readonly target: string;
+  /** After aliases; '' for an address of the sidecar itself (/record, /state). */
+  readonly service: string;
+  /** Unix ms. */
+  readonly nowMs: number;
+}
+
+export interface VerifyRequest extends Omit<SignRequest, 'peerKey'> {
+  readonly header: string | undefined;
+}
+
+export type Verdict =
+  | {
+      readonly kind: 'member';
+      /** Public key of the caller, 64 hex digits. */
+      readonly key: string;
+      readonly workerId: string;
+      mayCall(service: string): boolean;
+      /** Names the request in its response. */
+      readonly nonce: string;
+    }
+  | { readonly kind: 'refused'; readonly code: 'not_a_member' | 'not_allowed'; readonly detail: string };

@@ -1,0 +1,143 @@
+/**
+ * Watches requests that are out and unanswered: a path that was cut gives no sign, and they would wait for minutes.
+ *
+ * A model may think for minutes too, so no time limit tells the two apart. The peer's sidecar does: it answers at
+ * once, whatever its worker is at. Who has waited for a while has it asked over the same route, one question for all
+ * who wait there. Without an answer the request is lost on that path: it goes elsewhere if it may be sent twice, or
+ * if the peer promises, by another route, that the first copy will never be delivered. It must not know how a peer
+ * is asked, nor where a request goes next.
+ */
+import type { Peer, Route } from '../core/peer.ts';
+import type { Stage } from '../core/retry.ts';
+import type { Recall } from './recall.ts';
+
+/** An attempt that is out and unanswered, as its watch sees it. */
+export interface WaitingAttempt {
+  /** Gives it up; `stage` is what is known of its delivery. Does nothing once an answer has begun. */
+  lose(stage: Exclude<Stage, 'begun'>, detail: string): void;
+}
+
+export interface AttemptWatch {
+  waits(attempt: WaitingAttempt): void;
+  /** Answered or over; may be called more than once. */
+  ends(): void;
+}
+
+export interface PathWatchOptions {
+  /** Whether the peer answers over this route now. Never rejects. */
+  answers(peer: Peer, route: Route): Promise<boolean>;
+  /** Has the peer promise by one of these routes not to deliver a request. Never rejects. */
+  recall(peer: Peer, routes: readonly Route[], recall: Recall): Promise<boolean>;
+}
+
+export interface WatchedRequest {
+  readonly peer: Peer;
+  readonly route: Route;
+  /** It may be sent again, and there is somewhere else to send it. Asked when the path has turned out dead. */
+  mayGoElsewhere(): boolean;
+  /** Has the peer promise not to deliver it; false if it was delivered, or nobody can be asked. Never rejects. */
+  recall(): Promise<boolean>;
+}
+
+/** Longer than nearly all answers of quick services take, shorter than anybody notices. */
+const FIRST_LOOK_MS = 150;
+const NEXT_LOOK_MS = 1_000;
+/** A path that is dead for so long is given up also by those who have nowhere else to go. */
+const GIVE_UP_MS = 15_000;
+const TICK_MS = 50;
+
+export class PathWatch {
+  readonly #options: PathWatchOptions;
+  readonly #waiting = new Set<Watched>();
+  #timer: NodeJS.Timeout | null = null;
+
+  constructor(options: PathWatchOptions) {
+    this.#options = options;
+  }
+
+  recall(peer: Peer, routes: readonly Route[], recall: Recall): Promise<boolean> {
+    return this.#options.recall(peer, routes, recall);
+  }
+
+  /** For one attempt. */
+  watch(request: WatchedRequest): AttemptWatch {
+    const watched = new Watched(request, this.#options);
+    return {
+      waits: (attempt) => {
+        watched.begin(attempt);
+        this.#waiting.add(watched);
+        if (this.#timer === null) {
+          this.#timer = setInterval(() => this.#tick(), TICK_MS);
+          this.#timer.unref();
+        }
+      },
+      ends: () => {
+        watched.isOver = true;
+        this.#waiting.delete(watched);
+      },
+    };
+  }
+
+  #tick(): void {
+    if (this.#waiting.size === 0 && this.#timer !== null) {
+      clearInterval(this.#timer);
+      this.#timer = null;
+      return;
+    }
+    const nowMs = performance.now();
+    for (const watched of this.#waiting) if (watched.isDue(nowMs)) void watched.look(nowMs);
+  }
+}
+
+class Watched {
+  isOver = false;
+  readonly #request: WatchedRequest;
+  readonly #options: PathWatchOptions;
+  #attempt: WaitingAttempt | null = null;
+  /** Monotonic ms; of the last sign that the path lives. */
+  #signMs = 0;
+  #patienceMs = FIRST_LOOK_MS;
+  #deadSinceMs = Number.NaN;
+  #isLooking = false;
+
+  constructor(request: WatchedRequest, options: PathWatchOptions) {
+    this.#request = request;
+    this.#options = options;
+  }
+
+  begin(attempt: WaitingAttempt): void {
+    this.#attempt = attempt;
+    this.#signMs = performance.now();
+  }
+
+  isDue(nowMs: number): boolean {
+    if (this.#isLooking) return false;
+    return nowMs - Math.max(this.#signMs, this.#request.route.health.heardAtMs) >= this.#patienceMs;
+  }
+
+  /** Never rejects. */
+  async look(nowMs: number): Promise<void> {
+    const { peer, route } = this.#request;
+    this.#isLooking = true;
+    // Also an answer to another request is one.
+    const isAlive = (await this.#options.answers(peer, route)) || route.health.heardAtMs >= nowMs;
+    if (isAlive) this.#deadSinceMs = Number.NaN;
+    else await this.#isDead(nowMs);
+    this.#patienceMs = NEXT_LOOK_MS;
+    this.#signMs = performance.now();
+    this.#isLooking = false;
+  }
+
+  async #isDead(sinceMs: number): Promise<void> {
+    if (this.isOver) return;
+    const detail = `no answer, and the peer is not heard by ${this.#request.route.kind} any more`;
+    if (this.#request.mayGoElsewhere()) {
+      this.#attempt?.lose('sent', detail);
+    } else if (await this.#request.recall()) {
+      if (!this.isOver) this.#attempt?.lose('not_sent', `${detail}; taken back before it was delivered`);
+    } else if (!this.isOver) {
+      if (Number.isNaN(this.#deadSinceMs)) this.#deadSinceMs = sinceMs;
+      if (performance.now() - this.#deadSinceMs >= GIVE_UP_MS) this.#attempt?.lose('sent', detail);
+    }
+  }
+}
