@@ -57,6 +57,8 @@ export interface Explanation {
   } | null;
   readonly refusal: Refusal | null;
   readonly candidates: readonly ExplainedCandidate[];
+  /** Candidates that were left out for the sake of length (core/brief). */
+  readonly omitted: number;
 }
 
 export interface ExplainOptions {
@@ -93,6 +95,7 @@ export function explainCandidates(options: ExplainOptions): Explanation {
     chosenNext: null,
     refusal: typeof picked === 'string' ? picked : null,
     candidates: explained,
+    omitted: 0,
   };
 }
 

@@ -5,6 +5,7 @@
  * must not send anything.
  */
 
+import { brief } from '../core/brief.ts';
 import type { Choice } from '../core/choose.ts';
 import type { Code } from '../core/errors.ts';
 import type { Peer, Route } from '../core/peer.ts';
@@ -93,7 +94,7 @@ function choose(
   if (request.wantsDecision) {
     const decided = balancer.decide(view.peers, question);
     choice = decided.choice;
-    request.decision = decided.explanation;
+    request.decision = brief(decided.explanation);
   } else {
     choice = balancer.choose(view.peers, question);
   }

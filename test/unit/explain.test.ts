@@ -1,6 +1,7 @@
 /** Explanations: complete, true to the choice, plain JSON, and without any effect. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
+import { brief } from '../../sidecar/core/brief.ts';
 import { createBalancer, POLICY_NAMES } from '../../sidecar/core/choose.ts';
 import { asking, figures, keyOf, peerOf, recordOf, SERVICE, seeded, tableOf } from '../support/peers.ts';
 
@@ -94,5 +95,65 @@ test('a refusal is explained as well', () => {
   assert.deepEqual(
     explanation.candidates.map((each) => each.why_not),
     ['tried', 'tried', 'warming', 'tried', 'tried', 'tried'],
+  );
+});
+
+test('a decision among hundreds fits into a field: the chosen, the next, then the soonest', () => {
+  const many = tableOf(
+    Array.from({ length: 300 }, (_, i) =>
+      recordOf(i, { load: i / 300, figures: figures({ service_ms: 100 + (i % 7) * 1_000 }) }),
+    ),
+  );
+  const whole = createBalancer('adaptive', { ttlMs: 60_000 }).explain(
+    many.offering(SERVICE),
+    asking(seeded(3)),
+  );
+  const cut = brief(whole);
+  assert.ok(JSON.stringify(cut).length <= 8_000);
+  assert.deepEqual([whole.omitted, cut.omitted + cut.candidates.length], [0, 300]);
+  assert.deepEqual(
+    cut.candidates.slice(0, 2).map(({ worker_id }) => worker_id),
+    [whole.chosen, whole.chosenNext?.worker_id],
+  );
+  const fastest = Math.min(...whole.candidates.map(({ score }) => score?.expected_ms ?? Number.NaN));
+  assert.equal(cut.candidates[2]?.score?.expected_ms, fastest);
+  assert.equal(brief(cut), cut);
+});
+
+test('a decision among few stays whole', () => {
+  const whole = createBalancer('adaptive', { ttlMs: 60_000 }).explain(offering, asking(seeded(3)));
+  assert.equal(brief(whole), whole);
+});
+
+test('each term of the score is there with the datum it came from', () => {
+  const one = tableOf([
+    recordOf(1, { figures: figures({ service_ms: 100, concurrency: 4, in_flight: 3, queued: 0 }) }),
+  ]);
+  const endpoint = peerOf(one, 1).endpoint(SERVICE);
+  Object.assign(endpoint ?? {}, { mineReported: 1, outstanding: 3, sharers: 2, reportSource: 'probe' });
+  const [candidate] = createBalancer('adaptive', { ttlMs: 60_000 }).explain(
+    one.offering(SERVICE),
+    asking(seeded(1)),
+  ).candidates;
+  assert.deepEqual(
+    { ...candidate?.reported, age_ms: typeof candidate?.reported.age_ms },
+    {
+      age_ms: 'number',
+      source: 'probe',
+      load: candidate?.reported.load,
+      in_flight: 3,
+      queued: 0,
+      concurrency: 4,
+      service_ms: 100,
+      mine: 1,
+      sharers: 2,
+    },
+  );
+  // 3 there of which 1 is mine; 3 of mine now, 2 of them unreported, and the other sharer is taken to do the same.
+  const { weight, requests, slots, unreported, service_ms, expected_ms, is_free } =
+    candidate?.score ?? assert.fail();
+  assert.deepEqual(
+    { weight, requests, slots, unreported, service_ms, expected_ms, is_free },
+    { weight: 1, requests: 7, slots: 4, unreported: 2, service_ms: 100, expected_ms: 200, is_free: false },
   );
 });
