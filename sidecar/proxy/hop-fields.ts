@@ -7,6 +7,7 @@
 import { forwardedFields } from '../core/forwarded.ts';
 import { acceptsTrailers, endToEnd, without } from '../core/headers.ts';
 import type { RawFields, RequestHead } from '../core/http1-head.ts';
+import { withOneHopLess } from '../core/max-forwards.ts';
 import { withoutSidecarFields } from '../core/sidecar-fields.ts';
 import { type HttpVersion, viaValue } from '../core/via.ts';
 import type { OutgoingHead } from './exchange.ts';
@@ -37,7 +38,7 @@ export function requestFields(head: RequestHead, facts: HopFacts): RawFields {
     without(endToEnd(head.fields), head.minor === 0 ? isRewrittenOfOld : isRewritten),
   );
   const fields = forwardedFields({
-    fields: kept,
+    fields: withOneHopLess(head.method, kept),
     clientIp: facts.clientIp,
     proto: 'http',
     host: head.host,
