@@ -85,6 +85,15 @@ export function outgoingUpgrade(head: RequestHead): string | null {
   return /(?:^|,)[ \t]*h2c?(?:[ \t]*(?:,|\/)|[ \t]*$)/i.test(upgrade) ? null : upgrade;
 }
 
+/** Fields of a 1xx answer; a length has no place in one (RFC 9110 §8.6). */
+export function interimFields(fields: RawFields, version: HttpVersion, pseudonym: string): RawFields {
+  return responseFields(
+    without(fields, (name) => name === 'content-length'),
+    version,
+    pseudonym,
+  );
+}
+
 /** An answer's own fields, ready for more to be added. */
 export function responseFields(fields: RawFields, version: HttpVersion, pseudonym: string): RawFields {
   const kept = withoutSidecarFields(endToEnd(fields));

@@ -14,7 +14,7 @@ import { INTRODUCTION_FIELD } from '../core/sidecar-fields.ts';
 import { viaContains } from '../core/via.ts';
 import type { Outcome } from './attempt-outcome.ts';
 import type { Downstream } from './exchange.ts';
-import { outgoingBody, outgoingUpgrade, requestFields, responseFields } from './hop-fields.ts';
+import { interimFields, outgoingBody, outgoingUpgrade, requestFields, responseFields } from './hop-fields.ts';
 import { lastRecipient } from './last-recipient.ts';
 import type { LocalService } from './local-service.ts';
 import type { CallerVerdict, PeerAuth } from './peer-auth.ts';
@@ -188,7 +188,7 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
         );
         return { kind: 'forward', fields };
       },
-      informational: (fields) => responseFields(fields, '1.1', pseudonym),
+      informational: (fields) => interimFields(fields, '1.1', pseudonym),
       trailers: endToEndTrailers,
       deadline: null,
     });

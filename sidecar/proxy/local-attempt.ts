@@ -5,7 +5,7 @@
  */
 import { endToEndTrailers } from '../core/headers.ts';
 import type { Outcome } from './attempt-outcome.ts';
-import { outgoingBody, outgoingUpgrade, requestFields, responseFields } from './hop-fields.ts';
+import { interimFields, outgoingBody, outgoingUpgrade, requestFields, responseFields } from './hop-fields.ts';
 import type { OutboundOptions } from './outbound-options.ts';
 import type { OutboundRequest } from './outbound-request.ts';
 import type { Target } from './outbound-target.ts';
@@ -41,7 +41,7 @@ export function attemptLocal(
       kind: 'forward',
       fields: [...responseFields(answer.fields, answer.version, pseudonym), ...request.answerFields(target)],
     }),
-    informational: (fields) => responseFields(fields, '1.1', pseudonym),
+    informational: (fields) => interimFields(fields, '1.1', pseudonym),
     trailers: endToEndTrailers,
     deadline: deadline?.passed ?? null,
   });

@@ -14,6 +14,7 @@ import { runAttempt } from './attempt.ts';
 import type { Judgement, Outcome } from './attempt-outcome.ts';
 import type { IncomingHead, Origin, OutgoingHead } from './exchange.ts';
 import {
+  interimFields,
   outgoingBody,
   outgoingUpgrade,
   requestFields,
@@ -74,7 +75,7 @@ export async function attemptPeer(
         if (answerer === 'peer') route.health.succeeded(performance.now());
         return answerer === 'peer' ? judge(answer, request, target, options) : unsigned(answer, route.kind);
       },
-      informational: (fields) => responseFields(fields, interimVersion, options.pseudonym),
+      informational: (fields) => interimFields(fields, interimVersion, options.pseudonym),
       trailers: endToEndTrailers,
       repeatStale: false,
       deadline: deadline?.passed ?? null,
