@@ -78,9 +78,10 @@ export async function buildProxy(options: ProxyOptions): Promise<Proxy> {
   const { config, identity, auth, metrics, requests, sampler, lifecycle, log } = options;
   const limits: HeadLimits = config.limits;
   const deadlines = new Deadlines(DEADLINE_TICK_MS);
-  const toWorkers = workerConnections({ limits, deadlines, tlsCa: null });
+  const onBug = (err: unknown): void => log.error({ err }, 'a fault in this program: please report it');
+  const toWorkers = workerConnections({ limits, deadlines, tlsCa: null, onBug });
   const peerLimits = betweenSidecars(limits);
-  const toPeers = peerConnections({ limits: peerLimits, deadlines, tlsCa: config.tunnel.ca });
+  const toPeers = peerConnections({ limits: peerLimits, deadlines, tlsCa: config.tunnel.ca, onBug });
   lifecycle.began('connections', () => {
     toWorkers.destroy();
     toPeers.destroy();
@@ -98,14 +99,13 @@ export async function buildProxy(options: ProxyOptions): Promise<Proxy> {
   let isClosed = false;
   const inboundActivity = new Activity();
   const outboundActivity = new Activity();
-  const bug = (err: unknown): void => log.error({ err }, 'a fault in this program: please report it');
   const name = viaPseudonym(config.worker.id);
   const connection = (part: 'inbound' | 'outbound'): Omit<Http1ConnectionOptions, 'onRequest'> => ({
     limits: part === 'inbound' ? peerLimits : limits,
     headTimeoutMs: config.limits.headTimeoutMs,
     keepAliveMs: KEEP_ALIVE_MS,
     deadlines,
-    onBug: bug,
+    onBug,
     refuse: (code, detail) => {
       metrics.inputRefused('http', code);
       return problemAnswer({
@@ -125,7 +125,7 @@ export async function buildProxy(options: ProxyOptions): Promise<Proxy> {
       pseudonym: `${name}-inbound`,
       services,
       auth,
-      observer: inboundObserver(metrics, inboundActivity, bug),
+      observer: inboundObserver(metrics, inboundActivity, onBug),
       isClosed: () => isClosed,
       introduced: (callerKey, address) => introduced(callerKey, address),
       self: {
@@ -184,7 +184,7 @@ export async function buildProxy(options: ProxyOptions): Promise<Proxy> {
           replayBytes: config.retries.replayBytes,
           trustForwarded: config.trustForwarded,
           token: config.outbound.token,
-          observer: outboundObserver(metrics, requests, outboundActivity, bug),
+          observer: outboundObserver(metrics, requests, outboundActivity, onBug),
           random: Math.random,
           callPolicy: callPolicies(config),
         }),

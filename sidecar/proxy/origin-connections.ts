@@ -15,7 +15,7 @@ import type {
 import { Http2Pool } from './http2-pool.ts';
 import { UpstreamPool, type UpstreamPoolOptions } from './upstream-pool.ts';
 
-type Shared = Pick<UpstreamPoolOptions, 'limits' | 'deadlines' | 'tlsCa'>;
+type Shared = Pick<UpstreamPoolOptions, 'limits' | 'deadlines' | 'tlsCa' | 'onBug'>;
 
 /** Our own listeners close idle connections after 75 s; an HTTP/2 server says so first (GOAWAY). */
 const IDLE_MS = 60_000;

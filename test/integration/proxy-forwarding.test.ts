@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { all, first } from '../../sidecar/core/headers.ts';
+import { LIMITS } from '../support/inbound-side.ts';
 import { pairFor, type SidecarPair } from '../support/sidecar-pair.ts';
 import type { Wire } from '../support/wire.ts';
 import { answer, type Received, type ReceivedAnswer, request } from '../support/wire-messages.ts';
@@ -130,6 +131,23 @@ test('fields keep their order, spelling, bytes and number', async (t) => {
   assert.equal(got.head.status, 299);
   assert.equal(got.head.reason, 'Odd\xe9 reason');
   assert.deepEqual(all(got.head.fields, 'set-cookie'), ['a=1; Expires=Wed, 09 Jun 2027 10:18:14 GMT', 'b=2']);
+});
+
+test('a head that the first sidecar takes is taken by the second, both ways', async (t) => {
+  const pair = await pairFor(t);
+  const target = `/service/llm-inference/${'t'.repeat(LIMITS.maxTargetBytes - 24)}`;
+  const start = get(target, 'X-Fill: \r\n');
+  const fill = 'f'.repeat(LIMITS.maxHeadBytes - start.length);
+  const reply = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Fill: \r\n\r\nok';
+  const { sent, got } = await exchange(
+    pair,
+    get(target, `X-Fill: ${fill}\r\n`),
+    reply.replace('X-Fill: ', `X-Fill: ${'g'.repeat(LIMITS.maxHeadBytes - reply.length + 2)}`),
+  );
+  assert.equal(first(sent.head.fields, 'x-fill'), fill);
+  assert.equal(got.head.status, 200);
+  const many = await exchange(pair, get('/service/llm-inference/', 'X: 1\r\n'.repeat(LIMITS.maxFields - 1)));
+  assert.equal(all(many.sent.head.fields, 'x').length, LIMITS.maxFields - 1);
 });
 
 test('hop-by-hop fields, and those that Connection names, end at the sidecar', async (t) => {

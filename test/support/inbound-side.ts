@@ -3,6 +3,7 @@
  * that a caller's directory would hold for it. No DHT.
  */
 import { Admission } from '../../sidecar/core/admission.ts';
+import { betweenSidecars } from '../../sidecar/core/head-limits.ts';
 import type { HeadLimits } from '../../sidecar/core/http1-head.ts';
 import { Peer } from '../../sidecar/core/peer.ts';
 import { encodeOrca } from '../../sidecar/core/report.ts';
@@ -100,7 +101,7 @@ export class InboundSide {
     const listener = await listenHttp(
       { host: '127.0.0.1', port: 0 },
       {
-        limits: { ...LIMITS, maxHeadBytes: LIMITS.maxHeadBytes + 8_192, maxFields: LIMITS.maxFields + 32 },
+        limits: betweenSidecars(LIMITS),
         headTimeoutMs: 5_000,
         keepAliveMs: 60_000,
         deadlines: parts.deadlines,

@@ -4,6 +4,7 @@
  */
 import { createBalancer } from '../../sidecar/core/choose.ts';
 import type { Code } from '../../sidecar/core/errors.ts';
+import { betweenSidecars } from '../../sidecar/core/head-limits.ts';
 import type { Peer } from '../../sidecar/core/peer.ts';
 import { RetryBudget } from '../../sidecar/core/retry.ts';
 import { createRequestAuth } from '../../sidecar/mesh/request-auth.ts';
@@ -93,7 +94,7 @@ export class SidecarPair {
     const identity = member('a', { nowMs: Date.now(), services: [] });
     const deadlines = new Deadlines(20);
     const pool = new UpstreamPool({
-      limits: LIMITS,
+      limits: betweenSidecars(LIMITS),
       deadlines,
       keepIdleMs: 30_000,
       reuseUnsafeMs: 30_000,
