@@ -26,8 +26,11 @@ const RESET: ReadonlyMap<number, string> = new Map([
   [constants.NGHTTP2_ENHANCE_YOUR_CALM, 'ENHANCE_YOUR_CALM'],
 ]);
 
-/** `rstCode` also of a stream that fell with its connection. */
-export function cutCode(rstCode: number): Cut {
+/** `rstCode` also of a stream that fell with its connection; `error` is what the stream says of it, if anything. */
+export function cutCode(rstCode: number, error: NodeJS.ErrnoException | null): Cut {
+  // The library's own verdict over what came in; a reset that came in has another code.
+  if (error?.code === 'ERR_HTTP2_ERROR')
+    return { code: 'upstream_protocol', detail: `the connection broke the rules: ${error.message}` };
   const broken = PROTOCOL.get(rstCode);
   if (broken !== undefined) return { code: 'upstream_protocol', detail: `the stream was reset: ${broken}` };
   const name = RESET.get(rstCode) ?? `error code ${rstCode}`;

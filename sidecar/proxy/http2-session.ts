@@ -25,7 +25,7 @@ export interface Http2SessionOptions {
   readonly keepIdleMs: number;
   /**
    * Silence after which the other side must show that it lives: before a new request goes there, and while streams
-   * run. null = never asked (a gRPC server takes more than a few pings for abuse).
+   * run; without an answer for twice as long, those are cut. null = never asked (a gRPC server takes more than a few pings for abuse).
    */
   readonly proveAfterMs: number | null;
   /** SETTINGS came: it takes requests. */
@@ -37,8 +37,7 @@ export interface Http2SessionOptions {
   onClosed(): void;
 }
 
-/** How long the other side has for the answer to a ping, and to close after a goodbye. */
-const PING_MS = 10_000;
+/** How long the other side has to close after a goodbye. */
 const LINGER_MS = 2_000;
 /** Stream ids run out at 2^31 (RFC 9113 §5.1.1). */
 const LAST_STREAM_ID = 2 ** 31 - 1_000;
@@ -68,20 +67,21 @@ export class Http2Session implements StreamCarrier {
     this.#deadline = new Deadline(() => this.#timedOut());
     socket.on('error', () => {}); // 'close' follows
     socket.once('end', () => this.#ended());
-    socket.once('close', () => this.#closed());
     const session = connect('http://origin', {
       ...clientSettings(options.limits),
       createConnection: () => socket,
     });
     this.#session = session;
     session.on('error', (error) => this.#broke(error));
+    session.once('close', () => this.#closed()); // after 'error', which the socket's own 'close' is not
     session.on('remoteSettings', ({ maxConcurrentStreams }) => this.#settled(maxConcurrentStreams));
     session.on('goaway', (_code, lastStream) => this.#dismissed(lastStream));
     session.once('connect', () => session.setLocalWindowSize(CONNECTION_WINDOW_BYTES));
   }
 
   get hasRoom(): boolean {
-    return this.#state === 'ready' && this.#requests.size < this.#maxStreams && !this.#session.closed;
+    if (this.#state !== 'ready' || this.#session.closed || this.#session.destroyed) return false;
+    return this.#requests.size < this.#maxStreams;
   }
 
   /** Nothing was heard for so long that it may be gone without a word. */
@@ -207,18 +207,18 @@ export class Http2Session implements StreamCarrier {
   }
 
   #checkLife(): void {
+    const { proveAfterMs, deadlines } = this.#options;
+    if (proveAfterMs === null) return;
     if (this.#isPinging) {
       this.#socket.destroy(); // every stream on it learns that it was cut
-      return;
-    }
-    if (this.isDoubtful) {
+    } else if (this.isDoubtful) {
       this.#isPinging = true;
+      deadlines.arm(this.#deadline, 2 * proveAfterMs);
       const proved = (): void => {
         this.#isPinging = false;
         if (this.#requests.size > 0) this.#watch();
       };
       this.prove(proved, () => {});
-      this.#options.deadlines.arm(this.#deadline, PING_MS);
     } else {
       this.#watch();
     }

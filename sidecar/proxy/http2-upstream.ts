@@ -58,6 +58,7 @@ export class Http2Upstream implements UpstreamRequest, Http2ResponseSink {
   #isRequestEnded = false;
   #hasSentBody = false;
   #refusals = 0;
+  #error: NodeJS.ErrnoException | null = null;
   #trailers: RawFields = [];
 
   constructor(options: Http2UpstreamOptions) {
@@ -96,7 +97,9 @@ export class Http2Upstream implements UpstreamRequest, Http2ResponseSink {
     stream.on('drain', () => {
       if (this.#progress !== 'over') this.#handler.onUpstreamDrain();
     });
-    stream.on('error', () => {}); // 'close' follows
+    stream.on('error', (error) => {
+      this.#error = error; // 'close' follows
+    });
     stream.on('close', () => this.#closed(stream));
     if (!isBodiless) stream.on('wantTrailers', () => this.#sendTrailers(stream));
     this.#touch();
@@ -193,7 +196,7 @@ export class Http2Upstream implements UpstreamRequest, Http2ResponseSink {
     const wasRefused =
       stream.rstCode === constants.NGHTTP2_REFUSED_STREAM || carrier?.isBeyondGoodbye(stream) === true;
     if (this.#progress === 'begun' || !wasRefused) {
-      const { code, detail } = cutCode(stream.rstCode);
+      const { code, detail } = cutCode(stream.rstCode, this.#error);
       this.#fault(code, detail);
       return;
     }
