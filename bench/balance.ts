@@ -5,7 +5,7 @@
  * request. One table: p50 to p99.9 as ratios to one central queue with perfect knowledge, computed from the same
  * arrivals. One after the other: together they measure how many processes the machine can run.
  *
- * Options: --scenarios uneven,even,slowed,dies,burst,three (or all) --utilisation 0.5,0.7,0.85,0.95 --seconds 40
+ * Options: --scenarios uneven,even,slowed,dies,burst,three (or all) --utilisation 0.5,0.7,0.85,0.95 --seconds 35
  *   --work-ms 400 --seed 1 --together
  *   --systems "sidecars adaptive,sidecars p2c,haproxy leastconn,haproxy tuned,…"
  */
@@ -28,7 +28,7 @@ const { values } = parseArgs({
   options: {
     scenarios: { type: 'string', default: 'uneven' },
     utilisation: { type: 'string', default: '0.85' },
-    seconds: { type: 'string', default: '40' },
+    seconds: { type: 'string', default: '35' },
     'work-ms': { type: 'string', default: '400' },
     seed: { type: 'string', default: '1' },
     systems: { type: 'string', default: SYSTEMS },

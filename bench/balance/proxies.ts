@@ -26,6 +26,8 @@ export type ProxyKind =
   | 'nginx least_conn'
   | 'nginx random two';
 
+const MAX_SAID = 4_096;
+
 export async function startProxy(
   kind: ProxyKind,
   workers: readonly Backend[],
@@ -42,11 +44,21 @@ export async function startProxy(
   const [command, args] = isHaproxy
     ? ['/usr/sbin/haproxy', ['-db', '-f', file]]
     : ['/usr/sbin/nginx', ['-p', folder, '-c', file, '-e', 'stderr']];
-  const child = spawn(command, args, { stdio: ['ignore', 'ignore', 'inherit'] });
+  const child = spawn(command, args, { stdio: ['ignore', 'ignore', 'pipe'] });
+  // Shown only if it does not start: it also tells of each worker that dies, as it should.
+  let said = '';
+  child.stderr?.on('data', (text) => {
+    if (said.length < MAX_SAID) said += String(text);
+  });
   const kill = (): void => void child.kill('SIGTERM');
   process.once('exit', kill);
   const bases = ports.map((port) => `http://127.0.0.1:${port}`);
-  for (const base of bases) await until(async () => (await fetch(`${base}/?work=0`)).ok);
+  try {
+    for (const base of bases) await until(async () => (await fetch(`${base}/?work=0`)).ok);
+  } catch (error) {
+    await ended(child);
+    throw new Error(`${kind} does not serve: ${said}`, { cause: error });
+  }
   return {
     name: kind,
     entries: bases,

@@ -15,6 +15,8 @@ const MAIN = modulePath('../main');
 const SERVICE = 'bench';
 /** As long as the others let it get: what is compared is waiting, not turning away. */
 const QUEUE = '100000';
+/** Several rounds of probes. */
+const WATCH_MS = 8_000;
 
 interface Addresses {
   readonly outbound: string;
@@ -55,7 +57,7 @@ export async function startSidecars(
     await until(async () => (await readyPeers(door)) === workers.length, 60_000);
   }
   const startedMs = performance.now();
-  const cpuAtStartMs = all.map(({ process }) => cpuMs(process.pid));
+  const atStart = { doorsMs: cpuOf(doors), besideMs: cpuOf(beside) };
   return {
     name: `sidecars ${policy}`,
     entries: doors.map(({ outbound }) => `http://${outbound}/service/${SERVICE}`),
@@ -65,14 +67,14 @@ export async function startSidecars(
     },
     async notes() {
       const seconds = (performance.now() - startedMs) / 1000;
-      const share = (from: number, to: number): string => {
-        const ms = all
-          .slice(from, to)
-          .map(({ process }, i) => cpuMs(process.pid) - (cpuAtStartMs[from + i] ?? 0))
-          .reduce((sum, each) => sum + Math.max(0, each), 0);
-        return `${(ms / 10 / seconds / (to - from)).toFixed(1)} %`;
-      };
-      return `CPU per sidecar: ${share(beside.length, all.length)} of a core (entry), ${share(0, beside.length)} (worker)`;
+      const cpuShare = (part: readonly Started[], spentMs: number): string =>
+        `${(spentMs / 10 / seconds / part.length).toFixed(1)} %`;
+      const doorsMs = cpuOf(doors) - atStart.doorsMs;
+      const besideMs = cpuOf(beside) - atStart.besideMs;
+      return [
+        `CPU per sidecar under load ${cpuShare(doors, doorsMs)} of a core (entry), ${cpuShare(beside, besideMs)} (worker)`,
+        await watchingCost(doors, workers.length),
+      ].join('; ');
     },
     async stop() {
       await Promise.all([bootstrap, ...all.map(({ process }) => process)].map((process) => process.kill()));
@@ -113,6 +115,28 @@ async function readyPeers({ admin }: Addresses): Promise<number> {
   const answer = await fetch(`http://${admin}/peers?service=${SERVICE}`);
   const { peers } = (await answer.json()) as { peers: { state: string }[] };
   return peers.filter(({ state }) => state === 'ready').length;
+}
+
+/** What it costs an entry to know the state of its peers while no answer tells it. */
+async function watchingCost(doors: readonly Started[], peers: number): Promise<string> {
+  const before = { bytes: bytesOf(doors), ms: cpuOf(doors) };
+  await new Promise((resolve) => setTimeout(resolve, WATCH_MS));
+  const perPeer = (amount: number): number => amount / (WATCH_MS / 1000) / doors.length / peers;
+  const bytes = perPeer(bytesOf(doors) - before.bytes);
+  const ms = perPeer(cpuOf(doors) - before.ms);
+  return `watching idle peers: ${bytes.toFixed(0)} bytes and ${ms.toFixed(2)} ms of CPU per peer and second`;
+}
+
+/** Both ways by TCP (the DHT's datagrams are not in it), so far. */
+function bytesOf(sidecars: readonly Started[]): number {
+  return sidecars.reduce((sum, { process }) => {
+    const io = readFileSync(`/proc/${process.pid}/io`, 'utf8');
+    return sum + Number(/^rchar: (\d+)/m.exec(io)?.[1]) + Number(/^wchar: (\d+)/m.exec(io)?.[1]);
+  }, 0);
+}
+
+function cpuOf(sidecars: readonly Started[]): number {
+  return sidecars.reduce((sum, { process }) => sum + cpuMs(process.pid), 0);
 }
 
 /** CPU time so far, user and system; 0 when it has ended. */
