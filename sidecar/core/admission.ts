@@ -43,8 +43,8 @@ export interface AcquireOptions {
   readonly onGranted: (slot: Slot) => void;
 }
 
-/** Samples of the service time that count, and how long it stays known without any. */
-const SERVICE_TIME = { samples: 20, forgetMs: 60_000 } as const;
+/** Samples of the service time until it is known, those that count, and how long it stays known without any. */
+const SERVICE_TIME = { first: 5, samples: 20, forgetMs: 60_000 } as const;
 
 interface Waiter {
   readonly onGranted: (slot: Slot) => void;

@@ -1,13 +1,16 @@
 /**
- * A moving average over samples, which forgets when no sample comes for long.
+ * A moving average over samples, which begins with a median and forgets when no sample comes for long.
  *
  * Weighted by samples and not by time: under load many requests end in the same millisecond, and a
- * time-decayed average would ignore all but the first. The first samples weigh like a plain mean. It must
- * not know what is averaged.
+ * time-decayed average would ignore all but the first. It begins with the median of the first few, since a
+ * cold first request (a cache to fill, code to compile) is no measure of a worker: as a mean it kept one out
+ * of the free set until a minute had passed. It must not know what is averaged.
  */
 
 export interface EwmaOptions {
-  /** Samples after which the oldest hardly count; the weight of a new sample is 1 / min(samples so far, this). */
+  /** Samples until it is known at all; odd. Then it is their median. */
+  readonly first: number;
+  /** The weight of a new sample is 1 / min(samples so far, this). */
   readonly samples: number;
   /** With no sample for so long the average is unknown again. */
   readonly forgetMs: number;
@@ -15,6 +18,7 @@ export interface EwmaOptions {
 
 export class Ewma {
   readonly #options: EwmaOptions;
+  readonly #first: number[] = [];
   #value = Number.NaN;
   #count = 0;
   #lastMs = Number.NEGATIVE_INFINITY;
@@ -26,14 +30,25 @@ export class Ewma {
   /** A sample that is not finite is ignored: one NaN would poison the average for ever. */
   add(sample: number, nowMs: number): void {
     if (!Number.isFinite(sample)) return;
-    if (nowMs - this.#lastMs > this.#options.forgetMs) this.#count = 0;
+    const { first, forgetMs, samples } = this.#options;
+    if (nowMs - this.#lastMs > forgetMs) this.#first.length = 0;
     this.#lastMs = Math.max(this.#lastMs, nowMs);
-    this.#count = Math.min(this.#count + 1, this.#options.samples);
-    this.#value = this.#count === 1 ? sample : this.#value + (sample - this.#value) / this.#count;
+    if (this.#first.length < first) {
+      this.#first.push(sample);
+      this.#value = this.#first.length < first ? Number.NaN : middleOf(this.#first);
+      this.#count = this.#first.length;
+      return;
+    }
+    this.#count = Math.min(this.#count + 1, samples);
+    this.#value += (sample - this.#value) / this.#count;
   }
 
   /** null = unknown. */
   valueAt(nowMs: number): number | null {
-    return this.#count === 0 || nowMs - this.#lastMs > this.#options.forgetMs ? null : this.#value;
+    return Number.isNaN(this.#value) || nowMs - this.#lastMs > this.#options.forgetMs ? null : this.#value;
   }
+}
+
+function middleOf(samples: readonly number[]): number {
+  return samples.toSorted((a, b) => a - b)[samples.length >> 1] ?? Number.NaN;
 }

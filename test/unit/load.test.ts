@@ -28,7 +28,7 @@ test('sources out of range are bounded', () => {
 });
 
 test('an average starts as the mean, then follows', () => {
-  const ewma = new Ewma({ samples: 4, forgetMs: 1_000 });
+  const ewma = new Ewma({ first: 1, samples: 4, forgetMs: 1_000 });
   assert.equal(ewma.valueAt(0), null);
   for (const sample of [10, 20, 30, 40]) ewma.add(sample, 0);
   assert.equal(ewma.valueAt(0), 25);
@@ -37,7 +37,7 @@ test('an average starts as the mean, then follows', () => {
 });
 
 test('samples in the same instant all count, and one NaN poisons nothing', () => {
-  const ewma = new Ewma({ samples: 10, forgetMs: 1_000 });
+  const ewma = new Ewma({ first: 1, samples: 10, forgetMs: 1_000 });
   ewma.add(Number.NaN, 0);
   ewma.add(Number.POSITIVE_INFINITY, 0);
   ewma.add(10, 0);
@@ -46,10 +46,25 @@ test('samples in the same instant all count, and one NaN poisons nothing', () =>
 });
 
 test('what was not seen for long is unknown, and starts anew', () => {
-  const ewma = new Ewma({ samples: 10, forgetMs: 1_000 });
+  const ewma = new Ewma({ first: 1, samples: 10, forgetMs: 1_000 });
   ewma.add(10, 0);
   assert.equal(ewma.valueAt(1_000), 10);
   assert.equal(ewma.valueAt(1_001), null);
   ewma.add(50, 2_000);
   assert.equal(ewma.valueAt(2_000), 50);
+});
+
+test('an average begins with the median of the first samples, so a cold one is no measure', () => {
+  const ewma = new Ewma({ first: 5, samples: 20, forgetMs: 1_000 });
+  for (const [index, sample] of [500, 30, 31, 29].entries()) {
+    ewma.add(sample, index);
+    assert.equal(ewma.valueAt(index), null, 'too few to tell');
+  }
+  ewma.add(32, 4);
+  assert.equal(ewma.valueAt(4), 31);
+  ewma.add(37, 5);
+  assert.equal(ewma.valueAt(5), 32, 'the sixth weighs a sixth');
+  assert.equal(ewma.valueAt(2_000), null);
+  ewma.add(90, 2_000);
+  assert.equal(ewma.valueAt(2_000), null, 'forgotten: it begins anew');
 });
