@@ -105,8 +105,8 @@ async function start(config: Config, log: Log, lifecycle: Lifecycle): Promise<Ru
   });
   const { host, port } = mesh.node.address;
   return {
-    outbound,
-    inbound: proxy.inbound,
+    outbound: { host: outbound.host, port: outbound.port },
+    inbound: { host: proxy.inbound.host, port: proxy.inbound.port },
     admin: adminAddress,
     dht: { host, port },
     drain: (cut) => proxy.drain(cut, () => mesh.announcer.stop()),

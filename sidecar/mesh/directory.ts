@@ -15,7 +15,7 @@ import type { Log } from './log.ts';
 import { describeLookup, type LookupOptions, type LookupReport, lookUp } from './lookup.ts';
 import { sourcesOf } from './record-fetcher.ts';
 
-/** The peers are those of the table, in no order; their array must not be changed or kept. */
+/** The peers are those of the table: their array must not be changed or kept. */
 export type Found = { readonly kind: 'hit'; readonly peers: readonly Peer[]; readonly ageMs: number };
 
 export type FindResult =
@@ -217,11 +217,7 @@ export class Directory {
     const nowMs = clock.monotonicMs();
     const state = cache.state(service, peers.length, nowMs);
     if (peers.length > 0) {
-      return {
-        kind: 'hit',
-        peers,
-        ageMs: state.kind === 'fresh' || state.kind === 'stale' ? state.ageMs : 0,
-      };
+      return { kind: 'hit', peers, ageMs: 'ageMs' in state && state.kind !== 'empty' ? state.ageMs : 0 };
     }
     const { kind, hint } = node.status();
     if (kind === 'unreachable') return { kind: 'none', code: 'discovery_unavailable', detail: hint };
