@@ -1,9 +1,8 @@
 /** What is tried again, where, and what is never sent twice (design, "When things fail"). */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { all, first } from '../../sidecar/core/headers.ts';
-import { InboundSide, SERVICE } from '../support/inbound-side.ts';
-import { OTHER_MESH_KEY } from '../support/members.ts';
+import { first } from '../../sidecar/core/headers.ts';
+import type { InboundSide } from '../support/inbound-side.ts';
 import { ScriptedOrigin } from '../support/scripted-origin.ts';
 import { pairFor, type SidecarPair } from '../support/sidecar-pair.ts';
 import { startTunnelEdge } from '../support/tunnel-edge.ts';
@@ -200,134 +199,6 @@ test('a PUT with a body up to 64 KiB is replayed whole; a longer one is not sent
   }
 });
 
-test('421, saturated, draining and warming: the next peer, without a mark', async (t) => {
-  const cases: readonly (readonly [code: string, spoil: (side: InboundSide) => Promise<void>])[] = [
-    [
-      'draining',
-      async (side) => {
-        side.isClosed = true;
-      },
-    ],
-    ['warming', async () => {}],
-    ['saturated', async () => {}],
-    ['not_offered_here', async () => {}],
-  ];
-  for (const [code, spoil] of cases) {
-    await t.test(code, async (t) => {
-      const pair = await pairFor(t, {
-        peers: [{ isReady: code !== 'warming', concurrency: 1, queue: 0 }, {}],
-        // A peer that offers another service than it is asked for: the record is old.
-        ...(code === 'not_offered_here'
-          ? { outbound: { aliases: new Map([['llm-inference', 'other']]) } }
-          : {}),
-      });
-      const next = pair.sides[1] as InboundSide;
-      if (code === 'not_offered_here') {
-        for (const { peer } of pair.sides) {
-          peer.adopt({ ...peer.record, seq: peer.record.seq + 1, services: [SERVICE, 'other'] }, 0);
-        }
-      }
-      if (code === 'saturated')
-        pair.b.service.admission.acquire({ expectedQueue: null, onGranted: () => {} });
-      await spoil(pair.b);
-      next.origin.reply = OK;
-      const client = await pair.client();
-      client.send(`${POST}`);
-      const got = await answer(client, 'POST');
-      if (code === 'not_offered_here') {
-        assert.deepEqual(tried(got.body), ['b vpn not_offered_here', 'c vpn not_offered_here']);
-        assert.equal(got.head.status, 421);
-        assert.deepEqual(pair.notOffered, [pair.b.peer, next.peer]);
-      } else {
-        assert.equal(got.head.status, 200);
-        assert.equal(first(got.head.fields, 'sidecar-worker'), 'c');
-        assert.deepEqual(pair.retried, [code]);
-      }
-      assert.equal(pair.b.peer.health.consecutiveFailures, 0);
-      assert.equal(pair.b.peer.routes[0]?.health.state.kind, 'up');
-      assert.equal(pair.b.outstanding, 0);
-    });
-  }
-});
-
-test('everybody saturated: 503 with every attempt, and when to come again', async (t) => {
-  const pair = await pairFor(t, {
-    peers: [
-      { concurrency: 1, queue: 0 },
-      { concurrency: 1, queue: 0 },
-    ],
-  });
-  for (const side of pair.sides) side.service.admission.acquire({ expectedQueue: null, onGranted: () => {} });
-  const client = await pair.client();
-  client.send(POST);
-  const got = await answer(client, 'POST');
-  assert.equal(got.head.status, 503);
-  assert.equal(first(got.head.fields, 'retry-after'), '1');
-  assert.equal(first(got.head.fields, 'content-type'), 'application/problem+json');
-  assert.equal(JSON.parse(got.body).code, 'saturated');
-  assert.ok(tried(got.body).length >= 2);
-});
-
-test('another host at the address of a peer gets the request for nothing: its answer is not believed', async (t) => {
-  const stranger = await InboundSide.start({ name: 'stranger', meshKey: OTHER_MESH_KEY });
-  const plain = await ScriptedOrigin.start();
-  t.after(() => stranger.close());
-  t.after(() => plain.close());
-  plain.reply = 'HTTP/1.1 200 OK\r\nsidecar-auth: v1 forged\r\nContent-Length: 4\r\n\r\nevil';
-  for (const port of [plain.port, stranger.listener.port]) {
-    const pair = await pairFor(t);
-    const { record } = pair.b.peer;
-    pair.b.peer.adopt({ ...record, seq: record.seq + 1, inbound_port: port }, 0);
-    const client = await pair.client();
-    client.send(POST);
-    const got = await answer(client, 'POST');
-    assert.ok(!got.body.includes('evil'));
-    assert.deepEqual(
-      [got.head.status, JSON.parse(got.body).code],
-      port === plain.port ? [502, 'upstream_protocol'] : [401, 'not_a_member'],
-    );
-    assert.equal(pair.b.peer.routes[0]?.health.state.kind, 'down', 'the route leads to somebody else');
-  }
-  assert.equal(stranger.origin.connections.length, 0);
-});
-
-test('a request without membership, also from loopback, is refused before the worker sees anything', async (t) => {
-  const pair = await pairFor(t);
-  const wire = await (await import('../support/wire.ts')).Wire.connect(pair.b.listener.port);
-  t.after(async () => wire.close());
-  for (const lines of ['', 'sidecar-auth: v1 x\r\n', 'sidecar-auth:\r\n']) {
-    wire.send(GET.replace('\r\n\r\n', `\r\n${lines}\r\n`));
-    const got = await answer(wire);
-    assert.equal(got.head.status, 401);
-    assert.equal(JSON.parse(got.body).code, 'not_a_member');
-  }
-  wire.send('GET /health HTTP/1.1\r\nHost: b\r\n\r\n');
-  assert.deepEqual(JSON.parse((await answer(wire)).body), { status: 'ok', worker_id: 'b' });
-  assert.equal(pair.b.origin.connections.length, 0);
-});
-
-test('a captured peer request is refused when it is sent again', async (t) => {
-  const pair = await pairFor(t);
-  const spy = await ScriptedOrigin.start();
-  t.after(() => spy.close());
-  const { record } = pair.b.peer;
-  pair.b.peer.adopt({ ...record, seq: record.seq + 1, inbound_port: spy.port }, 0);
-  const client = await pair.client();
-  client.send(GET);
-  const caught = await spy.connection();
-  const { head } = await request(caught);
-  const auth = first(head.fields, 'sidecar-auth') ?? '';
-  const wire = await (await import('../support/wire.ts')).Wire.connect(pair.b.listener.port);
-  t.after(async () => wire.close());
-  pair.b.origin.reply = OK;
-  for (const status of [200, 401]) {
-    wire.send(`GET ${head.target} HTTP/1.1\r\nHost: b\r\nsidecar-auth: ${auth}\r\n\r\n`);
-    assert.equal((await answer(wire)).head.status, status);
-  }
-  wire.send(`GET ${head.target}other HTTP/1.1\r\nHost: b\r\nsidecar-auth: ${auth}\r\n\r\n`);
-  assert.equal((await answer(wire)).head.status, 401);
-});
-
 test('a kept connection that the worker closes just then: GET goes again, POST is told', async (t) => {
   const pair = await pairFor(t);
   const client = await pair.client();
@@ -362,14 +233,4 @@ test('a kept connection that the worker closes just then: GET goes again, POST i
   await request(next);
   next.send(OK);
   assert.equal((await answer(client, 'POST')).body, 'ok');
-});
-
-test('the decision comes along when it is asked for', async (t) => {
-  const pair = await pairFor(t, { peers: [{}, {}] });
-  for (const side of pair.sides) side.origin.reply = OK;
-  const client = await pair.client();
-  client.send(GET.replace('\r\n\r\n', '\r\nsidecar-explain: 1\r\n\r\n'));
-  const got = await answer(client);
-  const [decision] = all(got.head.fields, 'sidecar-decision');
-  assert.equal(JSON.parse(decision ?? '').candidates.length, 2);
 });

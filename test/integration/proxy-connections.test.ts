@@ -1,0 +1,82 @@
+/** Connections of clients and to workers: pipelined, kept, and ended at the right moment. */
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { pairFor, type SidecarPair } from '../support/sidecar-pair.ts';
+import type { Wire } from '../support/wire.ts';
+import { answer, request, requestHead } from '../support/wire-messages.ts';
+
+const POST = 'POST /service/llm-inference/ HTTP/1.1\r\nHost: a\r\n';
+const GET = 'GET /service/llm-inference/ HTTP/1.1\r\nHost: a\r\n\r\n';
+const OK = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';
+
+async function sent(pair: SidecarPair, text: string): Promise<{ client: Wire; worker: Wire }> {
+  const client = await pair.client();
+  client.send(text);
+  return { client, worker: await pair.b.origin.connection() };
+}
+
+test('pipelined requests are answered one after the other, in order', async (t) => {
+  const pair = await pairFor(t);
+  const path = (n: number): string => `GET /service/llm-inference/${n} HTTP/1.1\r\nHost: a\r\n\r\n`;
+  const { client, worker } = await sent(
+    pair,
+    `${path(1)}${POST}Content-Length: 3\r\n\r\nabc${path(3)}GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n${path(5)}`,
+  );
+  for (const [method, target, body] of [
+    ['GET', '/1', ''],
+    ['POST', '/', 'abc'],
+    ['GET', '/3', ''],
+  ] as const) {
+    const got = await request(worker);
+    assert.deepEqual([got.head.method, got.head.target, got.body], [method, target, body]);
+    assert.equal(worker.bytes.length, 0);
+    worker.send(OK);
+    assert.equal((await answer(client, method)).body, 'ok');
+  }
+  assert.equal((await answer(client)).head.status, 404);
+  assert.equal((await request(worker)).head.target, '/5');
+  worker.send(OK);
+  assert.equal((await answer(client)).body, 'ok');
+  assert.equal(pair.b.origin.connections.length, 1);
+});
+
+test('more pipelined requests than are read ahead keep their order', async (t) => {
+  const pair = await pairFor(t);
+  const count = 6_000;
+  let text = '';
+  for (let n = 0; n < count; n++) text += `GET /service/llm-inference/${n} HTTP/1.1\r\nHost: a\r\n\r\n`;
+  const { client, worker } = await sent(pair, text); // some 300 KB, while the first one is served
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  for (let n = 0; n < count; n++) {
+    assert.equal((await request(worker)).head.target, `/${n}`);
+    worker.send(OK);
+    assert.equal((await answer(client)).body, 'ok');
+  }
+});
+
+test('an answer that ends before the upload does arrives whole, and ends the connection', async (t) => {
+  const pair = await pairFor(t);
+  const { client, worker } = await sent(pair, `${POST}Content-Length: 1000000\r\n\r\nbegin`);
+  await requestHead(worker);
+  worker.send('HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nbig');
+  const got = await answer(client, 'POST');
+  assert.deepEqual([got.head.status, got.body], [413, 'big']);
+  client.send(`more of it ${GET}`); // thrown away, never a request
+  assert.equal(await client.ended(), 'end');
+  assert.equal(client.bytes.length, 0);
+  assert.equal(await worker.ended(), 'end');
+  assert.equal(pair.b.origin.connections.length, 1);
+  assert.equal((await pair.finished.next()).outcome, 'ok');
+});
+
+test('kept connections are used again, on both hops', async (t) => {
+  const pair = await pairFor(t);
+  const client = await pair.client();
+  pair.b.origin.reply = OK;
+  for (let n = 0; n < 50; n++) {
+    client.send(GET);
+    assert.equal((await answer(client)).body, 'ok');
+  }
+  assert.equal(pair.b.origin.connections.length, 1);
+  assert.equal(pair.b.listener.openConnections, 1);
+});
