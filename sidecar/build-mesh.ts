@@ -180,6 +180,7 @@ export async function buildMesh(options: MeshOptions): Promise<Mesh> {
     fewIntervalMs: config.probe.fewIntervalMs,
     manyIntervalMs: config.probe.manyIntervalMs,
     timeoutMs: config.probe.timeoutMs,
+    tunnelTimeoutMs: config.calls.default.timeouts.tunnelConnectMs,
     clock,
     random: Math.random,
     log,

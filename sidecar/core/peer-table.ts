@@ -23,7 +23,7 @@ export type ApplyOutcome =
 export interface PeerTableOptions {
   /** How long a departed peer's tombstone stands, and how old an unheard peer may get. */
   readonly ttlMs: number;
-  /** How long an evicted peer is not taken back. */
+  /** How long an evicted peer is not taken back on the word of others. */
   readonly evictionBanMs: number;
   /** All, when not given. */
   readonly routeKinds?: UsableKinds;
@@ -95,7 +95,8 @@ export class PeerTable {
     if (isBarred(this.#tombstones.get(key), record.epoch, nowMs)) return 'departed';
     const peer = this.#peers.get(key);
     if (peer === undefined) {
-      if (isBarred(this.#bans.get(key), record.epoch, nowMs)) return 'stale';
+      // Its own word ends a ban; that of a third party does not.
+      if (source === 'record' && isBarred(this.#bans.get(key), record.epoch, nowMs)) return 'stale';
       return this.#add(new Peer(record, nowMs, this.#routeKinds), nowMs);
     }
     const known = peer.record;

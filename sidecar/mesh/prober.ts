@@ -26,8 +26,17 @@ const ACTIVE_SET = 32;
 /** A peer that did not answer is asked once more after this. */
 const SECOND_TRY_MS = 500;
 const JITTER = 0.15;
+/** One that is gone is sought at growing intervals, for so long: a host that was cut off comes back the same. */
+const SEEK_FIRST_MS = 1_000;
+const SEEK_GROWTH = 1.5;
+const SEEK_LIMIT_MS = 60_000;
+/** A route that requests do not take is proved so often, so that it is known, and warm, when it is needed. */
+const STANDBY_INTERVAL_MS = 30_000;
+/** Of those, so many per service and round. */
+const STANDBY_ROUTES = 2;
 /** Live peers asked at once when one falls silent: does anybody answer us? */
 const WITNESSES = 3;
+
 export class Prober {
   readonly #o: ProberOptions;
   readonly #nextRoundMs = new Map<string, number>();
@@ -82,11 +91,14 @@ export class Prober {
     );
     silent.sort((a, b) => a.heardAtMs - b.heardAtMs);
     for (const peer of silent.slice(0, ACTIVE_SET)) void this.#probe(peer);
-    let routes = 0;
+    let down = 0;
+    let standby = 0;
     for (const peer of peers) {
       for (const route of peer.routes) {
-        if (routes >= ACTIVE_SET || !route.health.probeDue(nowMs)) continue;
-        routes += 1;
+        if (route.health.isUp) {
+          const isDue = route !== peer.routes[0] && nowMs - route.health.heardAtMs >= STANDBY_INTERVAL_MS;
+          if (!isDue || standby++ >= STANDBY_ROUTES) continue;
+        } else if (!route.health.probeDue(nowMs) || down++ >= ACTIVE_SET) continue;
         void this.#routes.ask(peer, route);
       }
     }
@@ -144,12 +156,32 @@ export class Prober {
     if (this.#stop.signal.aborted || table.get(peer.key) !== peer) return;
     const verdict = table.missed(peer.key, clock.monotonicMs(), miss);
     const fields = { worker: peer.record.worker_id, peer: peer.key };
-    if (verdict === 'evicted') log.info(fields, 'a peer is gone');
-    else {
+    if (verdict === 'evicted') {
+      log.info(fields, 'a peer is gone');
+      this.#seek(peer, SEEK_FIRST_MS);
+    } else {
       log.debug(fields, 'a peer does not answer; asking once more');
       this.#askWitnesses(peer);
       this.#tryAgain(peer);
     }
+  }
+
+  #seek(gone: Peer, afterMs: number): void {
+    if (afterMs > SEEK_LIMIT_MS) return;
+    this.#later(afterMs, () => void this.#seekNow(gone, afterMs * SEEK_GROWTH));
+  }
+
+  /** Never rejects. */
+  async #seekNow(gone: Peer, nextMs: number): Promise<void> {
+    const { log, refetch, table } = this.#o;
+    for (const route of gone.routes) {
+      // Others may have brought it back; or it said good-bye, and would refuse a record.
+      if (this.#stop.signal.aborted || table.get(gone.key) !== undefined) return;
+      if ((await this.#routes.ask(gone, route)) !== 'answered') continue;
+      log.info({ worker: gone.record.worker_id, peer: gone.key }, 'a peer that was gone answers again');
+      return await refetch(gone);
+    }
+    this.#seek(gone, nextMs);
   }
 
   /** Of those that were heard last, who most likely answers if our own network is well. */

@@ -22,6 +22,8 @@ export interface RouteProbeOptions {
   readonly refetch: (peer: Peer) => Promise<void>;
   /** At least 300: a busy host answers late. */
   readonly timeoutMs: number;
+  /** For a tunnel that was never measured: its edge may be far, and TLS takes several round trips. */
+  readonly tunnelTimeoutMs: number;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -31,6 +33,8 @@ export type RouteVerdict = 'answered' | 'silent' | 'refused';
 
 /** Peers whose VPN is looked at when that of another one fails. */
 const MAX_DOUBTED = 64;
+/** A measured route may take so many times longer than on the average. */
+const SLOWER_THAN_USUAL = 8;
 /** A route heard so short a time ago is in no doubt. */
 const PROVED_MS = 200;
 
@@ -77,7 +81,8 @@ export class RouteProbe {
   }
 
   async #ask(peer: Peer, route: Route): Promise<RouteVerdict> {
-    const { ask, clock, table, timeoutMs } = this.#o;
+    const { ask, clock, table } = this.#o;
+    const timeoutMs = this.#timeoutOf(route);
     const startedMs = clock.monotonicMs();
     const timeout = new AbortController();
     const cancel = clock.after(timeoutMs, () => timeout.abort(new Error(`no answer within ${timeoutMs} ms`)));
@@ -103,6 +108,12 @@ export class RouteProbe {
       this.#stop.signal.removeEventListener('abort', cancel);
       cancel();
     }
+  }
+
+  #timeoutOf({ health, kind }: Route): number {
+    const { timeoutMs, tunnelTimeoutMs } = this.#o;
+    if (Number.isNaN(health.extraMs)) return kind === 'tunnel' ? tunnelTimeoutMs : timeoutMs;
+    return Math.max(timeoutMs, SLOWER_THAN_USUAL * health.extraMs);
   }
 
   #failed(route: Route, isRefused: boolean, startedMs: number): void {

@@ -23,6 +23,8 @@ export type Outcome =
       readonly detail: string;
       /** Given up by its watch: the path is to blame, and not who was asked. */
       readonly isPathLost?: boolean;
+      /** The other side's host answered that nobody listens there. */
+      readonly isRefused?: boolean;
     }
   /** The client's response was cut off, and its connection destroyed. */
   | {

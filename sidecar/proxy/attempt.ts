@@ -81,6 +81,7 @@ class Attempt implements UpstreamHandler, RelayListener, WaitingAttempt {
       return;
     }
     relay.listen(this);
+    this.#options.watch?.begins(this);
     this.#send(false);
     void deadline?.then(() => this.#deadlinePassed());
   }
@@ -94,7 +95,7 @@ class Attempt implements UpstreamHandler, RelayListener, WaitingAttempt {
   onSent(request: UpstreamRequest): void {
     this.#upstream = request;
     this.#stage = 'sent';
-    this.#options.watch?.waits(this);
+    this.#options.watch?.waits();
     this.#options.relay.connect(request);
   }
 
@@ -196,8 +197,9 @@ class Attempt implements UpstreamHandler, RelayListener, WaitingAttempt {
       this.#send(true);
       return;
     }
-    if (this.#stage === 'begun') this.#break(fault.code, fault.detail);
-    else this.#settle({ kind: 'failed', code: fault.code, stage: fault.stage, detail: fault.detail });
+    const { code, stage, detail, isRefused = false } = fault;
+    if (this.#stage === 'begun') this.#break(code, detail);
+    else this.#settle({ kind: 'failed', code, stage, detail, isRefused });
   }
 
   onGone(): void {

@@ -18,7 +18,10 @@ export interface WaitingAttempt {
 }
 
 export interface AttemptWatch {
-  waits(attempt: WaitingAttempt): void;
+  /** A connection is being made, if none was kept. */
+  begins(attempt: WaitingAttempt): void;
+  /** The request is out. */
+  waits(): void;
   /** Answered or over; may be called more than once. */
   ends(): void;
 }
@@ -33,6 +36,8 @@ export interface PathWatchOptions {
 export interface WatchedRequest {
   readonly peer: Peer;
   readonly route: Route;
+  /** The other routes that lead there. */
+  readonly others: readonly Route[];
   /** It may be sent again, and there is somewhere else to send it. Asked when the path has turned out dead. */
   mayGoElsewhere(): boolean;
   /** Has the peer promise not to deliver it; false if it was delivered, or nobody can be asked. Never rejects. */
@@ -40,11 +45,13 @@ export interface WatchedRequest {
 }
 
 /** Longer than nearly all answers of quick services take, shorter than anybody notices. */
-const FIRST_LOOK_MS = 150;
+const FIRST_LOOK_MS = 100;
+/** So long after the start, without a sign, the other routes are asked too: whether to go there is soon the question. */
+const ASK_OTHERS_MS = 300;
 const NEXT_LOOK_MS = 1_000;
 /** A path that is dead for so long is given up also by those who have nowhere else to go. */
 const GIVE_UP_MS = 15_000;
-const TICK_MS = 50;
+const TICK_MS = 25;
 
 export class PathWatch {
   readonly #options: PathWatchOptions;
@@ -63,8 +70,9 @@ export class PathWatch {
   watch(request: WatchedRequest): AttemptWatch {
     const watched = new Watched(request, this.#options);
     return {
-      waits: (attempt) => {
-        watched.begin(attempt);
+      waits: () => watched.waits(),
+      begins: (attempt) => {
+        watched.begins(attempt);
         this.#waiting.add(watched);
         if (this.#timer === null) {
           this.#timer = setInterval(() => this.#tick(), TICK_MS);
@@ -94,8 +102,10 @@ class Watched {
   readonly #request: WatchedRequest;
   readonly #options: PathWatchOptions;
   #attempt: WaitingAttempt | null = null;
-  /** Monotonic ms; of the last sign that the path lives. */
-  #signMs = 0;
+  #beganMs = 0;
+  #areOthersAsked = false;
+  /** Monotonic ms at which it was sent, or the path last gave a sign of life; Infinity = not sent yet. */
+  #signMs = Number.POSITIVE_INFINITY;
   #patienceMs = FIRST_LOOK_MS;
   #deadSinceMs = Number.NaN;
   #isLooking = false;
@@ -105,14 +115,22 @@ class Watched {
     this.#options = options;
   }
 
-  begin(attempt: WaitingAttempt): void {
+  begins(attempt: WaitingAttempt): void {
     this.#attempt = attempt;
+    this.#beganMs = performance.now();
+  }
+
+  waits(): void {
     this.#signMs = performance.now();
   }
 
+  /** A look at the path is due; while a connection is being made, its own time limit does that. */
   isDue(nowMs: number): boolean {
+    const { heardAtMs } = this.#request.route.health;
+    if (!this.#areOthersAsked && nowMs - Math.max(this.#beganMs, heardAtMs) >= ASK_OTHERS_MS)
+      this.#askOthers();
     if (this.#isLooking) return false;
-    return nowMs - Math.max(this.#signMs, this.#request.route.health.heardAtMs) >= this.#patienceMs;
+    return nowMs - Math.max(this.#signMs, heardAtMs) >= this.#patienceMs;
   }
 
   /** Never rejects. */
@@ -126,6 +144,12 @@ class Watched {
     this.#patienceMs = NEXT_LOOK_MS;
     this.#signMs = performance.now();
     this.#isLooking = false;
+  }
+
+  #askOthers(): void {
+    this.#areOthersAsked = true;
+    const { peer, others } = this.#request;
+    for (const route of others) void this.#options.answers(peer, route);
   }
 
   async #isDead(sinceMs: number): Promise<void> {

@@ -197,10 +197,11 @@ function note(
   if (code === 'connect_timeout') directory.silent?.(route);
   if (answerer === 'stranger' || (answerer === 'nobody' && isUnconnected)) {
     route.health.failed(nowMs);
-    // Only the loss of the last route is the peer's own failure.
     if (request.routesLeft.length > 0) return 'refused';
-    if (isUnconnected) directory.doubted(peer);
-    return 'failed';
+    if (!isUnconnected) return 'failed';
+    // Of a peer that was not reached by its last route nothing is known; unless its host says that it is gone.
+    directory.doubted(peer);
+    return outcome.kind === 'failed' && outcome.isRefused === true ? 'failed' : 'refused';
   }
   if (answerer === 'peer') {
     route.health.succeeded(nowMs);

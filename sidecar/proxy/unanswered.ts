@@ -39,6 +39,7 @@ export class Unanswered {
       this.#options.paths?.watch({
         peer: this.#peer,
         route: this.#route,
+        others: this.#peer.routes.filter((route) => route !== this.#route && route.health.isUp),
         mayGoElsewhere: () => this.#maySendTwice() && this.#hasElsewhere(),
         // This route is the one that is silent.
         recall: () => this.#takeBack((route) => route !== this.#route),

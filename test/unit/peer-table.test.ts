@@ -80,6 +80,15 @@ test('two misses evict, and the evicted one stays out for 30 s unless it was res
   assert.equal(table.apply(recordOf(2, { epoch: 2_000 }), 'record', 1), 'added');
 });
 
+test('an evicted peer that answers itself is taken back at once', () => {
+  const table = tableOf([recordOf(1)]);
+  table.missed(keyOf(1), 0);
+  table.missed(keyOf(1), 0);
+  assert.equal(table.apply(recordOf(1), 'record', 1), 'stale');
+  assert.equal(table.apply(recordOf(1), 'probe', 2), 'added');
+  assert.equal(table.isBanned(keyOf(1), 3), false);
+});
+
 test('silence evicts only when somebody else was heard since it began; a refusal always does', () => {
   const table = tableOf([recordOf(1), recordOf(2), recordOf(3)]);
   const silence = { isRefused: false, isWitnessed: false };

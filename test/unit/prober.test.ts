@@ -71,6 +71,7 @@ function setUp(t: test.TestContext, count: number, tunnels = false) {
     fewIntervalMs: 2_000,
     manyIntervalMs: 5_000,
     timeoutMs: 1_000,
+    tunnelTimeoutMs: 3_000,
     clock,
     random: () => 0.5,
     log: silentLog,
@@ -203,6 +204,23 @@ test('a peer whose host says that nobody listens there is gone without a witness
   assert.equal(peer(0), undefined);
 });
 
+test('one that is gone is sought, less and less often, and fetched when it answers', async (t) => {
+  const { clock, asked, dead, prober, peer, refetched } = setUp(t, 2);
+  dead.add('w0 vpn');
+  prober.start();
+  while (peer(0) !== undefined) await clock.advance(100);
+  const before = asked.filter((name) => name === 'w0 vpn').length;
+  await clock.advance(20_000);
+  const sought = asked.filter((name) => name === 'w0 vpn').length - before;
+  assert.ok(sought >= 4 && sought <= 7, `sought ${sought} times in 20 s`);
+  assert.deepEqual(refetched, []);
+  dead.clear();
+  await clock.advance(15_000);
+  assert.deepEqual(refetched, ['w0']);
+  await clock.advance(60_000);
+  assert.deepEqual(refetched, ['w0'], 'once');
+});
+
 test('one silent VPN address puts the others in doubt at once', async (t) => {
   const { clock, asked, dead, prober, peer } = setUp(t, 3, true);
   for (const n of [0, 1, 2]) dead.add(`w${n} vpn`);
@@ -241,6 +259,23 @@ test('a peer that answers requests while a probe is lost in its queue is slow, n
   assert.equal(one.routes[0]?.health.isUp, true);
 });
 
+test('a tunnel in reserve is asked now and then, and an unmeasured one is given time', async (t) => {
+  const { clock, asked, dead, prober, peer } = setUp(t, 2, true);
+  dead.add('w1 tunnel');
+  prober.start();
+  await clock.advance(2_500);
+  assert.equal(asked.filter((name) => name.endsWith('tunnel')).length, 2);
+  assert.equal(peer(1)?.routes[1]?.health.isUp, true, 'not given up before 3 s');
+  await clock.advance(1_000);
+  assert.deepEqual(
+    [0, 1].map((n) => peer(n)?.routes[1]?.health.isUp),
+    [true, false],
+  );
+  const before = asked.filter((name) => name === 'w0 tunnel').length;
+  await clock.advance(60_000);
+  assert.equal(asked.filter((name) => name === 'w0 tunnel').length - before, 2);
+});
+
 test('a peer that has started anew is asked for its record', async (t) => {
   const { clock, refetched, prober, peer, say } = setUp(t, 1);
   prober.start();
@@ -259,6 +294,7 @@ test('garbage as an answer harms nobody', async (t) => {
     fewIntervalMs: 2_000,
     manyIntervalMs: 5_000,
     timeoutMs: 1_000,
+    tunnelTimeoutMs: 3_000,
     clock,
     random: () => 0.5,
     log: silentLog,
