@@ -43,15 +43,20 @@ export function netnsReason(): string | null {
 export class NetnsRig {
   readonly #switch: Namespace;
   readonly #hosts: readonly Namespace[];
+  readonly #subnet: string;
   readonly #children = new Set<ChildProcess>();
 
-  private constructor(bridge: Namespace, hosts: readonly Namespace[]) {
+  private constructor(bridge: Namespace, hosts: readonly Namespace[], subnet: string) {
     this.#switch = bridge;
     this.#hosts = hosts;
+    this.#subnet = subnet;
   }
 
-  /** Makes `count` hosts and returns when each can reach each other. Throws when the machine cannot. */
-  static async up(count: number): Promise<NetnsRig> {
+  /**
+   * Makes `count` hosts and returns when each can reach each other. Throws when the machine cannot. `subnet`: the
+   * first three numbers of their addresses.
+   */
+  static async up(count: number, subnet: string = SUBNET): Promise<NetnsRig> {
     if (!Number.isInteger(count) || count < 1 || count > MAX_HOSTS) {
       throw new RangeError(`a rig has 1 to ${MAX_HOSTS} hosts, not ${count}`);
     }
@@ -60,8 +65,8 @@ export class NetnsRig {
       for (let i = 0; i <= count; i++) made.push(await hold());
       const [bridge, ...hosts] = made;
       if (bridge === undefined) throw new Error('no namespace was made');
-      wire(bridge, hosts);
-      return new NetnsRig(bridge, hosts);
+      wire(bridge, hosts, subnet);
+      return new NetnsRig(bridge, hosts, subnet);
     } catch (error) {
       await Promise.all(made.map(release));
       throw error;
@@ -71,7 +76,7 @@ export class NetnsRig {
   /** The address of a host on the shared network. */
   address(host: number): string {
     this.#host(host);
-    return addressOf(host);
+    return addressOf(this.#subnet, host);
   }
 
   /** Runs a command in a host to its end; does not throw on a bad exit status. */
@@ -104,6 +109,18 @@ export class NetnsRig {
     this.#drop(host, 'meta l4proto udp');
   }
 
+  /** The same for one port, from or to which it is sent. */
+  blockUdpPort(host: number, port: number): void {
+    this.#drop(host, `udp sport ${port}`);
+    this.#drop(host, `udp dport ${port}`);
+  }
+
+  /** Drops everything between two hosts, silently; both still reach the others. */
+  part(host: number, other: number): void {
+    this.#drop(host, `ip saddr ${this.address(other)}`);
+    this.#drop(host, `ip daddr ${this.address(other)}`);
+  }
+
   /** Drops everything to and from a host, silently: the machine at the other end is gone. */
   cut(host: number): void {
     this.#drop(host, '');
@@ -134,8 +151,8 @@ export class NetnsRig {
   }
 }
 
-function addressOf(host: number): string {
-  return `${SUBNET}.${FIRST_ADDRESS + host - 1}`;
+function addressOf(subnet: string, host: number): string {
+  return `${subnet}.${FIRST_ADDRESS + host - 1}`;
 }
 
 /** A namespace with a process that keeps it: `cat`, which ends when our end of its stdin closes. */
@@ -163,7 +180,7 @@ async function end(child: ChildProcess): Promise<void> {
   await ended;
 }
 
-function wire(bridge: Namespace, hosts: readonly Namespace[]): void {
+function wire(bridge: Namespace, hosts: readonly Namespace[], subnet: string): void {
   const inBridge = (...args: string[]): void => inNamespace(bridge, args);
   // No spanning tree and no forward delay: the ports carry packets at once.
   inBridge(...'ip link add br0 type bridge forward_delay 0 stp_state 0 mcast_snooping 0'.split(' '));
@@ -174,7 +191,7 @@ function wire(bridge: Namespace, hosts: readonly Namespace[]): void {
     const port = `p${index + 1}`;
     inBridge(...`ip link add ${port} type veth peer name eth0 netns ${host.pid}`.split(' '));
     inBridge('ip', 'link', 'set', port, 'master', 'br0', 'up');
-    inNamespace(host, ['ip', 'address', 'add', `${addressOf(index + 1)}/16`, 'dev', 'eth0']);
+    inNamespace(host, ['ip', 'address', 'add', `${addressOf(subnet, index + 1)}/16`, 'dev', 'eth0']);
     inNamespace(host, ['ip', 'link', 'set', 'eth0', 'up']);
   });
 }
