@@ -19,10 +19,12 @@ export type Ineligible =
   | 'tried'
   | 'ejected'
   | 'no_route'
+  /** Reached only by routes that cannot carry the request. */
+  | 'unfit_route'
   | 'suspect';
 
 /** What is asked of the candidates: the request without its randomness. */
-export type Wanted = Pick<ChoiceRequest, 'service' | 'nowMs' | 'excluded'>;
+export type Wanted = Pick<ChoiceRequest, 'service' | 'nowMs' | 'excluded' | 'tunnelUnfit'>;
 
 export class Candidates {
   /** The first `count` are the candidates; what follows is left from earlier choices. */
@@ -34,8 +36,8 @@ export class Candidates {
   #ejectedUntilMs = new Float64Array(64);
 
   /**
-   * Fill from the peers of a service with the first of these that is not empty: sound peers; suspects; the
-   * least bad of those that are ejected or whose routes are all down. Returns null, or why there is none.
+   * Fill from the peers of a service with the first of these that is not empty: sound peers; suspects; those whose
+   * routes do not fit the request; the least bad of those that are ejected or whose routes are all down. Returns null, or why there is none.
    */
   fill(peers: readonly Peer[], wanted: Wanted): Refusal | null {
     this.#pardonedMs = Number.NEGATIVE_INFINITY;
@@ -47,6 +49,7 @@ export class Candidates {
       this.#collect(peers, wanted, null);
     }
     if (this.count === 0) this.#collect(peers, wanted, 'suspect');
+    if (this.count === 0 && wanted.tunnelUnfit != null) this.#collect(peers, wanted, 'unfit_route');
     if (this.count === 0) this.#collectLeastBad(peers, wanted);
     // Peers that have left must not be held by the unused end.
     if (this.endpoints.length > 2 * this.count + 64) this.endpoints.length = this.count;
@@ -63,6 +66,8 @@ export class Candidates {
     if (ejectedUntilMs(peer, wanted.nowMs) > this.#pardonedMs) return 'ejected';
     if (wanted.excluded.size > 0 && wanted.excluded.has(peer.key)) return 'tried';
     if (!hasUsableRoute(peer.routes, wanted.nowMs)) return 'no_route';
+    const unfit = wanted.tunnelUnfit ?? null;
+    if (unfit !== null && !hasUsableRoute(peer.routes, wanted.nowMs, unfit)) return 'unfit_route';
     return peer.presence === 'live' ? null : 'suspect';
   }
 

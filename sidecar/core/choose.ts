@@ -17,6 +17,7 @@ import type { Field, Policy } from './policies/policy.ts';
 import { createRandom } from './policies/random.ts';
 import { createRank } from './policies/rank.ts';
 import { createRoundRobin } from './policies/round-robin.ts';
+import { sortedByFitness, type TunnelUnfit } from './route-capability.ts';
 import { usableRoutes } from './route-order.ts';
 
 const POLICIES = {
@@ -42,6 +43,8 @@ export interface ChoiceRequest {
   readonly excluded: ReadonlySet<string>;
   /** Requests with the same key go to the same peer where possible; null = the policy decides. */
   readonly affinityKey: string | null;
+  /** Why the request should not go by a tunnel; absent or null = it may. */
+  readonly tunnelUnfit?: TunnelUnfit | null;
 }
 
 /** `saturated` is for the caller's own use: a choice never refuses for it, since a queue may be free by then. */
@@ -52,8 +55,10 @@ export type Choice =
       readonly kind: 'chosen';
       readonly peer: Peer;
       readonly endpoint: Endpoint;
-      /** Usable now, in the order to try; never empty. */
+      /** Usable now, in the order to try; never empty. Those that fit the request, if one does. */
       readonly routes: readonly Route[];
+      /** Usable, and doubtful for this request: for when nobody else is left. */
+      readonly spare: readonly Route[];
       /** The place in the peer's queue that the request counts on, 0 = a free slot; null = any, it queues. */
       readonly expectedQueue: number | null;
     }
@@ -98,13 +103,14 @@ export function createBalancer(policyName: PolicyName, options: BalancerOptions)
     if (typeof picked === 'string') return { kind: 'refused', code: picked };
     const endpoint = candidates.endpoints[picked] as Endpoint;
     const { peer } = endpoint;
-    const routes = usableRoutes(peer.routes, request.nowMs);
+    const usable = usableRoutes(peer.routes, request.nowMs);
+    const { routes, spare } = sortedByFitness(usable, request.tunnelUnfit ?? null);
     let expectedQueue: number | null = null;
     if (policyFor(request).reroutes) {
       const waiting = (measures.requests[picked] as number) - (measures.slots[picked] as number);
       expectedQueue = waiting < 0 ? 0 : Math.ceil(waiting + 1);
     }
-    return { kind: 'chosen', peer, endpoint, routes, expectedQueue };
+    return { kind: 'chosen', peer, endpoint, routes, spare, expectedQueue };
   }
 
   function takeTurn(service: string): void {

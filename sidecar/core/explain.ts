@@ -7,6 +7,7 @@ import type { ChoiceRequest, Refusal } from './choose.ts';
 import { type Endpoint, failureRateAt, type ReportSource } from './endpoint.ts';
 import type { Peer } from './peer.ts';
 import type { Field, Policy } from './policies/policy.ts';
+import { isFit, type TunnelUnfit } from './route-capability.ts';
 
 export interface ExplainedCandidate {
   readonly worker_id: string;
@@ -16,7 +17,13 @@ export interface ExplainedCandidate {
   readonly state: string;
   readonly presence: string;
   readonly health: string;
-  readonly routes: readonly { kind: string; state: string; extra_ms: number | null }[];
+  /** `unfit`: why this route should not carry the request; null = it may. */
+  readonly routes: readonly {
+    readonly kind: string;
+    readonly state: string;
+    readonly extra_ms: number | null;
+    readonly unfit: TunnelUnfit | null;
+  }[];
   readonly reported: {
     readonly age_ms: number | null;
     readonly source: ReportSource;
@@ -82,7 +89,7 @@ export function explainCandidates(options: ExplainOptions): Explanation {
     const whyNot =
       index < 0 ? candidates.verdict(peer, request) : index === picked ? null : policy.whyNot(field, index);
     explained.push({
-      ...describe(endpoint, request.nowMs),
+      ...describe(endpoint, request.nowMs, request.tunnelUnfit ?? null),
       why_not: index < 0 ? (whyNot ?? 'not a candidate') : whyNot,
       score: index < 0 ? null : scoreOf(field, index),
     });
@@ -116,7 +123,11 @@ export function withNext(explanation: Explanation, nextKey: string | null): Expl
   };
 }
 
-function describe(endpoint: Endpoint, nowMs: number): Omit<ExplainedCandidate, 'why_not' | 'score'> {
+function describe(
+  endpoint: Endpoint,
+  nowMs: number,
+  unfit: TunnelUnfit | null,
+): Omit<ExplainedCandidate, 'why_not' | 'score'> {
   const { peer } = endpoint;
   const ageMs = nowMs - endpoint.reportedAtMs;
   return {
@@ -129,10 +140,11 @@ function describe(endpoint: Endpoint, nowMs: number): Omit<ExplainedCandidate, '
       : peer.health.state.kind === 'closed'
         ? 'closed'
         : 'half_open',
-    routes: peer.routes.map(({ kind, health }) => ({
-      kind,
-      state: health.state.kind,
-      extra_ms: finiteOrNull(health.extraMs),
+    routes: peer.routes.map((route) => ({
+      kind: route.kind,
+      state: route.health.state.kind,
+      extra_ms: finiteOrNull(route.health.extraMs),
+      unfit: isFit(route, unfit) ? null : unfit,
     })),
     reported: {
       age_ms: finiteOrNull(ageMs),

@@ -5,11 +5,18 @@
  * is up, so that a black-holed VPN costs one request and not each. It must not know the peer's own health.
  */
 import type { Route } from './peer.ts';
+import { isFit, type TunnelUnfit } from './route-capability.ts';
 
-/** Whether `usableRoutes` has something better than routes that failed a moment ago. */
-export function hasUsableRoute(routes: readonly Route[], nowMs: number): boolean {
+/** Whether `usableRoutes` has something better than routes that failed a moment ago, and that fits the request. */
+export function hasUsableRoute(
+  routes: readonly Route[],
+  nowMs: number,
+  unfit: TunnelUnfit | null = null,
+): boolean {
   for (let i = 0; i < routes.length; i += 1) {
-    const { health } = routes[i] as Route;
+    const route = routes[i] as Route;
+    const { health } = route;
+    if (!isFit(route, unfit)) continue;
     if (health.isUp || health.usable(nowMs) || health.probeDue(nowMs)) return true;
   }
   return false;
