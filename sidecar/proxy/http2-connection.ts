@@ -19,12 +19,8 @@ import type { Http1ConnectionOptions } from './http1-connection.ts';
 import { Http2Downstream } from './http2-downstream.ts';
 import { CONNECTION_WINDOW_BYTES, serverSettings } from './http2-settings.ts';
 
-/** How long a client has to hear that no more streams are taken, and then to close its side. */
-const GOODBYE_MS = 1_000;
+/** How long a client has to close its side after the last stream. */
 const LINGER_MS = 2_000;
-const MAX_STREAM_ID = 2 ** 31 - 1;
-
-type ConnectionState = 'open' | 'goodbye' | 'closing';
 
 export class Http2Connection {
   readonly socket: Socket;
@@ -32,7 +28,7 @@ export class Http2Connection {
   readonly #session: ServerHttp2Session;
   readonly #remoteAddress: string;
   readonly #deadline: Deadline;
-  #state: ConnectionState = 'open';
+  #isClosing = false;
   #isLastStream = false;
   #openStreams = 0;
 
@@ -53,18 +49,16 @@ export class Http2Connection {
       this.#began(stream, flags, raw as unknown as string[]),
     );
     session.setLocalWindowSize(CONNECTION_WINDOW_BYTES);
-    options.deadlines.arm(this.#deadline, options.keepAliveMs);
+    this.#unused();
   }
 
-  /** Streams that run go on; new ones are taken for one more round trip, as the client cannot know yet. */
+  /**
+   * Streams that run go on; those that come later were not looked at, and the client is told so (the last stream in
+   * GOAWAY). The warning that RFC 9113 §6.8 suggests before is not to be had: node:http2 takes no stream after any
+   * GOAWAY, whatever it says.
+   */
   drain(): void {
-    const session = this.#session;
-    if (this.#state !== 'open' || session.destroyed) return;
-    this.#state = 'goodbye';
-    // RFC 9113 §6.8: first without a limit, then, when the client must have seen that, with the real one.
-    session.goaway(constants.NGHTTP2_NO_ERROR, MAX_STREAM_ID);
-    this.#options.deadlines.arm(this.#deadline, GOODBYE_MS);
-    if (!session.closed) session.ping(() => this.#close());
+    this.#close();
   }
 
   /** For a connection made while draining: its first stream is answered, and is its last. */
@@ -76,7 +70,7 @@ export class Http2Connection {
     stream.on('error', () => {}); // 'close' follows
     if (stream.destroyed) return;
     this.#openStreams++;
-    if (this.#state === 'open') this.#options.deadlines.disarm(this.#deadline);
+    this.#options.deadlines.disarm(this.#deadline);
     stream.once('close', () => this.#ended());
     const isEnded = (flags & constants.NGHTTP2_FLAG_END_STREAM) !== 0;
     const request = readHttp2Request(raw, isEnded, this.#options.limits);
@@ -115,23 +109,25 @@ export class Http2Connection {
 
   #ended(): void {
     this.#openStreams--;
-    if (this.#openStreams > 0) return;
-    if (this.#state === 'open') this.#options.deadlines.arm(this.#deadline, this.#options.keepAliveMs);
-    else if (this.#state === 'closing') this.#options.deadlines.arm(this.#deadline, LINGER_MS);
+    if (this.#openStreams === 0) this.#unused();
+  }
+
+  #unused(): void {
+    const { deadlines, keepAliveMs } = this.#options;
+    // A client that never closes its side would hold the socket for ever.
+    deadlines.arm(this.#deadline, this.#isClosing ? LINGER_MS : keepAliveMs);
   }
 
   #timedOut(): void {
-    if (this.#state === 'closing') this.socket.destroy();
+    if (this.#isClosing) this.socket.destroy();
     else this.#close();
   }
 
   /** Takes no more streams; node:http2 closes the connection after the last one. */
   #close(): void {
-    if (this.#state === 'closing') return;
-    this.#state = 'closing';
-    this.#options.deadlines.disarm(this.#deadline);
+    if (this.#isClosing) return;
+    this.#isClosing = true;
     this.#session.close();
-    // A client that never closes its side would hold the socket for ever.
-    if (this.#openStreams === 0) this.#options.deadlines.arm(this.#deadline, LINGER_MS);
+    if (this.#openStreams === 0) this.#unused();
   }
 }

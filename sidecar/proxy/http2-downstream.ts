@@ -33,6 +33,7 @@ export class Http2Downstream implements Downstream {
   #responseTrailers: RawFields = [];
   /** The client has ended its half; bytes may still be unread. */
   #isRequestWhole: boolean;
+  #waitsForTrailers = false;
   #isGone = false;
 
   /** `isEnded`: the request has no body. */
@@ -135,7 +136,7 @@ export class Http2Downstream implements Downstream {
     // What is left of the request is of no use any more: dropped, and stopped once the answer is out.
     this.#handler = null;
     this.#stream.resume();
-    if (!this.#isRequestWhole && trailers.length === 0) this.#stream.once('finish', () => this.#stopUpload());
+    if (!this.#waitsForTrailers) this.#stream.once('finish', () => this.#stopUpload());
   }
 
   /** RST_STREAM with INTERNAL_ERROR. Not by `close(code)`: that ends an open response first, cleanly. */
@@ -180,7 +181,8 @@ export class Http2Downstream implements Downstream {
     options: { readonly endStream?: true; readonly waitForTrailers?: boolean },
   ): void {
     const stream = this.#stream;
-    if (options.waitForTrailers === true) stream.once('wantTrailers', () => this.#sendTrailers());
+    this.#waitsForTrailers = options.waitForTrailers === true;
+    if (this.#waitsForTrailers) stream.once('wantTrailers', () => this.#sendTrailers());
     try {
       stream.respond(list, options);
     } catch (error) {
@@ -193,8 +195,8 @@ export class Http2Downstream implements Downstream {
     const list = http2List();
     addHttp2Fields(list, this.#responseTrailers);
     this.#stream.sendTrailers(list);
-    // node:http2 sends them in a setImmediate; this one comes after it.
-    if (!this.#isRequestWhole) setImmediate(() => this.#stopUpload());
+    // node:http2 sends them, and with them the end, in a setImmediate; this one comes after it.
+    setImmediate(() => this.#stopUpload());
   }
 
   /** RFC 9113 §8.1: NO_ERROR after a complete response asks the client to stop sending. */

@@ -1,5 +1,5 @@
 /**
- * An HTTP/2 origin whose every frame is written by the test.
+ * An HTTP/2 origin whose every frame is written by the test; one of its connections also serves as a client's.
  *
  * It says its SETTINGS when a connection comes, unless told otherwise, and nothing more. It must not know who calls.
  */
@@ -15,10 +15,12 @@ export class OriginConnection {
   /** Answers SETTINGS and PING by itself. */
   readonly #isPolite: boolean;
   #bytes: Buffer = Buffer.alloc(0);
-  #prefaceLeft = h2.PREFACE.length;
+  #prefaceLeft: number;
 
-  constructor(socket: net.Socket, isPolite: boolean) {
+  /** `prefaceBytes`: what comes before the first frame; a client sees none. */
+  constructor(socket: net.Socket, isPolite: boolean, prefaceBytes = h2.PREFACE.length) {
     this.socket = socket;
+    this.#prefaceLeft = prefaceBytes;
     this.#isPolite = isPolite;
     this.closed = new Promise((resolve) => socket.once('close', resolve));
     socket.on('error', () => {});

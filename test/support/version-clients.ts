@@ -7,6 +7,7 @@
 import http from 'node:http';
 import http2 from 'node:http2';
 import type { TestContext } from 'node:test';
+import { onEndStream } from '../../sidecar/proxy/end-stream.ts';
 import { within } from './arrivals.ts';
 
 export interface Sending {
@@ -191,10 +192,8 @@ export function http2Client(t: TestContext, port: number): Client & { session: h
       });
       stream.on('data', (chunk: Buffer) => reception.dataCame(chunk));
       stream.on('error', () => {});
-      stream.on('close', () => {
-        if (stream.rstCode === http2.constants.NGHTTP2_NO_ERROR && reception.status > 0) reception.whole();
-        reception.closed();
-      });
+      onEndStream(stream, () => reception.whole());
+      stream.on('close', () => reception.closed());
       if (typeof body === 'string') stream.end(body);
       return {
         head: reception.head,
