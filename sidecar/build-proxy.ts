@@ -10,6 +10,7 @@ import { buildServices } from './build-services.ts';
 import { callPolicies } from './call-policies.ts';
 import type { Config } from './config.ts';
 import { type Balancer, createBalancer } from './core/choose.ts';
+import { FirstByteTimes } from './core/first-byte-times.ts';
 import { betweenSidecars } from './core/head-limits.ts';
 import type { HostPortParts } from './core/host-port.ts';
 import type { HeadLimits } from './core/http1-head.ts';
@@ -128,6 +129,8 @@ export async function buildProxy(options: ProxyOptions): Promise<Proxy> {
       observer: inboundObserver(metrics, inboundActivity, onBug),
       isClosed: () => isClosed,
       introduced: (callerKey, address) => introduced(callerKey, address),
+      heartbeat:
+        config.tunnel.heartbeatMs > 0 ? { intervalMs: config.tunnel.heartbeatMs, deadlines } : undefined,
       self: {
         workerId: config.worker.id,
         health: () => ({
@@ -181,6 +184,8 @@ export async function buildProxy(options: ProxyOptions): Promise<Proxy> {
           auth,
           paths,
           budget: new RetryBudget({ ratio: config.retries.budgetRatio, perSecond: config.retries.perSecond }),
+          tunnelLimits: config.tunnel.limits,
+          firstBytes: new FirstByteTimes(),
           replayBytes: config.retries.replayBytes,
           trustForwarded: config.trustForwarded,
           token: config.outbound.token,

@@ -151,6 +151,10 @@ export interface Config {
     readonly cloudflaredMetrics: string | null;
     /** PEM of the only CAs to trust for tunnels, already read; null = the system's. */
     readonly ca: string | null;
+    /** Silence of an event stream after which a comment goes out by the tunnel; 0 = never. */
+    readonly heartbeatMs: number;
+    /** What tunnels to others carry. */
+    readonly limits: { readonly maxBodyBytes: number; readonly firstByteMs: number };
   };
   readonly mesh: MeshConfig;
   readonly dht: DhtConfig;

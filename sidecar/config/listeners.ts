@@ -52,7 +52,7 @@ export function inboundOf(given: HostPort | null, vpn: string | null): HostPort 
 }
 
 export function tunnelOf({ tree, problems }: Context, readText: ReadText): Config['tunnel'] {
-  const { url, cloudflaredMetrics, ca: caPath } = tree.values.tunnel;
+  const { url, cloudflaredMetrics, ca: caPath, heartbeat, maxBody, firstByte } = tree.values.tunnel;
   if (url !== null && url.protocol === 'http:' && !isLoopback(url.hostname)) {
     problems.add(tree.where('tunnel.url'), 'must start with https:// (http is for loopback only)');
   }
@@ -67,6 +67,8 @@ export function tunnelOf({ tree, problems }: Context, readText: ReadText): Confi
     url: url === null ? null : `${url.origin}${url.pathname.replace(/\/+$/, '')}`,
     cloudflaredMetrics: cloudflaredMetrics === null ? null : `http://${formatHostPort(cloudflaredMetrics)}`,
     ca,
+    heartbeatMs: heartbeat,
+    limits: { maxBodyBytes: maxBody, firstByteMs: firstByte },
   };
 }
 

@@ -138,6 +138,18 @@ export const SCHEMA = {
       defaultDoc: "the system's CAs",
       doc: 'PEM file with the only CAs to trust for tunnels.',
     }),
+    heartbeat: option(duration('0s', '10m'), '60s', {
+      env: 'SIDECAR_TUNNEL_HEARTBEAT',
+      doc: 'After so much silence of the worker a comment is put into an event stream that leaves by the tunnel, whose edge would cut it; `0s` = never.',
+    }),
+    maxBody: option(byteSize('1', '1TiB'), '100MB', {
+      env: 'SIDECAR_TUNNEL_MAX_BODY',
+      doc: 'Longest request body that tunnels carry; a longer one takes another way if there is one.',
+    }),
+    firstByte: option(duration('1s', '1d'), '100s', {
+      env: 'SIDECAR_TUNNEL_FIRST_BYTE',
+      doc: 'How long the edge of tunnels waits for an answer to begin; a service that has taken longer is called by another way if there is one.',
+    }),
   },
   mesh: {
     key: optional(text('the key', 4096), {

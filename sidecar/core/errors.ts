@@ -42,6 +42,12 @@ export const CODES = {
     proxyStatus: 'http_request_error',
     meaning: 'The header section is larger than this sidecar accepts.',
   },
+  body_too_large: {
+    status: 413,
+    retryAfterSeconds: null,
+    proxyStatus: 'http_request_error',
+    meaning: 'The request body is longer than the only way to the worker carries.',
+  },
   unknown_service: {
     status: 404,
     retryAfterSeconds: null,

@@ -18,7 +18,7 @@ interface Peak {
 export class FirstByteTimes {
   readonly #peaks = new BoundedCache<string, Peak>(MAX_SERVICES, () => {});
 
-  /** An answer of the service began after this time; or did not, by then. */
+  /** An answer of the service began after this time. */
   took(service: string, firstByteMs: number, nowMs: number): void {
     if (!Number.isFinite(firstByteMs)) return;
     const peak = this.#peaks.get(service);
@@ -28,6 +28,11 @@ export class FirstByteTimes {
       peak.ms = firstByteMs;
       peak.atMs = nowMs;
     }
+  }
+
+  /** No answer had begun by then. How late it would have been nobody knows: twice that, which is remembered for 3 min. */
+  cutAt(service: string, limitMs: number, nowMs: number): void {
+    this.took(service, 2 * limitMs, nowMs);
   }
 
   /** NaN while nothing is known. */

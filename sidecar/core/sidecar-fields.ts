@@ -8,6 +8,7 @@
  * | --- | --- | --- |
  * | `sidecar-service`, `sidecar-explain`, `sidecar-affinity`, `sidecar-deadline-ms` | request | the app; read and taken out by the first sidecar |
  * | `sidecar-auth` | both | one sidecar to the other |
+ * | `sidecar-route` | request | one sidecar to the other: `tunnel` where it came by one |
  * | `sidecar-inbound` | request | one that asks for a record: `host:port` where its own is to be had |
  * | `sidecar-worker`, `sidecar-route`, `sidecar-attempts`, `sidecar-request-id`, `sidecar-decision` | response | the app's sidecar |
  * | `endpoint-load-metrics`, `endpoint-load-metrics-bin` | response | the worker to its sidecar, which reads it and says its own |
@@ -25,6 +26,9 @@ export const APP_FIELDS: ReadonlySet<string> = new Set([
 
 /** By it the asked one meets the one who asks (mesh/greeter). */
 export const INTRODUCTION_FIELD = 'sidecar-inbound';
+
+/** In a request between sidecars: by which way it came, where the other cannot see it. */
+export const ROUTE_FIELD = 'sidecar-route';
 
 const PREFIX = 'sidecar-';
 

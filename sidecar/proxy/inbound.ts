@@ -10,9 +10,10 @@ import { endToEndTrailers, first } from '../core/headers.ts';
 import { type HostPortParts, parseHostPort } from '../core/host-port.ts';
 import type { RawFields } from '../core/http1-head.ts';
 import type { Stage } from '../core/retry.ts';
-import { INTRODUCTION_FIELD } from '../core/sidecar-fields.ts';
+import { INTRODUCTION_FIELD, ROUTE_FIELD } from '../core/sidecar-fields.ts';
 import { viaContains } from '../core/via.ts';
 import type { Outcome } from './attempt-outcome.ts';
+import type { Deadlines } from './deadlines.ts';
 import type { Downstream } from './exchange.ts';
 import { interimFields, outgoingBody, outgoingUpgrade, requestFields, responseFields } from './hop-fields.ts';
 import { lastRecipient } from './last-recipient.ts';
@@ -23,6 +24,7 @@ import { EXPECTED_QUEUE_FIELD, encodeRefusal, parseCount, REFUSAL_FIELD } from '
 import type { InboundObserver, RequestOutcome } from './request-log.ts';
 import { RequestRelay } from './request-relay.ts';
 import { jsonAnswer, problemAnswer, sendAnswer } from './respond.ts';
+import { StreamHeartbeat } from './stream-heartbeat.ts';
 
 type Member = Extract<CallerVerdict, { kind: 'member' }>;
 type WholeAnswer = ReturnType<typeof jsonAnswer>;
@@ -49,6 +51,8 @@ export interface InboundOptions {
   readonly observer: InboundObserver;
   /** True once no new request is taken. */
   isClosed(): boolean;
+  /** For event streams that leave by a tunnel; absent: they stay as silent as the worker. */
+  readonly heartbeat?: { readonly intervalMs: number; readonly deadlines: Deadlines } | undefined;
   /** A member asked for our record, and says where it has its own. */
   introduced?(callerKey: string, address: HostPortParts): void;
 }
@@ -161,9 +165,14 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
       return { kind: 'completed', status: last.answer.status, firstByteMs: 0 };
     }
     const path = target === '*' ? target : `${local.basePath}${target}`;
+    const { heartbeat } = options;
+    const client =
+      heartbeat !== undefined && first(head.fields, ROUTE_FIELD) === 'tunnel'
+        ? new StreamHeartbeat(downstream, heartbeat.intervalMs, heartbeat.deadlines)
+        : downstream;
     return local.attempt({
-      downstream,
-      relay: new RequestRelay(downstream, NO_REPLAY),
+      downstream: client,
+      relay: new RequestRelay(client, NO_REPLAY),
       head: {
         method: head.method,
         target: path,

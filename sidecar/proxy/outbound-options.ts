@@ -5,8 +5,10 @@
  */
 import type { Balancer } from '../core/choose.ts';
 import type { Code } from '../core/errors.ts';
+import type { FirstByteTimes } from '../core/first-byte-times.ts';
 import type { Peer, Route } from '../core/peer.ts';
 import type { RetryBudget } from '../core/retry.ts';
+import type { TunnelLimits } from '../core/route-capability.ts';
 import type { RequestTimeouts, Upstreams } from './exchange.ts';
 import type { LocalService } from './local-service.ts';
 import type { PathWatch } from './path-watch.ts';
@@ -62,6 +64,9 @@ export interface OutboundOptions {
   readonly auth: PeerAuth;
   /** Absent: a path that dies in silence is noticed by the time limits alone. */
   readonly paths?: PathWatch;
+  /** What tunnels carry, and how slow each service is. */
+  readonly tunnelLimits: TunnelLimits;
+  readonly firstBytes: FirstByteTimes;
   readonly budget: RetryBudget;
   readonly replayBytes: number;
   readonly trustForwarded: boolean;

@@ -8,9 +8,11 @@ import type { Addressed } from '../core/address.ts';
 import type { Choice } from '../core/choose.ts';
 import { CODES, type Code } from '../core/errors.ts';
 import type { Explanation } from '../core/explain.ts';
+import { isGrpc } from '../core/grpc.ts';
 import { first } from '../core/headers.ts';
 import type { RawFields } from '../core/http1-head.ts';
 import type { Peer, Route } from '../core/peer.ts';
+import { type TunnelUnfit, tunnelUnfit } from '../core/route-capability.ts';
 import type { Outcome } from './attempt-outcome.ts';
 import { Deadline } from './deadline.ts';
 import type { Downstream } from './exchange.ts';
@@ -44,6 +46,10 @@ export class OutboundRequest {
   target = '/';
   chosen: Extract<Choice, { kind: 'chosen' }> | null = null;
   routesLeft: Route[] = [];
+  /** Why it should not go by a tunnel. */
+  tunnelUnfit: TunnelUnfit | null = null;
+  /** Ways that were passed over for that, for when nobody else is left. */
+  readonly spare: { readonly peer: Peer; readonly route: Route }[] = [];
   decision: Explanation | null = null;
   view: 'hit' | 'wait' | 'local' | 'none' = 'none';
   viewAgeMs: number | null = null;
@@ -79,6 +85,14 @@ export class OutboundRequest {
     this.service = addressed.service;
     this.target = addressed.target;
     this.policy = this.#options.callPolicy(addressed.service);
+    const { head } = this.downstream;
+    const { firstBytes, tunnelLimits } = this.#options;
+    const carried = {
+      isGrpc: isGrpc(head.fields),
+      bodyBytes: head.framing.kind === 'length' ? head.framing.bytes : null,
+      firstByteMs: firstBytes.expectedMs(addressed.service, performance.now()),
+    };
+    this.tunnelUnfit = tunnelUnfit(carried, tunnelLimits);
   }
 
   /**
@@ -115,6 +129,10 @@ export class OutboundRequest {
   }
 
   failedAttempt(target: RealTarget, outcome: Extract<Outcome, { kind: 'failed' }>): void {
+    if (outcome.code === 'response_timeout' && routeOf(target) === 'tunnel') {
+      const { firstBytes, tunnelLimits } = this.#options;
+      firstBytes.cutAt(this.service, tunnelLimits.firstByteMs, performance.now());
+    }
     this.attempts.push({
       peer: this.#peerOf(target),
       route: routeOf(target),
@@ -136,6 +154,7 @@ export class OutboundRequest {
   answered(target: RealTarget, outcome: Answered): void {
     const result = outcome.kind === 'broken' ? 'broken' : outcome.status >= 500 ? 'worker_error' : 'ok';
     const code = outcome.kind === 'broken' ? outcome.code : null;
+    this.#options.firstBytes.took(this.service, outcome.firstByteMs, performance.now());
     this.#finish(result, code, outcome.status, outcome.firstByteMs, target);
   }
 

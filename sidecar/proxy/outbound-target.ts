@@ -89,6 +89,7 @@ function choose(
     random,
     excluded: request.triedPeers,
     affinityKey: request.affinityKey,
+    tunnelUnfit: request.tunnelUnfit,
   };
   let choice: Choice;
   if (request.wantsDecision) {
@@ -100,11 +101,14 @@ function choose(
   }
   observer.decided((performance.now() - nowMs) * 1000);
   if (choice.kind === 'refused') {
+    const spare = request.spare.shift();
+    if (spare !== undefined) return { kind: 'peer', ...spare, expectedQueue: null };
     return nobody(request, choice.code, `${view.peers.length} peers are known, none can take the request`);
   }
   const [route, ...others] = choice.routes;
   request.chosen = choice;
   request.routesLeft = others;
+  for (const spare of choice.spare) request.spare.push({ peer: choice.peer, route: spare });
   request.triedPeers.add(choice.peer.key);
   request.routed('forwarded');
   return { kind: 'peer', peer: choice.peer, route: route as Route, expectedQueue: choice.expectedQueue };

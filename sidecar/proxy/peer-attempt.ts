@@ -10,6 +10,7 @@ import { CODES } from '../core/errors.ts';
 import { isGrpc } from '../core/grpc.ts';
 import { endToEndTrailers, first } from '../core/headers.ts';
 import type { Route } from '../core/peer.ts';
+import { ROUTE_FIELD } from '../core/sidecar-fields.ts';
 import { runAttempt } from './attempt.ts';
 import type { Judgement, Outcome } from './attempt-outcome.ts';
 import type { IncomingHead, Origin, OutgoingHead } from './exchange.ts';
@@ -27,14 +28,15 @@ import type { Target } from './outbound-target.ts';
 import { hostField } from './peer-client.ts';
 import { EXPECTED_QUEUE_FIELD, parseRefusal, REFUSAL_FIELD } from './refusal.ts';
 import { Unanswered } from './unanswered.ts';
+import { judgeUnsigned } from './unsigned-answer.ts';
 
 type PeerTarget = Extract<Target, { kind: 'peer' }>;
 
-/** Whose answer came: the one of the peer that was asked, proved by its signature; another one; or none. */
-type Answerer = 'nobody' | 'peer' | 'stranger';
-
-/** Cloudflare: the tunnel has no connector, so nothing was delivered (error 1033). */
-const TUNNEL_DOWN_STATUS = 530;
+/**
+ * Whose answer came: the one of the peer that was asked, proved by its signature; that of the tunnel's edge to what it
+ * does not carry; another one; or none.
+ */
+type Answerer = 'nobody' | 'peer' | 'edge' | 'stranger';
 
 export async function attemptPeer(
   request: OutboundRequest,
@@ -72,8 +74,13 @@ export async function attemptPeer(
         const { nonce } = proved;
         const proof = { peerKey: peer.key, nonce, status: answer.status, header };
         answerer = options.auth.verifyResponse(proof) ? 'peer' : 'stranger';
-        if (answerer === 'peer') route.health.succeeded(performance.now());
-        return answerer === 'peer' ? judge(answer, request, target, options) : unsigned(answer, route.kind);
+        if (answerer === 'peer') {
+          route.health.succeeded(performance.now());
+          return judge(answer, request, target, options);
+        }
+        const { isEdge, judgement } = judgeUnsigned(answer, route.kind);
+        if (isEdge) answerer = 'edge';
+        return judgement;
       },
       informational: (fields) => interimFields(fields, interimVersion, options.pseudonym),
       trailers: endToEndTrailers,
@@ -110,7 +117,7 @@ function head(
   const { method } = downstream.head;
   const { header, nonce } = auth.sign({ peerKey: peer.key, method, target, service, nowMs: Date.now() });
   const all = requestFields(downstream.head, facts);
-  const fields = route.kind === 'tunnel' ? withoutEdgeFields(all) : all;
+  const fields = route.kind === 'tunnel' ? [...withoutEdgeFields(all), ROUTE_FIELD, 'tunnel'] : all;
   fields.push('sidecar-auth', header);
   if (expectedQueue !== null && !request.isPatient) fields.push(EXPECTED_QUEUE_FIELD, String(expectedQueue));
   return {
@@ -155,24 +162,6 @@ function judge(
   };
 }
 
-/** An answer that the peer did not sign: from the tunnel's edge, from a peer that does not know us, or a stranger. */
-function unsigned(answer: IncomingHead, kind: string): Judgement {
-  const { status } = answer;
-  if (kind === 'tunnel' && status === TUNNEL_DOWN_STATUS) {
-    const detail = 'the tunnel has no connector (530)';
-    return { kind: 'refuse', code: 'connect_failed', stage: 'not_sent', detail };
-  }
-  if (
-    status === CODES.not_a_member.status &&
-    parseRefusal(first(answer.fields, REFUSAL_FIELD) ?? '') !== null
-  ) {
-    const detail = 'the peer does not accept our membership (clock, mesh key or certificate)';
-    return { kind: 'refuse', code: 'not_a_member', stage: 'not_sent', detail };
-  }
-  const detail = `status ${status}, not signed by the worker that was asked`;
-  return { kind: 'refuse', code: 'upstream_protocol', stage: 'sent', detail };
-}
-
 /**
  * Tells the route how it went; returns what the outcome says of the peer and its service. A peer that answers has
  * proved the route, whatever it says: a code like `connect_failed` is then about its worker, and another route leads
@@ -203,6 +192,7 @@ function note(
     directory.doubted(peer);
     return outcome.kind === 'failed' && outcome.isRefused === true ? 'failed' : 'refused';
   }
+  if (answerer === 'edge') return 'refused'; // about this one request
   if (answerer === 'peer') {
     route.health.succeeded(nowMs);
     request.routesLeft = [];

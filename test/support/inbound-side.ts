@@ -33,6 +33,8 @@ export interface InboundSetup {
   readonly isReady?: boolean;
   readonly basePath?: string;
   readonly timeouts?: RequestTimeouts;
+  /** Of event streams that leave by the tunnel. */
+  readonly heartbeatMs?: number;
   /** What the record says besides. */
   readonly tunnelUrl?: string;
   readonly hasVpn?: boolean;
@@ -113,6 +115,10 @@ export class InboundSide {
           services: new Map([[SERVICE, service]]),
           auth: createRequestAuth(identity),
           isClosed: () => side().isClosed,
+          heartbeat:
+            setup.heartbeatMs === undefined
+              ? undefined
+              : { intervalMs: setup.heartbeatMs, deadlines: parts.deadlines },
           observer: {
             inboundStarted: () => side().running++,
             inboundFinished: (request) => {

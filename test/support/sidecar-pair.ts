@@ -4,6 +4,7 @@
  */
 import { createBalancer } from '../../sidecar/core/choose.ts';
 import type { Code } from '../../sidecar/core/errors.ts';
+import { FirstByteTimes } from '../../sidecar/core/first-byte-times.ts';
 import { betweenSidecars } from '../../sidecar/core/head-limits.ts';
 import type { Peer } from '../../sidecar/core/peer.ts';
 import { RetryBudget } from '../../sidecar/core/retry.ts';
@@ -138,6 +139,8 @@ export class SidecarPair {
           balancer: createBalancer('round-robin', { ttlMs: 60_000 }),
           upstreams: pool,
           auth: createRequestAuth(identity),
+          tunnelLimits: { maxBodyBytes: 100_000_000, firstByteMs: 100_000 },
+          firstBytes: new FirstByteTimes(),
           budget: new RetryBudget({ ratio: 0.2, perSecond: 100 }),
           replayBytes: 65_536,
           trustForwarded: false,

@@ -20,7 +20,7 @@ LgIhAJbNwpkkRnDuHbhafWcfdyeMhbvsaBX7KvycKputPb5+
 -----END CERTIFICATE-----
 `;
 
-const KEY = `-----BEGIN PRIVATE KEY-----
+export const TUNNEL_KEY = `-----BEGIN PRIVATE KEY-----
 MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgGXTLuggOWD7ZF6jH
 n4Sw6IZWGsRXZqjcPZNhyxPVsP2hRANCAAR84JLW7Xl0SWXr+5gDuQBlv6Gs1vGq
 mIL15pZUNoZxTp8yM/eXzfcyPaaaAN5ls8ZvI5ZTz5Ny+5LRmwPnQJjP
@@ -36,7 +36,7 @@ export interface TunnelEdge {
 export async function startTunnelEdge(toPort: number): Promise<TunnelEdge> {
   const sockets = new Set<net.Socket>();
   let connections = 0;
-  const server = tls.createServer({ cert: TUNNEL_CERTIFICATE, key: KEY }, (outer) => {
+  const server = tls.createServer({ cert: TUNNEL_CERTIFICATE, key: TUNNEL_KEY }, (outer) => {
     connections++;
     const inner = net.connect({ host: '127.0.0.1', port: toPort });
     for (const [socket, other] of [

@@ -30,6 +30,9 @@ test('the worst first byte counts, and is forgotten in time', () => {
   times.took('s', 80_000, 900_000);
   assert.equal(times.expectedMs('s', 900_000), 80_000);
   assert.ok(Number.isNaN(times.expectedMs('t', 0)));
+  times.cutAt('t', 100_000, 0);
+  assert.ok(times.expectedMs('t', 180_000) > 100_000);
+  assert.ok(times.expectedMs('t', 240_000) < 100_000);
 });
 
 const URL = 'https://t.example/base';
