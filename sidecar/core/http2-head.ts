@@ -40,12 +40,10 @@ export function readHttp2Request(raw: readonly string[], isEnded: boolean, limit
   let bytes = -1;
   let expectContinue = false;
   let cookieAt = -1;
-  let size = 0;
   const fields: RawFields = [];
   for (let i = 0; i < raw.length; i += 2) {
     const name = raw[i]!;
     const value = raw[i + 1]!;
-    size += name.length + value.length + FIELD_OVERHEAD_BYTES;
     switch (name) {
       case ':method':
         method = value;
@@ -83,7 +81,8 @@ export function readHttp2Request(raw: readonly string[], isEnded: boolean, limit
     }
     fields.push(name, value);
   }
-  if (size > limits.maxHeadBytes) return refused('headers_too_large', 'the head is larger than allowed');
+  if (listBytes(raw) > limits.maxHeadBytes)
+    return refused('headers_too_large', 'the head is larger than allowed');
   if (fields.length > 2 * limits.maxFields)
     return refused('headers_too_large', 'more header fields than allowed');
   if (!isToken(method)) return malformed('a method that is not a token');
@@ -170,6 +169,15 @@ export function addHttp2Fields(list: Http2List, fields: RawFields): void {
 /** An empty header list, without a prototype: `__proto__` is a field name like any other. */
 export function http2List(): Http2List {
   return Object.create(null) as Http2List;
+}
+
+/** Size of a header list as SETTINGS_MAX_HEADER_LIST_SIZE counts it (RFC 9113 §6.5.2). */
+export function listBytes(raw: readonly string[]): number {
+  let bytes = 0;
+  for (let i = 0; i < raw.length; i += 2) {
+    bytes += raw[i]!.length + raw[i + 1]!.length + FIELD_OVERHEAD_BYTES;
+  }
+  return bytes;
 }
 
 /** Fields without pseudo-header fields. */

@@ -80,7 +80,9 @@ export class Http2Connection {
     } else if (request.kind === 'refused') {
       this.#refuse(stream, request.code, request.detail);
     } else {
-      this.#handOut(new Http2Downstream(stream, request.head, this.#remoteAddress, isEnded), stream);
+      const { onBug } = this.#options;
+      const downstream = new Http2Downstream(stream, request.head, this.#remoteAddress, isEnded, onBug);
+      this.#handOut(downstream, stream);
     }
     if (this.#isLastStream) this.drain();
   }

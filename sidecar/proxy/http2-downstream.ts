@@ -27,6 +27,7 @@ export class Http2Downstream implements Downstream {
   readonly remoteAddress: string;
   readonly hasBody: boolean;
   readonly #stream: ServerHttp2Stream;
+  readonly #onBug: (error: unknown) => void;
   #handler: DownstreamHandler | null = null;
   #response: Response = { kind: 'not_started' };
   #requestTrailers: RawFields = [];
@@ -37,8 +38,15 @@ export class Http2Downstream implements Downstream {
   #isGone = false;
 
   /** `isEnded`: the request has no body. */
-  constructor(stream: ServerHttp2Stream, head: RequestHead, remoteAddress: string, isEnded: boolean) {
+  constructor(
+    stream: ServerHttp2Stream,
+    head: RequestHead,
+    remoteAddress: string,
+    isEnded: boolean,
+    onBug: (error: unknown) => void,
+  ) {
     this.#stream = stream;
+    this.#onBug = onBug;
     this.head = head;
     this.remoteAddress = remoteAddress;
     this.hasBody =
@@ -53,9 +61,9 @@ export class Http2Downstream implements Downstream {
       });
     }
     stream.on('drain', () => {
-      if (this.#response.kind !== 'done') this.#handler?.onDrain();
+      if (this.#response.kind !== 'done') this.#safely(() => this.#handler?.onDrain());
     });
-    stream.on('close', () => this.#closed());
+    stream.on('close', () => this.#safely(() => this.#closed()));
   }
 
   get isStarted(): boolean {
@@ -151,6 +159,16 @@ export class Http2Downstream implements Downstream {
     throw new Error('a stream of HTTP/2 has nothing to upgrade');
   }
 
+  /** Whatever is wrong with this program, one stream pays for it. */
+  #safely(act: () => void): void {
+    try {
+      act();
+    } catch (error) {
+      this.#onBug(error);
+      this.#stream.destroy(new Error('a fault in this sidecar'));
+    }
+  }
+
   get #isUnusable(): boolean {
     return this.#isGone || this.#stream.destroyed || this.#stream.closed;
   }
@@ -162,10 +180,12 @@ export class Http2Downstream implements Downstream {
       return;
     }
     stream.on('data', (chunk: Buffer) => {
-      if (this.#handler !== null && !this.#handler.onBody(chunk)) stream.pause();
+      this.#safely(() => {
+        if (this.#handler !== null && !this.#handler.onBody(chunk)) stream.pause();
+      });
     });
     stream.on('end', () => {
-      if (this.#isRequestWhole) this.#handler?.onBodyEnd(this.#requestTrailers);
+      if (this.#isRequestWhole) this.#safely(() => this.#handler?.onBodyEnd(this.#requestTrailers));
     });
   }
 

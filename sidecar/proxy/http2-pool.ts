@@ -26,6 +26,8 @@ export interface Http2PoolOptions {
   readonly keepIdleMs: number;
   /** See Http2SessionOptions. */
   readonly proveAfterMs: number | null;
+  /** A fault of this program: one request fails, the process lives. */
+  readonly onBug?: ((error: unknown) => void) | undefined;
 }
 
 /** One origin: its connections that take requests, and the requests that wait for one. */
@@ -59,11 +61,14 @@ export class Http2Pool implements Upstreams {
     handler: UpstreamHandler,
   ): UpstreamRequest {
     const place = this.#placeOf(origin);
+    const { limits, deadlines, onBug } = this.#options;
     const request = new Http2Upstream({
       head,
       timeouts,
       handler,
-      deadlines: this.#options.deadlines,
+      limits,
+      deadlines,
+      onBug,
       onRefused: (refused) => this.#wait(place, refused),
       onGivenUp: (gone) => this.#forget(place, gone),
     });

@@ -17,13 +17,14 @@ const PROTOCOL: ReadonlyMap<number, string> = new Map([
   [constants.NGHTTP2_FRAME_SIZE_ERROR, 'FRAME_SIZE_ERROR'],
   [constants.NGHTTP2_COMPRESSION_ERROR, 'COMPRESSION_ERROR'],
   [constants.NGHTTP2_HTTP_1_1_REQUIRED, 'HTTP_1_1_REQUIRED'],
+  // The library's word for a head of too many fields.
+  [constants.NGHTTP2_ENHANCE_YOUR_CALM, 'ENHANCE_YOUR_CALM'],
 ]);
 
 const RESET: ReadonlyMap<number, string> = new Map([
   [constants.NGHTTP2_INTERNAL_ERROR, 'INTERNAL_ERROR'],
   [constants.NGHTTP2_REFUSED_STREAM, 'REFUSED_STREAM'],
   [constants.NGHTTP2_CANCEL, 'CANCEL'],
-  [constants.NGHTTP2_ENHANCE_YOUR_CALM, 'ENHANCE_YOUR_CALM'],
 ]);
 
 /** `rstCode` also of a stream that fell with its connection; `error` is what the stream says of it, if anything. */

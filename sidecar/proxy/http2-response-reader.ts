@@ -8,8 +8,8 @@ import { STATUS_CODES } from 'node:http';
 import { type ClientHttp2Stream, constants } from 'node:http2';
 import { first } from '../core/headers.ts';
 import { contentLength } from '../core/http1-framing.ts';
-import type { RawFields } from '../core/http1-head.ts';
-import { withoutPseudoFields } from '../core/http2-head.ts';
+import type { HeadLimits, RawFields } from '../core/http1-head.ts';
+import { listBytes, withoutPseudoFields } from '../core/http2-head.ts';
 import { onEndStream } from './end-stream.ts';
 import type { IncomingHead } from './exchange.ts';
 
@@ -28,14 +28,16 @@ type Raw = readonly string[];
 
 export class Http2ResponseReader {
   readonly #sink: Http2ResponseSink;
+  readonly #limits: HeadLimits;
   #informationals = 0;
   #hasHead = false;
   #isOver = false;
   #isEnded = false;
   #trailers: RawFields = [];
 
-  constructor(stream: ClientHttp2Stream, sink: Http2ResponseSink) {
+  constructor(stream: ClientHttp2Stream, limits: HeadLimits, sink: Http2ResponseSink) {
     this.#sink = sink;
+    this.#limits = limits;
     onEndStream(stream, () => {
       this.#isEnded = true;
     });
@@ -64,7 +66,7 @@ export class Http2ResponseReader {
   }
 
   #informed(raw: Raw): void {
-    if (this.#isOver || this.#hasHead) return;
+    if (this.#isOver || this.#hasHead || this.#isTooLarge(raw)) return;
     this.#informationals++;
     if (this.#informationals > MAX_INFORMATIONAL) {
       this.#bad(`more than ${MAX_INFORMATIONAL} interim answers`);
@@ -75,7 +77,7 @@ export class Http2ResponseReader {
   }
 
   #answered(flags: number, raw: Raw): void {
-    if (this.#isOver || this.#hasHead) return;
+    if (this.#isOver || this.#hasHead || this.#isTooLarge(raw)) return;
     const status = statusOf(raw);
     if (status < 200 || status > 599) {
       this.#bad('a status outside 200 to 599');
@@ -87,6 +89,13 @@ export class Http2ResponseReader {
     this.#hasHead = true;
     this.#sink.onHead({ status, reason: STATUS_CODES[status] ?? '', version: '2.0', fields, bodyBytes });
     if (hasEnded) this.#whole();
+  }
+
+  /** The library counts fields, and leaves their size to us. */
+  #isTooLarge(raw: Raw): boolean {
+    if (listBytes(raw) <= this.#limits.maxHeadBytes) return false;
+    this.#bad('the head is larger than allowed');
+    return true;
   }
 
   #whole(): void {

@@ -16,7 +16,8 @@ import type { HeadLimits } from '../core/http1-head.ts';
 import type { Http2List } from '../core/http2-head.ts';
 import { Deadline, type Deadlines } from './deadlines.ts';
 import { CONNECTION_WINDOW_BYTES, clientSettings } from './http2-settings.ts';
-import type { Http2Upstream, StreamCarrier } from './http2-upstream.ts';
+import type { Http2Upstream } from './http2-upstream.ts';
+import type { StreamCarrier } from './stream-carrier.ts';
 
 export interface Http2SessionOptions {
   readonly limits: HeadLimits;

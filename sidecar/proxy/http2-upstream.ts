@@ -4,8 +4,9 @@
  * It may wait for a session first, and go to a second one when the first refused it unseen; to its owner it is one
  * request all the time. It must not know sessions beyond what a stream needs (`StreamCarrier`), nor retries.
  */
-import { type ClientHttp2Stream, type ClientSessionRequestOptions, constants } from 'node:http2';
-import type { RawFields } from '../core/http1-head.ts';
+import { type ClientHttp2Stream, constants } from 'node:http2';
+import type { Code } from '../core/errors.ts';
+import type { HeadLimits, RawFields } from '../core/http1-head.ts';
 import { addHttp2Fields, type Http2List, http2List } from '../core/http2-head.ts';
 import { Deadline, type Deadlines } from './deadlines.ts';
 import type {
@@ -18,19 +19,10 @@ import type {
 } from './exchange.ts';
 import { cutCode } from './http2-reset.ts';
 import { Http2ResponseReader, type Http2ResponseSink } from './http2-response-reader.ts';
-
-/** What a request needs of its session. */
-export interface StreamCarrier {
-  open(list: Http2List, options: ClientSessionRequestOptions): ClientHttp2Stream;
-  /** Something came from the other side. */
-  heard(): void;
-  /** The request's stream is gone. */
-  closed(request: Http2Upstream): void;
-  /** The other side will not look at this stream (GOAWAY with a lower last stream, RFC 9113 §6.8). */
-  isBeyondGoodbye(stream: ClientHttp2Stream): boolean;
-}
+import type { StreamCarrier } from './stream-carrier.ts';
 
 export interface Http2UpstreamOptions {
+  readonly limits: HeadLimits;
   readonly head: OutgoingHead;
   readonly timeouts: RequestTimeouts;
   readonly handler: UpstreamHandler;
@@ -39,6 +31,8 @@ export interface Http2UpstreamOptions {
   onRefused(request: Http2Upstream): void;
   /** Given up while it waited for a session. */
   onGivenUp(request: Http2Upstream): void;
+  /** A fault of this program while it handled an answer: the request fails, the process lives. */
+  readonly onBug: ((error: unknown) => void) | undefined;
 }
 
 /** One is a race with a goodbye; more is an origin that refuses everything. */
@@ -93,14 +87,14 @@ export class Http2Upstream implements UpstreamRequest, Http2ResponseSink {
     this.#stream = stream;
     this.#progress = 'sent';
     this.#isRequestEnded = isBodiless;
-    this.#reader = new Http2ResponseReader(stream, this);
+    this.#reader = new Http2ResponseReader(stream, this.#options.limits, this);
     stream.on('drain', () => {
-      if (this.#progress !== 'over') this.#handler.onUpstreamDrain();
+      if (this.#progress !== 'over') this.#safely(() => this.#handler.onUpstreamDrain());
     });
     stream.on('error', (error) => {
       this.#error = error; // 'close' follows
     });
-    stream.on('close', () => this.#closed(stream));
+    stream.on('close', () => this.#safely(() => this.#closed(stream)));
     if (!isBodiless) stream.on('wantTrailers', () => this.#sendTrailers(stream));
     this.#touch();
     this.#handler.onSent(this);
@@ -111,6 +105,11 @@ export class Http2Upstream implements UpstreamRequest, Http2ResponseSink {
     this.#hasSentBody = true;
     this.#touch();
     return this.#stream?.write(chunk) ?? false;
+  }
+
+  /** HTTP/2 keeps what it has not framed yet, and does not say when. */
+  get isFlushed(): boolean {
+    return false;
   }
 
   end(trailers: RawFields): void {
@@ -149,30 +148,39 @@ export class Http2Upstream implements UpstreamRequest, Http2ResponseSink {
 
   onInformational(status: number, reason: string, fields: RawFields): void {
     this.#carrier?.heard();
-    this.#handler.onInformational(status, reason, fields);
+    this.#safely(() => this.#handler.onInformational(status, reason, fields));
   }
 
   onHead(head: IncomingHead): void {
     this.#carrier?.heard();
     this.#progress = 'begun';
     this.#touch();
-    this.#handler.onHead(head);
+    this.#safely(() => this.#handler.onHead(head));
   }
 
   onData(chunk: Buffer): void {
     this.#carrier?.heard();
     this.#touch();
-    this.#handler.onData(chunk);
+    this.#safely(() => this.#handler.onData(chunk));
   }
 
   onWhole(trailers: RawFields): void {
     // An answer before the end of the upload: what is left of that is of no use.
     this.#over(!this.#isRequestEnded);
-    this.#handler.onEnd(trailers);
+    this.#safely(() => this.#handler.onEnd(trailers));
   }
 
   onBad(detail: string): void {
     this.#fault('upstream_protocol', detail);
+  }
+
+  #safely(act: () => void): void {
+    try {
+      act();
+    } catch (error) {
+      this.#options.onBug?.(error);
+      this.#fault('internal', 'a fault in this sidecar');
+    }
   }
 
   #list(): Http2List {
@@ -212,7 +220,7 @@ export class Http2Upstream implements UpstreamRequest, Http2ResponseSink {
     this.fail({ code: 'upstream_reset', stage: 'not_sent', detail });
   }
 
-  #fault(code: 'upstream_protocol' | 'upstream_reset' | 'response_timeout', detail: string): void {
+  #fault(code: Code, detail: string): void {
     this.fail({ code, stage: this.#progress === 'begun' ? 'begun' : 'sent', detail });
   }
 

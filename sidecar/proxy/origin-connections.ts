@@ -57,9 +57,9 @@ export class OriginConnections implements Upstreams {
   readonly #http2: Http2Pool;
 
   constructor(options: OriginConnectionsOptions) {
-    const { limits, deadlines, keepIdleHttp2Ms, proveAfterMs } = options;
+    const { limits, deadlines, keepIdleHttp2Ms: keepIdleMs, proveAfterMs, onBug } = options;
     this.#http1 = new UpstreamPool(options);
-    this.#http2 = new Http2Pool({ limits, deadlines, keepIdleMs: keepIdleHttp2Ms, proveAfterMs });
+    this.#http2 = new Http2Pool({ limits, deadlines, keepIdleMs, proveAfterMs, onBug });
   }
 
   get openConnections(): number {

@@ -144,7 +144,7 @@ test('a client that vanishes is gone for each of its streams', async (t) => {
     const bed = await Bed.start(t);
     const client = await bed.client();
     const gone: number[] = [];
-    const body = { onBody: () => true, onBodyEnd: () => {}, onDrain: () => {} };
+    const body = { onBody: () => true, onBodyEnd: () => {}, onDrain: () => {}, holdsBody: false };
     for (const stream of [1, 3, 5]) {
       client.send(h2.headers(stream, GET, h2.END_STREAM));
       const downstream = await bed.requests.next();

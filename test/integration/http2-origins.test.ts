@@ -287,6 +287,26 @@ const CUTS: readonly (readonly [string, (stream: number) => Buffer[], string])[]
     (s) => [h2.headers(s, [...OK, 'content-length', '1', 'content-length', '1'], 0)],
     'upstream_protocol sent',
   ],
+  [
+    'a head that is too large',
+    (s) => [
+      h2.frame(h2.HEADERS, 0, s, h2.fieldBlock(OK)),
+      ...Array.from({ length: 7 }, (_, n) =>
+        h2.frame(
+          h2.CONTINUATION,
+          n === 6 ? h2.END_HEADERS : 0,
+          s,
+          h2.fieldBlock([`x-${n}`, 'v'.repeat(10_000)]),
+        ),
+      ),
+    ],
+    'upstream_protocol sent',
+  ],
+  [
+    'too many fields',
+    (s) => [h2.headers(s, [...OK, ...Array.from({ length: 300 }, (_, n) => [`x-${n}`, 'v']).flat()], 0)],
+    'upstream_protocol sent',
+  ],
   ['DATA before the head', (s) => [h2.frame(h2.DATA, h2.END_STREAM, s, 'x')], 'upstream_protocol sent'],
   [
     'an interim answer that ends',
@@ -399,6 +419,28 @@ test('time limits: of the head, and between two bytes; the connection goes on', 
   connection.send(h2.headers(await connection.request(), OK, 0));
   assert.equal((await slow.over).verdict, 'response_timeout begun');
   assert.equal(bed.origin.count, 1);
+});
+
+test('a fault of this program costs one request', async (t) => {
+  const bed = await Bed.start(t);
+  const bugs: unknown[] = [];
+  const pool = new Http2Pool({
+    limits: LIMITS,
+    deadlines: new Deadlines(10),
+    keepIdleMs: 60_000,
+    proveAfterMs: null,
+    onBug: (error) => bugs.push(error),
+  });
+  t.after(() => pool.destroy());
+  const told = new Told();
+  told.onData = () => assert.fail('a bug');
+  pool.request({ scheme: 'h2c', host: '127.0.0.1', port: bed.origin.port }, get(), TIMEOUTS, told);
+  const connection = await bed.origin.connections.next();
+  const stream = await connection.request();
+  connection.send(h2.headers(stream, OK, 0), h2.frame(h2.DATA, 0, stream, 'x'));
+  assert.equal((await told.over).verdict, 'internal begun');
+  assert.equal((await connection.next(h2.RST_STREAM)).stream, stream);
+  assert.equal(bugs.length, 1);
 });
 
 test('an upload that is given up is reset, not ended', async (t) => {
