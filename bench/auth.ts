@@ -79,13 +79,20 @@ rows.push(
 );
 rows.push(
   measure('sign a response', BATCHES, PER_BATCH, (i) => {
-    answers[i] = callee.signResponse({ peerKey: a.keyHex, nonce: signed[i]?.nonce ?? '', status: 200 });
+    answers[i] = callee.signResponse({
+      peerKey: a.keyHex,
+      nonce: signed[i]?.nonce ?? '',
+      status: 200,
+      nowMs: START_MS,
+    });
   }),
 );
 rows.push(
   measure('verify a response', BATCHES, PER_BATCH, (i) => {
     const nonce = signed[i]?.nonce ?? '';
-    if (!caller.verifyResponse({ peerKey: b.keyHex, nonce, status: 200, header: answers[i] }))
+    if (
+      !caller.verifyResponse({ peerKey: b.keyHex, nonce, status: 200, nowMs: START_MS, header: answers[i] })
+    )
       throw new Error('?');
   }),
 );

@@ -8,6 +8,7 @@ import type { Mesh } from './build-mesh.ts';
 import type { Config } from './config.ts';
 import type { Balancer } from './core/choose.ts';
 import { WORD_TTL_MS } from './core/worker-word.ts';
+import type { RequestAuth } from './mesh/request-auth.ts';
 import { Admin, type AdminHandlers } from './observe/admin.ts';
 import type { Log } from './observe/log.ts';
 import type { Metrics } from './observe/metrics.ts';
@@ -20,6 +21,7 @@ import type { Self } from './self.ts';
 export interface AdminParts {
   readonly config: Config;
   readonly mesh: Mesh;
+  readonly auth: Pick<RequestAuth, 'clockOffsetMs'>;
   readonly metrics: Metrics;
   readonly requests: RequestLog;
   readonly balancer: Balancer;
@@ -74,7 +76,7 @@ export function watchGauges(parts: AdminParts): void {
 }
 
 export function buildAdmin(parts: AdminParts): Admin {
-  const { balancer, config, log, mesh, metrics, requests, self, version } = parts;
+  const { auth, balancer, config, log, mesh, metrics, requests, self, version } = parts;
   const startedMs = performance.now();
   const handlers: AdminHandlers = {
     stats: () => metrics.stats(),
@@ -85,7 +87,7 @@ export function buildAdmin(parts: AdminParts): Admin {
         service === null
           ? [...mesh.table.all()]
           : mesh.table.offering(config.aliases.get(service) ?? service);
-      return peers.map((peer) => describePeer(peer, performance.now()));
+      return peers.map((peer) => describePeer(peer, performance.now(), auth.clockOffsetMs(peer.key)));
     },
     ready: () => readiness(parts),
     explainService: (name) => explainService(config.aliases.get(name) ?? name),

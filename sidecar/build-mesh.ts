@@ -22,6 +22,7 @@ import type { Log } from './mesh/log.ts';
 import { lookUp } from './mesh/lookup.ts';
 import { Prober } from './mesh/prober.ts';
 import { RecordFetcher } from './mesh/record-fetcher.ts';
+import type { RequestAuth } from './mesh/request-auth.ts';
 import { ROSTER, Roster } from './mesh/roster.ts';
 import { openRecord, sealRecord } from './mesh/sealed-record.ts';
 import { addressOf, vpnFilter } from './peer-addresses.ts';
@@ -46,6 +47,7 @@ export interface Mesh {
 export interface MeshOptions {
   readonly config: Config;
   readonly identity: Identity;
+  readonly auth: Pick<RequestAuth, 'clockOffsetMs'>;
   readonly self: Self;
   readonly client: PeerClient;
   readonly lifecycle: Lifecycle;
@@ -62,8 +64,10 @@ const EVICTION_BAN_MS = 30_000;
 const RECORD_TIMEOUT_MS = 2_000;
 const MAX_RECORD_BYTES = 16_384;
 const MAX_STATE_BYTES = 65_536;
-/** How far clocks may differ, and how old a record in the DHT may be. */
+/** How far the time of a record may be from now, by the clock of its worker. */
 const MAX_SKEW_MS = 30_000;
+/** So far apart the clocks of a fleet may be. */
+const CLOCKS_APART_MS = 15 * 60_000;
 const SAVE_INTERVAL_MS = 60_000;
 const UNANNOUNCE_LIMIT_MS = 2_000;
 const SHARDS = 1;
@@ -116,12 +120,15 @@ export async function buildMesh(options: MeshOptions): Promise<Mesh> {
         maxBytes: MAX_RECORD_BYTES,
       });
     },
-    openRecord: (bytes, maxSkewMs) => openRecord(identity.secrets, bytes, { nowMs: Date.now(), maxSkewMs }),
+    openRecord: (bytes, maxSkewMs, keyHex) => {
+      const nowMs = Date.now() + (options.auth.clockOffsetMs(keyHex) ?? 0);
+      return openRecord(identity.secrets, bytes, { nowMs, maxSkewMs });
+    },
     clock,
     log,
     timeoutMs: RECORD_TIMEOUT_MS,
     maxSkewMs: MAX_SKEW_MS,
-    mutableMaxAgeMs: config.dht.maxAgeMs,
+    mutableMaxAgeMs: config.dht.maxAgeMs + CLOCKS_APART_MS,
   });
   lifecycle.began('records', () => fetcher.stop());
   const looking = {

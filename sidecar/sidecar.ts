@@ -70,16 +70,22 @@ async function start(config: Config, log: Log, lifecycle: Lifecycle): Promise<Ru
   for (const { name } of config.services) metrics.knowService(name);
   const requests = new RequestLog({ capacity: REMEMBERED_REQUESTS });
   const sampler = startSampler(config, log, lifecycle);
-  const auth = createRequestAuth(identity);
+  const auth = createRequestAuth(identity, {
+    onClock: (peer, offsetMs) =>
+      log.warn(
+        { peer, hint: 'set both clocks by NTP' },
+        `the clock of a peer is ${Math.round(offsetMs / 1000)} s ahead of ours: requests to it are signed by its clock`,
+      ),
+  });
   const proxy = await listening(
     buildProxy({ config, identity, auth, metrics, requests, sampler, lifecycle, log }),
   );
-  const mesh = await buildMesh({ config, identity, self: proxy.self, client: proxy.client, lifecycle, log });
+  const mesh = await buildMesh({ ...proxy, config, identity, auth, lifecycle, log });
   proxy.onSelfChanged(() => mesh.announcer.changed());
   proxy.onIntroduced((callerKey, address) => void mesh.greeter.met(callerKey, address));
   proxy.connect(mesh.peerDirectory);
   const outbound = await listening(proxy.listenOutbound());
-  const parts = { ...proxy, config, mesh, metrics, requests, version, log };
+  const parts = { ...proxy, auth, config, mesh, metrics, requests, version, log };
   watchGauges(parts);
   const admin = buildAdmin(parts);
   const adminAddress = await listening(admin.listen());

@@ -1,10 +1,12 @@
 /**
  * The `sidecar-auth` header: its text, read and written.
  *
- * `v1.<certificate>.<time>.<nonce>.<mac>` on a request, `v1.<mac>` on a response; certificate, nonce and MAC in
+ * `v1.<certificate>.<time>.<nonce>.<mac>` on a request, `v1.<time>.<mac>` on a response; certificate, nonce and MAC in
  * base64url. All but the certificate have a fixed length, so reading is slicing from the end: no splitting,
  * no regular expression, on a header that comes with every request and from anyone. It must not know keys.
  */
+import { Buffer } from 'node:buffer';
+import sodium from 'sodium-universal';
 import { MAX_CERTIFICATE_BYTES } from '../core/certificate.ts';
 import { MAC_CHARS } from './message-mac.ts';
 
@@ -67,16 +69,30 @@ export function writeRequestHeader(cert: string, time: string, nonce: string, ma
   return `${VERSION}${cert}.${time}.${nonce}.${mac}`;
 }
 
-/** The MAC of a response header, or null. */
-export function readResponseHeader(header: string): string | null {
-  return header.length === VERSION.length + MAC_CHARS && header.startsWith(VERSION)
-    ? header.slice(VERSION.length)
-    : null;
+export interface ResponseStamp {
+  /** Unix ms by the clock of the one who answers, as digits and as a number. */
+  readonly time: string;
+  readonly timeMs: number;
+  /** 24 characters, not checked. */
+  readonly mac: string;
 }
 
-export function writeResponseHeader(mac: string): string {
-  return VERSION + mac;
+/** Null for anything but a well-formed version 1 header. Never throws. */
+export function readResponseHeader(header: string): ResponseStamp | null {
+  const timeEnd = VERSION.length + TIME_CHARS;
+  if (header.length !== timeEnd + 1 + MAC_CHARS || !header.startsWith(VERSION)) return null;
+  const time = header.slice(VERSION.length, timeEnd);
+  const timeMs = readDigits(time);
+  if (timeMs < 0 || header[timeEnd] !== '.') return null;
+  return { time, timeMs, mac: header.slice(timeEnd + 1) };
 }
+
+export function writeResponseHeader(time: string, mac: string): string {
+  return `${VERSION}${time}.${mac}`;
+}
+
+/** For a clock that no header can tell. */
+export const NO_TIME = '0'.repeat(TIME_CHARS);
 
 /** Time of a header; '' when the clock is outside of what 13 digits can say. */
 export function timeText(nowMs: number): string {
@@ -128,4 +144,11 @@ function readDigits(text: string): number {
     value = value * 10 + digit;
   }
   return value;
+}
+
+/** The first half of nonces: tells the lives of one worker key apart, by 48 random bits. */
+export function newSession(): string {
+  const bytes = Buffer.alloc(6);
+  sodium.randombytes_buf(bytes);
+  return bytes.toString('base64url');
 }

@@ -1,7 +1,7 @@
 /**
  * What is signed of a request to a peer, and what is concluded from a signature.
  *
- * Apart from the keys that do it (request-auth), for those who only carry the words. It must not hold logic.
+ * Apart from the keys that do it (request-auth), for those who only carry the words. It must not judge.
  */
 export interface SignRequest {
   /** Public key of the worker that is called, 64 hex digits. */
@@ -29,4 +29,29 @@ export type Verdict =
       /** Names the request in its response. */
       readonly nonce: string;
     }
-  | { readonly kind: 'refused'; readonly code: 'not_a_member' | 'not_allowed'; readonly detail: string };
+  | {
+      readonly kind: 'refused';
+      readonly code: 'not_a_member' | 'not_allowed';
+      readonly detail: string;
+      /** Who it is, where that is proved all the same: the refusal can be signed. */
+      readonly caller: { readonly key: string; readonly nonce: string } | null;
+    };
+
+export interface AnsweredRequest {
+  /** Of the other side, 64 hex digits. */
+  readonly peerKey: string;
+  /** Of the request. */
+  readonly nonce: string;
+  readonly status: number;
+  /** Unix ms. */
+  readonly nowMs: number;
+}
+
+export interface VerifyResponse extends AnsweredRequest {
+  readonly header: string | undefined;
+}
+
+/** Nothing is known of who sent it. */
+export function stranger(detail: string): Extract<Verdict, { kind: 'refused' }> {
+  return { kind: 'refused', code: 'not_a_member', detail, caller: null };
+}

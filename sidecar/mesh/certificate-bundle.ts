@@ -34,8 +34,8 @@ export interface Bundle {
   readonly secrets: MemberSecrets;
 }
 
-/** Allowance for the clocks of those who check, in seconds. */
-export const BACKDATE_SECONDS = 300;
+/** Allowance for the clocks of those who check, in seconds: a fleet works with clocks that are minutes apart. */
+export const BACKDATE_SECONDS = 3_600;
 
 const PREFIX = 'sidecar-cert-v1.';
 const KEYS = 6;

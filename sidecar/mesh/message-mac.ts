@@ -57,7 +57,7 @@ export function requestText(
   return `${time}${nonce}${certTag}${method.length}:${method}${service.length}:${service}${target}`;
 }
 
-/** The nonce has a fixed length. */
-export function responseText(nonce: string, status: number): string {
-  return `${nonce}${status}`;
+/** Nonce and time have fixed lengths. */
+export function responseText(nonce: string, time: string, status: number): string {
+  return `${nonce}${time}${status}`;
 }

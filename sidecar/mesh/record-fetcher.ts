@@ -25,11 +25,12 @@ export type FetchRecord = (
 
 /**
  * Decrypts and checks the bytes of a record: signature, certificate, and that its time is at most `maxSkewMs`
- * from now. Never throws.
+ * from now, as far as known by the clock of the worker with `keyHex`. Never throws.
  */
 export type OpenRecord = (
   bytes: Buffer,
   maxSkewMs: number,
+  keyHex: string,
 ) =>
   | { readonly kind: 'ok'; readonly record: WorkerRecord }
   | { readonly kind: 'bad'; readonly reason: string; readonly detail: string };
@@ -60,9 +61,12 @@ export interface RecordFetcherOptions {
   readonly clock: Clock;
   readonly log: Log;
   readonly timeoutMs: number;
-  /** For a record that the peer itself made just now: how far its clock may be from ours. */
+  /** For a record that the peer itself made just now, with its clock known from its answer. */
   readonly maxSkewMs: number;
-  /** A record in the DHT may be so old; its `seq` is the Unix ms of its making. */
+  /**
+   * A record in the DHT may be so old; its `seq` is the Unix ms of its making. Nobody can be asked what time it is
+   * where it was made, so this allows for clocks that differ, and what is too old shows when its address is tried.
+   */
   readonly mutableMaxAgeMs: number;
 }
 
@@ -132,7 +136,7 @@ export class RecordFetcher {
     if (this.#stop.signal.aborted) return 'gone';
     if (bytes === null) return 'not_in_dht';
     const { maxSkewMs, mutableMaxAgeMs } = this.#o;
-    const opened = this.#o.openRecord(bytes, source.kind === 'dht' ? mutableMaxAgeMs : maxSkewMs);
+    const opened = this.#o.openRecord(bytes, source.kind === 'dht' ? mutableMaxAgeMs : maxSkewMs, keyHex);
     if (opened.kind === 'bad') {
       this.#rejected += 1;
       const { reason, detail } = opened;

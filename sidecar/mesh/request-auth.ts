@@ -10,10 +10,12 @@
  * its key stands for caller, callee and mesh (mesh/pair-keys). The MAC of a response covers the nonce of its
  * request and the status. Bodies and other fields are not covered: the VPN or TLS protects those.
  *
+ * Each response tells the time of its maker. A caller whose clock is off is refused with the right time, and signs
+ * for that worker by that worker's clock from then on: a fleet works also while clocks differ by minutes.
+ *
  * What was seen is kept in memory: a worker that restarts accepts once more what was signed in its last 30 s.
  */
 import { Buffer } from 'node:buffer';
-import sodium from 'sodium-universal';
 import { BoundedCache } from '../core/bounded-cache.ts';
 import { type Certificate, includesService, validityAt } from '../core/certificate.ts';
 import { ReplayWindow } from '../core/replay-window.ts';
@@ -21,6 +23,8 @@ import {
   counterOf,
   HALF_CHARS,
   isNonce,
+  NO_TIME,
+  newSession,
   readRequestHeader,
   readResponseHeader,
   timeText,
@@ -28,7 +32,15 @@ import {
   writeRequestHeader,
   writeResponseHeader,
 } from './auth-header.ts';
-import type { SignRequest, Verdict, VerifyRequest } from './auth-verdict.ts';
+import {
+  type AnsweredRequest,
+  type SignRequest,
+  stranger,
+  type Verdict,
+  type VerifyRequest,
+  type VerifyResponse,
+} from './auth-verdict.ts';
+import { correctionMs, describeSkew, isNews, MAX_CLOCK_SKEW_MS, MAX_TOLD_SKEW_MS } from './clock-skew.ts';
 import type { Identity } from './identity.ts';
 import { certTagOf, hasMac, macOf, requestText, responseText } from './message-mac.ts';
 import { derivePairKeys, type PairKeys } from './pair-keys.ts';
@@ -47,22 +59,16 @@ export interface RequestAuth {
    */
   recall(request: { readonly peerKey: string; readonly nonce: string; readonly nowMs: number }): boolean;
   /** The value of `sidecar-auth` for the response to a verified request. */
-  signResponse(response: {
-    readonly peerKey: string;
-    readonly nonce: string;
-    readonly status: number;
-  }): string;
-  /** Whether the worker with `peerKey` gave this status to the request with this nonce. Never throws. */
-  verifyResponse(response: {
-    readonly peerKey: string;
-    readonly nonce: string;
-    readonly status: number;
-    readonly header: string | undefined;
-  }): boolean;
+  signResponse(response: AnsweredRequest): string;
+  /**
+   * Whether the worker with `peerKey` gave this status to the request with this nonce; if so, its clock is known from
+   * then on. Never throws.
+   */
+  verifyResponse(response: VerifyResponse): boolean;
+  /** How far the clock of this worker is ahead of ours, in ms; null as long as it has not answered. */
+  clockOffsetMs(peerKey: string): number | null;
 }
 
-/** How far the clocks of two sidecars may differ, in ms. */
-const MAX_CLOCK_SKEW_MS = 30_000;
 /**
  * Peers whose keys and replay windows are held, at about 5 KiB for each that calls. With more than half as many
  * callers at once, those whose clock is behind are refused now and then: what was forgotten could be replayed.
@@ -73,6 +79,8 @@ interface Pair {
   readonly keys: PairKeys;
   /** Made when the peer first calls. */
   window: ReplayWindow | null;
+  /** Of its clock, from its last answer; NaN = it has not answered yet. */
+  offsetMs: number;
 }
 
 interface Caller {
@@ -82,8 +90,15 @@ interface Caller {
   mayCall(service: string): boolean;
 }
 
-/** `maxPeers`: beyond it the peers not heard of for the longest are forgotten, and cost a first contact again. */
-export function createRequestAuth(identity: Identity, maxPeers: number = MAX_PEERS): RequestAuth {
+export interface RequestAuthOptions {
+  /** Beyond it the peers not heard of for the longest are forgotten, and cost a first contact again. */
+  readonly maxPeers?: number;
+  /** The clock of a peer is off by more than others would allow; called when that begins or changes as much. */
+  onClock?(peerKey: string, offsetMs: number): void;
+}
+
+export function createRequestAuth(identity: Identity, options: RequestAuthOptions = {}): RequestAuth {
+  const { maxPeers = MAX_PEERS, onClock = () => {} } = options;
   const session = newSession();
   let counter = 0;
   let own = ownCertificate(identity.certBytes);
@@ -102,7 +117,7 @@ export function createRequestAuth(identity: Identity, maxPeers: number = MAX_PEE
   function pairWith(peerKey: string): Pair {
     let pair = pairs.get(peerKey);
     if (pair === undefined) {
-      pair = { keys: derivePairKeys(identity, peerKey), window: null };
+      pair = { keys: derivePairKeys(identity, peerKey), window: null, offsetMs: Number.NaN };
       pairs.set(peerKey, pair);
     }
     return pair;
@@ -141,14 +156,15 @@ export function createRequestAuth(identity: Identity, maxPeers: number = MAX_PEE
   return {
     sign(request) {
       const { peerKey, nowMs } = request;
-      const time = timeText(nowMs);
+      const pair = pairWith(peerKey);
+      const time = timeText(nowMs + correctionMs(pair.offsetMs));
       if (time === '') throw new Error('The clock of this machine is not between 2001 and 2286.');
       identity.renew(nowMs);
       // Others may have renewed it as well.
       if (identity.certBytes !== own.bytes) own = ownCertificate(identity.certBytes);
       const nonce = session + writeHalf(counter++);
       const message = requestText(time, nonce, own.tag, request);
-      const mac = macOf(message, pairWith(peerKey).keys.requestOut);
+      const mac = macOf(message, pair.keys.requestOut);
       return { header: writeRequestHeader(own.text, time, nonce, mac), nonce };
     },
 
@@ -159,11 +175,7 @@ export function createRequestAuth(identity: Identity, maxPeers: number = MAX_PEE
       if (stamp === null) return stranger('The sidecar-auth header is not well-formed (version 1).');
       const skewMs = stamp.timeMs - nowMs;
       // negated, so that a time which is not a number is refused
-      if (!(Math.abs(skewMs) <= MAX_CLOCK_SKEW_MS)) {
-        return stranger(
-          `The request was signed ${describeSkew(skewMs)}; at most ${MAX_CLOCK_SKEW_MS / 1000} s are allowed: check the clocks of both machines.`,
-        );
-      }
+      if (!(Math.abs(skewMs) <= MAX_TOLD_SKEW_MS)) return stranger(describeSkew(skewMs));
       const caller = callerOf(stamp.cert, nowMs / 1000);
       if (caller === null)
         return stranger('The certificate is not signed by this mesh, or does not hold now.');
@@ -175,15 +187,26 @@ export function createRequestAuth(identity: Identity, maxPeers: number = MAX_PEE
           'The MAC is not the one of this request to this worker: it was signed for another, or changed.',
         );
       }
+      const isOff = Math.abs(skewMs) > MAX_CLOCK_SKEW_MS;
       pair.window ??= new ReplayWindow(forgottenMs);
-      if (!pair.window.accept(stamp.nonce.slice(0, HALF_CHARS), stamp.counter, stamp.timeMs)) {
-        return stranger('The request was received before: each attempt needs a signature of its own.');
+      // Also of one that is refused: what it is told holds for good.
+      if (
+        !pair.window.accept(stamp.nonce.slice(0, HALF_CHARS), stamp.counter, isOff ? nowMs : stamp.timeMs)
+      ) {
+        return stranger(
+          isOff
+            ? describeSkew(skewMs)
+            : 'The request was received before: each attempt needs a signature of its own.',
+        );
       }
+      const proved = { key: workerKey, nonce: stamp.nonce };
+      if (isOff) return { ...stranger(describeSkew(skewMs)), caller: proved };
       if (service !== '' && !caller.mayCall(service)) {
         return {
           kind: 'refused',
           code: 'not_allowed',
           detail: `The certificate of ${workerId} does not allow it to call ${service}.`,
+          caller: proved,
         };
       }
       return { kind: 'member', key: workerKey, workerId, mayCall: caller.mayCall, nonce: stamp.nonce };
@@ -197,32 +220,28 @@ export function createRequestAuth(identity: Identity, maxPeers: number = MAX_PEE
       return pair.window.accept(nonce.slice(0, HALF_CHARS), recalled, nowMs);
     },
 
-    signResponse({ peerKey, nonce, status }) {
-      return writeResponseHeader(macOf(responseText(nonce, status), pairWith(peerKey).keys.responseOut));
+    signResponse({ peerKey, nonce, status, nowMs }) {
+      const time = timeText(nowMs) || NO_TIME;
+      const mac = macOf(responseText(nonce, time, status), pairWith(peerKey).keys.responseOut);
+      return writeResponseHeader(time, mac);
     },
 
-    verifyResponse({ peerKey, nonce, status, header }) {
-      const mac = header === undefined ? null : readResponseHeader(header);
+    verifyResponse({ peerKey, nonce, status, nowMs, header }) {
+      const stamp = header === undefined ? null : readResponseHeader(header);
       const pair = pairs.get(peerKey);
       // Who was never called cannot have answered.
-      if (mac === null || pair === undefined || !isNonce(nonce)) return false;
-      return hasMac(responseText(nonce, status), pair.keys.responseIn, mac);
+      if (stamp === null || pair === undefined || !isNonce(nonce)) return false;
+      if (!hasMac(responseText(nonce, stamp.time, status), pair.keys.responseIn, stamp.mac)) return false;
+      const offsetMs = stamp.timeMs - nowMs;
+      if (Math.abs(offsetMs) > MAX_TOLD_SKEW_MS) return true;
+      if (isNews(pair.offsetMs, offsetMs)) onClock(peerKey, offsetMs);
+      pair.offsetMs = offsetMs;
+      return true;
+    },
+
+    clockOffsetMs(peerKey) {
+      const offsetMs = pairs.get(peerKey)?.offsetMs ?? Number.NaN;
+      return Number.isNaN(offsetMs) ? null : offsetMs;
     },
   };
-}
-
-/** Tells the lives of one worker key apart: 48 random bits. */
-function newSession(): string {
-  const bytes = Buffer.alloc(6);
-  sodium.randombytes_buf(bytes);
-  return bytes.toString('base64url');
-}
-
-function stranger(detail: string): Verdict {
-  return { kind: 'refused', code: 'not_a_member', detail };
-}
-
-function describeSkew(skewMs: number): string {
-  const seconds = (Math.abs(skewMs) / 1000).toFixed(1);
-  return skewMs < 0 ? `${seconds} s ago` : `${seconds} s in the future`;
 }

@@ -25,9 +25,10 @@ export function countPeers(peers: Iterable<Peer>, nowMs: number): Record<PeerSta
 
 /**
  * The record's own names, then what is ours: `presence`, `age_s` since it was last heard from, each
- * route's state and each service's live figures with their age and source. `nowMs` is monotonic.
+ * route's state and each service's live figures with their age and source. `nowMs` is monotonic. `clockOffsetMs`: how
+ * far its clock is ahead of ours, null = not known.
  */
-export function describePeer(peer: Peer, nowMs: number): object {
+export function describePeer(peer: Peer, nowMs: number, clockOffsetMs: number | null = null): object {
   const { record } = peer;
   return {
     worker_id: record.worker_id,
@@ -42,6 +43,7 @@ export function describePeer(peer: Peer, nowMs: number): object {
     presence: peer.presence,
     health: peer.health.state.kind,
     age_s: seconds(nowMs - peer.heardAtMs),
+    clock_offset_s: clockOffsetMs === null ? null : Math.round(clockOffsetMs) / 1000,
     public_key: peer.key,
     epoch: peer.epoch,
     seq: record.seq,

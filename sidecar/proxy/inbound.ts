@@ -27,6 +27,7 @@ import { jsonAnswer, problemAnswer, sendAnswer } from './respond.ts';
 import { StreamHeartbeat } from './stream-heartbeat.ts';
 
 type Member = Extract<CallerVerdict, { kind: 'member' }>;
+type Proved = Pick<Member, 'key' | 'nonce'>;
 type WholeAnswer = ReturnType<typeof jsonAnswer>;
 
 /** What peers may learn of this sidecar. */
@@ -88,7 +89,7 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
     });
     if (caller.kind === 'refused') {
       observer.inputRefused('auth', caller.code);
-      refuse(downstream, null, caller.code, 'not_sent', caller.detail, service);
+      refuse(downstream, caller.caller, caller.code, 'not_sent', caller.detail, service);
       return;
     }
     if (addressed === null) answerOwn(downstream, caller);
@@ -203,13 +204,13 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
     });
   }
 
-  function signature(caller: Member, status: number): RawFields {
-    return ['sidecar-auth', auth.signResponse({ peerKey: caller.key, nonce: caller.nonce, status })];
+  function signature({ key: peerKey, nonce }: Proved, status: number): RawFields {
+    return ['sidecar-auth', auth.signResponse({ peerKey, nonce, status, nowMs: Date.now() })];
   }
 
   function refuse(
     downstream: Downstream,
-    caller: Member | null,
+    caller: Proved | null,
     code: Code,
     stage: Stage,
     detail: string,

@@ -25,6 +25,7 @@ import {
 import type { OutboundOptions } from './outbound-options.ts';
 import type { OutboundRequest } from './outbound-request.ts';
 import type { Target } from './outbound-target.ts';
+import { hasLearntClock } from './peer-auth.ts';
 import { hostField } from './peer-client.ts';
 import { EXPECTED_QUEUE_FIELD, parseRefusal, REFUSAL_FIELD } from './refusal.ts';
 import { Unanswered } from './unanswered.ts';
@@ -56,6 +57,7 @@ export async function attemptPeer(
   const origin = originOf(route, request);
   const interimVersion = origin.scheme === 'h2c' ? '2.0' : '1.1';
   route.health.tried(nowMs);
+  const clockMs = options.auth.clockOffsetMs(peer.key);
   const proved = head(request, target, options);
   const unanswered = new Unanswered(request, target, proved.nonce, options);
   let answerer: Answerer = 'nobody';
@@ -72,7 +74,7 @@ export async function attemptPeer(
       judge: (answer) => {
         const header = first(answer.fields, 'sidecar-auth');
         const { nonce } = proved;
-        const proof = { peerKey: peer.key, nonce, status: answer.status, header };
+        const proof = { peerKey: peer.key, nonce, status: answer.status, nowMs: Date.now(), header };
         answerer = options.auth.verifyResponse(proof) ? 'peer' : 'stranger';
         if (answerer === 'peer') {
           route.health.succeeded(performance.now());
@@ -89,11 +91,19 @@ export async function attemptPeer(
       watch: unanswered.watch(),
     });
     if (answerer === 'nobody') outcome = await unanswered.settle(outcome);
-    judged = note(outcome, answerer, request, target, options);
+    if (isRefusedByClock(outcome, clockMs, options.auth.clockOffsetMs(peer.key))) {
+      request.routesLeft = [route];
+      judged = 'refused';
+    } else judged = note(outcome, answerer, request, target, options);
     return outcome;
   } finally {
     if (endpoint !== undefined) finish(endpoint, judged, performance.now());
   }
+}
+
+/** The peer has told its time, and takes what is signed by that. */
+function isRefusedByClock(outcome: Outcome, beforeMs: number | null, afterMs: number | null): boolean {
+  return outcome.kind === 'failed' && outcome.code === 'not_a_member' && hasLearntClock(beforeMs, afterMs);
 }
 
 /**

@@ -13,7 +13,13 @@ export type CallerVerdict =
       readonly nonce: string;
       mayCall(service: string): boolean;
     }
-  | { readonly kind: 'refused'; readonly code: 'not_a_member' | 'not_allowed'; readonly detail: string };
+  | {
+      readonly kind: 'refused';
+      readonly code: 'not_a_member' | 'not_allowed';
+      readonly detail: string;
+      /** Who it is, where that is proved all the same: the refusal can be signed. */
+      readonly caller: { readonly key: string; readonly nonce: string } | null;
+    };
 
 export interface PeerAuth {
   /** Value of the request field `sidecar-auth`, for the worker with `peerKey` only. */
@@ -38,11 +44,23 @@ export interface PeerAuth {
     readonly peerKey: string;
     readonly nonce: string;
     readonly status: number;
+    readonly nowMs: number;
   }): string;
   verifyResponse(response: {
     readonly peerKey: string;
     readonly nonce: string;
     readonly status: number;
+    readonly nowMs: number;
     readonly header: string | undefined;
   }): boolean;
+  /** How far the clock of this peer is ahead of ours, in ms; null as long as it has not answered. */
+  clockOffsetMs(peerKey: string): number | null;
+}
+
+/** Less is within what everybody allows. */
+const LESSON_MS = 15_000;
+
+/** Whether we know the time of a peer better than before: what it refused for its time can be signed anew. */
+export function hasLearntClock(beforeMs: number | null, afterMs: number | null): boolean {
+  return Math.abs((afterMs ?? 0) - (beforeMs ?? 0)) > LESSON_MS;
 }

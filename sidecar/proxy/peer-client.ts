@@ -8,7 +8,7 @@ import { SidecarError } from '../core/errors.ts';
 import { first } from '../core/headers.ts';
 import type { RawFields } from '../core/http1-head.ts';
 import type { IncomingHead, Origin, Upstreams } from './exchange.ts';
-import type { PeerAuth } from './peer-auth.ts';
+import { hasLearntClock, type PeerAuth } from './peer-auth.ts';
 
 export interface PeerAddress extends Origin {
   /** '' or the path of a tunnel URL, without a trailing slash. */
@@ -35,7 +35,7 @@ export interface PeerClient {
 
 /** `limitMs` bounds each step even where a caller's signal never comes. */
 export function createPeerClient(upstreams: Upstreams, auth: PeerAuth, limitMs: number): PeerClient {
-  return {
+  const client: PeerClient = {
     get: ({ address, peerKey, path, fields = [], signal, maxBytes, isFresh = false }) =>
       new Promise((resolve, reject) => {
         const target = `${address.basePath}${path}`;
@@ -59,7 +59,8 @@ export function createPeerClient(upstreams: Upstreams, auth: PeerAuth, limitMs: 
         const judge = (head: IncomingHead): string | null => {
           status = head.status;
           const header = first(head.fields, 'sidecar-auth');
-          if (!auth.verifyResponse({ peerKey, nonce: proof.nonce, status, header })) {
+          const answered = { peerKey, nonce: proof.nonce, status, nowMs: Date.now(), header };
+          if (!auth.verifyResponse(answered)) {
             return `status ${status}, not signed by the worker that was asked`;
           }
           return status === 200 ? null : `status ${status}`;
@@ -111,6 +112,18 @@ export function createPeerClient(upstreams: Upstreams, auth: PeerAuth, limitMs: 
         if (signal.aborted) aborted();
         else signal.addEventListener('abort', aborted);
       }),
+  };
+  return {
+    async get(asked) {
+      const clockMs = auth.clockOffsetMs(asked.peerKey);
+      try {
+        return await client.get(asked);
+      } catch (fault) {
+        // Refused because our clock is off; the refusal told the time.
+        if (asked.signal.aborted || !hasLearntClock(clockMs, auth.clockOffsetMs(asked.peerKey))) throw fault;
+        return await client.get(asked);
+      }
+    },
   };
 }
 

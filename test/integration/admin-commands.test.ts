@@ -145,6 +145,8 @@ test('doctor: each thing that is wrong, and what to do', async (t) => {
     routes: [{ kind: 'vpn', address: 'http://10.42.0.8:8000', state: 'down' }, PEER.routes[1]],
   };
   const early = { ...PEER, worker_id: 'early', last_seen: NOW_MS / 1000 + 90 };
+  const late = { ...PEER, worker_id: 'late', clock_offset_s: -600.4 };
+  const wrong = { ...PEER, worker_id: 'wrong', clock_offset_s: 7_200 };
   const at = await admin(t, {
     ...HEALTHY,
     '/readyz': {
@@ -152,7 +154,7 @@ test('doctor: each thing that is wrong, and what to do', async (t) => {
       dht: { status: 'unreachable', nodes: 0 },
       reasons: [{ code: 'dht_unreachable', detail: 'No DHT node answers over UDP.', hint: 'Check UDP.' }],
     },
-    '/peers': { peers: [PEER, down, half, early] },
+    '/peers': { peers: [PEER, down, half, early, late, wrong] },
   });
   const { code, out } = await run(doctor, ['--admin', at], { SIDECAR_SERVICES: 'dead=http://127.0.0.1:1' });
   assert.equal(code, 1);
@@ -163,7 +165,9 @@ test('doctor: each thing that is wrong, and what to do', async (t) => {
   assert.match(out, /^fail +DHT +No DHT node answers over UDP\.\n.*→ Check UDP\./m);
   assert.match(out, /^fail +routes +lost: vpn http:\/\/10\.42\.0\.9:8000 is down\n.*→ Is the VPN up/m);
   assert.match(out, /^warn +routes +half: .*; tunnel is used/m);
-  assert.match(out, /^fail +clocks +early is 90 s ahead of this host\n.*→ /m);
+  assert.match(out, /^warn +clocks +early is 90 s ahead of this host\n.*→ .*NTP/m);
+  assert.match(out, /^warn +clocks +late is 600 s behind this host\n.*still flow/m);
+  assert.match(out, /^fail +clocks +wrong is 7200 s ahead of this host\n.*refused/m);
 });
 
 test('doctor: a wrong configuration is a finding, not the end', async (t) => {

@@ -24,7 +24,7 @@ test('a bundle is one printable line that reads back', () => {
     workerId: 'worker-gpu-001',
     offers: ['llm-inference', 'vision-ocr'],
     calls: ['*'],
-    notBefore: NOW_MS / 1000 - 300,
+    notBefore: NOW_MS / 1000 - 3_600,
     notAfter: NOW_MS / 1000 + 30 * 86_400,
   });
   assert.deepEqual(bundle.secrets, memberPart(mesh));

@@ -146,7 +146,7 @@ test('an identity that cannot be used is refused in plain words', () => {
       /ended at 2026-01-31 00:00:00 UTC and it is 2026-02-01/,
       { certBundle: bundle, nowMs: NOW_MS + 31 * DAY_MS },
     ],
-    [/begins at 2025-12-31 23:55:00 UTC.*clock/, { certBundle: bundle, nowMs: NOW_MS - DAY_MS }],
+    [/begins at 2025-12-31 23:00:00 UTC.*clock/, { certBundle: bundle, nowMs: NOW_MS - DAY_MS }],
     [/must begin with "sidecar-cert-v1\."/, { certBundle: 'hello' }],
     [/damaged/, { certBundle: bundle.slice(0, -1) }],
   ];

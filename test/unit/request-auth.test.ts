@@ -236,17 +236,27 @@ test('a response is bound to its request, status and worker', () => {
     return nonce;
   };
   const [nonce, otherNonce] = [ask(), ask()];
-  const answer = { peerKey: callee.keyHex, nonce, status: 200 };
-  const header = inbound.signResponse({ peerKey: caller.keyHex, nonce, status: 200 });
+  const answer = { peerKey: callee.keyHex, nonce, status: 200, nowMs: NOW_MS };
+  const header = inbound.signResponse({ peerKey: caller.keyHex, nonce, status: 200, nowMs: NOW_MS });
   assert.ok(out.verifyResponse({ ...answer, header }));
   assert.ok(!out.verifyResponse({ ...answer, header, nonce: otherNonce }), 'other request');
   assert.ok(!out.verifyResponse({ ...answer, header, status: 503 }), 'other status');
   assert.ok(!out.verifyResponse({ ...answer, header, peerKey: third.keyHex }), 'a peer never called');
   out.sign({ ...request, peerKey: third.keyHex });
   assert.ok(!out.verifyResponse({ ...answer, header, peerKey: third.keyHex }), 'another peer');
-  const byThird = createRequestAuth(third).signResponse({ peerKey: caller.keyHex, nonce, status: 200 });
+  const byThird = createRequestAuth(third).signResponse({
+    peerKey: caller.keyHex,
+    nonce,
+    status: 200,
+    nowMs: NOW_MS,
+  });
   assert.ok(!out.verifyResponse({ ...answer, header: byThird }), 'a re-used address');
-  const reflected = createRequestAuth(caller).signResponse({ peerKey: callee.keyHex, nonce, status: 200 });
+  const reflected = createRequestAuth(caller).signResponse({
+    peerKey: callee.keyHex,
+    nonce,
+    status: 200,
+    nowMs: NOW_MS,
+  });
   assert.ok(!out.verifyResponse({ ...answer, header: reflected }), 'the direction is part of it');
   const own = out.sign({ ...request, peerKey: callee.keyHex }).header;
   for (const text of [undefined, '', 'v1.', header.slice(0, -1), `${header}A`, `v2${header.slice(2)}`, own]) {
@@ -285,7 +295,7 @@ test('a peer key that is none is an error of the program, said as such', () => {
 });
 
 test('more members than are remembered: none of their headers is taken twice, later ones are taken', () => {
-  const inbound = createRequestAuth(callee, 8);
+  const inbound = createRequestAuth(callee, { maxPeers: 8 });
   const members = Array.from({ length: 60 }, (_, i) => createRequestAuth(member(`worker-${i}`)));
   const signed = members.map((auth, i) => {
     const nowMs = NOW_MS + i;
@@ -306,4 +316,65 @@ test('more members than are remembered: none of their headers is taken twice, la
 test('a header of an ordinary worker is under 300 bytes', () => {
   const { header } = createRequestAuth(caller).sign({ ...request, peerKey: callee.keyHex });
   assert.ok(Buffer.byteLength(header) < 300, `${header.length}`);
+});
+
+test('a caller whose clock is off is refused with the right time, and signs by that from then on', () => {
+  for (const aheadMs of [600_000, -600_000]) {
+    const news: number[] = [];
+    const out = createRequestAuth(caller, { onClock: (_peer, offsetMs) => news.push(offsetMs) });
+    const inbound = createRequestAuth(callee);
+    const here = NOW_MS + aheadMs;
+    const call = (nowMs: number) => out.sign({ ...request, nowMs, peerKey: callee.keyHex });
+    assert.equal(out.clockOffsetMs(callee.keyHex), null);
+
+    const first = call(here);
+    const refused = inbound.verify({ ...request, header: first.header });
+    refusedBecause(refused, /600\.0 s .*clocks/);
+    assert.ok(refused.kind === 'refused' && refused.caller !== null);
+    assert.deepEqual(refused.caller, { key: caller.keyHex, nonce: first.nonce });
+    const header = inbound.signResponse({
+      peerKey: refused.caller.key,
+      nonce: refused.caller.nonce,
+      status: 401,
+      nowMs: NOW_MS,
+    });
+    const answer = { peerKey: callee.keyHex, nonce: first.nonce, status: 401, nowMs: here };
+    const forged = header.replace(String(NOW_MS), String(NOW_MS + 1));
+    assert.notEqual(forged, header);
+    assert.equal(out.verifyResponse({ ...answer, header: forged }), false, 'the time is part of the proof');
+    assert.equal(out.clockOffsetMs(callee.keyHex), null);
+    assert.equal(out.verifyResponse({ ...answer, header }), true);
+    assert.equal(out.clockOffsetMs(callee.keyHex), -aheadMs);
+    assert.deepEqual(news, [-aheadMs]);
+
+    const second = call(here + 50);
+    const taken = inbound.verify({ ...request, nowMs: NOW_MS + 50, header: second.header });
+    assert.equal(taken.kind, 'member');
+    refusedBecause(inbound.verify({ ...request, header: first.header }), /clocks/);
+    const again = inbound.verify({ ...request, header: first.header });
+    assert.ok(again.kind === 'refused' && again.caller === null, 'what was refused stays so, and unsigned');
+  }
+});
+
+test('a request that was accepted is not refused in the name of its callee when it is replayed later', () => {
+  const { out, inbound } = sidecars();
+  const { header } = out.sign({ ...request, peerKey: callee.keyHex });
+  assert.equal(inbound.verify({ ...request, header }).kind, 'member');
+  const replayed = inbound.verify({ ...request, header, nowMs: NOW_MS + 60_000 });
+  assert.ok(replayed.kind === 'refused' && replayed.caller === null);
+});
+
+test('a clock that no header can tell, and one a day off, teach nothing', () => {
+  const { out, inbound } = sidecars();
+  const { header, nonce } = out.sign({ ...request, peerKey: callee.keyHex });
+  assert.equal(inbound.verify({ ...request, header }).kind, 'member');
+  const answer = { peerKey: callee.keyHex, nonce, status: 200, nowMs: NOW_MS };
+  for (const nowMs of [Number.NaN, -1, 5, NOW_MS + 2 * 86_400_000]) {
+    const told = inbound.signResponse({ peerKey: caller.keyHex, nonce, status: 200, nowMs });
+    assert.equal(out.verifyResponse({ ...answer, header: told }), true);
+    assert.equal(out.clockOffsetMs(callee.keyHex), null);
+  }
+  const far = out.sign({ ...request, nowMs: NOW_MS + 2 * 86_400_000, peerKey: callee.keyHex });
+  const refused = inbound.verify({ ...request, header: far.header });
+  assert.ok(refused.kind === 'refused' && refused.caller === null);
 });

@@ -1,0 +1,107 @@
+/** Clocks of hosts minutes apart: requests flow both ways, by VPN and by what the DHT keeps, and doctor says so. */
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import net from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import test from 'node:test';
+import { formatHostPort } from '../../sidecar/core/host-port.ts';
+import { eventually } from '../support/eventually.ts';
+import { MeshProcesses } from '../support/mesh-processes.ts';
+import type { SidecarProcess } from '../support/sidecar-process.ts';
+import { startTunnelEdge, TUNNEL_CERTIFICATE } from '../support/tunnel-edge.ts';
+
+const CLOCK = join(import.meta.dirname, '../support/shifted-clock.ts');
+const MAIN = join(import.meta.dirname, '../../sidecar/main.ts');
+const TEN_MINUTES_MS = 600_000;
+
+function clock(shiftMs: number): Record<string, string> {
+  return { NODE_OPTIONS: `--import=${CLOCK}`, CLOCK_SHIFT_MS: String(shiftMs) };
+}
+
+/** 200 at last; while discovery still looks, an app is told to come again. */
+async function answered(app: SidecarProcess, service: string) {
+  return await eventually(
+    `${service} is answered`,
+    () => app.get(service),
+    ({ status }) => status === 200,
+  );
+}
+
+async function doctor(of: SidecarProcess): Promise<string> {
+  const child = spawn(process.execPath, [MAIN, 'doctor', '--admin', formatHostPort(of.address.admin)], {
+    env: { PATH: process.env.PATH, SIDECAR_MESH_KEY: '0'.repeat(64) },
+  });
+  let out = '';
+  child.stdout.setEncoding('utf8').on('data', (text: string) => {
+    out += text;
+  });
+  await new Promise((resolve) => child.once('close', resolve));
+  return out;
+}
+
+test('a fleet whose clocks are ten minutes apart works, and doctor says so', async (t) => {
+  const mesh = await MeshProcesses.up(t);
+  const [one, two] = await Promise.all([mesh.worker('one'), mesh.worker('two')]);
+  const [ahead, behind, right] = await Promise.all([
+    mesh.sidecar({ id: 'ahead', services: { alpha: one.url }, env: clock(TEN_MINUTES_MS) }),
+    mesh.sidecar({ id: 'behind', services: { beta: two.url }, env: clock(-TEN_MINUTES_MS) }),
+    mesh.sidecar({ id: 'right' }),
+  ]);
+  for (const [app, service, worker] of [
+    [right, 'alpha', 'ahead'],
+    [right, 'beta', 'behind'],
+    [ahead, 'beta', 'behind'],
+    [behind, 'alpha', 'ahead'],
+  ] as const) {
+    const { headers } = await answered(app, service);
+    assert.equal(headers['sidecar-worker'], worker);
+    assert.equal((await app.get(service)).headers['sidecar-attempts'], '1', 'the lesson is not forgotten');
+  }
+  const posted = await right.call({ method: 'POST', target: '/service/alpha/?id=post', body: 'once' });
+  assert.equal(posted.status, 200);
+  assert.equal((await one.seen('post')).length, 1);
+
+  const said = await doctor(right);
+  assert.match(said, /^warn +clocks +ahead is (?:599|600|601) s ahead of this host/m);
+  assert.match(said, /^warn +clocks +behind is (?:599|600|601) s behind this host/m);
+  assert.doesNotMatch(said, /^fail +clocks/m);
+  for (const peer of await right.peers()) assert.equal(peer.state, 'ready');
+});
+
+test('a worker behind a tunnel is found by its record in the DHT, whatever its clock says', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'clocks-'));
+  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  const ca = join(folder, 'ca.pem');
+  writeFileSync(ca, TUNNEL_CERTIFICATE);
+  const mesh = await MeshProcesses.up(t);
+  for (const shiftMs of [TEN_MINUTES_MS, -TEN_MINUTES_MS]) {
+    const id = `home-${shiftMs < 0 ? 'behind' : 'ahead'}`;
+    const port = await freePort();
+    const edge = await startTunnelEdge(port);
+    t.after(() => edge.close());
+    const worker = await mesh.worker(id);
+    await mesh.sidecar({
+      id,
+      services: { [id]: worker.url },
+      env: {
+        ...clock(shiftMs),
+        SIDECAR_VPN_IP: 'none',
+        SIDECAR_INBOUND: `127.0.0.1:${port}`,
+        SIDECAR_TUNNEL_URL: edge.url,
+      },
+    });
+    const app = await mesh.sidecar({ id: `app-${id}`, env: { SIDECAR_TUNNEL_CA: ca } });
+    const { headers } = await answered(app, id);
+    assert.deepEqual([headers['sidecar-worker'], headers['sidecar-route']], [id, 'tunnel']);
+  }
+});
+
+async function freePort(): Promise<number> {
+  const server = net.createServer().listen(0, '127.0.0.1');
+  await new Promise((resolve) => server.once('listening', resolve));
+  const { port } = server.address() as net.AddressInfo;
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
