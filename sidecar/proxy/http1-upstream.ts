@@ -6,8 +6,9 @@
  * an answer is read (http1-response-reader).
  */
 import type { Socket } from 'node:net';
+import { TLSSocket } from 'node:tls';
 import type { Code } from '../core/errors.ts';
-import { first } from '../core/headers.ts';
+import { first, has } from '../core/headers.ts';
 import type { HeadLimits, RawFields, ResponseHead } from '../core/http1-head.ts';
 import { Deadline, type Deadlines } from './deadlines.ts';
 import type {
@@ -123,6 +124,10 @@ export class Http1Upstream implements UpstreamRequest, ResponseSink {
   }
 
   onHead(head: IncomingHead): void {
+    // Node does not tell whether TLS ended with its alert, and without one the answer may be cut (RFC 9112 §9.8).
+    const isUntilClose = head.bodyBytes === null && !has(head.fields, 'transfer-encoding');
+    if (isUntilClose && this.#socket instanceof TLSSocket)
+      return this.onBad('an answer by TLS that says no length');
     this.#touch(); // from here on every byte counts anew
     this.#handler?.onHead(head);
   }

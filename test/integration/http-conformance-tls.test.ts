@@ -1,0 +1,60 @@
+/** Where an answer by a tunnel ends must not hang on how its TLS does (RFC 9112 §9.8). */
+import assert from 'node:assert/strict';
+import net from 'node:net';
+import test, { type TestContext } from 'node:test';
+import tls from 'node:tls';
+import { without } from '../../sidecar/core/headers.ts';
+import { fieldLines } from '../../sidecar/core/http1-encode.ts';
+import { OK, requestTo } from '../support/exchange.ts';
+import { pairFor } from '../support/sidecar-pair.ts';
+import { TUNNEL_CERTIFICATE, TUNNEL_KEY } from '../support/tunnel-edge.ts';
+import { Wire } from '../support/wire.ts';
+import { answer, request } from '../support/wire-messages.ts';
+
+/** An edge that ends answers by closing, as HTTP/1.0 does: with the alert that says so, or without. */
+async function closingEdge(t: TestContext, toPort: () => number, isTold: boolean): Promise<string> {
+  const sockets = new Set<net.Socket>();
+  const server = net.createServer((raw) => {
+    sockets.add(raw);
+    raw.on('error', () => {});
+    const outer = new tls.TLSSocket(raw, { isServer: true, cert: TUNNEL_CERTIFICATE, key: TUNNEL_KEY });
+    outer.on('error', () => {});
+    void relay(outer).then(() => (isTold ? outer.end() : raw.end()));
+  });
+  async function relay(outer: tls.TLSSocket): Promise<void> {
+    const inner = await Wire.connect(toPort());
+    outer.on('data', (bytes: Buffer) => inner.send(bytes));
+    const got = await answer(inner);
+    const fields = without(
+      got.head.fields,
+      (name) => name === 'content-length' || name === 'transfer-encoding',
+    );
+    const head = `HTTP/1.0 ${got.head.status} OK\r\n${fieldLines(fields)}\r\n`;
+    await new Promise<void>((resolve) =>
+      outer.write(Buffer.from(head + got.body, 'latin1'), () => resolve()),
+    );
+    inner.close();
+  }
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  t.after(() => {
+    server.close();
+    for (const socket of sockets) socket.destroy();
+  });
+  return `https://localhost:${(server.address() as net.AddressInfo).port}`;
+}
+
+test('an answer by TLS that only its end delimits is refused: nobody can tell it from a cut one', async (t) => {
+  for (const isTold of [true, false]) {
+    const late = { port: 0 };
+    const tunnelUrl = await closingEdge(t, () => late.port, isTold);
+    const pair = await pairFor(t, { peers: [{ hasVpn: false, tunnelUrl }] });
+    late.port = pair.b.listener.port;
+    const client = await pair.client();
+    client.send(requestTo('/', '', 'POST'));
+    const worker = await pair.b.origin.connection();
+    await request(worker);
+    worker.send(OK);
+    const got = await answer(client, 'POST');
+    assert.deepEqual([got.head.status, JSON.parse(got.body).code], [502, 'upstream_protocol']);
+  }
+});
