@@ -16,6 +16,8 @@ export interface DownstreamHandler {
   /** A piece of the request body. Return false to be called again only after `resumeBody`. */
   onBody(chunk: Buffer): boolean;
   onBodyEnd(trailers: RawFields): void;
+  /** Whether a piece that `onBody` was given is still held; its memory is used again when not. */
+  readonly holdsBody: boolean;
   /** Room again after `write` returned false. */
   onDrain(): void;
   /** The client left, or its request body broke, before the response was complete. */
@@ -114,6 +116,8 @@ export interface UpstreamHandler {
 /** One request on its way. After `abort` no callback comes; once it is over, nothing here does anything. */
 export interface UpstreamRequest {
   write(chunk: Buffer): boolean;
+  /** Nothing written is held any more; false when that cannot be told. */
+  readonly isFlushed: boolean;
   end(trailers: RawFields): void;
   pause(): void;
   resume(): void;

@@ -6,6 +6,7 @@
  * must not know what a request means (`onRequest`).
  */
 import net from 'node:net';
+import { withReadBuffer } from './accepted-socket.ts';
 import { Http1Connection, type Http1ConnectionOptions } from './http1-connection.ts';
 import { Http2Connection } from './http2-connection.ts';
 
@@ -40,10 +41,15 @@ export async function listenHttp(
     ...options,
     onHttp2: (socket, early) => track(new Http2Connection(socket, early, options)),
   };
-  const server = net.createServer({ allowHalfOpen: true, noDelay: true, keepAlive: true }, (socket) => {
-    socket.once('close', () => connections.delete(socket));
-    track(new Http1Connection(socket, both, null));
-  });
+  const server = net.createServer(
+    { allowHalfOpen: true, noDelay: true, keepAlive: true, pauseOnConnect: true },
+    (accepted) => {
+      const { socket, read } = withReadBuffer(accepted);
+      socket.once('close', () => connections.delete(socket));
+      track(new Http1Connection(socket, read, both));
+      socket.resume();
+    },
+  );
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
     server.listen({ host: address.host, port: address.port, backlog: BACKLOG }, () => {

@@ -15,6 +15,7 @@ import type { Downstream } from './exchange.ts';
 import { Http1Downstream } from './http1-downstream.ts';
 import { READ_AHEAD_BYTES } from './http1-request-body.ts';
 import { closeLingering } from './lingering-close.ts';
+import type { ReadBuffer } from './read-buffer.ts';
 import { mayEndHead } from './trickled-head.ts';
 import { lastAnswerBytes, type WholeAnswer } from './whole-answer.ts';
 
@@ -50,24 +51,27 @@ export class Http1Connection {
   /** The held bytes are about to be read. */
   #isTurning = false;
   readonly #deadline: Deadline;
-  readonly #onData = (chunk: Buffer): void => this.#taken(chunk);
+  readonly #read: ReadBuffer | null;
+  readonly #onData = (chunk: Buffer): void => void this.#taken(chunk);
   readonly #onEnd = (): void => this.#clientEnded();
   readonly #onClose = (): void => this.#closed();
   readonly #onDrain = (): void => this.#drained();
   readonly #onError = (): void => {}; // 'close' follows, and says all
 
-  constructor(socket: Socket, options: Http1ConnectionOptions, early: Buffer | null) {
+  /** `read`: what the socket is read into; null for one that is read by 'data' events. */
+  constructor(socket: Socket, read: ReadBuffer | null, options: Http1ConnectionOptions) {
     this.socket = socket;
+    this.#read = read;
     this.options = options;
     this.remoteAddress = socket.remoteAddress ?? '';
     this.#deadline = new Deadline(() => this.#timedOut());
-    socket.on('data', this.#onData);
+    if (read === null) socket.on('data', this.#onData);
+    else read.onChunk = (chunk) => this.#taken(chunk);
     socket.on('end', this.#onEnd);
     socket.on('close', this.#onClose);
     socket.on('drain', this.#onDrain);
     socket.on('error', this.#onError);
     options.deadlines.arm(this.#deadline, options.headTimeoutMs);
-    if (early !== null && early.length > 0) this.#taken(early);
   }
 
   /** No further request after the one that runs now; an idle connection is closed at once. */
@@ -135,7 +139,8 @@ export class Http1Connection {
     this.#exchange = null;
     this.#pending = null;
     this.options.deadlines.disarm(this.#deadline);
-    this.socket.off('data', this.#onData);
+    if (this.#read === null) this.socket.off('data', this.#onData);
+    else this.#read.emitOn(this.socket);
     this.socket.off('end', this.#onEnd);
     this.socket.off('close', this.#onClose);
     this.socket.off('drain', this.#onDrain);
@@ -160,26 +165,24 @@ export class Http1Connection {
     else if (this.socket.isPaused()) this.#readOn();
   }
 
-  /** Whatever is wrong with this program, one connection pays for it. */
-  #taken(chunk: Buffer): void {
+  /** Whatever is wrong with this program, one connection pays for it. Returns true when the chunk is still held. */
+  #taken(chunk: Buffer): boolean {
     try {
       this.#received(chunk);
     } catch (error) {
       this.options.onBug(error);
       this.socket.destroy();
     }
+    return this.#state === 'left' || this.#pending !== null || this.#exchange?.holdsBytes === true;
   }
 
   #received(chunk: Buffer): void {
-    if (this.#state === 'exchange') {
-      this.#exchange?.received(chunk);
-      return;
-    }
-    if (this.#state !== 'head') return;
-    if (this.#isTurning) {
-      this.hold(chunk);
-      return;
-    }
+    if (this.#state === 'exchange') this.#exchange?.received(chunk);
+    else if (this.#isTurning) this.hold(chunk);
+    else if (this.#state === 'head') this.#readHead(chunk);
+  }
+
+  #readHead(chunk: Buffer): void {
     const bytes = this.#pending === null ? chunk : Buffer.concat([this.#pending, chunk]);
     const known = this.#pending?.length ?? 0;
     this.#pending = null;
@@ -205,7 +208,7 @@ export class Http1Connection {
     }
   }
 
-  /** Asked only when the parser has refused the bytes, which it does with the preface of HTTP/2. */
+  /** Asked when the parser has refused the bytes, which it does with the preface of HTTP/2. */
   #isHttp2(bytes: Buffer): boolean {
     if (this.options.onHttp2 === undefined || this.socket.bytesRead !== bytes.length) return false;
     const preface = prefaceIn(bytes);
@@ -229,8 +232,7 @@ export class Http1Connection {
 
   /** The client's half is closed: while an answer is due this counts as "gone", as in nginx and Envoy. */
   #clientEnded(): void {
-    if (this.#state === 'exchange')
-      this.socket.destroy(); // 'close' tells the exchange
+    if (this.#state === 'exchange') this.socket.destroy();
     else if (this.#pending === null) this.socket.end();
     else this.refuse('bad_request', 'the connection ended inside a request head');
   }

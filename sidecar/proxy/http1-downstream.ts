@@ -71,9 +71,17 @@ export class Http1Downstream implements Downstream, BodyOwner {
     this.#connection.updateFlow();
   }
 
-  /** Asked by the connection: should it stop reading? */
+  /**
+   * Asked by the connection: should it stop reading? Not at once when the body is held back: a socket that is not
+   * read does not tell that its client has left.
+   */
   get wantsPause(): boolean {
-    return this.#body.isHeldBack || this.#body.queuedBytes > READ_AHEAD_BYTES;
+    return this.#body.queuedBytes > READ_AHEAD_BYTES;
+  }
+
+  /** A piece of what was received is still held by somebody. */
+  get holdsBytes(): boolean {
+    return this.hasBody && this.#body.holdsBytes;
   }
 
   received(bytes: Buffer): void {

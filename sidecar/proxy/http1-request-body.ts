@@ -14,6 +14,7 @@ export const READ_AHEAD_BYTES = 65_536;
 export interface BodyConsumer {
   onBody(chunk: Buffer): boolean;
   onBodyEnd(trailers: RawFields): void;
+  readonly holdsBody: boolean;
 }
 
 export interface BodyOwner {
@@ -53,8 +54,9 @@ export class Http1RequestBody {
     return this.#queuedBytes;
   }
 
-  get isHeldBack(): boolean {
-    return this.#isHeldBack;
+  /** A piece of what was received is held: here, or by the one who takes the body. */
+  get holdsBytes(): boolean {
+    return this.#queuedBytes > 0 || this.#consumer?.holdsBody === true;
   }
 
   /** Takes bytes of the connection; what lies behind the body goes to the owner. */
@@ -93,7 +95,7 @@ export class Http1RequestBody {
 
   /** Drops what is queued and everything that comes. */
   discard(): void {
-    this.attach({ onBody: () => true, onBodyEnd: () => {} });
+    this.attach({ onBody: () => true, onBodyEnd: () => {}, holdsBody: false });
   }
 
   #finished(trailers: RawFields, rest: Buffer): void {

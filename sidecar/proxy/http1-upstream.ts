@@ -100,6 +100,10 @@ export class Http1Upstream implements UpstreamRequest, ResponseSink {
     this.#writer.end(trailers);
   }
 
+  get isFlushed(): boolean {
+    return this.#socket.writableLength === 0;
+  }
+
   pause(): void {
     this.#socket.pause();
   }

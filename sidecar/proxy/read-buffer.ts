@@ -5,7 +5,7 @@
  * is collected), and 7 µs. A buffer of one's own is only replaced when a piece of it still waits in somebody's
  * write queue. One per socket, for Node reads into the buffer that it was given last. It must not know what is read.
  */
-import type { OnReadOpts } from 'node:net';
+import type { OnReadOpts, Socket } from 'node:net';
 
 /** An idle stream holds this much; it doubles while reads fill it. */
 const MIN_BYTES = 4_096;
@@ -32,6 +32,14 @@ export class ReadBuffer {
         if (this.onChunk(chunk)) this.#isKept = true;
         return true;
       },
+    };
+  }
+
+  /** From now on the socket speaks by 'data' events, each with a chunk of its own, as any socket does. */
+  emitOn(socket: Socket): void {
+    this.onChunk = (chunk) => {
+      socket.emit('data', chunk);
+      return true;
     };
   }
 

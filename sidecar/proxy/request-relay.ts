@@ -26,6 +26,8 @@ export class RequestRelay implements DownstreamHandler {
   #isWhole = true;
   #trailers: RawFields | null = null;
   #upstream: UpstreamRequest | null = null;
+  /** The last attempt's, also when it is over: its connection may still hold what was written. */
+  #writtenTo: UpstreamRequest | null = null;
   #isBlocked = false;
   #isHeldBack = false;
   #listener: RelayListener | null = null;
@@ -42,6 +44,10 @@ export class RequestRelay implements DownstreamHandler {
     return this.#isWhole;
   }
 
+  get holdsBody(): boolean {
+    return this.#kept.length > 0 || this.#writtenTo?.isFlushed === false;
+  }
+
   listen(listener: RelayListener | null): void {
     this.#listener = listener;
   }
@@ -49,6 +55,7 @@ export class RequestRelay implements DownstreamHandler {
   /** Sends the body, from its first byte, to this attempt. */
   connect(upstream: UpstreamRequest): void {
     this.#upstream = upstream;
+    this.#writtenTo = upstream;
     this.#position = 0;
     this.#isBlocked = false;
     this.#pump();

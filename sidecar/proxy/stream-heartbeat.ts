@@ -53,6 +53,9 @@ export class StreamHeartbeat implements Downstream {
     this.#inner.attach({
       onBody: (chunk) => handler.onBody(chunk),
       onBodyEnd: (trailers) => handler.onBodyEnd(trailers),
+      get holdsBody() {
+        return handler.holdsBody;
+      },
       onDrain: () => handler.onDrain(),
       onGone: () => {
         this.#stop();

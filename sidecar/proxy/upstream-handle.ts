@@ -10,6 +10,8 @@ import type { UpstreamRequest } from './exchange.ts';
 
 export class UpstreamHandle implements UpstreamRequest {
   #running: UpstreamRequest | null = null;
+  /** The same, and also after the end: its connection may still hold what was written. */
+  #writtenTo: UpstreamRequest | null = null;
   /** Stops the dialling. */
   #giveUp: (() => void) | null = null;
 
@@ -20,6 +22,7 @@ export class UpstreamHandle implements UpstreamRequest {
   running(request: UpstreamRequest): void {
     this.#giveUp = null;
     this.#running = request;
+    this.#writtenTo = request;
   }
 
   /** From now on it does nothing. */
@@ -30,6 +33,10 @@ export class UpstreamHandle implements UpstreamRequest {
 
   write(chunk: Buffer): boolean {
     return this.#running?.write(chunk) ?? true;
+  }
+
+  get isFlushed(): boolean {
+    return this.#writtenTo?.isFlushed ?? true;
   }
 
   end(trailers: RawFields): void {
