@@ -130,10 +130,9 @@ export class Http1Upstream implements UpstreamRequest, ResponseSink {
   onHead(head: IncomingHead): void {
     // Node does not tell whether TLS ended with its alert, and without one the answer may be cut (RFC 9112 §9.8).
     const isUntilClose = head.bodyBytes === null && !has(head.fields, 'transfer-encoding');
-    if (isUntilClose && this.#socket instanceof TLSSocket)
-      return this.onBad('an answer by TLS that says no length');
     this.#touch(); // from here on every byte counts anew
-    this.#handler?.onHead(head);
+    if (isUntilClose && this.#socket instanceof TLSSocket) this.onBad('an answer by TLS that says no length');
+    else this.#handler?.onHead(head);
   }
 
   onData(chunk: Buffer): boolean {
