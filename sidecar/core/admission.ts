@@ -44,7 +44,7 @@ export interface AcquireOptions {
 }
 
 /** Samples of the service time until it is known, those that count, and how long it stays known without any. */
-const SERVICE_TIME = { first: 5, samples: 20, forgetMs: 60_000 } as const;
+const SERVICE_TIME = { first: 5, samples: 50, forgetMs: 60_000 } as const;
 
 interface Waiter {
   readonly onGranted: (slot: Slot) => void;

@@ -16,6 +16,11 @@ const ASSUMED_SLOTS = 8;
 const ASSUMED_SERVICE_MS = 100;
 /** How many sidecars beside me are taken to do what I do, at most. */
 const MAX_SHARERS = 4;
+/**
+ * A queue takes so many times what the mean service time says: who waits does so for what is left of requests under
+ * way, which is (1 + cv²) / 2 of the mean (renewal theory), and work is heavy-tailed: cv² about 2.
+ */
+const WAIT_FACTOR = 1.5;
 /** Deviations of the service time from the median that count as none, and from which on they count in full. */
 const DEAD_BAND = 0.35;
 const FULL_BAND = 0.7;
@@ -135,7 +140,8 @@ export class Measures {
     this.serviceMs[i] = serviceMs;
     this.extraMs[i] = extraMs;
     this.isDirect[i] = isDirect ? 1 : 0;
-    this.expectedMs[i] = serviceMs * (1 + Math.max(0, requests - slots + 1) / slots) * penalty + extraMs;
+    this.expectedMs[i] =
+      serviceMs * (1 + (WAIT_FACTOR * Math.max(0, requests - slots + 1)) / slots) * penalty + extraMs;
   }
 
   /** Of the candidates whose report counts at all; `isSaid`: 0 means that it was not said. NaN when none is left. */
@@ -166,13 +172,12 @@ export class Measures {
   }
 }
 
-/** Small deviations from the usual are noise and must not steer. */
+/** Small deviations from the usual are noise and must not steer. Twice as fast deviates as much as half as fast. */
 function steady(serviceMs: number, usualMs: number): number {
-  const deviation = serviceMs / usualMs - 1;
-  const size = Math.abs(deviation);
+  const size = Math.max(serviceMs / usualMs, usualMs / serviceMs) - 1;
   if (size >= FULL_BAND) return serviceMs;
   if (size <= DEAD_BAND) return usualMs;
-  return usualMs * (1 + (deviation * (size - DEAD_BAND)) / (FULL_BAND - DEAD_BAND));
+  return usualMs + ((serviceMs - usualMs) * (size - DEAD_BAND)) / (FULL_BAND - DEAD_BAND);
 }
 
 /** 0 for NaN and below. */

@@ -198,6 +198,27 @@ test('deviations of the service time under a third do not steer', () => {
   assert.deepEqual(new Set(candidates.map((each) => each.score?.service_ms)), new Set([100]));
 });
 
+test('twice as fast is as little noise as half as fast: the slower ones are left out', () => {
+  const of = (serviceMs: number) => ({ figures: figures({ service_ms: serviceMs }) });
+  const table = peers(of(400), of(200), of(200), of(100), of(100));
+  assert.equal(chosen(table), '4 5');
+});
+
+test('a full peer is as slow as the queue of heavy-tailed work before it', () => {
+  const table = peers(
+    { figures: figures({ service_ms: 100, concurrency: 2, in_flight: 2, queued: 1 }) },
+    { figures: figures({ service_ms: 100, concurrency: 2 }) },
+  );
+  const { candidates } = createBalancer('adaptive', { ttlMs: 60_000 }).explain(
+    table.offering(SERVICE),
+    asking(seeded(1)),
+  );
+  assert.deepEqual(
+    candidates.map(({ score }) => score?.expected_ms),
+    [100 * (1 + (1.5 * 2) / 2), 100],
+  );
+});
+
 test('a peer that fails at once does not attract everything', () => {
   const table = peers({ load: 0 }, { load: 0.5 });
   endpointOf(table, 1).failureRate = 0.1;

@@ -154,6 +154,6 @@ test('each term of the score is there with the datum it came from', () => {
     candidate?.score ?? assert.fail();
   assert.deepEqual(
     { weight, requests, slots, unreported, service_ms, expected_ms, is_free },
-    { weight: 1, requests: 7, slots: 4, unreported: 2, service_ms: 100, expected_ms: 200, is_free: false },
+    { weight: 1, requests: 7, slots: 4, unreported: 2, service_ms: 100, expected_ms: 250, is_free: false },
   );
 });

@@ -49,8 +49,8 @@ export function createAdaptive(): Policy {
     },
     whyNot(field, index) {
       const { requests, slots, expectedMs } = field.measures;
-      if ((expectedMs[index] as number) > limitOf(field)) return 'slower than 1.5 times the best';
       if (!((requests[index] as number) < (slots[index] as number))) return 'no free slot';
+      if ((expectedMs[index] as number) > limitOf(field)) return 'slower than 1.5 times the best';
       return 'free; higher load, or the draw fell on another';
     },
   };
