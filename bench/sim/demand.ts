@@ -53,7 +53,7 @@ export function speedAt({ speed, slowed = [] }: WorkerSpec, atMs: number): numbe
 }
 
 /** Work per unit of time that all workers do when each slot is busy. */
-export function capacity(workers: readonly WorkerSpec[]): number {
+function capacity(workers: readonly WorkerSpec[]): number {
   return workers.reduce((sum, { slots, speed }) => sum + slots * speed, 0);
 }
 

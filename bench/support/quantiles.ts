@@ -4,7 +4,7 @@
  * It must not know how the times were taken.
  */
 
-export const SHARES = [0.5, 0.9, 0.99, 0.999] as const;
+const SHARES = [0.5, 0.9, 0.99, 0.999] as const;
 
 /** One for each of `SHARES`, by the nearest rank; NaN without values. */
 export function quantiles(values: Float64Array | readonly number[]): number[] {
