@@ -16,6 +16,7 @@ import { systemClock, within } from './mesh/clock.ts';
 import { type DhtNode, startDhtNode } from './mesh/dht-node.ts';
 import { Directory } from './mesh/directory.ts';
 import { Greeter } from './mesh/greeter.ts';
+import { IdConflicts } from './mesh/id-conflicts.ts';
 import type { Identity } from './mesh/identity.ts';
 import { KnownNodes } from './mesh/known-nodes.ts';
 import type { Log } from './mesh/log.ts';
@@ -131,6 +132,19 @@ export async function buildMesh(options: MeshOptions): Promise<Mesh> {
     mutableMaxAgeMs: config.dht.maxAgeMs + CLOCKS_APART_MS,
   });
   lifecycle.began('records', () => fetcher.stop());
+  const conflicts = new IdConflicts({
+    table,
+    own: {
+      key: identity.keyHex,
+      workerId: config.worker.id,
+      isAt: ({ vpn_ip, inbound_port, tunnel_url }) =>
+        vpn_ip === null
+          ? tunnel_url === self.tunnelUrl
+          : vpn_ip === config.vpn.ip && inbound_port === self.inboundPort,
+    },
+    log,
+  });
+  fetcher.onRecord((record) => conflicts.check(record));
   const looking = {
     node,
     table,

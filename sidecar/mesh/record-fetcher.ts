@@ -154,9 +154,6 @@ export class RecordFetcher {
     // What came from the peer's own listener also proves that it lives; a copy in the DHT proves nothing.
     const outcome = this.#o.table.apply(record, source.kind === 'dht' ? 'record' : 'probe', nowMs);
     if (outcome === 'departed' || this.#o.table.get(key) === undefined) return 'gone';
-    if (outcome === 'id_conflict') {
-      this.#o.log.warn({ worker: record.worker_id, peer: key }, 'two workers claim one worker_id');
-    }
     if (this.#fetchedAtMs.size > 4 * this.#o.table.size + 64) this.#forgetGone();
     this.#fetchedAtMs.set(key, nowMs);
     for (const listener of this.#listeners) listener(record);

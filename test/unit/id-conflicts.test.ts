@@ -1,0 +1,49 @@
+/** Two workers with one id: said once for each pair, with both named. */
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import type { WorkerRecord } from '../../sidecar/core/record.ts';
+import { IdConflicts } from '../../sidecar/mesh/id-conflicts.ts';
+import { silentLog } from '../../sidecar/mesh/log.ts';
+import { keyOf, recordOf, tableOf } from '../support/peers.ts';
+
+function setUp() {
+  const table = tableOf([]);
+  const said: string[] = [];
+  const conflicts = new IdConflicts({
+    table,
+    own: { key: keyOf(9), workerId: 'worker-9', isAt: (record) => record.vpn_ip === '10.42.9.9' },
+    log: { ...silentLog, warn: (_fields, message) => void said.push(message) },
+  });
+  const take = (record: WorkerRecord) => {
+    table.apply(record, 'record', 0);
+    conflicts.check(record);
+  };
+  return { said, take };
+}
+
+test('both are named, with where they are, and once', () => {
+  const { said, take } = setUp();
+  take(recordOf(1, { vpn_ip: '10.42.0.1', inbound_port: 8000 }));
+  take(recordOf(2, { worker_id: 'worker-2' }));
+  assert.deepEqual(said, []);
+  const twin = recordOf(3, {
+    worker_id: 'worker-1',
+    vpn_ip: null,
+    inbound_port: null,
+    tunnel_url: 'https://x.example',
+  });
+  take(twin);
+  take({ ...twin, seq: 99 });
+  take(recordOf(1, { vpn_ip: '10.42.0.1', inbound_port: 8000, seq: 99 }));
+  assert.equal(said.length, 1);
+  assert.match(said[0] ?? '', /worker-1: .* at https:\/\/x\.example, and .* at 10\.42\.0\.1:8000$/);
+});
+
+test('our own id too, unless it is a former life of ours', () => {
+  const { said, take } = setUp();
+  take(recordOf(4, { worker_id: 'worker-9', vpn_ip: '10.42.9.9' }));
+  assert.deepEqual(said, []);
+  take(recordOf(5, { worker_id: 'worker-9', vpn_ip: '10.42.0.5', inbound_port: 8000 }));
+  assert.equal(said.length, 2, 'with us, and with the other one');
+  assert.match(said[0] ?? '', /worker-9: .* at 10\.42\.0\.5:8000, and .* at this sidecar$/);
+});
