@@ -87,23 +87,26 @@ export class PeerTable {
   }
 
   /**
-   * Take over a verified record. A record counts as hearing from the peer when it is newer than the present
+   * Take over a verified record. Of those that third parties keep the later life counts; what the peer itself says is
+   * of its present life, also with an earlier epoch, after a restart with a clock set back. A record counts as hearing from the peer when it is newer than the present
    * one or came from the peer itself (`probe`, `response`); only the latter ends a suspicion.
    */
   apply(record: WorkerRecord, source: ReportSource, nowMs: number): ApplyOutcome {
     const key = record.public_key;
-    if (isBarred(this.#tombstones.get(key), record.epoch, nowMs)) return 'departed';
+    const isOwnWord = source !== 'record';
+    if (isBarred(this.#tombstones.get(key), record.epoch, nowMs, isOwnWord)) return 'departed';
     const peer = this.#peers.get(key);
     if (peer === undefined) {
       // Its own word ends a ban; that of a third party does not.
-      if (source === 'record' && isBarred(this.#bans.get(key), record.epoch, nowMs)) return 'stale';
+      if (!isOwnWord && isBarred(this.#bans.get(key), record.epoch, nowMs, false)) return 'stale';
       return this.#add(new Peer(record, nowMs, this.#routeKinds), nowMs);
     }
     const known = peer.record;
-    if (record.epoch < peer.epoch || (record.epoch === known.epoch && record.seq < known.seq)) return 'stale';
-    if (source !== 'record') this.heard(key, nowMs);
+    if (record.epoch < peer.epoch && !isOwnWord) return 'stale';
+    if (record.epoch === known.epoch && record.seq < known.seq) return 'stale';
+    if (isOwnWord) this.heard(key, nowMs);
     if (record.epoch === known.epoch && record.seq === known.seq) return 'unchanged';
-    const isNewClaim = record.epoch > known.epoch || record.worker_id !== known.worker_id;
+    const isNewClaim = record.epoch !== known.epoch || record.worker_id !== known.worker_id;
     this.#forgetClaim(peer);
     if (peer.adopt(record, nowMs)) this.#byService.clear();
     peer.heardAtMs = nowMs;
@@ -230,6 +233,8 @@ export class PeerTable {
   }
 }
 
-function isBarred(barrier: Barrier | undefined, epoch: number, nowMs: number): boolean {
-  return barrier !== undefined && nowMs < barrier.untilMs && epoch <= barrier.epoch;
+/** Its own word is of the life that it leads now: an earlier epoch is that of a clock that was set back. */
+function isBarred(barrier: Barrier | undefined, epoch: number, nowMs: number, isOwnWord: boolean): boolean {
+  if (barrier === undefined || nowMs >= barrier.untilMs) return false;
+  return isOwnWord ? epoch === barrier.epoch : epoch <= barrier.epoch;
 }

@@ -44,7 +44,7 @@ export class Peer {
   heardAtMs: number;
   /** Newest known state, from its record or from a report. */
   state: WorkerState;
-  /** Start epoch of its present life, from its record or from a report; never goes back. */
+  /** Start epoch of its present life, from its record or from a report. */
   epoch: number;
   /** Sequence number of the newest record or report that told the state; -1 = none in this life. */
   #stateSeq = -1;
@@ -87,7 +87,7 @@ export class Peer {
    */
   adopt(record: WorkerRecord, nowMs: number): boolean {
     let isChanged = false;
-    if (record.epoch > this.epoch) this.startAnew(record.epoch);
+    if (record.epoch !== this.epoch) this.startAnew(record.epoch);
     this.#record = record;
     // A record that third parties keep may be older than what the peer has said since, say that it is draining.
     this.reportState(record.state, record.seq);

@@ -160,8 +160,9 @@ export function applyReport(
   nowMs: number,
 ): ReportOutcome {
   const { epoch, seq } = report;
-  if (epoch !== undefined && epoch < peer.epoch) return 'stale';
-  const hasRestarted = epoch !== undefined && epoch > peer.epoch;
+  // A late answer of a former life; but a probe was answered just now, by whoever stands there.
+  if (epoch !== undefined && epoch < peer.epoch && source !== 'probe') return 'stale';
+  const hasRestarted = epoch !== undefined && epoch !== peer.epoch;
   if (hasRestarted) peer.startAnew(epoch);
   const endpoint = peer.endpoint(report.service);
   if (endpoint !== undefined && seq !== undefined && seq < endpoint.reportSeq) return 'stale';

@@ -80,6 +80,26 @@ test('two misses evict, and the evicted one stays out for 30 s unless it was res
   assert.equal(table.apply(recordOf(2, { epoch: 2_000 }), 'record', 1), 'added');
 });
 
+test('a worker restarted with a clock set back is believed when it speaks for itself', () => {
+  const table = tableOf([recordOf(1, { epoch: 5_000 })]);
+  const earlier = recordOf(1, { epoch: 3_000, load: 0.9 });
+  assert.equal(table.apply(earlier, 'record', 1), 'stale');
+  assert.equal(table.apply(earlier, 'probe', 1), 'updated');
+  assert.deepEqual([peerOf(table, 1).epoch, endpointOf(table, 1).load], [3_000, 0.9]);
+  table.depart(keyOf(1), 3_000, 2);
+  assert.equal(table.apply(earlier, 'probe', 3), 'departed', 'the life that said good-bye');
+  assert.equal(table.apply(recordOf(1, { epoch: 1_000 }), 'record', 3), 'departed');
+  assert.equal(table.apply(recordOf(1, { epoch: 1_000 }), 'probe', 3), 'added');
+  assert.equal(
+    applyReport(peerOf(table, 1), { epoch: 500, seq: 1, service: SERVICE }, 'response', 4),
+    'stale',
+  );
+  assert.equal(
+    applyReport(peerOf(table, 1), { epoch: 500, seq: 1, service: SERVICE }, 'probe', 4),
+    'restarted',
+  );
+});
+
 test('an evicted peer that answers itself is taken back at once', () => {
   const table = tableOf([recordOf(1)]);
   table.missed(keyOf(1), 0);

@@ -91,7 +91,7 @@ test('a report is taken over, an older one is not', () => {
   assert.deepEqual([endpoint.mineReported, endpoint.sharers, endpoint.reportedAtMs], [2, 3, 500]);
   assert.deepEqual([endpoint.reportSource, peer.state], ['response', 'draining']);
   assert.equal(applyReport(peer, { ...report, seq: 6, load: 1 }, 'probe', 600), 'stale');
-  assert.equal(applyReport(peer, { ...report, epoch: 1, seq: 99, load: 1 }, 'probe', 600), 'stale');
+  assert.equal(applyReport(peer, { ...report, epoch: 1, seq: 99, load: 1 }, 'response', 600), 'stale');
   assert.equal(endpoint.load, 0.35);
   assert.equal(applyReport(peer, { service: 'other', load: 1 }, 'probe', 600), 'not_offered');
 });
