@@ -23,7 +23,7 @@ import type { Target } from './outbound-target.ts';
 import { parseCount } from './refusal.ts';
 import { nextRequestId } from './request-id.ts';
 import type { RequestOutcome } from './request-log.ts';
-import { RequestRelay } from './request-relay.ts';
+import { RequestRelay, willKeep } from './request-relay.ts';
 import { type AttemptTrace, problemAnswer, sendAnswer } from './respond.ts';
 import type { WholeAnswer } from './whole-answer.ts';
 
@@ -60,7 +60,8 @@ export class OutboundRequest {
   readonly #startedMs = performance.now();
   readonly #arrivedAtMs = Date.now();
   #reroutes = 0;
-  isPatient = false;
+  /** Takes any queue. From the start if its body cannot be sent twice: being turned away would be its end. */
+  isPatient: boolean;
   #isRouted = false;
   #isOver = false;
 
@@ -75,6 +76,7 @@ export class OutboundRequest {
     this.deadline = deadlineMs === null ? null : new Deadline(deadlineMs);
     this.policy = options.callPolicy('');
     this.relay = new RequestRelay(downstream, options.replayBytes);
+    this.isPatient = !willKeep(downstream.head.framing, options.replayBytes);
   }
 
   get elapsedMs(): number {

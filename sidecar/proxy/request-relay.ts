@@ -6,7 +6,7 @@
  * (at most `replayBytes`), and no longer. It must not know why an attempt ended or who is next.
  */
 import { endToEndTrailers } from '../core/headers.ts';
-import type { RawFields } from '../core/http1-head.ts';
+import type { Framing, RawFields } from '../core/http1-head.ts';
 import type { Downstream, DownstreamHandler, UpstreamRequest } from './exchange.ts';
 
 export interface RelayListener {
@@ -125,4 +125,9 @@ export class RequestRelay implements DownstreamHandler {
     this.#position = 0;
     this.#isWhole = false;
   }
+}
+
+/** Whether a relay will have the whole body for another attempt; of one of unknown length it cannot be said. */
+export function willKeep(framing: Framing, replayBytes: number): boolean {
+  return framing.kind === 'none' || (framing.kind === 'length' && framing.bytes <= replayBytes);
 }

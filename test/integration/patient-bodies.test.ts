@@ -1,0 +1,91 @@
+/**
+ * A request whose body cannot be sent twice is never turned away for a queue that is longer than expected: it waits.
+ *
+ * The caller's view is stale on purpose: it was told of a free slot, then another one took it, and no probe tells.
+ */
+import assert from 'node:assert/strict';
+import type { ServerResponse } from 'node:http';
+import test, { type TestContext } from 'node:test';
+import { eventually } from '../support/eventually.ts';
+import { send } from '../support/http-client.ts';
+import { startHttpWorker } from '../support/http-worker.ts';
+import { type Member, TestMesh } from '../support/mesh.ts';
+
+const NO_PROBES = { SIDECAR_PROBE_FEW_INTERVAL: '10m', SIDECAR_PROBE_MANY_INTERVAL: '10m' };
+
+interface Scene {
+  /** Believes that the slot is free. */
+  readonly caller: Member;
+  /** Ends the request that has the slot. */
+  free(): void;
+  /** The worker's sidecar has this many waiting. */
+  waiting(count: number): Promise<void>;
+}
+
+async function slotTaken(t: TestContext): Promise<Scene> {
+  const mesh = new TestMesh(t);
+  const held: ServerResponse[] = [];
+  const worker = await startHttpWorker(t, {
+    answer: ({ target, body }, response) => {
+      if (target === '/held') held.push(response);
+      else response.end(String(body.length));
+    },
+  });
+  const beside = await mesh.join({ id: 'w', services: { ocr: { url: worker.url, concurrency: 1 } } });
+  const caller = await mesh.start({ id: 'a', env: NO_PROBES });
+  const other = await mesh.start({ id: 'b', env: NO_PROBES });
+  for (const each of [caller, other]) {
+    await each.knows(['w']);
+    assert.equal((await each.get('ocr')).status, 200);
+  }
+  const slow = other.get('ocr', '/held');
+  await eventually(
+    'the slot is taken',
+    () => held.length,
+    (count) => count === 1,
+  );
+  t.after(() => slow);
+  return {
+    caller,
+    free: () => void held[0]?.end(),
+    async waiting(count) {
+      await eventually(
+        `${count} wait`,
+        async () => /sidecar_worker_queued\{[^}]*\} (\d+)/.exec((await beside.admin('/metrics')).body)?.[1],
+        (queued) => queued === String(count),
+      );
+    },
+  };
+}
+
+const BIG = Buffer.alloc(300_000, 'x');
+
+for (const [what, headers] of [
+  ['a body of known length', { 'content-length': BIG.length }],
+  ['a body of unknown length', { 'transfer-encoding': 'chunked' }],
+] as const) {
+  test(`${what} that is too long to be kept waits for the slot`, async (t) => {
+    const { caller, free, waiting } = await slotTaken(t);
+    const answer = send(caller.running.outbound, {
+      method: 'POST',
+      target: '/service/ocr/',
+      headers,
+      body: BIG,
+    });
+    await waiting(1);
+    free();
+    const { status, body, headers: fields } = await answer;
+    assert.deepEqual([status, body], [200, String(BIG.length)]);
+    assert.equal(fields['sidecar-attempts'], '1');
+  });
+}
+
+test('a short one is sent back to choose again, and waits in the end', async (t) => {
+  const { caller, free, waiting } = await slotTaken(t);
+  const answer = send(caller.running.outbound, { method: 'POST', target: '/service/ocr/', body: 'short' });
+  await waiting(1);
+  free();
+  const { status, body, headers } = await answer;
+  assert.deepEqual([status, body], [200, '5']);
+  assert.ok(Number(headers['sidecar-attempts']) > 1, String(headers['sidecar-attempts']));
+});
