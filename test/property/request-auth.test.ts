@@ -49,7 +49,9 @@ test('any text is refused without an exception', () => {
       fc.pre(header !== real);
       const asked = { method: 'GET', target: '/', service: 'a', nowMs: NOW_MS };
       assert.equal(callee.verify({ ...asked, header }).kind, 'refused');
-      assert.ok(!caller.verifyResponse({ peerKey: worker.keyHex, nonce: header, status: 200, nowMs: NOW_MS, header }));
+      assert.ok(
+        !caller.verifyResponse({ peerKey: worker.keyHex, nonce: header, status: 200, nowMs: NOW_MS, header }),
+      );
     }),
     { numRuns: 2000 },
   );
