@@ -121,10 +121,10 @@ async function readyPeers({ admin }: Addresses): Promise<number> {
 async function watchingCost(doors: readonly Started[], peers: number): Promise<string> {
   const before = { bytes: bytesOf(doors), ms: cpuOf(doors) };
   await new Promise((resolve) => setTimeout(resolve, WATCH_MS));
-  const perPeer = (amount: number): number => amount / (WATCH_MS / 1000) / doors.length / peers;
-  const bytes = perPeer(bytesOf(doors) - before.bytes);
-  const ms = perPeer(cpuOf(doors) - before.ms);
-  return `watching idle peers: ${bytes.toFixed(0)} bytes and ${ms.toFixed(2)} ms of CPU per peer and second`;
+  const seconds = WATCH_MS / 1000;
+  const bytes = (bytesOf(doors) - before.bytes) / seconds / doors.length / peers;
+  const share = (cpuOf(doors) - before.ms) / 10 / seconds / doors.length;
+  return `watching ${peers} idle peers: ${bytes.toFixed(0)} bytes per peer and second, ${share.toFixed(1)} % of a core in all`;
 }
 
 /** Both ways by TCP (the DHT's datagrams are not in it), so far. */
