@@ -1,0 +1,68 @@
+/**
+ * The plan of a chaos run: which fault strikes which member when, from a seed alone.
+ *
+ * Made beforehand and without looking at the system, so that a run that failed can be run again. At each moment one
+ * worker at least is left alone, counted until those that were struck have had time to come back. It must not know how
+ * a fault is done.
+ */
+import { Random } from '../sim/random.ts';
+
+export const FAULTS = [
+  /** SIGKILL of the sidecar, the worker or both; started again after `lastsMs`. */
+  'kill_sidecar',
+  'kill_worker',
+  'kill_both',
+  /** SIGSTOP for `lastsMs`: alive to the kernel, silent to everybody else. A partition as loopback can have it. */
+  'suspend_sidecar',
+  'suspend_worker',
+  /** SIGTERM; started again when it has ended. */
+  'drain',
+  /** The worker for `lastsMs`: takes long, fails its health check, resets connections, breaks answers off. */
+  'slow_worker',
+  'sick_worker',
+  'resetting_worker',
+  'breaking_worker',
+  /** SIGKILL of the DHT node that the others joined by; started again after `lastsMs`. */
+  'kill_bootstrap',
+] as const;
+
+export type Fault = (typeof FAULTS)[number];
+
+export interface ChaosEvent {
+  /** From the start of the faults. */
+  readonly atMs: number;
+  readonly fault: Fault;
+  /** Index of the worker host. */
+  readonly target: number;
+  readonly lastsMs: number;
+}
+
+/** Between the end of a fault and the moment when the next may strike the same host, or the last sound one. */
+const RECOVERY_MS = 3_000;
+const MEAN_GAP_MS = 700;
+const LEAST_MS = 500;
+const MOST_MS = 4_000;
+
+/** In the order of time. The last one is over at `durationMs`. */
+export function planChaos(seed: number, hosts: number, durationMs: number): ChaosEvent[] {
+  const random = new Random(seed);
+  const events: ChaosEvent[] = [];
+  const busyUntilMs = new Array<number>(hosts).fill(0);
+  let bootstrapUntilMs = 0;
+  for (let atMs = 0; ; atMs += Math.min(random.exponential(MEAN_GAP_MS), 3 * MEAN_GAP_MS)) {
+    const fault = FAULTS[random.index(FAULTS.length)] as Fault;
+    const lastsMs = Math.round(LEAST_MS + random.next() * (MOST_MS - LEAST_MS));
+    const free = busyUntilMs.flatMap((untilMs, host) => (untilMs <= atMs ? [host] : []));
+    const target = free[random.index(Math.max(1, free.length))] ?? 0;
+    if (atMs + lastsMs >= durationMs) return events;
+    const event = { atMs: Math.round(atMs), fault, target, lastsMs };
+    if (fault === 'kill_bootstrap') {
+      if (atMs < bootstrapUntilMs) continue;
+      bootstrapUntilMs = atMs + lastsMs + RECOVERY_MS;
+      events.push(event);
+    } else if (free.length > 1) {
+      busyUntilMs[target] = atMs + lastsMs + RECOVERY_MS;
+      events.push(event);
+    }
+  }
+}

@@ -1,0 +1,63 @@
+/**
+ * Does a fault to a host, waits its time, and makes the host whole again.
+ *
+ * It must not know when, to whom, or what it is good for.
+ */
+import { setTimeout as pause } from 'node:timers/promises';
+import type { Fleet, Host, Member } from './fleet.ts';
+import type { ChaosEvent } from './plan.ts';
+
+const BEHAVIOURS = {
+  slow_worker: 'slow',
+  sick_worker: 'sick',
+  resetting_worker: 'resetting',
+  breaking_worker: 'breaking',
+} as const;
+
+/** Resolves when all that was struck runs again; rejects when something does not start. */
+export async function strike(fleet: Fleet, { fault, lastsMs, target }: ChaosEvent): Promise<void> {
+  const host = fleet.hosts[target];
+  if (host === undefined) throw new RangeError(`no host ${target}`);
+  switch (fault) {
+    case 'kill_sidecar':
+      return await killed([host.sidecar], lastsMs);
+    case 'kill_worker':
+      return await killed([host.worker], lastsMs);
+    case 'kill_both':
+      return await killed([host.sidecar, host.worker], lastsMs);
+    case 'kill_bootstrap':
+      return await killed([fleet.bootstrap], lastsMs);
+    case 'suspend_sidecar':
+      return await suspended(host.sidecar, lastsMs);
+    case 'suspend_worker':
+      return await suspended(host.worker, lastsMs);
+    case 'drain':
+      return await drained(fleet, host);
+    default:
+      await behave(host, BEHAVIOURS[fault]);
+      await pause(lastsMs);
+      await behave(host, 'sound');
+  }
+}
+
+async function killed(members: readonly Member[], lastsMs: number): Promise<void> {
+  await Promise.all(members.map((member) => member.kill()));
+  await pause(lastsMs);
+  await Promise.all(members.map((member) => member.start()));
+}
+
+async function suspended(member: Member, lastsMs: number): Promise<void> {
+  member.suspend();
+  await pause(lastsMs);
+  member.resume();
+}
+
+async function drained({ crashes }: Fleet, { sidecar }: Host): Promise<void> {
+  const how = await sidecar.stop();
+  if (how !== 'exit code 0') crashes.push(`${sidecar.name} did not drain: ${how}`);
+  await sidecar.start();
+}
+
+async function behave({ workerPort }: Host, as: string): Promise<void> {
+  await fetch(`http://127.0.0.1:${workerPort}/behave?as=${as}`, { signal: AbortSignal.timeout(10_000) });
+}
