@@ -4,9 +4,9 @@
  * One file for both sides, so that a body that ended cleanly and is not this one shows. It must not send anything.
  */
 
-const LAST_EVENT = 'event: done\ndata: all\n\n';
+export const LAST_EVENT = 'event: done\ndata: all\n\n';
 
-function eventText(at: number): string {
+export function eventText(at: number): string {
   return `id: ${at}\ndata: token ${at}\n\n`;
 }
 
