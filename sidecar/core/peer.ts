@@ -122,6 +122,8 @@ export class Peer {
   /** What the peer says its state is, in a record or a report: the newest word counts. */
   reportState(state: WorkerState, seq: number): void {
     if (seq < this.#stateSeq) return;
+    // Its worker was gone and is back: not the one that failed.
+    if (this.state === 'warming' && state === 'ready') this.health.reset();
     this.state = state;
     this.#stateSeq = seq;
   }

@@ -30,6 +30,8 @@ const JITTER = 0.15;
 const SEEK_FIRST_MS = 1_000;
 const SEEK_GROWTH = 1.5;
 const SEEK_LIMIT_MS = 60_000;
+/** A peer that is warming is asked so often: somebody waits for it to be ready. */
+const WARMING_INTERVAL_MS = 1_000;
 /** A route that requests do not take is proved so often, so that it is known, and warm, when it is needed. */
 const STANDBY_INTERVAL_MS = 30_000;
 /** Of those, so many per service and round. */
@@ -71,14 +73,23 @@ export class Prober {
     for (const service of used) {
       if (nowMs >= (this.#nextRoundMs.get(service) ?? nowMs)) this.#round(service, nowMs);
       // Also those that a request has found dead, which are not waited for until their round.
-      for (const peer of this.#o.table.offering(service))
-        if (peer.presence === 'suspect') this.#tryAgain(peer);
+      this.#askAnxiously(service, nowMs);
     }
     if (this.#nextRoundMs.size > used.length) {
       for (const service of this.#nextRoundMs.keys())
         if (!used.includes(service)) this.#nextRoundMs.delete(service);
     }
     this.#later(Math.min(250, fewIntervalMs / 4), () => this.#tick());
+  }
+
+  #askAnxiously(service: string, nowMs: number): void {
+    let warming = 0;
+    for (const peer of this.#o.table.offering(service)) {
+      if (peer.presence === 'suspect') this.#tryAgain(peer);
+      else if (peer.state === 'warming' && nowMs - peer.heardAtMs >= WARMING_INTERVAL_MS) {
+        if (warming++ < ACTIVE_SET) void this.#probe(peer);
+      }
+    }
   }
 
   #round(service: string, nowMs: number): void {

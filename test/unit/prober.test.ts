@@ -4,6 +4,7 @@ import test from 'node:test';
 import { SidecarError } from '../../sidecar/core/errors.ts';
 import type { Peer, Route } from '../../sidecar/core/peer.ts';
 import { PeerTable } from '../../sidecar/core/peer-table.ts';
+import type { WorkerState } from '../../sidecar/core/record.ts';
 import { encodeState } from '../../sidecar/core/state-report.ts';
 import { silentLog } from '../../sidecar/mesh/log.ts';
 import { Prober } from '../../sidecar/mesh/prober.ts';
@@ -32,7 +33,7 @@ function setUp(t: test.TestContext, count: number, tunnels = false) {
   const dead = new Set<string>();
   const refusing = new Set<string>();
   const refetched: string[] = [];
-  let report = { epoch: 0, state: 'ready' as const };
+  let report: { epoch: number; state: WorkerState } = { epoch: 0, state: 'ready' };
   const inUse = new Set([SERVICE]);
   const prober = new Prober({
     table,
@@ -274,6 +275,21 @@ test('a tunnel in reserve is asked now and then, and an unmeasured one is given 
   const before = asked.filter((name) => name === 'w0 tunnel').length;
   await clock.advance(60_000);
   assert.equal(asked.filter((name) => name === 'w0 tunnel').length - before, 2);
+});
+
+test('a peer that is warming is asked each second, and is sound when it is ready', async (t) => {
+  const { clock, asked, prober, peer, say } = setUp(t, 1);
+  say({ epoch: 0, state: 'warming' });
+  prober.start();
+  await clock.advance(3_000);
+  assert.equal(peer(0)?.state, 'warming');
+  for (let i = 0; i < 5; i += 1) peer(0)?.health.failed(clock.monotonicMs());
+  const before = asked.length;
+  await clock.advance(5_000);
+  assert.ok(asked.length - before >= 4, `${asked.length - before} times in 5 s`);
+  say({ epoch: 0, state: 'ready' });
+  await clock.advance(1_500);
+  assert.deepEqual([peer(0)?.state, peer(0)?.health.isEjected(clock.monotonicMs())], ['ready', false]);
 });
 
 test('a peer that has started anew is asked for its record', async (t) => {
