@@ -114,7 +114,9 @@ export class LocalService {
         },
       });
       if (outcome.kind === 'completed') serviceMs = performance.now() - startedMs;
-      if (outcome.kind === 'failed' && outcome.stage === 'not_sent') health.suspect(outcome.detail);
+      if (outcome.kind === 'failed' && outcome.stage === 'not_sent') {
+        health.suspect(outcome.detail, outcome.isRefused === true);
+      }
       return outcome;
     } finally {
       slot.release(performance.now(), serviceMs); // also after a fault of this program: a slot is never lost

@@ -219,6 +219,10 @@ function note(
     case 'saturated':
       request.turnedAway(peer);
       return 'refused';
+    case 'connect_failed':
+    case 'connect_timeout':
+      // Its sidecar lives, and withdraws the worker that is gone.
+      return 'refused';
     case 'draining':
     case 'warming':
     case 'deadline':

@@ -57,11 +57,15 @@ export class WorkerHealth {
     if (this.#timer !== null) clearTimeout(this.#timer);
   }
 
-  /** A real request could not connect: that counts as a failed check, and the next one is made now. */
-  suspect(reason: string): void {
+  /**
+   * A real request could not connect: that counts as a failed check, and the next one is made now. `isGone`: nobody
+   * listens there, which needs no second look.
+   */
+  suspect(reason: string, isGone: boolean): void {
     if (!this.#isReady || this.#timer === null) return;
     clearTimeout(this.#timer);
     this.#timer = null;
+    if (isGone) this.#inRow = this.#options.unhealthyAfter;
     this.#judge(reason);
     void this.#check();
   }
