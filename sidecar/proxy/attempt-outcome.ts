@@ -11,7 +11,14 @@ import type { Stage } from '../core/retry.ts';
 /** What the caller makes of a head: hand it on with these fields, or take it as a refusal. */
 export type Judgement =
   | { readonly kind: 'forward'; readonly fields: RawFields }
-  | { readonly kind: 'refuse'; readonly code: Code; readonly stage: Stage; readonly detail: string };
+  | {
+      readonly kind: 'refuse';
+      readonly code: Code;
+      readonly stage: Stage;
+      readonly detail: string;
+      /** As in the outcome. */
+      readonly isPathLost?: boolean;
+    };
 
 export type Outcome =
   | { readonly kind: 'completed'; readonly status: number; readonly firstByteMs: number }
@@ -21,7 +28,7 @@ export type Outcome =
       readonly code: Code;
       readonly stage: Stage;
       readonly detail: string;
-      /** Given up by its watch: the path is to blame, and not who was asked. */
+      /** The path is to blame, and not who was asked: given up by its watch, or by the edge of a tunnel. */
       readonly isPathLost?: boolean;
       /** The other side's host answered that nobody listens there. */
       readonly isRefused?: boolean;

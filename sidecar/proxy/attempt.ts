@@ -113,8 +113,8 @@ class Attempt implements UpstreamHandler, RelayListener, WaitingAttempt {
     this.#firstByteMs = performance.now() - this.#startedMs;
     const judgement = this.#options.judge(head);
     if (judgement.kind === 'refuse') {
-      const { code, stage, detail } = judgement;
-      this.#refusal = { kind: 'failed', code, stage, detail };
+      const { code, stage, detail, isPathLost = false } = judgement;
+      this.#refusal = { kind: 'failed', code, stage, detail, isPathLost };
       this.#options.relay.disconnect();
       if (stage !== 'not_sent') this.#abandon(this.#refusal);
       return;

@@ -22,6 +22,16 @@ import { attemptPeer } from './peer-attempt.ts';
 
 /** More attempts than this have never helped anyone; each one is listed in the answer. */
 const MAX_ATTEMPTS = 8;
+/**
+ * Ends that no other peer could better: the app's own doing, or its time is up. `timeouts.head` is the time that an
+ * answer may take, not that of one attempt; a request that one worker hangs at is not taken to the next.
+ */
+const FINAL: ReadonlySet<Code> = new Set([
+  'deadline',
+  'request_timeout',
+  'response_timeout',
+  'loop_detected',
+]);
 
 export function createOutbound(options: OutboundOptions): (downstream: Downstream) => void {
   return (downstream) => {
@@ -94,9 +104,7 @@ function judge(
   observer.attemptFailed(outcome.code);
   const { head } = request.downstream;
   const isAllowed =
-    outcome.code !== 'deadline' &&
-    outcome.code !== 'request_timeout' &&
-    outcome.code !== 'loop_detected' &&
+    (outcome.isPathLost === true || !FINAL.has(outcome.code)) &&
     request.attempts.length < MAX_ATTEMPTS &&
     mayRetry({
       stage: outcome.stage,

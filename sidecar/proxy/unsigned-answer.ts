@@ -15,6 +15,7 @@ interface Word {
   readonly code: Code;
   readonly stage: Stage;
   readonly detail: string;
+  readonly isPathLost?: boolean;
 }
 
 /** Cloudflare: the tunnel has no connector, so nothing was delivered (error 1033). */
@@ -31,6 +32,7 @@ const EDGE_LIMITS: Readonly<Record<number, Word>> = {
     code: 'response_timeout',
     stage: 'sent',
     detail: 'no answer within the time limit of the tunnel (524)',
+    isPathLost: true,
   },
 };
 

@@ -158,6 +158,28 @@ test('a GET that was sent and reset is sent to the next peer', async (t) => {
   assert.equal(pair.b.peer.health.consecutiveFailures, 1);
 });
 
+test('a GET that a worker hangs at is not taken to the next one: its time is up', async (t) => {
+  const times = { connectMs: 1_000, headMs: 60, idleMs: 5_000 };
+  for (const [who, outbound, peer] of [
+    ['the caller', { callPolicy: () => ({ vpn: times, tunnel: times, retryPost: false }) }, {}],
+    ['the peer', {}, { timeouts: times, concurrency: 1 }],
+  ] as const) {
+    const pair = await pairFor(t, { peers: [peer, {}], outbound });
+    const client = await pair.client();
+    client.send(GET);
+    const worker = await pair.b.origin.connection();
+    await request(worker);
+    const got = await answer(client);
+    assert.equal(got.head.status, 504, who);
+    assert.deepEqual(tried(got.body), ['b vpn response_timeout'], who);
+    assert.equal((pair.sides[1] as InboundSide).origin.connections.length, 0);
+    assert.equal(pair.b.peer.health.consecutiveFailures, 1, 'a worker that hangs is to blame');
+    await worker.ended();
+    await pair.b.finished.next();
+    assert.equal(pair.b.service.admission.inFlight, 0, 'its slot is free');
+  }
+});
+
 test('an answer that has begun is never replaced by another', async (t) => {
   const pair = await pairFor(t, { peers: [{}, {}] });
   const client = await pair.client();

@@ -4,7 +4,7 @@ import https from 'node:https';
 import type { AddressInfo } from 'node:net';
 import test, { type TestContext } from 'node:test';
 import { first } from '../../sidecar/core/headers.ts';
-import type { InboundSetup } from '../support/inbound-side.ts';
+import type { InboundSetup, InboundSide } from '../support/inbound-side.ts';
 import { type PairSetup, pairFor, type SidecarPair } from '../support/sidecar-pair.ts';
 import { startTunnelEdge, TUNNEL_CERTIFICATE, TUNNEL_KEY } from '../support/tunnel-edge.ts';
 import { answer, answerHead, request, requestHead } from '../support/wire-messages.ts';
@@ -133,6 +133,20 @@ test('the edge says 524: 504, and the service goes by VPN from then on', async (
     'one request has learnt it for all',
   );
   assert.equal(pair.b.peer.routes[0]?.health.state.kind, 'up');
+});
+
+test('the edge says 524 to a GET: its time is not up, so it goes to a peer with a VPN', async (t) => {
+  const pair = await pairFor(t, {
+    peers: [{ hasVpn: false, tunnelUrl: await edgeThatSays(t, 524) }, {}],
+    outbound: { tunnelLimits: LIMITS },
+  });
+  (pair.sides[1] as InboundSide).origin.reply = OK;
+  for (let n = 0; n < 4; n++) {
+    const client = await pair.client();
+    client.send(GET);
+    assert.equal((await answer(client)).head.status, 200);
+  }
+  assert.deepEqual(pair.retried, ['response_timeout']);
 });
 
 /** What the app has of a stream whose worker is silent after its head, and then says one event. */
