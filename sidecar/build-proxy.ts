@@ -26,8 +26,7 @@ import type { Log } from './observe/log.ts';
 import type { Metrics } from './observe/metrics.ts';
 import type { RequestLog } from './observe/request-log.ts';
 import { Deadlines } from './proxy/deadlines.ts';
-import { type HttpListener, listenHttp } from './proxy/http-listener.ts';
-import type { Http1ConnectionOptions } from './proxy/http1-connection.ts';
+import { type HttpListener, type HttpListenerOptions, listenHttp } from './proxy/http-listener.ts';
 import { createInbound } from './proxy/inbound.ts';
 import type { LocalService } from './proxy/local-service.ts';
 import { peerConnections, workerConnections } from './proxy/origin-connections.ts';
@@ -101,7 +100,7 @@ export async function buildProxy(options: ProxyOptions): Promise<Proxy> {
   const inboundActivity = new Activity();
   const outboundActivity = new Activity();
   const name = viaPseudonym(config.worker.id);
-  const connection = (part: 'inbound' | 'outbound'): Omit<Http1ConnectionOptions, 'onRequest'> => ({
+  const connection = (part: 'inbound' | 'outbound'): Omit<HttpListenerOptions, 'onRequest'> => ({
     limits: part === 'inbound' ? peerLimits : limits,
     headTimeoutMs: config.limits.headTimeoutMs,
     keepAliveMs: KEEP_ALIVE_MS,

@@ -7,8 +7,11 @@
  */
 import net from 'node:net';
 import { withReadBuffer } from './accepted-socket.ts';
+import { HeldSockets } from './held-sockets.ts';
 import { Http1Connection, type Http1ConnectionOptions } from './http1-connection.ts';
 import { Http2Connection } from './http2-connection.ts';
+
+export type HttpListenerOptions = Omit<Http1ConnectionOptions, 'held' | 'onHttp2'>;
 
 export interface HttpListener {
   readonly host: string;
@@ -29,7 +32,7 @@ const BACKLOG = 1_024;
 /** Rejects with the bind error (EADDRINUSE, EACCES, EADDRNOTAVAIL …). */
 export async function listenHttp(
   address: { readonly host: string; readonly port: number },
-  options: Http1ConnectionOptions,
+  options: HttpListenerOptions,
 ): Promise<HttpListener> {
   const connections = new Map<net.Socket, Http1Connection | Http2Connection>();
   let isDraining = false;
@@ -39,7 +42,8 @@ export async function listenHttp(
   };
   const both: Http1ConnectionOptions = {
     ...options,
-    onHttp2: (socket, early) => track(new Http2Connection(socket, early, options)),
+    held: new HeldSockets(),
+    onHttp2: (socket, early) => track(new Http2Connection(socket, early, both)),
   };
   const server = net.createServer(
     { allowHalfOpen: true, noDelay: true, keepAlive: true, pauseOnConnect: true },

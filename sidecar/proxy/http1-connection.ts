@@ -12,6 +12,7 @@ import { type HeadLimits, parseRequestHead } from '../core/http1-head.ts';
 import { prefaceIn } from '../core/http2-preface.ts';
 import { Deadline, type Deadlines } from './deadlines.ts';
 import type { Downstream } from './exchange.ts';
+import type { HeldSockets } from './held-sockets.ts';
 import { Http1Downstream } from './http1-downstream.ts';
 import { READ_AHEAD_BYTES } from './http1-request-body.ts';
 import { closeLingering } from './lingering-close.ts';
@@ -23,9 +24,9 @@ export interface Http1ConnectionOptions {
   readonly limits: HeadLimits;
   /** From the first byte of a head (or the accept) to its end. */
   readonly headTimeoutMs: number;
-  /** How long an idle connection is kept. */
   readonly keepAliveMs: number;
   readonly deadlines: Deadlines;
+  readonly held: HeldSockets;
   onRequest(downstream: Downstream): void;
   /** A fault of this program while it handled a request: the request is answered 500, the process lives. */
   onBug(error: unknown): void;
@@ -56,7 +57,6 @@ export class Http1Connection {
   readonly #onEnd = (): void => this.#clientEnded();
   readonly #onClose = (): void => this.#closed();
   readonly #onDrain = (): void => this.#drained();
-  readonly #onError = (): void => {}; // 'close' follows, and says all
 
   /** `read`: what the socket is read into; null for one that is read by 'data' events. */
   constructor(socket: Socket, read: ReadBuffer | null, options: Http1ConnectionOptions) {
@@ -70,7 +70,7 @@ export class Http1Connection {
     socket.on('end', this.#onEnd);
     socket.on('close', this.#onClose);
     socket.on('drain', this.#onDrain);
-    socket.on('error', this.#onError);
+    socket.on('error', () => {}); // 'close' follows, and says all
     options.deadlines.arm(this.#deadline, options.headTimeoutMs);
   }
 
@@ -94,9 +94,8 @@ export class Http1Connection {
 
   /** Reads on, or not: the exchange or the held bytes may ask for a pause. */
   updateFlow(): void {
-    const isFull = this.#pending !== null && this.#pending.length > READ_AHEAD_BYTES;
-    if (this.#state === 'exchange' && (isFull || this.#exchange?.wantsPause === true)) this.socket.pause();
-    else if (this.socket.isPaused()) this.socket.resume();
+    const isFull = this.#state === 'exchange' && (this.#pending?.length ?? 0) > READ_AHEAD_BYTES;
+    this.options.held.flow(this.socket, isFull || this.#exchange?.wantsPause === true);
   }
 
   /** Request and response are complete; the connection goes on or ends. */
@@ -139,6 +138,7 @@ export class Http1Connection {
     this.#exchange = null;
     this.#pending = null;
     this.options.deadlines.disarm(this.#deadline);
+    this.options.held.forget(this.socket);
     if (this.#read === null) this.socket.off('data', this.#onData);
     else this.#read.emitOn(this.socket);
     this.socket.off('end', this.#onEnd);

@@ -10,6 +10,7 @@ import { TLSSocket } from 'node:tls';
 import type { Code } from '../core/errors.ts';
 import { first, has } from '../core/headers.ts';
 import type { HeadLimits, RawFields, ResponseHead } from '../core/http1-head.ts';
+import { breakOff } from './break-off.ts';
 import { Deadline, type Deadlines } from './deadlines.ts';
 import type {
   IncomingHead,
@@ -114,9 +115,7 @@ export class Http1Upstream implements UpstreamRequest, ResponseSink {
   }
 
   abort(): void {
-    if (this.#handler === null) return;
-    this.#release();
-    this.destroy();
+    if (this.#handler !== null) breakOff(this.#socket, this.#release());
   }
 
   destroy(): void {
@@ -205,12 +204,13 @@ export class Http1Upstream implements UpstreamRequest, ResponseSink {
     const handler = this.#handler;
     const stage = this.#reader.isInHead ? 'sent' : 'begun';
     const wasStale = code === 'upstream_reset' && this.#isKept && !this.#hasHeard;
-    this.#release();
-    this.destroy();
+    breakOff(this.#socket, this.#release());
     handler?.onFault({ code, stage, detail, wasStale });
   }
 
-  #release(): void {
+  /** Returns what was asked. */
+  #release(): OutgoingHead | null {
+    const request = this.#request;
     this.#handler = null;
     this.#handle?.over();
     this.#handle = null;
@@ -219,6 +219,7 @@ export class Http1Upstream implements UpstreamRequest, ResponseSink {
     this.#writer.drop();
     this.#reader.stop();
     this.#options.deadlines.disarm(this.#deadline);
+    return request;
   }
 
   #ended(): void {

@@ -1,0 +1,75 @@
+/** Which end of a TCP connection has closed, by the text of Linux and by real sockets. */
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import net from 'node:net';
+import { endianness } from 'node:os';
+import test from 'node:test';
+import { TcpTable } from '../../sidecar/proxy/tcp-table.ts';
+import { eventually } from '../support/eventually.ts';
+
+const skipText = endianness() === 'LE' ? false : 'the text is of a machine with the low byte first';
+const skipReal = process.platform === 'linux' ? false : 'needs /proc/net/tcp';
+
+const HEAD = '  sl  local_address rem_address   st tx_queue rx_queue\n';
+const ENDS = { localAddress: '127.0.0.1', localPort: 8080, remoteAddress: '127.0.0.1', remotePort: 51580 };
+const NEAR = '0100007F:1F90';
+const FAR = '0100007F:C97C';
+
+function row(from: string, to: string, state: string): string {
+  return `  12: ${from} ${to} ${state} 00000000:00000000 00:00000000 00000000     0        0 2083028 1 0 20 8 0 10 -1\n`;
+}
+
+test('open while both ends are, and while nothing is known', { skip: skipText }, () => {
+  for (const text of ['', HEAD, HEAD + row(NEAR, FAR, '01') + row(FAR, NEAR, '01')]) {
+    assert.equal(new TcpTable(text, '').isOver(ENDS), false, text);
+  }
+  const others = row('0100007F:1F91', FAR, '08') + row(NEAR, '0200007F:C97C', '08');
+  assert.equal(new TcpTable(HEAD + others, '').isOver(ENDS), false);
+  assert.equal(new TcpTable(HEAD + row(NEAR, FAR, '08'), '').isOver({}), false);
+});
+
+test('over when its end has come, or waits at the other end', { skip: skipText }, () => {
+  assert.equal(new TcpTable(HEAD + row(NEAR, FAR, '08'), '').isOver(ENDS), true);
+  assert.equal(new TcpTable(HEAD + row(NEAR, FAR, '01') + row(FAR, NEAR, '04'), '').isOver(ENDS), true);
+});
+
+test('IPv6, and IPv4 inside it', { skip: skipText }, () => {
+  const mapped = '0000000000000000FFFF0000';
+  const v4InV6 = { ...ENDS, localAddress: '::ffff:127.0.0.1', remoteAddress: '::ffff:127.0.0.1' };
+  const near = row(mapped + NEAR, mapped + FAR, '01');
+  assert.equal(new TcpTable('', near).isOver(v4InV6), false);
+  assert.equal(new TcpTable(row(FAR, NEAR, '04'), near).isOver(v4InV6), true);
+  const v6 = {
+    localAddress: 'fd00:1:2::9',
+    localPort: 8080,
+    remoteAddress: 'fe80::1%eth0',
+    remotePort: 51580,
+  };
+  // Words of four bytes, each with its low byte first: fd00:0001, 0002:0000, 0, 0000:0009.
+  const [a, b] = ['010000FD000002000000000009000000', '000080FE000000000000000001000000'];
+  assert.equal(new TcpTable('', row(`${a}:1F90`, `${b}:C97C`, '08')).isOver(v6), true);
+  assert.equal(new TcpTable('', row(`${a}:1F90`, `${b}:C97C`, '01')).isOver(v6), false);
+});
+
+for (const host of ['127.0.0.1', '::1']) {
+  test(`a real socket that is not read: ${host}`, { skip: skipReal }, async (t) => {
+    const server = net.createServer({ pauseOnConnect: true, allowHalfOpen: true });
+    t.after(() => server.close());
+    const isListening = await new Promise<boolean>((resolve) => {
+      server.once('error', () => resolve(false));
+      server.listen(0, host, () => resolve(true));
+    });
+    if (!isListening) return t.skip(`${host} is not to be had`);
+    const client = net.connect((server.address() as net.AddressInfo).port, host);
+    const [[socket]] = await Promise.all([once(server, 'connection'), once(client, 'connect')]);
+    t.after(() => socket.destroy());
+    for (let n = 0; n < 200; n++) client.write(Buffer.alloc(65_536));
+    assert.equal((await TcpTable.read()).isOver(socket), false);
+    client.destroy();
+    await eventually(
+      'the end is seen',
+      async () => (await TcpTable.read()).isOver(socket),
+      (isOver) => isOver,
+    );
+  });
+}
