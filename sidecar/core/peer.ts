@@ -7,6 +7,7 @@
  */
 import { createEndpoint, type Endpoint, forget } from './endpoint.ts';
 import { PeerHealth } from './health.ts';
+import { formatHostPort } from './host-port.ts';
 import type { ServiceFigures, WorkerRecord, WorkerState } from './record.ts';
 import { RouteHealth } from './route-health.ts';
 
@@ -173,6 +174,11 @@ function routesOf(record: WorkerRecord): Route[] {
     });
   }
   return routes;
+}
+
+/** Where it leads, for people: `http://10.42.0.10:8000`. */
+export function routeAddress({ scheme, host, port, basePath }: Omit<Route, 'kind' | 'health'>): string {
+  return `${scheme}://${formatHostPort({ host, port })}${basePath}`;
 }
 
 function isSameAddress(a: Route, b: Route): boolean {

@@ -34,6 +34,17 @@ export function mayRetry(q: RetryQuestion): boolean {
   return (q.method === 'POST' || q.method === 'PATCH') && q.idempotencyKey && q.postOptIn;
 }
 
+/** Why a request that failed is not sent again, for people; null = it may be. */
+export function whyNoRetry(q: RetryQuestion): string | null {
+  if (mayRetry(q)) return null;
+  if (q.stage === 'begun') return 'an answer had begun';
+  if (q.stage === 'not_sent' || IDEMPOTENT.has(q.method))
+    return 'not sent again, since its body is not kept whole (retries.replay)';
+  if (!q.idempotencyKey || !q.postOptIn)
+    return `not sent again, since it may have been done: a ${q.method} needs Idempotency-Key and retries.post for that`;
+  return 'not sent again, since its body is not kept whole (retries.replay)';
+}
+
 export interface RetryBudgetOptions {
   /** Retries allowed per request, e.g. 0.2. */
   readonly ratio: number;

@@ -7,7 +7,7 @@
  */
 
 import type { Endpoint } from '../core/endpoint.ts';
-import type { Peer } from '../core/peer.ts';
+import { type Peer, routeAddress } from '../core/peer.ts';
 import { PEER_STATES, type PeerStateLabel } from './labels.ts';
 
 /** Suspicion and ejection are ours and newer than what the record says, so they win. */
@@ -49,7 +49,7 @@ export function describePeer(peer: Peer, nowMs: number, clockOffsetMs: number | 
     seq: record.seq,
     routes: peer.routes.map((route) => ({
       kind: route.kind,
-      address: `${route.scheme}://${host(route.host)}:${route.port}${route.basePath}`,
+      address: routeAddress(route),
       state: route.health.state.kind,
       extra_ms: finite(route.health.extraMs),
     })),

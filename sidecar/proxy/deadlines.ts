@@ -6,6 +6,12 @@
  * real timers. It must not know what a deadline is for.
  */
 
+/** Which limit has passed, for people. */
+export function tooLate(limits: { headMs: number; idleMs: number } | null, hasBegun: boolean): string {
+  if (hasBegun) return `no byte for ${limits?.idleMs} ms, the limit of timeouts.idle`;
+  return `no answer within ${limits?.headMs} ms, the limit of timeouts.head`;
+}
+
 export class Deadline {
   /** Monotonic ms; Infinity = not armed. */
   atMs = Number.POSITIVE_INFINITY;

@@ -6,6 +6,7 @@
  */
 import net from 'node:net';
 import tls from 'node:tls';
+import { dialFault } from './dial-fault.ts';
 import type { Origin, UpstreamFault } from './exchange.ts';
 import type { ReadBuffer } from './read-buffer.ts';
 
@@ -62,13 +63,13 @@ export function dial(origin: Origin, options: DialOptions): () => void {
     options.onConnected(socket);
   };
   const failed = (error: NodeJS.ErrnoException): void =>
-    fault('connect_failed', describe(error), error.code === 'ECONNREFUSED');
+    fault('connect_failed', dialFault(origin, error), error.code === 'ECONNREFUSED');
   const closed = (): void => fault('connect_failed', 'the connection closed before it was established');
   const timer = setTimeout(
     () =>
       fault(
         'connect_timeout',
-        `no connection to ${origin.host}:${origin.port} within ${options.connectMs} ms`,
+        `no answer to a connection within ${options.connectMs} ms: its host is down, or packets are dropped on the way`,
       ),
     options.connectMs,
   );
@@ -80,9 +81,4 @@ export function dial(origin: Origin, options: DialOptions): () => void {
     socket.on('error', () => {});
     socket.destroy();
   };
-}
-
-function describe(error: NodeJS.ErrnoException): string {
-  const inner = error instanceof AggregateError ? (error.errors[0] as NodeJS.ErrnoException) : error;
-  return inner.message || inner.code || 'connection failed';
 }

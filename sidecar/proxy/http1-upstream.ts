@@ -11,7 +11,7 @@ import type { Code } from '../core/errors.ts';
 import { first, has } from '../core/headers.ts';
 import type { HeadLimits, RawFields, ResponseHead } from '../core/http1-head.ts';
 import { breakOff } from './break-off.ts';
-import { Deadline, type Deadlines } from './deadlines.ts';
+import { Deadline, type Deadlines, tooLate } from './deadlines.ts';
 import type {
   IncomingHead,
   OutgoingHead,
@@ -238,7 +238,7 @@ export class Http1Upstream implements UpstreamRequest, ResponseSink {
     if (this.#socket.isPaused()) this.#fault('request_timeout', 'the client reads no more');
     else if (!this.#writer.isComplete && this.#socket.writableLength === 0)
       this.#fault('request_timeout', 'the client sends no more of its body');
-    else this.#fault('response_timeout', this.#reader.isInHead ? 'no answer in time' : 'no byte in time');
+    else this.#fault('response_timeout', tooLate(this.#timeouts, !this.#reader.isInHead));
   }
 }
 

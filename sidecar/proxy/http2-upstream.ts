@@ -8,7 +8,7 @@ import { type ClientHttp2Stream, constants } from 'node:http2';
 import type { Code } from '../core/errors.ts';
 import type { HeadLimits, RawFields } from '../core/http1-head.ts';
 import { addHttp2Fields, type Http2List, http2List } from '../core/http2-head.ts';
-import { Deadline, type Deadlines } from './deadlines.ts';
+import { Deadline, type Deadlines, tooLate } from './deadlines.ts';
 import type {
   IncomingHead,
   OutgoingHead,
@@ -225,7 +225,7 @@ export class Http2Upstream implements UpstreamRequest, Http2ResponseSink {
   }
 
   #timedOut(): void {
-    this.#fault('response_timeout', this.#progress === 'begun' ? 'no byte in time' : 'no answer in time');
+    this.#fault('response_timeout', tooLate(this.#options.timeouts, this.#progress === 'begun'));
   }
 
   #sendTrailers(stream: ClientHttp2Stream): void {

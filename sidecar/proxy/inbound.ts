@@ -17,18 +17,17 @@ import type { Deadlines } from './deadlines.ts';
 import type { Downstream } from './exchange.ts';
 import { interimFields, outgoingBody, outgoingUpgrade, requestFields, responseFields } from './hop-fields.ts';
 import { lastRecipient } from './last-recipient.ts';
-import type { LocalService } from './local-service.ts';
+import { atWorker, type LocalService } from './local-service.ts';
 import type { CallerVerdict, PeerAuth } from './peer-auth.ts';
 import { parseRecall, RECALL_PATH, type Recall } from './recall.ts';
 import { EXPECTED_QUEUE_FIELD, encodeRefusal, parseCount, REFUSAL_FIELD } from './refusal.ts';
 import type { InboundObserver, RequestOutcome } from './request-log.ts';
 import { RequestRelay } from './request-relay.ts';
-import { jsonAnswer, problemAnswer, sendAnswer } from './respond.ts';
+import { bytesAnswer, jsonAnswer, problemAnswer, sendAnswer } from './respond.ts';
 import { StreamHeartbeat } from './stream-heartbeat.ts';
 
 type Member = Extract<CallerVerdict, { kind: 'member' }>;
 type Proved = Pick<Member, 'key' | 'nonce'>;
-type WholeAnswer = ReturnType<typeof jsonAnswer>;
 
 /** What peers may learn of this sidecar. */
 export interface InboundSelf {
@@ -102,7 +101,7 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
     const { target } = downstream.head;
     if (target === '/record') introduce(downstream.head.fields, caller);
     const answer =
-      target === '/record' ? recordAnswer(self.record()) : jsonAnswer(200, ownAnswer(target, caller));
+      target === '/record' ? bytesAnswer(self.record()) : jsonAnswer(200, ownAnswer(target, caller));
     sendAnswer(downstream, answer, signature(caller, 200));
   }
 
@@ -171,7 +170,7 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
       heartbeat !== undefined && first(head.fields, ROUTE_FIELD) === 'tunnel'
         ? new StreamHeartbeat(downstream, heartbeat.intervalMs, heartbeat.deadlines)
         : downstream;
-    return local.attempt({
+    const outcome = await local.attempt({
       downstream: client,
       relay: new RequestRelay(client, NO_REPLAY),
       head: {
@@ -202,6 +201,7 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
       trailers: endToEndTrailers,
       deadline: null,
     });
+    return atWorker(local, outcome);
   }
 
   function signature({ key: peerKey, nonce }: Proved, status: number): RawFields {
@@ -217,7 +217,7 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
     service: string | null,
   ): void {
     const problem = { code, detail, service, requestId: null, attempts: [], proxyName: pseudonym };
-    const fields: RawFields = [REFUSAL_FIELD, encodeRefusal({ code, stage })];
+    const fields: RawFields = [REFUSAL_FIELD, encodeRefusal({ code, stage, detail })];
     if (caller !== null) {
       fields.push(...signature(caller, CODES[code].status));
       if (service !== null && services.has(service)) {
@@ -228,10 +228,6 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
   }
 
   return handle;
-}
-
-function recordAnswer(body: Buffer): WholeAnswer {
-  return { status: 200, reason: 'OK', fields: ['Content-Type', 'application/octet-stream'], body };
 }
 
 function failed(code: Code, detail: string): Outcome {

@@ -4,7 +4,7 @@
  * Used by both listeners, so that a request from the app beside it and one from a peer share one count and one
  * queue. It must not know who may call, nor what the caller is told.
  */
-import type { Admission, Slot } from '../core/admission.ts';
+import type { Acquired, Admission, Slot } from '../core/admission.ts';
 import { Callers } from '../core/callers.ts';
 import type { Code } from '../core/errors.ts';
 import { isGrpc } from '../core/grpc.ts';
@@ -59,6 +59,11 @@ export class LocalService {
     return this.#options.health.isReady ? 'ready' : 'warming';
   }
 
+  /** Where the worker is reached. */
+  get address(): string {
+    return `${this.#options.origin.scheme}://${this.host}${this.basePath}`;
+  }
+
   get healthReason(): string {
     return this.#options.health.reason;
   }
@@ -94,9 +99,9 @@ export class LocalService {
 
   async #attemptWithSlot(attempt: LocalAttempt): Promise<Outcome> {
     const slot = await acquire(this.admission, attempt);
-    if (slot === 'saturated') return refused('saturated', 'all slots and the queue are full');
     if (slot === 'gone') return { kind: 'client_gone', firstByteMs: null };
     if (slot === 'late') return refused('deadline', 'the deadline of the caller passed in the queue');
+    if (typeof slot === 'string') return refused('saturated', full(this.admission, slot));
     const startedMs = performance.now();
     const { upstreams, origin, timeouts, health } = this.#options;
     let serviceMs: number | null = null;
@@ -124,8 +129,29 @@ export class LocalService {
   }
 }
 
+type Lack = Extract<Acquired, { kind: 'saturated' }>['reason'];
+
+function full({ inFlight, queued, concurrency }: Admission, lack: Lack): string {
+  const slots = `${inFlight} of ${concurrency} slots are taken and ${queued} requests wait`;
+  return lack === 'queue_full' ? `${slots}: the queue is full` : `${slots}: more than the caller counted on`;
+}
+
+/** What went wrong between this sidecar and its worker, told so that a peer does not take it for its own way here. */
+export function atWorker(service: LocalService, outcome: Outcome): Outcome {
+  if (outcome.kind !== 'failed' || !BETWEEN.has(outcome.code)) return outcome;
+  return { ...outcome, detail: `its worker (${service.address}): ${outcome.detail}` };
+}
+
+const BETWEEN: ReadonlySet<Code> = new Set([
+  'connect_failed',
+  'connect_timeout',
+  'upstream_reset',
+  'upstream_protocol',
+  'response_timeout',
+]);
+
 /** A slot; or why there is none. A client that leaves, or whose deadline passes, while it waits leaves the queue. */
-function acquire(admission: Admission, attempt: LocalAttempt): Promise<Slot | 'saturated' | 'gone' | 'late'> {
+function acquire(admission: Admission, attempt: LocalAttempt): Promise<Slot | Lack | 'gone' | 'late'> {
   const { relay, expectedQueue, deadline } = attempt;
   return new Promise((resolve) => {
     const acquired = admission.acquire({
@@ -140,7 +166,7 @@ function acquire(admission: Admission, attempt: LocalAttempt): Promise<Slot | 's
         resolve(acquired);
         return;
       case 'saturated':
-        resolve('saturated');
+        resolve(acquired.reason);
         return;
       case 'queued':
         relay.listen({

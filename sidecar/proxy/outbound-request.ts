@@ -14,6 +14,7 @@ import type { RawFields } from '../core/http1-head.ts';
 import type { Peer, Route } from '../core/peer.ts';
 import { type TunnelUnfit, tunnelUnfit } from '../core/route-capability.ts';
 import type { Outcome } from './attempt-outcome.ts';
+import { type AttemptTrace, kindOf, type Tried, traceOf, workerOf } from './attempt-trace.ts';
 import { Deadline } from './deadline.ts';
 import type { Downstream } from './exchange.ts';
 import { inFormOf } from './grpc-answer.ts';
@@ -24,7 +25,7 @@ import { parseCount } from './refusal.ts';
 import { nextRequestId } from './request-id.ts';
 import type { RequestOutcome } from './request-log.ts';
 import { RequestRelay, willKeep } from './request-relay.ts';
-import { type AttemptTrace, problemAnswer, sendAnswer } from './respond.ts';
+import { problemAnswer, sendAnswer } from './respond.ts';
 import type { WholeAnswer } from './whole-answer.ts';
 
 type RealTarget = Exclude<Target, { kind: 'nobody' }>;
@@ -119,36 +120,30 @@ export class OutboundRequest {
   /** The worker beside us offers the service and cannot take it now. */
   noteLocal(local: LocalService): void {
     if (local.state === 'ready') return;
-    this.attempts.push({
-      peer: this.#options.workerId,
-      route: 'local',
-      code: local.state,
-      stage: 'not_sent',
-      reason: `the worker is not ready: ${local.healthReason}`,
-      at_ms: round(this.elapsedMs),
-      took_ms: 0,
-    });
+    const detail = `the worker is not ready: ${local.healthReason}`;
+    this.attemptStartedMs = performance.now();
+    this.#trace({ kind: 'local', service: local }, { code: local.state, stage: 'not_sent', detail });
   }
 
   failedAttempt(target: RealTarget, outcome: Extract<Outcome, { kind: 'failed' }>): void {
-    if (outcome.code === 'response_timeout' && routeOf(target) === 'tunnel') {
+    if (outcome.code === 'response_timeout' && kindOf(target) === 'tunnel') {
       const { firstBytes, tunnelLimits } = this.#options;
       firstBytes.cutAt(this.service, tunnelLimits.firstByteMs, performance.now());
     }
-    this.attempts.push({
-      peer: this.#peerOf(target),
-      route: routeOf(target),
-      code: outcome.code,
-      stage: outcome.stage,
-      reason: outcome.detail,
-      at_ms: round(this.attemptStartedMs - this.#startedMs),
-      took_ms: round(performance.now() - this.attemptStartedMs),
-    });
+    this.#trace(target, outcome);
+  }
+
+  #trace(tried: Tried, failure: Parameters<typeof traceOf>[2]): void {
+    const { workerId } = this.#options;
+    const startedMs = this.attemptStartedMs - this.#startedMs;
+    const times = { arrivedAtMs: this.#arrivedAtMs, startedMs, tookMs: this.elapsedMs - startedMs };
+    this.attempts.push(traceOf(tried, workerId, failure, times));
   }
 
   /** Fields that tell the app who answered; the decision too, if it asked. */
   answerFields(target: RealTarget): RawFields {
-    const fields = ['sidecar-worker', this.#peerOf(target), 'sidecar-route', routeOf(target)];
+    const { workerId } = this.#options;
+    const fields = ['sidecar-worker', workerOf(target, workerId), 'sidecar-route', kindOf(target)];
     fields.push('sidecar-attempts', String(this.attempts.length + 1), ...this.#idFields());
     return fields;
   }
@@ -199,10 +194,6 @@ export class OutboundRequest {
     return fields;
   }
 
-  #peerOf(target: RealTarget): string {
-    return target.kind === 'local' ? this.#options.workerId : target.peer.record.worker_id;
-  }
-
   #finish(
     outcome: RequestOutcome,
     code: Code | null,
@@ -218,8 +209,8 @@ export class OutboundRequest {
       atMs: this.#arrivedAtMs,
       method: this.downstream.head.method,
       service: this.service,
-      route: target === null ? 'none' : routeOf(target),
-      peer: target === null ? null : this.#peerOf(target),
+      route: target === null ? 'none' : kindOf(target),
+      peer: target === null ? null : workerOf(target, this.#options.workerId),
       status,
       outcome,
       code,
@@ -235,12 +226,4 @@ export class OutboundRequest {
 
 export function startRequest(downstream: Downstream, options: OutboundOptions): OutboundRequest {
   return new OutboundRequest(downstream, options);
-}
-
-function routeOf(target: RealTarget): 'local' | 'vpn' | 'p2p' | 'tunnel' {
-  return target.kind === 'local' ? 'local' : target.route.kind;
-}
-
-function round(ms: number): number {
-  return Math.round(ms * 10) / 10;
 }

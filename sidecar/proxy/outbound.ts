@@ -9,9 +9,10 @@ import { timingSafeEqual } from 'node:crypto';
 import { type Addressed, addressOf } from '../core/address.ts';
 import type { Code } from '../core/errors.ts';
 import { first, has } from '../core/headers.ts';
-import { mayRetry } from '../core/retry.ts';
+import { whyNoRetry } from '../core/retry.ts';
 import { viaContains } from '../core/via.ts';
 import type { Outcome } from './attempt-outcome.ts';
+import { type AttemptTrace, attemptText } from './attempt-trace.ts';
 import type { Downstream } from './exchange.ts';
 import { type LastRecipient, lastRecipient } from './last-recipient.ts';
 import { attemptLocal } from './local-attempt.ts';
@@ -59,7 +60,10 @@ function classify(
   }
   if (head.method === 'CONNECT') return { code: 'not_supported', detail: 'CONNECT is not carried' };
   if (viaContains(head.fields, pseudonym))
-    return { code: 'loop_detected', detail: 'Via names this sidecar already' };
+    return {
+      code: 'loop_detected',
+      detail: 'Via names this sidecar already: the request came back to where it came from',
+    };
   const last = lastRecipient(head);
   if (last.kind !== 'forward') return last;
   const addressed = addressOf(head, aliases);
@@ -102,26 +106,33 @@ function judge(
   }
   request.failedAttempt(target, outcome);
   observer.attemptFailed(outcome.code);
-  const { head } = request.downstream;
-  const isAllowed =
-    (outcome.isPathLost === true || !FINAL.has(outcome.code)) &&
-    request.attempts.length < MAX_ATTEMPTS &&
-    mayRetry({
-      stage: outcome.stage,
-      method: head.method,
-      replayable: request.relay.isReplayable,
-      idempotencyKey: has(head.fields, 'idempotency-key'),
-      postOptIn: request.policy.retryPost,
-    });
+  let end = whyItEnds(request, outcome);
   // What no worker saw cost none of them anything; turning away is bounded by itself. The budget is for repeats.
-  const isFree = outcome.stage === 'not_sent';
-  if (isAllowed && (isFree || budget.withdraw(performance.now()))) {
+  if (end === null && outcome.stage !== 'not_sent' && !budget.withdraw(performance.now())) {
+    observer.retryRefused();
+    end = 'not sent again, since the retry budget is used up (retries.budgetRatio, retries.perSecond)';
+  }
+  if (end === null) {
     observer.retried(outcome.code);
     return 'again';
   }
-  if (isAllowed) observer.retryRefused();
-  request.refuse(outcome.code, isAllowed ? `${outcome.detail}; the retry budget is used up` : outcome.detail);
+  const last = attemptText(request.attempts.at(-1) as AttemptTrace);
+  request.refuse(outcome.code, end === '' ? last : `${last}; ${end}`);
   return 'settled';
+}
+
+/** null = another attempt is allowed. '' = the code says it. */
+function whyItEnds(request: OutboundRequest, outcome: Extract<Outcome, { kind: 'failed' }>): string | null {
+  if (outcome.isPathLost !== true && FINAL.has(outcome.code)) return '';
+  if (request.attempts.length >= MAX_ATTEMPTS) return `${MAX_ATTEMPTS} attempts are enough`;
+  const { head } = request.downstream;
+  return whyNoRetry({
+    stage: outcome.stage,
+    method: head.method,
+    replayable: request.relay.isReplayable,
+    idempotencyKey: has(head.fields, 'idempotency-key'),
+    postOptIn: request.policy.retryPost,
+  });
 }
 
 function isSame(given: string, wanted: string): boolean {

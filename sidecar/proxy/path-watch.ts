@@ -154,7 +154,8 @@ class Watched {
 
   async #isDead(sinceMs: number): Promise<void> {
     if (this.isOver) return;
-    const detail = `no answer, and the peer is not heard by ${this.#request.route.kind} any more`;
+    const { kind } = this.#request.route;
+    const detail = `no answer, and its sidecar does not answer by ${kind} any more: the path is cut, or it hangs`;
     if (this.#request.mayGoElsewhere()) {
       this.#attempt?.lose('sent', detail);
     } else if (await this.#request.recall()) {

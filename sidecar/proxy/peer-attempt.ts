@@ -163,8 +163,9 @@ function judge(
   if (report !== undefined) directory.reported(peer, request.service, report);
   const refusal = parseRefusal(first(answer.fields, REFUSAL_FIELD) ?? '');
   if (refusal !== null) {
-    const { code, stage } = refusal;
-    return { kind: 'refuse', code, stage, detail: `${peer.record.worker_id} says: ${CODES[code].meaning}` };
+    const { code, stage, detail } = refusal;
+    const said = detail === '' ? CODES[code].meaning : detail;
+    return { kind: 'refuse', code, stage, detail: `its sidecar says: ${said}` };
   }
   return {
     kind: 'forward',

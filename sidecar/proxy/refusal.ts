@@ -3,7 +3,8 @@
  * request went: request field names and the parser for them.
  *
  * Told in a field of its own instead of by status, because a worker's 503 is an answer and a sidecar's 503 is a
- * reason to go elsewhere. Only believed when the response is signed. It must not know what the reader does next.
+ * reason to go elsewhere; with the words for the one who has to mend it. Only believed when the response is signed.
+ * It must not know what the reader does next.
  */
 import { CODES, type Code } from '../core/errors.ts';
 import type { Stage } from '../core/retry.ts';
@@ -15,17 +16,34 @@ export const EXPECTED_QUEUE_FIELD = 'sidecar-expected-queue';
 export interface Refusal {
   readonly code: Code;
   readonly stage: Stage;
+  /** What happened there, for people; '' = not told. */
+  readonly detail: string;
 }
 
-export function encodeRefusal(refusal: Refusal): string {
-  return `${refusal.code};${refusal.stage}`;
+/** Clients bound the fields of an answer. */
+const MAX_DETAIL_CHARS = 240;
+
+export function encodeRefusal({ code, stage, detail }: Refusal): string {
+  return `${code};${stage};${plain(detail)}`;
 }
 
 /** null when it is not one; never throws. An unknown stage counts as the worse one. */
 export function parseRefusal(value: string): Refusal | null {
-  const [code = '', stage = ''] = value.split(';', 2);
+  const [code = '', stage = '', ...detail] = value.split(';');
   if (!Object.hasOwn(CODES, code)) return null;
-  return { code: code as Code, stage: stage === 'not_sent' ? 'not_sent' : 'sent' };
+  return {
+    code: code as Code,
+    stage: stage === 'not_sent' ? 'not_sent' : 'sent',
+    detail: plain(detail.join(';')),
+  };
+}
+
+/** What a field may hold and a terminal may show, on both sides: the other one is not trusted to have done it. */
+function plain(text: string): string {
+  return text
+    .replace(/[^\x20-\x7e]/g, '?')
+    .slice(0, MAX_DETAIL_CHARS)
+    .trim();
 }
 
 /** A small non-negative count in a field; null when absent or anything else. */

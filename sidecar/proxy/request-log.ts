@@ -6,7 +6,7 @@
 import type { Code } from '../core/errors.ts';
 import type { Explanation } from '../core/explain.ts';
 import type { RouteKind } from '../core/peer.ts';
-import type { AttemptTrace } from './respond.ts';
+import type { AttemptTrace } from './attempt-trace.ts';
 
 export type RequestOutcome = 'ok' | 'worker_error' | 'rejected' | 'failed' | 'broken' | 'client_gone';
 

@@ -7,22 +7,9 @@
  */
 import { STATUS_CODES } from 'node:http';
 import { CODES, type Code } from '../core/errors.ts';
-import type { RouteKind } from '../core/peer.ts';
-import type { Stage } from '../core/retry.ts';
+import type { AttemptTrace } from './attempt-trace.ts';
 import type { Downstream } from './exchange.ts';
 import type { WholeAnswer } from './whole-answer.ts';
-
-/** One try, as the reader of an answer or of /explain sees it. */
-export interface AttemptTrace {
-  readonly peer: string;
-  readonly route: RouteKind;
-  readonly code: Code;
-  readonly stage: Stage;
-  readonly reason: string;
-  /** Milliseconds since the request arrived. */
-  readonly at_ms: number;
-  readonly took_ms: number;
-}
 
 export interface Problem {
   readonly code: Code;
@@ -67,6 +54,10 @@ export function sendAnswer(downstream: Downstream, answer: WholeAnswer, moreFiel
   downstream.start(answer.status, answer.reason, [...answer.fields, ...moreFields], answer.body.length);
   downstream.write(answer.body);
   downstream.end([]);
+}
+
+export function bytesAnswer(body: Buffer): WholeAnswer {
+  return { status: 200, reason: 'OK', fields: ['Content-Type', 'application/octet-stream'], body };
 }
 
 export function jsonAnswer(status: number, value: unknown): WholeAnswer {

@@ -26,12 +26,12 @@ const EDGE_LIMITS: Readonly<Record<number, Word>> = {
   413: {
     code: 'body_too_large',
     stage: 'not_sent',
-    detail: 'the tunnel carries no body of this length (413)',
+    detail: 'the tunnel carries no body of this length (413 from its edge)',
   },
   524: {
     code: 'response_timeout',
     stage: 'sent',
-    detail: 'no answer within the time limit of the tunnel (524)',
+    detail: 'no answer within the time limit of the tunnel (524 from its edge)',
     isPathLost: true,
   },
 };
@@ -51,13 +51,22 @@ export function judgeUnsigned(answer: IncomingHead, kind: RouteKind): Unsigned {
 
 function wordOf({ status, fields }: IncomingHead, kind: RouteKind): Word {
   if (kind === 'tunnel' && status === TUNNEL_DOWN_STATUS) {
-    return { code: 'connect_failed', stage: 'not_sent', detail: 'the tunnel has no connector (530)' };
+    return {
+      code: 'connect_failed',
+      stage: 'not_sent',
+      detail: 'the tunnel has no connector (530): cloudflared does not run there',
+    };
   }
   const isRefusal = parseRefusal(first(fields, REFUSAL_FIELD) ?? '') !== null;
   if (status === CODES.not_a_member.status && isRefusal) {
-    const detail = 'the peer does not accept our membership (clock, mesh key or certificate)';
+    const detail =
+      'it takes us for no member: another mesh key, a certificate that has ended, or clocks apart';
     return { code: 'not_a_member', stage: 'not_sent', detail };
   }
-  const detail = `status ${status}, not signed by the worker that was asked`;
+  const who =
+    kind === 'tunnel'
+      ? "by the tunnel's edge, or by another host that has its name now: does cloudflared there reach the sidecar?"
+      : 'by another program that has its address now, or by a sidecar with another mesh key';
+  const detail = `answered with ${status}, which the worker that was asked has not signed; ${who}`;
   return { code: 'upstream_protocol', stage: 'sent', detail };
 }

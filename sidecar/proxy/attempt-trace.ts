@@ -1,0 +1,79 @@
+/**
+ * One try as the reader of an answer or of /explain sees it: at whom, by which route and address, what came of it, when.
+ *
+ * Made in one place, so that the answer, the record of the request and the log of both say the same words. It must not
+ * know how the request goes on.
+ */
+import type { Code } from '../core/errors.ts';
+import { type Peer, type Route, type RouteKind, routeAddress } from '../core/peer.ts';
+import type { Stage } from '../core/retry.ts';
+import type { LocalService } from './local-service.ts';
+
+export interface AttemptTrace {
+  /** worker_id. */
+  readonly peer: string;
+  readonly route: RouteKind;
+  /** Of the peer's sidecar, of its tunnel, or of the local worker. */
+  readonly address: string;
+  readonly code: Code;
+  readonly stage: Stage;
+  readonly reason: string;
+  /** ISO 8601. */
+  readonly at: string;
+  /** Milliseconds since the request arrived. */
+  readonly at_ms: number;
+  readonly took_ms: number;
+}
+
+/** Whom it went to. */
+export type Tried =
+  | { readonly kind: 'local'; readonly service: LocalService }
+  | { readonly kind: 'peer'; readonly peer: Peer; readonly route: Route };
+
+interface Failure {
+  readonly code: Code;
+  readonly stage: Stage;
+  readonly detail: string;
+}
+
+interface Times {
+  /** Arrival of the request, Unix ms. */
+  readonly arrivedAtMs: number;
+  /** Since then. */
+  readonly startedMs: number;
+  readonly tookMs: number;
+}
+
+export function traceOf(tried: Tried, ownId: string, failure: Failure, times: Times): AttemptTrace {
+  const { code, stage, detail } = failure;
+  return {
+    peer: workerOf(tried, ownId),
+    route: kindOf(tried),
+    address: tried.kind === 'local' ? tried.service.address : routeAddress(tried.route),
+    code,
+    stage,
+    reason: detail,
+    at: new Date(times.arrivedAtMs + times.startedMs).toISOString(),
+    at_ms: round(times.startedMs),
+    took_ms: round(times.tookMs),
+  };
+}
+
+/** worker_id. */
+export function workerOf(tried: Tried, ownId: string): string {
+  return tried.kind === 'local' ? ownId : tried.peer.record.worker_id;
+}
+
+export function kindOf(tried: Tried): RouteKind {
+  return tried.kind === 'local' ? 'local' : tried.route.kind;
+}
+
+/** The one sentence of an attempt. */
+export function attemptText({ peer, route, address, reason }: AttemptTrace): string {
+  const where = route === 'local' ? `the local worker (${address})` : `${peer} by ${route} (${address})`;
+  return `${where}: ${reason}`;
+}
+
+function round(ms: number): number {
+  return Math.round(ms * 10) / 10;
+}
