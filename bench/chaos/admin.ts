@@ -7,10 +7,10 @@ import { readdirSync, readFileSync } from 'node:fs';
 
 const TIMEOUT_MS = 5_000;
 
-/** null when there is no answer in time. */
-export async function getJson<T>(port: number, path: string): Promise<T | null> {
+/** null when there is no answer in time. `at`: host:port. */
+export async function getJson<T>(at: string, path: string): Promise<T | null> {
   try {
-    const answer = await fetch(`http://127.0.0.1:${port}${path}`, {
+    const answer = await fetch(`http://${at}${path}`, {
       signal: AbortSignal.timeout(TIMEOUT_MS),
     });
     return (await answer.json()) as T;
@@ -20,9 +20,9 @@ export async function getJson<T>(port: number, path: string): Promise<T | null> 
 }
 
 /** The sum of a metric over its labels, also over several names; NaN when there is no answer. */
-export async function gaugeSum(port: number, ...names: readonly string[]): Promise<number> {
+export async function gaugeSum(at: string, ...names: readonly string[]): Promise<number> {
   try {
-    const answer = await fetch(`http://127.0.0.1:${port}/metrics`, {
+    const answer = await fetch(`http://${at}/metrics`, {
       signal: AbortSignal.timeout(TIMEOUT_MS),
     });
     let sum = 0;

@@ -1,7 +1,7 @@
 /**
  * The fleet of a chaos run: a bootstrap node, workers with their sidecars, and apps' sidecars, all of them processes.
  *
- * Each keeps its ports and its state folder over restarts, as a machine would. Ends that nobody asked for are counted:
+ * Each keeps its address, its ports and its state folder over restarts, as a machine would. Ends that nobody asked for are counted:
  * those are crashes. It must not know when what is struck.
  */
 import { randomBytes } from 'node:crypto';
@@ -12,6 +12,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { modulePath, TiedProcess } from '../../sidecar/demo/tied-process.ts';
 import { getJson } from './admin.ts';
+import { Member } from './member.ts';
+import { type Network, startNetwork } from './network.ts';
 
 export const SERVICE = 'chaos';
 
@@ -20,7 +22,6 @@ const WORKER = join(import.meta.dirname, 'worker.ts');
 /** Below the range that the system gives to outgoing connections, which could take a port while its owner is dead. */
 const FIRST_PORT = 20_100;
 const LAST_PORT = 32_000;
-const STOP_LIMIT_MS = 30_000;
 
 export interface SidecarPorts {
   readonly outbound: number;
@@ -29,78 +30,35 @@ export interface SidecarPorts {
   readonly dht: number;
 }
 
-/** A process that is started again and again. */
-export class Member {
-  readonly name: string;
-  readonly #start: () => TiedProcess;
-  readonly #isUp: (process: TiedProcess) => Promise<unknown>;
-  readonly #onCrash: (name: string, how: string) => void;
-  #process: TiedProcess | null = null;
-  #isAsked = false;
-
-  constructor(
-    name: string,
-    start: () => TiedProcess,
-    isUp: (process: TiedProcess) => Promise<unknown>,
-    onCrash: (name: string, how: string) => void,
-  ) {
-    this.name = name;
-    this.#start = start;
-    this.#isUp = isUp;
-    this.#onCrash = onCrash;
-  }
-
-  get pid(): number {
-    return this.#process?.pid ?? 0;
-  }
-
-  /** The last that its present process has said. */
-  lastLines(count: number): string {
-    return this.#process?.lastLines(count) ?? '';
-  }
-
-  /** Resolves when it listens. */
-  async start(): Promise<void> {
-    const process = this.#start();
-    this.#process = process;
-    this.#isAsked = false;
-    void process.ended.then((how) => {
-      if (!this.#isAsked && this.#process === process)
-        this.#onCrash(this.name, `${how}${process.lastLines()}`);
-    });
-    await this.#isUp(process);
-  }
-
-  async kill(): Promise<void> {
-    this.#isAsked = true;
-    await this.#process?.kill();
-  }
-
-  /** SIGTERM; resolves with how it ended. */
-  async stop(): Promise<string> {
-    this.#isAsked = true;
-    return (await this.#process?.stop(STOP_LIMIT_MS)) ?? 'not started';
-  }
-
-  suspend(): void {
-    this.#process?.signal('SIGSTOP');
-  }
-
-  resume(): void {
-    this.#process?.signal('SIGCONT');
-  }
-}
-
 export interface Host {
   readonly sidecar: Member;
   readonly worker: Member;
-  readonly workerPort: number;
-  readonly ports: SidecarPorts;
+  /** `host:port` */
+  readonly workerAt: string;
+  readonly adminAt: string;
 }
 
 export interface App {
   readonly sidecar: Member;
   readonly ports: SidecarPorts;
+  /** `host:port` */
+  readonly adminAt: string;
+}
+
+interface MemberOptions {
+  readonly name: string;
+  readonly module: string;
+  readonly args: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+  readonly through: readonly string[];
+  /** What it logs when it is up; null = its first line. */
+  readonly line: string | null;
+}
+
+/** Where a program runs. */
+interface Place {
+  readonly address: string;
+  readonly through: readonly string[];
 }
 
 export class Fleet {
@@ -108,21 +66,24 @@ export class Fleet {
   readonly apps: App[] = [];
   readonly crashes: string[] = [];
   readonly bootstrap: Member;
+  readonly network: Network;
   readonly #folder: string;
   readonly #meshKey = randomBytes(32).toString('hex');
-  readonly #bootstrapPort: number;
+  readonly #bootstrapAt: string;
 
-  private constructor(folder: string, bootstrapPort: number) {
+  private constructor(folder: string, network: Network, bootstrapPort: number) {
     this.#folder = folder;
-    this.#bootstrapPort = bootstrapPort;
-    const at = `127.0.0.1:${bootstrapPort}`;
-    this.bootstrap = this.#member(
-      'bootstrap',
-      MAIN,
-      ['bootstrap', '--dht-listen', at],
-      {},
-      'DHT node listens',
-    );
+    this.network = network;
+    this.#bootstrapAt = `${network.centreAddress(0)}:${bootstrapPort}`;
+    const args = ['bootstrap', '--dht-listen', this.#bootstrapAt];
+    this.bootstrap = this.#member({
+      name: 'bootstrap',
+      module: MAIN,
+      args,
+      env: {},
+      through: [],
+      line: 'DHT node listens',
+    });
   }
 
   /** Resolves when all listen. */
@@ -136,12 +97,9 @@ export class Fleet {
       admin: next(),
       dht: next(),
     });
-    const fleet = new Fleet(folder, next());
-    for (let n = 1; n <= workers; n++) fleet.#addHost(`worker-${n}`, next(), nextSidecar());
-    for (let n = 1; n <= apps; n++) {
-      const sidecarPorts = nextSidecar();
-      fleet.apps.push({ sidecar: fleet.#sidecar(`app-${n}`, sidecarPorts, {}), ports: sidecarPorts });
-    }
+    const fleet = new Fleet(folder, await startNetwork(workers, 1 + apps), next());
+    for (let n = 1; n <= workers; n++) fleet.#addHost(n, next(), nextSidecar());
+    for (let n = 1; n <= apps; n++) fleet.#addApp(n, nextSidecar());
     try {
       await fleet.bootstrap.start();
       await Promise.all(fleet.hosts.flatMap(({ sidecar, worker }) => [worker.start(), sidecar.start()]));
@@ -175,7 +133,7 @@ export class Fleet {
         readonly services: readonly string[];
       }[];
     }
-    const { peers } = (await getJson<Peers>(app.ports.admin, '/peers')) ?? { peers: [] };
+    const { peers } = (await getJson<Peers>(app.adminAt, '/peers')) ?? { peers: [] };
     const ready = peers.filter((peer) => peer[state] === 'ready' && peer.services.includes(SERVICE));
     return ready.map(({ worker_id }) => worker_id);
   }
@@ -187,50 +145,62 @@ export class Fleet {
       ...this.apps.map(({ sidecar }) => sidecar),
     ];
     await Promise.all(members.map((member) => member.kill()));
+    await this.network.down();
     await rm(this.#folder, { recursive: true, force: true });
   }
 
-  #addHost(name: string, workerPort: number, ports: SidecarPorts): void {
+  #addHost(n: number, workerPort: number, ports: SidecarPorts): void {
+    const name = `worker-${n}`;
+    const place = { address: this.network.hostAddress(n - 1), through: this.network.through(n - 1) };
+    const adminAt = `${place.address}:${ports.admin}`;
+    const workerAt = `${place.address}:${workerPort}`;
     const env = {
-      SIDECAR_SERVICES: `${SERVICE}=http://127.0.0.1:${workerPort}`,
+      SIDECAR_ADMIN: adminAt,
+      SIDECAR_SERVICES: `${SERVICE}=http://${workerAt}`,
       SIDECAR_HEALTH: '/health',
       SIDECAR_CONCURRENCY: '100',
       SIDECAR_QUEUE: '100',
     };
-    const args = [`${name}-process`, String(workerPort), this.#ledgerOf(`${name}-process`)];
-    const worker = this.#member(`${name}-process`, WORKER, args, {}, null);
-    this.hosts.push({ sidecar: this.#sidecar(name, ports, env), worker, workerPort, ports });
+    const process = `${name}-process`;
+    const args = [process, place.address, String(workerPort), this.#ledgerOf(process)];
+    const { through } = place;
+    const worker = this.#member({ name: process, module: WORKER, args, env: {}, through, line: null });
+    this.hosts.push({ sidecar: this.#sidecar(name, place, ports, env), worker, workerAt, adminAt });
   }
 
-  #sidecar(name: string, ports: SidecarPorts, env: Readonly<Record<string, string>>): Member {
-    const at = (port: number): string => `127.0.0.1:${port}`;
-    const all = {
-      SIDECAR_WORKER_ID: name,
-      SIDECAR_BOOTSTRAP: at(this.#bootstrapPort),
-      SIDECAR_VPN_IP: '127.0.0.1',
-      SIDECAR_VPN_CIDR: '127.0.0.0/8',
-      SIDECAR_OUTBOUND: at(ports.outbound),
-      SIDECAR_INBOUND: at(ports.inbound),
-      SIDECAR_ADMIN: at(ports.admin),
-      SIDECAR_DHT_LISTEN: at(ports.dht),
-      SIDECAR_STATE_DIR: join(this.#folder, name),
-      ...env,
-    };
-    return this.#member(name, MAIN, ['run'], all, 'sidecar listens');
+  #addApp(n: number, ports: SidecarPorts): void {
+    const place = { address: this.network.centreAddress(n), through: [] };
+    const sidecar = this.#sidecar(`app-${n}`, place, ports, {});
+    this.apps.push({ sidecar, ports, adminAt: `127.0.0.1:${ports.admin}` });
   }
 
-  /** `line` is what it logs when it is up; null = its first line. */
-  #member(
+  #sidecar(
     name: string,
-    module: string,
-    args: readonly string[],
-    env: Readonly<Record<string, string>>,
-    line: string | null,
+    { address, through }: Place,
+    ports: SidecarPorts,
+    more: Readonly<Record<string, string>>,
   ): Member {
+    const env = {
+      SIDECAR_WORKER_ID: name,
+      SIDECAR_BOOTSTRAP: this.#bootstrapAt,
+      SIDECAR_VPN_IP: address,
+      SIDECAR_VPN_CIDR: this.network.cidr,
+      SIDECAR_OUTBOUND: `127.0.0.1:${ports.outbound}`,
+      SIDECAR_INBOUND: `${address}:${ports.inbound}`,
+      SIDECAR_ADMIN: `127.0.0.1:${ports.admin}`,
+      SIDECAR_DHT_LISTEN: `${address}:${ports.dht}`,
+      SIDECAR_STATE_DIR: join(this.#folder, name),
+      ...more,
+    };
+    return this.#member({ name, module: MAIN, args: ['run'], env, through, line: 'sidecar listens' });
+  }
+
+  #member({ env, line, ...what }: MemberOptions): Member {
     const { PATH } = process.env;
+    const all = { PATH, SIDECAR_MESH_KEY: this.#meshKey, ...env };
     return new Member(
-      name,
-      () => new TiedProcess({ name, module, args, env: { PATH, SIDECAR_MESH_KEY: this.#meshKey, ...env } }),
+      what.name,
+      () => new TiedProcess({ ...what, env: all }),
       (started) => started.line(({ message }) => (line === null || message === line ? true : null)),
       (who, how) => this.crashes.push(`${who}: ${how}`),
     );

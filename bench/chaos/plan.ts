@@ -12,9 +12,14 @@ export const FAULTS = [
   'kill_sidecar',
   'kill_worker',
   'kill_both',
-  /** SIGSTOP for `lastsMs`: alive to the kernel, silent to everybody else. A partition as loopback can have it. */
+  /** SIGSTOP for `lastsMs`: alive to the kernel, silent to everybody else. */
   'suspend_sidecar',
   'suspend_worker',
+  /** Stopped and resumed again and again: it does a quarter of what it could. */
+  'slow_sidecar',
+  /** No packet between the host and all others; between half of the hosts and the rest, with the apps. */
+  'partition',
+  'split',
   /** SIGTERM; started again when it has ended. */
   'drain',
   /** The worker for `lastsMs`: takes long, fails its health check, resets connections, breaks answers off. */
@@ -27,13 +32,15 @@ export const FAULTS = [
 ] as const;
 
 export type Fault = (typeof FAULTS)[number];
+/** Those that need a network that can be cut. */
+export const CUTS: ReadonlySet<Fault> = new Set(['partition', 'split']);
 
 export interface ChaosEvent {
   /** From the start of the faults. */
   readonly atMs: number;
   readonly fault: Fault;
-  /** Index of the worker host. */
-  readonly target: number;
+  /** Indices of worker hosts. */
+  readonly targets: readonly number[];
   readonly lastsMs: number;
 }
 
@@ -53,15 +60,16 @@ export function planChaos(seed: number, hosts: number, durationMs: number): Chao
     const fault = FAULTS[random.index(FAULTS.length)] as Fault;
     const lastsMs = Math.round(LEAST_MS + random.next() * (MOST_MS - LEAST_MS));
     const free = busyUntilMs.flatMap((untilMs, host) => (untilMs <= atMs ? [host] : []));
-    const target = free[random.index(Math.max(1, free.length))] ?? 0;
+    const wanted = fault === 'kill_bootstrap' ? 0 : fault === 'split' ? Math.max(2, hosts >> 1) : 1;
+    const targets = random.sample(free, wanted).sort((a, b) => a - b);
     if (atMs + lastsMs >= durationMs) return events;
-    const event = { atMs: Math.round(atMs), fault, target, lastsMs };
+    const event = { atMs: Math.round(atMs), fault, targets, lastsMs };
     if (fault === 'kill_bootstrap') {
       if (atMs < bootstrapUntilMs) continue;
       bootstrapUntilMs = atMs + lastsMs + RECOVERY_MS;
       events.push(event);
-    } else if (free.length > 1) {
-      busyUntilMs[target] = atMs + lastsMs + RECOVERY_MS;
+    } else if (free.length > wanted) {
+      for (const target of targets) busyUntilMs[target] = atMs + lastsMs + RECOVERY_MS;
       events.push(event);
     }
   }

@@ -7,7 +7,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { gaugeSum, getJson, type Usage, usageOf } from './admin.ts';
 import { type App, Fleet } from './fleet.ts';
 import { Load } from './load.ts';
-import { type ChaosEvent, planChaos } from './plan.ts';
+import { type ChaosEvent, CUTS, planChaos } from './plan.ts';
 import { strike } from './strike.ts';
 import { Tally } from './tally.ts';
 
@@ -30,7 +30,7 @@ export interface AppUsage {
 export interface ChaosReport {
   readonly options: ChaosOptions;
   readonly tally: Tally;
-  /** Those that struck; the others found too few sound workers. */
+  /** Those that struck; the others found too few sound workers, or no network that can be cut. */
   readonly events: readonly ChaosEvent[];
   readonly skipped: number;
   readonly crashes: readonly string[];
@@ -45,7 +45,6 @@ export interface ChaosReport {
 
 const WARM_MS = 3_000;
 const CALM_MS = 1_500;
-const LEAST_READY = 2;
 const PATIENCE_MS = 30_000;
 const SHOWN_LINES = 40;
 /** A probe or two that is under way when files are counted. */
@@ -137,10 +136,15 @@ async function strikeAll(
   const running: Promise<void>[] = [];
   for (const event of plan) {
     await pause(Math.max(0, startedMs + event.atMs - performance.now()));
-    const what = `${event.fault} of worker-${event.target + 1} for ${event.lastsMs} ms`;
+    const names = event.targets.map((target) => `worker-${target + 1}`);
+    const what = `${event.fault} of ${names.join(', ') || 'the DHT'} for ${event.lastsMs} ms`;
+    if (fleet.network.whyWhole !== null && CUTS.has(event.fault)) {
+      say(`${at(startedMs)} skipped: ${what} (${fleet.network.whyWhole})`);
+      continue;
+    }
     // The machine may be slower than the plan: what is left alone must also be what works.
     const ready = await Promise.all(fleet.apps.map((app) => fleet.readyAt(app)));
-    if (ready.some(({ length }) => length < LEAST_READY)) {
+    if (ready.some((seen) => !seen.some((name) => !names.includes(name)))) {
       say(`${at(startedMs)} skipped: ${what} (ready as the apps see it: ${ready.join(' | ')})`);
       continue;
     }
@@ -170,18 +174,18 @@ async function settled(fleet: Fleet, before: readonly Usage[], settleMs: number)
 async function leftInFlight(fleet: Fleet): Promise<number> {
   const names = ['sidecar_requests_in_progress', 'sidecar_worker_in_flight', 'sidecar_worker_queued'];
   let left = 0;
-  for (const { ports } of [...fleet.apps, ...fleet.hosts]) left += await gaugeSum(ports.admin, ...names);
+  for (const { adminAt } of [...fleet.apps, ...fleet.hosts]) left += await gaugeSum(adminAt, ...names);
   for (const app of fleet.apps) left += await outstandingAt(app);
   return left;
 }
 
-async function outstandingAt({ ports }: App): Promise<number> {
+async function outstandingAt({ adminAt }: App): Promise<number> {
   interface Peers {
     readonly peers: readonly {
       readonly figures: Readonly<Record<string, { readonly outstanding: number }>>;
     }[];
   }
-  const answer = await getJson<Peers>(ports.admin, '/peers');
+  const answer = await getJson<Peers>(adminAt, '/peers');
   if (answer === null) return Number.NaN;
   return answer.peers
     .flatMap(({ figures }) => Object.values(figures))

@@ -4,7 +4,8 @@
  * It must not know when, to whom, or what it is good for.
  */
 import { setTimeout as pause } from 'node:timers/promises';
-import type { Fleet, Host, Member } from './fleet.ts';
+import type { Fleet, Host } from './fleet.ts';
+import type { Member } from './member.ts';
 import type { ChaosEvent } from './plan.ts';
 
 const BEHAVIOURS = {
@@ -14,10 +15,15 @@ const BEHAVIOURS = {
   breaking_worker: 'breaking',
 } as const;
 
+/** Of a slow process: a quarter of the time it runs. */
+const STOPPED_MS = 90;
+const RUNNING_MS = 30;
+
 /** Resolves when all that was struck runs again; rejects when something does not start. */
-export async function strike(fleet: Fleet, { fault, lastsMs, target }: ChaosEvent): Promise<void> {
-  const host = fleet.hosts[target];
-  if (host === undefined) throw new RangeError(`no host ${target}`);
+export async function strike(fleet: Fleet, { fault, lastsMs, targets }: ChaosEvent): Promise<void> {
+  if (fault === 'kill_bootstrap') return await killed([fleet.bootstrap], lastsMs);
+  const host = fleet.hosts[targets[0] ?? -1];
+  if (host === undefined) throw new RangeError(`no host ${targets[0]}`);
   switch (fault) {
     case 'kill_sidecar':
       return await killed([host.sidecar], lastsMs);
@@ -25,12 +31,15 @@ export async function strike(fleet: Fleet, { fault, lastsMs, target }: ChaosEven
       return await killed([host.worker], lastsMs);
     case 'kill_both':
       return await killed([host.sidecar, host.worker], lastsMs);
-    case 'kill_bootstrap':
-      return await killed([fleet.bootstrap], lastsMs);
     case 'suspend_sidecar':
       return await suspended(host.sidecar, lastsMs);
     case 'suspend_worker':
       return await suspended(host.worker, lastsMs);
+    case 'slow_sidecar':
+      return await slowed(host.sidecar, lastsMs);
+    case 'partition':
+    case 'split':
+      return await parted(fleet, targets, lastsMs);
     case 'drain':
       return await drained(fleet, host);
     default:
@@ -52,12 +61,26 @@ async function suspended(member: Member, lastsMs: number): Promise<void> {
   member.resume();
 }
 
+async function slowed(member: Member, lastsMs: number): Promise<void> {
+  const untilMs = performance.now() + lastsMs;
+  while (performance.now() < untilMs) {
+    await suspended(member, STOPPED_MS);
+    await pause(RUNNING_MS);
+  }
+}
+
+async function parted({ network }: Fleet, hosts: readonly number[], lastsMs: number): Promise<void> {
+  const heal = network.cut(hosts);
+  await pause(lastsMs);
+  heal();
+}
+
 async function drained({ crashes }: Fleet, { sidecar }: Host): Promise<void> {
   const how = await sidecar.stop();
   if (how !== 'exit code 0') crashes.push(`${sidecar.name} did not drain: ${how}`);
   await sidecar.start();
 }
 
-async function behave({ workerPort }: Host, as: string): Promise<void> {
-  await fetch(`http://127.0.0.1:${workerPort}/behave?as=${as}`, { signal: AbortSignal.timeout(10_000) });
+async function behave({ workerAt }: Host, as: string): Promise<void> {
+  await fetch(`http://${workerAt}/behave?as=${as}`, { signal: AbortSignal.timeout(10_000) });
 }

@@ -2,7 +2,7 @@
  * The worker of a chaos run: serves what the load sends, misbehaves on demand, and writes down each POST it gets.
  *
  * The ledger is a file that is appended to before anything else is done, so that it tells the truth also of a worker
- * that was killed the next moment. Knows nothing of sidecars. `worker.ts <name> <port> <ledger>`; prints a line of
+ * that was killed the next moment. Knows nothing of sidecars. `worker.ts <name> <host> <port> <ledger>`; prints a line of
  * JSON when it listens.
  *
  * GET /work?ms= · GET /big?bytes= · POST /work, /big (header x-chaos-id) · GET /events?count=&ms= · GET /socket
@@ -16,7 +16,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { bigBody, eventText, LAST_EVENT } from './content.ts';
 import { acceptKey, decodeFrames, encodeFrame } from './websocket.ts';
 
-const [name = '', portText = '0', ledger = ''] = process.argv.slice(2);
+const [name = '', host = '127.0.0.1', portText = '0', ledger = ''] = process.argv.slice(2);
 const SLOW_MS = 800;
 const CHUNK_BYTES = 65_536;
 let behaviour = 'sound';
@@ -123,6 +123,4 @@ const server = createServer((request, response) => {
   serve(request, response).catch(() => response.destroy());
 });
 server.on('upgrade', upgrade);
-server.listen({ port: Number(portText), host: '127.0.0.1' }, () =>
-  console.log(JSON.stringify({ listening: name })),
-);
+server.listen({ port: Number(portText), host }, () => console.log(JSON.stringify({ listening: name })));

@@ -18,6 +18,8 @@ export interface TiedProcessOptions {
   readonly module: string;
   readonly args: readonly string[];
   readonly env: Readonly<Record<string, string | undefined>>;
+  /** Program with arguments that starts it, and becomes it: `nsenter … --`. */
+  readonly through?: readonly string[];
 }
 
 /** The same ending as this file: `.ts` in the sources, `.js` in dist. */
@@ -41,9 +43,10 @@ export class TiedProcess {
   readonly ended: Promise<string>;
   #hasEnded = false;
 
-  constructor({ name, module, args, env }: TiedProcessOptions) {
+  constructor({ name, module, args, env, through = [] }: TiedProcessOptions) {
     this.name = name;
-    const child = spawn(process.execPath, ['--import', TIE, module, ...args], {
+    const [program = process.execPath, ...rest] = [...through, process.execPath];
+    const child = spawn(program, [...rest, '--import', TIE, module, ...args], {
       env: { ...env },
       stdio: ['pipe', 'pipe', 'pipe'],
       detached: true,
