@@ -37,7 +37,8 @@ export class Candidates {
 
   /**
    * Fill from the peers of a service with the first of these that is not empty: sound peers; suspects; those whose
-   * routes do not fit the request; the least bad of those that are ejected or whose routes are all down. Returns null, or why there is none.
+   * routes do not fit the request; the least bad of those that are ejected or whose routes are all down; those that
+   * shut down, which still take requests for a moment. Returns null, or why there is none.
    */
   fill(peers: readonly Peer[], wanted: Wanted): Refusal | null {
     this.#pardonedMs = Number.NEGATIVE_INFINITY;
@@ -51,6 +52,7 @@ export class Candidates {
     if (this.count === 0) this.#collect(peers, wanted, 'suspect');
     if (this.count === 0 && wanted.tunnelUnfit != null) this.#collect(peers, wanted, 'unfit_route');
     if (this.count === 0) this.#collectLeastBad(peers, wanted);
+    if (this.count === 0) this.#collectLeaving(peers, wanted);
     // Peers that have left must not be held by the unused end.
     if (this.endpoints.length > 2 * this.count + 64) this.endpoints.length = this.count;
     return this.count > 0 ? null : refusalOf(peers, wanted.service);
@@ -106,6 +108,16 @@ export class Candidates {
       leastMs = untilMs;
       this.endpoints[0] = endpoint;
       this.count = 1;
+    }
+  }
+
+  /** Not those that are gone by now. */
+  #collectLeaving(peers: readonly Peer[], wanted: Wanted): void {
+    for (const peer of peers) {
+      const endpoint = peer.endpoint(wanted.service);
+      if (endpoint === undefined || peer.state !== 'draining' || peer.presence === 'suspect') continue;
+      if (wanted.excluded.has(peer.key) || !hasUsableRoute(peer.routes, wanted.nowMs)) continue;
+      this.endpoints[this.count++] = endpoint;
     }
   }
 

@@ -52,8 +52,18 @@ test('nobody offers the service', () => {
 
 test('only ready peers are chosen, and the refusal says what the others are', () => {
   assert.equal(chosen(peers({ state: 'warming' }, {}, { state: 'draining' })), '2');
-  assert.equal(chosen(peers({ state: 'warming' }, { state: 'draining' })), 'warming');
-  assert.equal(chosen(peers({ state: 'draining' })), 'draining');
+  assert.equal(chosen(peers({ state: 'warming' })), 'warming');
+});
+
+test('one that shuts down is the last resort: it still takes requests for a moment, unless it is gone', () => {
+  const table = peers({ state: 'warming' }, { state: 'draining' });
+  assert.equal(chosen(table), '2');
+  assert.equal(chosen(table, { excluded: new Set([keyOf(2)]) }), 'warming');
+  peerOf(table, 2).presence = 'suspect';
+  assert.equal(chosen(table), 'warming');
+  const last = peers({ state: 'draining' });
+  peerOf(last, 1).presence = 'suspect';
+  assert.equal(chosen(last), 'draining');
 });
 
 test('who was tried is not chosen again', () => {
