@@ -116,7 +116,7 @@ export async function buildMesh(options: MeshOptions): Promise<Mesh> {
         address,
         peerKey: expectedKey,
         path: '/record',
-        fields: introduction,
+        fields: self.state === 'draining' ? [] : introduction,
         signal,
         maxBytes: MAX_RECORD_BYTES,
       });

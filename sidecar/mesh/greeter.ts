@@ -1,10 +1,12 @@
 /**
- * The greeter: who asks for our record, and is not known here, is asked for its own at once.
+ * The greeter: who asks for our record, and is not known here as what it is, is asked for its own at once.
  *
  * A newcomer reads the roster and so meets everybody, or a fair sample; by the same stroke it becomes known to them,
  * rather than half a TTL later at their next lookup. Its word is only where it listens: what it offers is in the
- * record, which is verified as any other. It must not know how the asking came in.
+ * record, which is verified as any other. Likewise one that was known in a former life: it came back. It must not
+ * know how the asking came in.
  */
+import type { Peer } from '../core/peer.ts';
 import type { PeerTable } from '../core/peer-table.ts';
 import type { Log } from './log.ts';
 import type { HostPort, RecordFetcher } from './record-fetcher.ts';
@@ -34,11 +36,17 @@ export class Greeter {
   /** `keyHex` is proven, `address` is its word. Resolves when its record is in, or was not to be had. */
   async met(keyHex: string, address: HostPort): Promise<void> {
     const { fetcher, log, maxPeers, mayAsk, ownKeyHex, table } = this.#o;
-    if (keyHex === ownKeyHex || table.get(keyHex) !== undefined) return;
+    if (keyHex === ownKeyHex || isAsKnown(table.get(keyHex), address)) return;
     if (table.size >= maxPeers || this.#running >= MAX_RUNNING || !mayAsk(address)) return;
     this.#running += 1;
     const outcome = await fetcher.fetch(keyHex, [{ kind: 'address', address }]);
     this.#running -= 1;
     log.debug({ peer: keyHex, address, outcome }, 'a newcomer introduced itself');
   }
+}
+
+/** One that shuts down introduces itself to nobody: if it does, it has started anew. */
+function isAsKnown(peer: Peer | undefined, { host, port }: HostPort): boolean {
+  if (peer === undefined || peer.state === 'draining' || peer.presence === 'suspect') return false;
+  return peer.record.vpn_ip === host && peer.record.inbound_port === port;
 }

@@ -4,18 +4,19 @@ import test from 'node:test';
 import { Greeter } from '../../sidecar/mesh/greeter.ts';
 import { silentLog } from '../../sidecar/mesh/log.ts';
 import type { FetchOutcome, HostPort, RecordSource } from '../../sidecar/mesh/record-fetcher.ts';
+import { keyOf, peerOf, recordOf, tableOf } from '../support/peers.ts';
 
 const OWN = 'a'.repeat(64);
-const KNOWN = 'b'.repeat(64);
+const KNOWN = keyOf(1);
 const NEW = 'c'.repeat(64);
 const ADDRESS: HostPort = { host: '10.42.0.7', port: 8_000 };
 
 function setUp(peers = 1) {
   const fetched: { key: string; sources: readonly RecordSource[] }[] = [];
   const ends: ((outcome: FetchOutcome) => void)[] = [];
-  const known = new Map([[KNOWN, {}]]);
+  const known = peerOf(tableOf([recordOf(1, { vpn_ip: ADDRESS.host, inbound_port: ADDRESS.port })]), 1);
   const greeter = new Greeter({
-    table: { get: (key) => known.get(key) as never, size: peers },
+    table: { get: (key) => (key === KNOWN ? known : undefined), size: peers },
     fetcher: {
       fetch(key, sources) {
         fetched.push({ key, sources });
@@ -27,7 +28,7 @@ function setUp(peers = 1) {
     maxPeers: 256,
     log: silentLog,
   });
-  return { greeter, fetched, ends };
+  return { greeter, fetched, ends, known };
 }
 
 test('an unknown member is asked for its record where it says', async () => {
@@ -44,6 +45,22 @@ test('who is known, itself, or elsewhere than in the VPN is left alone', async (
   await greeter.met(OWN, ADDRESS);
   await greeter.met(NEW, { host: '192.0.2.1', port: 80 });
   assert.deepEqual(fetched, []);
+});
+
+test('who is known in a former life is asked again: it came back', async () => {
+  const moved = setUp();
+  void moved.greeter.met(KNOWN, { ...ADDRESS, port: 8_001 });
+  assert.equal(moved.fetched.length, 1, 'at another address');
+
+  const left = setUp();
+  left.known.state = 'draining';
+  void left.greeter.met(KNOWN, ADDRESS);
+  assert.equal(left.fetched.length, 1, 'after its good-bye');
+
+  const silent = setUp();
+  silent.known.presence = 'suspect';
+  void silent.greeter.met(KNOWN, ADDRESS);
+  assert.equal(silent.fetched.length, 1, 'after it did not answer');
 });
 
 test('with many known, or many under way, newcomers are left to the lookups', async () => {
