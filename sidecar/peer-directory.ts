@@ -34,6 +34,8 @@ export function peerDirectory(directory: Directory, table: PeerTable, prober: Pr
       if (peer.presence === 'live') table.missed(peer.key, performance.now());
     },
     notOffered: (peer, service) => table.dropService(peer.key, service),
+    absent: (service) => table.absent(service, performance.now()),
+    services: () => table.services(),
     answers: (peer, route) => prober.answers(peer, route),
     silent: (route) => prober.silent(route),
   };

@@ -113,13 +113,26 @@ export class Self {
   /** Body of GET /state. */
   stateFor(callerKey: string): unknown {
     this.#seq++;
-    return encodeState(this.offered.map((service) => this.#report(service, callerKey)));
+    return encodeState(
+      this.offered.map((service) => this.#report(service, callerKey)),
+      this.#reason,
+    );
   }
 
   /** Value of `endpoint-load-metrics` on a response to this caller. */
   orca(service: string, callerKey: string): string {
     this.#seq++;
     return encodeOrca(this.#report(service, callerKey));
+  }
+
+  /** Why it is warming, for the one who is refused elsewhere. */
+  get #reason(): string {
+    if (this.state !== 'warming') return '';
+    const { services } = this.#o;
+    const reasons = [...services.values()].map(({ name, healthReason }) =>
+      services.size === 1 ? healthReason : `${name}: ${healthReason}`,
+    );
+    return reasons.join(', ');
   }
 
   #figures(name: string): ServiceFigures {

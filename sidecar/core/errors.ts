@@ -15,6 +15,8 @@ interface CodeEntry {
   readonly proxyStatus: string;
   /** What it means, for the one who reads the answer. */
   readonly meaning: string;
+  /** What to do, or where to look. */
+  readonly advice: string;
 }
 
 export const CODES = {
@@ -23,138 +25,167 @@ export const CODES = {
     retryAfterSeconds: null,
     proxyStatus: 'http_request_error',
     meaning: 'The request is not well-formed HTTP, or its length is in doubt.',
+    advice: 'Mend the client: `detail` names the place.',
   },
   request_timeout: {
     status: 408,
     retryAfterSeconds: null,
     proxyStatus: 'http_request_error',
     meaning: 'The request head did not arrive within the time limit.',
+    advice: 'Look for a client that stalls, or raise limits.headTimeout.',
   },
   uri_too_long: {
     status: 414,
     retryAfterSeconds: null,
     proxyStatus: 'http_request_error',
     meaning: 'The request target is longer than this sidecar accepts.',
+    advice: 'Send less, or raise limits.maxTarget on every sidecar on the way.',
   },
   headers_too_large: {
     status: 431,
     retryAfterSeconds: null,
     proxyStatus: 'http_request_error',
     meaning: 'The header section is larger than this sidecar accepts.',
+    advice: 'Send less, or raise limits.maxHead and limits.maxFields on every sidecar on the way.',
   },
   body_too_large: {
     status: 413,
     retryAfterSeconds: null,
     proxyStatus: 'http_request_error',
     meaning: 'The request body is longer than the only way to the worker carries.',
+    advice: 'Send less, or give the two a VPN; tunnel.maxBody is what tunnels carry.',
   },
   unknown_service: {
     status: 404,
     retryAfterSeconds: null,
     proxyStatus: 'http_request_denied',
     meaning: 'The request does not address a service.',
+    advice:
+      'Call /service/<name>/…, or <name>.mesh, or set sidecar-service; the answer says what is wrong with the name.',
   },
   not_offered_here: {
     status: 421,
     retryAfterSeconds: null,
     proxyStatus: 'destination_not_found',
     meaning: 'This worker does not offer the service; the caller has an old view of it.',
+    advice: 'Nothing: the caller drops the worker from its view by itself.',
   },
   not_a_member: {
     status: 401,
     retryAfterSeconds: null,
     proxyStatus: 'http_request_denied',
     meaning: 'The caller has not shown that it is a member of this mesh.',
+    advice:
+      'Compare the mesh keys and the end of the certificates; `dht-sidecar doctor` compares the clocks. For an app: send sidecar-token.',
   },
   not_allowed: {
     status: 403,
     retryAfterSeconds: null,
     proxyStatus: 'http_request_denied',
     meaning: "The caller's certificate does not allow it to call this service.",
+    advice: 'Give the caller a certificate that names the service: `dht-sidecar mesh cert --calls`.',
   },
   loop_detected: {
     status: 508,
     retryAfterSeconds: null,
     proxyStatus: 'proxy_loop_detected',
     meaning: 'The request has already passed through this sidecar.',
+    advice: 'Mend the worker or app that sends the request back to the sidecar it came from.',
   },
   saturated: {
     status: 503,
     retryAfterSeconds: 1,
     proxyStatus: 'destination_unavailable',
     meaning: 'All slots and the queue of the service are full.',
+    advice: 'Try again; if it lasts, add workers, or raise concurrency or queue of the service.',
   },
   draining: {
     status: 503,
     retryAfterSeconds: 1,
     proxyStatus: 'destination_unavailable',
     meaning: 'The worker is shutting down and takes no new requests.',
+    advice: "Nothing if the shutdown is meant; else start the worker's sidecar again, or add a worker.",
   },
   warming: {
     status: 503,
     retryAfterSeconds: 5,
     proxyStatus: 'destination_unavailable',
     meaning: 'The worker is alive but not ready yet.',
+    advice: "Wait while a model loads; if it lasts, see the worker's own log, and services.<name>.health.",
   },
   no_peers: {
     status: 503,
     retryAfterSeconds: 1,
     proxyStatus: 'destination_not_found',
     meaning: 'Discovery works, and no ready worker offers the service.',
+    advice:
+      'Compare the name of the service with the ones known, and see whether a sidecar that offers it runs: `dht-sidecar doctor` there and here.',
   },
   all_ejected: {
     status: 503,
     retryAfterSeconds: 5,
     proxyStatus: 'destination_unavailable',
     meaning: 'Workers offer the service, and none of them can be used now.',
+    advice: 'See what each worker says: `dht-sidecar explain <service>`; then their own logs.',
   },
   discovery_unavailable: {
     status: 503,
     retryAfterSeconds: 2,
     proxyStatus: 'destination_not_found',
     meaning: 'No node of the DHT answers, so nobody can be found.',
+    advice:
+      'See whether the nodes in SIDECAR_BOOTSTRAP run, UDP passes both ways, the VPN is up, and the mesh key is the same: `dht-sidecar doctor`.',
   },
   connect_failed: {
     status: 502,
     retryAfterSeconds: null,
     proxyStatus: 'connection_refused',
     meaning: 'No connection to the worker could be made; nothing was sent.',
+    advice:
+      'See whether what should listen at that address runs there, and whether a firewall lets TCP through; for a tunnel, whether cloudflared runs.',
   },
   upstream_reset: {
     status: 502,
     retryAfterSeconds: null,
     proxyStatus: 'connection_terminated',
     meaning: 'The connection broke after the request was sent and before an answer began.',
+    advice: 'See the log of the worker, which probably crashed, or of its sidecar.',
   },
   upstream_protocol: {
     status: 502,
     retryAfterSeconds: null,
     proxyStatus: 'http_protocol_error',
     meaning: 'The answer is not well-formed HTTP, or does not come from the worker that was asked.',
+    advice: 'See what answers at that address: `reason` says what was wrong with it.',
   },
   connect_timeout: {
     status: 504,
     retryAfterSeconds: null,
     proxyStatus: 'connection_timeout',
     meaning: 'No connection to the worker within the time limit; nothing was sent.',
+    advice:
+      'See whether the host runs, the VPN is up on both sides, and no firewall drops packets to that port.',
   },
   response_timeout: {
     status: 504,
     retryAfterSeconds: null,
     proxyStatus: 'http_response_timeout',
     meaning: 'The worker did not answer within the time limit.',
+    advice: 'See what the worker is doing, or raise timeouts.head for the service.',
   },
   deadline: {
     status: 504,
     retryAfterSeconds: null,
     proxyStatus: 'http_response_timeout',
     meaning: 'The deadline that the caller set has passed.',
+    advice: 'Ask for more time in sidecar-deadline-ms, or see why the worker is slow.',
   },
   not_supported: {
     status: 501,
     retryAfterSeconds: null,
     proxyStatus: 'http_request_denied',
     meaning: 'A method or transfer coding that this proxy does not carry.',
+    advice: 'Nothing: it is not carried.',
   },
   grpc_not_carried: {
     status: 501,
@@ -162,12 +193,14 @@ export const CODES = {
     proxyStatus: 'http_request_denied',
     meaning:
       'gRPC needs HTTP/2 all the way: the URL of the worker begins with http:// instead of h2c://, or the route is a tunnel.',
+    advice: "Begin the worker's URL with h2c:// at its own sidecar, and reach it by VPN.",
   },
   internal: {
     status: 500,
     retryAfterSeconds: null,
     proxyStatus: 'proxy_internal_error',
     meaning: 'A fault in the sidecar itself; please report it.',
+    advice: 'See the log of this sidecar, and report it.',
   },
 } as const satisfies Record<string, CodeEntry>;
 

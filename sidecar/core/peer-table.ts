@@ -4,9 +4,11 @@
  * One table for all services instead of one per service, because a peer's health and state are its own and
  * not the service's. It must not know how news arrives (mesh) nor who is chosen (core/choose).
  */
+import { Barriers } from './barriers.ts';
 import type { ReportSource } from './endpoint.ts';
 import { ALL_KINDS, Peer, type UsableKinds } from './peer.ts';
 import type { WorkerRecord } from './record.ts';
+import { absenceOf, type NotAsked } from './standing.ts';
 
 export type ApplyOutcome =
   | 'added'
@@ -37,11 +39,6 @@ export interface Miss {
   readonly isWitnessed: boolean;
 }
 
-interface Barrier {
-  readonly epoch: number;
-  readonly untilMs: number;
-}
-
 export class PeerTable {
   readonly #ttlMs: number;
   readonly #evictionBanMs: number;
@@ -49,8 +46,8 @@ export class PeerTable {
   readonly #peers = new Map<string, Peer>();
   readonly #byService = new Map<string, Peer[]>();
   readonly #byWorkerId = new Map<string, Set<Peer>>();
-  readonly #tombstones = new Map<string, Barrier>();
-  readonly #bans = new Map<string, Barrier>();
+  readonly #tombstones = new Barriers();
+  readonly #bans = new Barriers();
 
   constructor(options: PeerTableOptions) {
     this.#ttlMs = options.ttlMs;
@@ -81,6 +78,11 @@ export class PeerTable {
     return peers;
   }
 
+  /** All that any of them offers. */
+  services(): ReadonlySet<string> {
+    return new Set([...this.#peers.values()].flatMap(({ record }) => record.services));
+  }
+
   /** All peers that claim this worker_id; more than one is a conflict. */
   claiming(workerId: string): readonly Peer[] {
     return [...(this.#byWorkerId.get(workerId) ?? [])];
@@ -94,11 +96,11 @@ export class PeerTable {
   apply(record: WorkerRecord, source: ReportSource, nowMs: number): ApplyOutcome {
     const key = record.public_key;
     const isOwnWord = source !== 'record';
-    if (isBarred(this.#tombstones.get(key), record.epoch, nowMs, isOwnWord)) return 'departed';
+    if (this.#tombstones.bars(key, record.epoch, nowMs, isOwnWord)) return 'departed';
     const peer = this.#peers.get(key);
     if (peer === undefined) {
       // Its own word ends a ban; that of a third party does not.
-      if (!isOwnWord && isBarred(this.#bans.get(key), record.epoch, nowMs, false)) return 'stale';
+      if (!isOwnWord && this.#bans.bars(key, record.epoch, nowMs, false)) return 'stale';
       return this.#add(new Peer(record, nowMs, this.#routeKinds), nowMs);
     }
     const known = peer.record;
@@ -137,7 +139,8 @@ export class PeerTable {
     }
     if (miss !== null && !miss.isRefused && !miss.isWitnessed) return 'suspect';
     this.#remove(peer);
-    this.#bans.set(key, { epoch: peer.epoch, untilMs: nowMs + this.#evictionBanMs });
+    const untilMs = nowMs + this.#evictionBanMs;
+    this.#bans.put(key, { epoch: peer.epoch, sinceMs: nowMs, untilMs, peer });
     return 'evicted';
   }
 
@@ -156,7 +159,8 @@ export class PeerTable {
       if (epoch < peer.epoch) return;
       this.#remove(peer);
     }
-    this.#tombstones.set(key, { epoch, untilMs: nowMs + this.#ttlMs });
+    const barrier = { epoch, sinceMs: nowMs, untilMs: nowMs + this.#ttlMs };
+    this.#tombstones.put(key, { ...barrier, peer: peer ?? null });
   }
 
   /** The peer answered 421: it does not offer the service, until a newer record says so again. */
@@ -165,8 +169,14 @@ export class PeerTable {
   }
 
   isBanned(key: string, nowMs: number): boolean {
-    const ban = this.#bans.get(key);
-    return ban !== undefined && nowMs < ban.untilMs;
+    return this.#bans.stands(key, nowMs);
+  }
+
+  /** Who offered a service until a moment ago. */
+  absent(service: string, nowMs: number): readonly NotAsked[] {
+    const left = this.#tombstones.offered(service, nowMs).map((one) => absenceOf(one, true, nowMs));
+    const gone = this.#bans.offered(service, nowMs).map((one) => absenceOf(one, false, nowMs));
+    return [...left, ...gone].filter((one) => one !== null);
   }
 
   /**
@@ -174,9 +184,8 @@ export class PeerTable {
    * within the TTL: when all news stops, the last known view stays.
    */
   sweep(nowMs: number): void {
-    for (const barriers of [this.#tombstones, this.#bans]) {
-      for (const [key, barrier] of barriers) if (nowMs >= barrier.untilMs) barriers.delete(key);
-    }
+    this.#tombstones.sweep(nowMs);
+    this.#bans.sweep(nowMs);
     const covered = new Set<string>();
     for (const peer of this.#peers.values()) {
       if (nowMs - peer.heardAtMs > this.#ttlMs) continue;
@@ -193,8 +202,8 @@ export class PeerTable {
   }
 
   #add(peer: Peer, nowMs: number): ApplyOutcome {
-    this.#bans.delete(peer.key);
-    this.#tombstones.delete(peer.key);
+    this.#bans.lift(peer.key);
+    this.#tombstones.lift(peer.key);
     this.#peers.set(peer.key, peer);
     for (const service of peer.record.services) this.#byService.delete(service);
     return this.#claim(peer, nowMs) ? 'id_conflict' : 'added';
@@ -231,10 +240,4 @@ export class PeerTable {
     const claiming = this.#byWorkerId.get(peer.record.worker_id);
     if (claiming?.delete(peer) && claiming.size === 0) this.#byWorkerId.delete(peer.record.worker_id);
   }
-}
-
-/** Its own word is of the life that it leads now: an earlier epoch is that of a clock that was set back. */
-function isBarred(barrier: Barrier | undefined, epoch: number, nowMs: number, isOwnWord: boolean): boolean {
-  if (barrier === undefined || nowMs >= barrier.untilMs) return false;
-  return isOwnWord ? epoch === barrier.epoch : epoch <= barrier.epoch;
 }

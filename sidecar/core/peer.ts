@@ -45,6 +45,12 @@ export class Peer {
   heardAtMs: number;
   /** Newest known state, from its record or from a report. */
   state: WorkerState;
+  /** Monotonic ms since when it is known to be in that state. */
+  stateSinceMs: number;
+  /** Why, in its own words; '' = not told. */
+  stateReason = '';
+  /** What went wrong with the last request that failed there, in this life. */
+  lastFault: { readonly atMs: number; readonly text: string } | null = null;
   /** Start epoch of its present life, from its record or from a report. */
   epoch: number;
   /** Sequence number of the newest record or report that told the state; -1 = none in this life. */
@@ -60,6 +66,7 @@ export class Peer {
     this.keyHash = Number.parseInt(record.public_key.slice(0, 8), 16) | 0;
     this.#record = record;
     this.state = record.state;
+    this.stateSinceMs = nowMs;
     this.epoch = record.epoch;
     this.heardAtMs = nowMs;
     this.adopt(record, nowMs);
@@ -91,7 +98,7 @@ export class Peer {
     if (record.epoch !== this.epoch) this.startAnew(record.epoch);
     this.#record = record;
     // A record that third parties keep may be older than what the peer has said since, say that it is draining.
-    this.reportState(record.state, record.seq);
+    this.reportState(record.state, record.seq, nowMs);
     this.#routes = routesOf(record)
       .filter(({ kind }) => this.#kinds.has(kind))
       .map((route) => this.#routes.find((old) => isSameAddress(old, route)) ?? route);
@@ -115,16 +122,22 @@ export class Peer {
   startAnew(epoch: number): void {
     this.epoch = epoch;
     this.#stateSeq = -1;
+    this.stateReason = '';
+    this.lastFault = null;
     this.health.reset();
     for (const route of this.#routes) route.health.reset();
     for (const endpoint of this.#endpoints.values()) forget(endpoint);
   }
 
   /** What the peer says its state is, in a record or a report: the newest word counts. */
-  reportState(state: WorkerState, seq: number): void {
+  reportState(state: WorkerState, seq: number, nowMs: number): void {
     if (seq < this.#stateSeq) return;
     // Its worker was gone and is back: not the one that failed.
     if (this.state === 'warming' && state === 'ready') this.health.reset();
+    if (this.state !== state) {
+      this.stateSinceMs = nowMs;
+      this.stateReason = '';
+    }
     this.state = state;
     this.#stateSeq = seq;
   }

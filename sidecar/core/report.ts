@@ -166,7 +166,7 @@ export function applyReport(
   if (hasRestarted) peer.startAnew(epoch);
   const endpoint = peer.endpoint(report.service);
   if (endpoint !== undefined && seq !== undefined && seq < endpoint.reportSeq) return 'stale';
-  if (report.state !== undefined && seq !== undefined) peer.reportState(report.state, seq);
+  if (report.state !== undefined && seq !== undefined) peer.reportState(report.state, seq, nowMs);
   if (endpoint === undefined) return hasRestarted ? 'restarted' : 'not_offered';
   if (seq !== undefined) endpoint.reportSeq = seq;
   if (report.load !== undefined) endpoint.load = report.load;

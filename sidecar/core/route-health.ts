@@ -36,6 +36,8 @@ const UP: RouteHealthState = { kind: 'up' };
 
 export class RouteHealth {
   #state: RouteHealthState = UP;
+  /** Why it went down last, for people. */
+  lastFault = '';
   /** Monotonic ms at which the peer was last heard over it; -Infinity = never. */
   heardAtMs: number = Number.NEGATIVE_INFINITY;
   /** Moving average of the time that this route adds to a request, in ms; NaN = not measured. */
@@ -56,7 +58,8 @@ export class RouteHealth {
   }
 
   /** Nothing got through: refused, timed out, no such host. */
-  failed(nowMs: number): void {
+  failed(nowMs: number, why = ''): void {
+    this.lastFault = why;
     const was = this.#state;
     const failures = was.kind === 'up' ? 1 : was.failures + 1;
     this.#state = {

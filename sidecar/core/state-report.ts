@@ -7,8 +7,10 @@
 import { RECORD_LIMITS, WORKER_STATES } from './record.ts';
 import type { PeerReport } from './report.ts';
 
-/** The reports of one peer: one epoch, sequence number and state for all. */
-export function encodeState(reports: readonly PeerReport[]): Record<string, unknown> {
+const MAX_REASON_CHARS = 240;
+
+/** The reports of one peer: one epoch, sequence number and state for all. `reason`: why that state; '' = none. */
+export function encodeState(reports: readonly PeerReport[], reason = ''): Record<string, unknown> {
   const services: Record<string, unknown> = {};
   for (const r of reports) {
     services[r.service] = {
@@ -22,7 +24,13 @@ export function encodeState(reports: readonly PeerReport[]): Record<string, unkn
     };
   }
   const first = reports[0];
-  return { epoch: first?.epoch ?? 0, seq: first?.seq ?? 0, state: first?.state ?? 'ready', services };
+  return { epoch: first?.epoch ?? 0, seq: first?.seq ?? 0, state: first?.state ?? 'ready', reason, services };
+}
+
+/** Why the peer is in its state, as it may be shown; '' = not told. Never throws. */
+export function decodeReason(json: unknown): string {
+  if (!isObject(json) || typeof json.reason !== 'string') return '';
+  return json.reason.slice(0, MAX_REASON_CHARS).replace(/[^\x20-\x7e]/g, '?');
 }
 
 /** The reports in a parsed body; null when it is not one. Never throws; every number is finite and bounded. */

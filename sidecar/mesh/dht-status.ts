@@ -21,6 +21,10 @@ export interface DhtStatus {
   readonly rejectedDatagrams: number;
 }
 
+/** A node with another mesh key is as silent as one that is not there. */
+const WHY_MUTE =
+  'is it running, does a firewall let UDP through both ways, is the VPN up, has it the same mesh key?';
+
 export interface DhtFacts {
   readonly contact: Contact;
   readonly nodes: number;
@@ -76,14 +80,11 @@ function whyUnreachable(facts: DhtFacts): string {
   const nameless = addresses(facts, 'no_such_name');
   const waiting = addresses(facts, 'not_asked');
   if (mute !== '') {
-    return (
-      `UDP to ${mute} gets no answer: is it running, does a firewall let UDP through both ways, ` +
-      'is the VPN up, has it the same mesh key?'
-    );
+    return `UDP to ${mute} gets no answer: ${WHY_MUTE}`;
   }
   if (nameless !== '')
     return `No address found for the name in ${nameless}: check SIDECAR_BOOTSTRAP and DNS.`;
-  if (waiting !== '') return `No answer from ${waiting} yet.`;
+  if (waiting !== '') return `UDP to ${waiting} got no answer yet: ${WHY_MUTE}`;
   return 'No node that was known answers any more: is the network (VPN) up, is UDP let through?';
 }
 

@@ -32,13 +32,15 @@ export interface LookupOptions {
   readonly mayAsk: (address: HostPort) => boolean;
 }
 
+type Failure = FetchOutcome | 'banned' | 'address_refused';
+
 /** What a lookup saw, for the one who asks why there is nobody. */
 export interface LookupReport {
   /** Different workers that were announced, this one not counted. */
   readonly announced: number;
   /** Of these, how many are in the table now with a record that is young enough. */
   readonly usable: number;
-  readonly failures: Readonly<Partial<Record<FetchOutcome | 'banned' | 'address_refused', number>>>;
+  readonly failures: Readonly<Partial<Record<Failure, number>>>;
 }
 
 /** Shards asked at once; more only while nobody was found. */
@@ -60,17 +62,30 @@ export async function lookUp(service: string, options: LookupOptions): Promise<L
 /** For the one who asks why there is nobody. */
 export function describeLookup(report: LookupReport | undefined): string {
   if (report === undefined || report.announced === 0) return 'No worker announces this service.';
-  const why = Object.entries(report.failures).map(([name, count]) => `${count} ${name.replaceAll('_', ' ')}`);
+  const why = Object.entries(report.failures).map(
+    ([name, count]) => `${count} ${FAILURE_WORDS[name as keyof typeof FAILURE_WORDS]}`,
+  );
   const who = report.announced === 1 ? '1 worker announces' : `${report.announced} workers announce`;
   return `${who} this service and none can be used: ${why.join(', ') || 'not offered in any record'}.`;
 }
+
+const FAILURE_WORDS: Readonly<Record<Failure, string>> = {
+  ok: 'well',
+  unreachable: 'could not be reached for its record',
+  not_in_dht: 'has no record in the DHT',
+  wrong_worker: 'has another worker at its address now',
+  gone: 'has left',
+  bad_record: 'has a record that does not verify (clock, certificate)',
+  banned: 'did not answer a moment ago',
+  address_refused: 'announces an address outside vpn.cidr',
+};
 
 class Walk {
   readonly #service: string;
   readonly #o: LookupOptions;
   readonly #seen = new Set<string>();
   readonly #jobs: Promise<void>[] = [];
-  readonly #failures: Partial<Record<FetchOutcome | 'banned' | 'address_refused', number>> = {};
+  readonly #failures: Partial<Record<Failure, number>> = {};
   #usable = 0;
   #room: number;
 
@@ -134,7 +149,7 @@ class Walk {
     return this.#o.hasVpn ? [atPeer, inDht] : [inDht, atPeer];
   }
 
-  #failed(why: FetchOutcome | 'banned' | 'address_refused'): void {
+  #failed(why: Failure): void {
     this.#failures[why] = (this.#failures[why] ?? 0) + 1;
   }
 }

@@ -8,7 +8,7 @@ import { isRefusedConnection } from '../core/errors.ts';
 import type { Peer, Route } from '../core/peer.ts';
 import type { PeerTable } from '../core/peer-table.ts';
 import { applyReport } from '../core/report.ts';
-import { decodeState } from '../core/state-report.ts';
+import { decodeReason, decodeState } from '../core/state-report.ts';
 import type { Clock } from './clock.ts';
 import type { Log } from './log.ts';
 
@@ -102,7 +102,7 @@ export class RouteProbe {
     } catch (fault) {
       if (this.#stop.signal.aborted) return 'silent';
       const isRefused = isRefusedConnection(fault);
-      this.#failed(route, isRefused, startedMs);
+      this.#failed(route, fault, startedMs);
       return isRefused ? 'refused' : 'silent';
     } finally {
       this.#stop.signal.removeEventListener('abort', cancel);
@@ -116,17 +116,18 @@ export class RouteProbe {
     return Math.max(timeoutMs, SLOWER_THAN_USUAL * health.extraMs);
   }
 
-  #failed(route: Route, isRefused: boolean, startedMs: number): void {
+  #failed(route: Route, fault: unknown, startedMs: number): void {
     // Answers to requests came over it in the meantime: the peer is slow, and the route is not down.
     if (route.health.heardAtMs >= startedMs) return;
     const wasUp = route.health.isUp;
-    route.health.failed(this.#o.clock.monotonicMs());
-    if (wasUp && !isRefused) this.silent(route);
+    route.health.failed(this.#o.clock.monotonicMs(), fault instanceof Error ? fault.message : '');
+    if (wasUp && !isRefusedConnection(fault)) this.silent(route);
   }
 
   #take(peer: Peer, body: Buffer, nowMs: number): void {
     const { log, refetch } = this.#o;
-    const reports = decodeState(parseJson(body));
+    const json = parseJson(body);
+    const reports = decodeState(json);
     if (reports === null) {
       log.debug({ peer: peer.key }, 'a peer answered a probe with something else');
       return;
@@ -135,6 +136,7 @@ export class RouteProbe {
     for (const report of reports) {
       if (applyReport(peer, report, 'probe', nowMs) === 'restarted') restarted = true;
     }
+    peer.stateReason = decodeReason(json);
     if (restarted) void refetch(peer);
   }
 }

@@ -5,7 +5,7 @@
  * ten thousand times). It must not know how a decision is made nor what is in it.
  */
 
-import type { Code } from '../core/errors.ts';
+import { CODES, type Code } from '../core/errors.ts';
 import type { Outcome, RouteLabel } from './labels.ts';
 
 export interface LoggedRequest {
@@ -26,6 +26,10 @@ export interface LoggedRequest {
   readonly durationMs: number;
   /** The attempts that failed, as they stand in a problem answer. */
   readonly attempts: readonly object[];
+  /** Of a failure, for people. */
+  readonly detail: string | null;
+  /** Workers that could not be asked, when that ended it. */
+  readonly notAsked: readonly object[];
   /** How the view was got, and how old it was. */
   readonly view: string;
   readonly viewAgeMs: number | null;
@@ -73,7 +77,10 @@ function toJson(request: LoggedRequest): object {
     duration_ms: request.durationMs,
     view: request.view,
     view_age_ms: request.viewAgeMs,
+    detail: request.detail,
+    advice: request.code === null ? null : CODES[request.code].advice,
     failed_attempts: request.attempts,
+    not_asked: request.notAsked,
     decision: request.decision?.() ?? null,
   };
 }

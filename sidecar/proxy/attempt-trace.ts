@@ -7,6 +7,7 @@
 import type { Code } from '../core/errors.ts';
 import { type Peer, type Route, type RouteKind, routeAddress } from '../core/peer.ts';
 import type { Stage } from '../core/retry.ts';
+import type { Outcome } from './attempt-outcome.ts';
 import type { LocalService } from './local-service.ts';
 
 export interface AttemptTrace {
@@ -29,6 +30,9 @@ export interface AttemptTrace {
 export type Tried =
   | { readonly kind: 'local'; readonly service: LocalService }
   | { readonly kind: 'peer'; readonly peer: Peer; readonly route: Route };
+
+/** By then a sidecar that lives has been asked over the route, and has answered. */
+const TELLING_MS = 1_500;
 
 interface Failure {
   readonly code: Code;
@@ -72,6 +76,29 @@ export function kindOf(tried: Tried): RouteKind {
 export function attemptText({ peer, route, address, reason }: AttemptTrace): string {
   const where = route === 'local' ? `the local worker (${address})` : `${peer} by ${route} (${address})`;
   return `${where}: ${reason}`;
+}
+
+/** What an operator is told of it later, when the peer is not chosen for that; null = nothing went wrong there. */
+export function faultText(outcome: Outcome): string | null {
+  switch (outcome.kind) {
+    case 'completed':
+      return outcome.status >= 500 ? `its worker answered with ${outcome.status}` : null;
+    case 'failed':
+    case 'broken':
+      return `${outcome.code}: ${outcome.detail}`;
+    case 'client_gone':
+      return null;
+  }
+}
+
+/** Whether the silence of an unanswered request is that of the worker or of the way to it, as far as is known. */
+export function withSigns(outcome: Outcome, route: Route, sentMs: number): Outcome {
+  if (outcome.kind !== 'failed' || (outcome.code !== 'response_timeout' && outcome.code !== 'deadline'))
+    return outcome;
+  if (route.health.heardAtMs > sentMs)
+    return { ...outcome, detail: `${outcome.detail}; its sidecar answers meanwhile, its worker does not` };
+  if (performance.now() - sentMs < TELLING_MS) return outcome;
+  return { ...outcome, detail: `${outcome.detail}; its sidecar does not answer by ${route.kind} either` };
 }
 
 function round(ms: number): number {

@@ -9,6 +9,7 @@ import type { FirstByteTimes } from '../core/first-byte-times.ts';
 import type { Peer, Route } from '../core/peer.ts';
 import type { RetryBudget } from '../core/retry.ts';
 import type { TunnelLimits } from '../core/route-capability.ts';
+import type { NotAsked } from '../core/standing.ts';
 import type { RequestTimeouts, Upstreams } from './exchange.ts';
 import type { LocalService } from './local-service.ts';
 import type { PathWatch } from './path-watch.ts';
@@ -41,6 +42,10 @@ export interface PeerDirectory {
   notOffered(peer: Peer, service: string): void;
   /** Whether the peer answers over this route now; shared by all who ask. Never rejects. Absent: nobody knows. */
   answers?(peer: Peer, route: Route): Promise<boolean>;
+  /** Who offered a service until a moment ago: for the one who asks why nobody does now. */
+  absent?(service: string): readonly NotAsked[];
+  /** Services that are known to be offered anywhere: for names that are a slip away from one. */
+  services?(): ReadonlySet<string>;
   /** Nothing came back over this route: others of its kind may be silent too. */
   silent?(route: Route): void;
 }

@@ -13,6 +13,7 @@ import { first } from '../core/headers.ts';
 import type { RawFields } from '../core/http1-head.ts';
 import type { Peer, Route } from '../core/peer.ts';
 import { type TunnelUnfit, tunnelUnfit } from '../core/route-capability.ts';
+import type { NotAsked } from '../core/standing.ts';
 import type { Outcome } from './attempt-outcome.ts';
 import { type AttemptTrace, kindOf, type Tried, traceOf, workerOf } from './attempt-trace.ts';
 import { Deadline } from './deadline.ts';
@@ -52,6 +53,8 @@ export class OutboundRequest {
   /** Ways that were passed over for that, for when nobody else is left. */
   readonly spare: { readonly peer: Peer; readonly route: Route }[] = [];
   decision: Explanation | null = null;
+  /** Workers that could not be asked, once nobody else can. */
+  notAsked: readonly NotAsked[] = [];
   view: 'hit' | 'wait' | 'local' | 'none' = 'none';
   viewAgeMs: number | null = null;
   policy: CallPolicy;
@@ -65,6 +68,7 @@ export class OutboundRequest {
   isPatient: boolean;
   #isRouted = false;
   #isOver = false;
+  #detail: string | null = null;
 
   constructor(downstream: Downstream, options: OutboundOptions) {
     const { fields } = downstream.head;
@@ -152,6 +156,7 @@ export class OutboundRequest {
     const result = outcome.kind === 'broken' ? 'broken' : outcome.status >= 500 ? 'worker_error' : 'ok';
     const code = outcome.kind === 'broken' ? outcome.code : null;
     this.#options.firstBytes.took(this.service, outcome.firstByteMs, performance.now());
+    if (outcome.kind === 'broken') this.#detail = `the answer broke off: ${outcome.detail}`;
     this.#finish(result, code, outcome.status, outcome.firstByteMs, target);
   }
 
@@ -177,6 +182,7 @@ export class OutboundRequest {
       service: this.service === '' ? null : this.service,
       requestId: this.id,
       attempts: this.attempts,
+      notAsked: this.notAsked,
       proxyName: this.#options.pseudonym,
     });
     sendAnswer(this.downstream, inFormOf(this.downstream, answer, code, detail), [
@@ -184,6 +190,7 @@ export class OutboundRequest {
       String(this.attempts.length),
       ...this.#idFields(),
     ]);
+    this.#detail = detail;
     const { status } = CODES[code];
     this.#finish(status < 500 || code === 'loop_detected' ? 'rejected' : 'failed', code, status, null, null);
   }
@@ -216,7 +223,9 @@ export class OutboundRequest {
       code,
       firstByteMs,
       durationMs: this.elapsedMs,
+      detail: this.#detail,
       attempts: this.attempts,
+      notAsked: this.notAsked,
       view: this.view,
       viewAgeMs: this.viewAgeMs,
       decision: this.decision,

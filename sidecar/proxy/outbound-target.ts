@@ -7,9 +7,9 @@
 
 import { brief } from '../core/brief.ts';
 import type { Choice } from '../core/choose.ts';
-import type { Code } from '../core/errors.ts';
 import type { Peer, Route } from '../core/peer.ts';
 import type { LocalService } from './local-service.ts';
+import { type Nobody, nobodyKnown, nobodyOf } from './nobody-left.ts';
 import type { OutboundOptions, View } from './outbound-options.ts';
 import type { OutboundRequest } from './outbound-request.ts';
 
@@ -22,7 +22,7 @@ export type Target =
       /** The queue that the caller counts on there; null = any. */
       readonly expectedQueue: number | null;
     }
-  | { readonly kind: 'nobody'; readonly code: Code; readonly detail: string };
+  | Nobody;
 
 export async function nextTarget(request: OutboundRequest, options: OutboundOptions): Promise<Target> {
   const local = options.services.get(request.service);
@@ -44,8 +44,13 @@ export async function nextTarget(request: OutboundRequest, options: OutboundOpti
     };
   }
   const view = await currentView(request, options);
-  if (view === null) return { kind: 'nobody', code: 'deadline', detail: 'the deadline of the caller passed' };
-  if (view.kind === 'none') return nobody(request, view.code, view.detail);
+  if (view === null)
+    return {
+      kind: 'nobody',
+      code: 'deadline',
+      detail: 'the deadline of the caller passed while the service was looked up',
+    };
+  if (view.kind === 'none') return nobodyKnown(request, view.code, view.detail, options);
   return choose(request, view, options);
 }
 
@@ -103,7 +108,8 @@ function choose(
   if (choice.kind === 'refused') {
     const spare = request.spare.shift();
     if (spare !== undefined) return { kind: 'peer', ...spare, expectedQueue: null };
-    return nobody(request, choice.code, `${view.peers.length} peers are known, none can take the request`);
+    if (view.peers.length > 0) return nobodyOf(request, choice.code, view.peers);
+    return nobodyKnown(request, choice.code, 'No worker is known to offer this service any more.', options);
   }
   const [route, ...others] = choice.routes;
   request.chosen = choice;
@@ -112,11 +118,4 @@ function choose(
   request.triedPeers.add(choice.peer.key);
   request.routed('forwarded');
   return { kind: 'peer', peer: choice.peer, route: route as Route, expectedQueue: choice.expectedQueue };
-}
-
-/** After failed attempts the last failure says more than "nobody else is left". */
-function nobody(request: OutboundRequest, code: Code, detail: string): Target {
-  const last = request.attempts.at(-1);
-  if (last === undefined) return { kind: 'nobody', code, detail };
-  return { kind: 'nobody', code: last.code, detail: `${last.reason}; nobody else is left to try` };
 }

@@ -13,6 +13,7 @@ import type { Route } from '../core/peer.ts';
 import { ROUTE_FIELD } from '../core/sidecar-fields.ts';
 import { runAttempt } from './attempt.ts';
 import type { Judgement, Outcome } from './attempt-outcome.ts';
+import { faultText, withSigns } from './attempt-trace.ts';
 import type { IncomingHead, Origin, OutgoingHead } from './exchange.ts';
 import {
   interimFields,
@@ -90,11 +91,13 @@ export async function attemptPeer(
       deadline: deadline?.passed ?? null,
       watch: unanswered.watch(),
     });
-    if (answerer === 'nobody') outcome = await unanswered.settle(outcome);
+    if (answerer === 'nobody') outcome = withSigns(await unanswered.settle(outcome), route, nowMs);
     if (isRefusedByClock(outcome, clockMs, options.auth.clockOffsetMs(peer.key))) {
       request.routesLeft = [route];
       judged = 'refused';
     } else judged = note(outcome, answerer, request, target, options);
+    const text = faultText(outcome);
+    if (text !== null) peer.lastFault = { atMs: performance.now(), text };
     return outcome;
   } finally {
     if (endpoint !== undefined) finish(endpoint, judged, performance.now());
@@ -164,7 +167,7 @@ function judge(
   const refusal = parseRefusal(first(answer.fields, REFUSAL_FIELD) ?? '');
   if (refusal !== null) {
     const { code, stage, detail } = refusal;
-    const said = detail === '' ? CODES[code].meaning : detail;
+    const said = (detail === '' ? CODES[code].meaning : detail).replace(/\.$/, '');
     return { kind: 'refuse', code, stage, detail: `its sidecar says: ${said}` };
   }
   return {
@@ -196,7 +199,7 @@ function note(
   const isUnconnected = code === 'connect_failed' || code === 'connect_timeout' || isLost;
   if (code === 'connect_timeout') directory.silent?.(route);
   if (answerer === 'stranger' || (answerer === 'nobody' && isUnconnected)) {
-    route.health.failed(nowMs);
+    route.health.failed(nowMs, outcome.detail);
     if (request.routesLeft.length > 0) return 'refused';
     if (!isUnconnected) return 'failed';
     // Of a peer that was not reached by its last route nothing is known; unless its host says that it is gone.

@@ -6,6 +6,7 @@
 import type { Code } from '../core/errors.ts';
 import type { Explanation } from '../core/explain.ts';
 import type { RouteKind } from '../core/peer.ts';
+import type { NotAsked } from '../core/standing.ts';
 import type { AttemptTrace } from './attempt-trace.ts';
 
 export type RequestOutcome = 'ok' | 'worker_error' | 'rejected' | 'failed' | 'broken' | 'client_gone';
@@ -24,7 +25,11 @@ export interface FinishedOutbound {
   readonly code: Code | null;
   readonly firstByteMs: number | null;
   readonly durationMs: number;
+  /** Of a failure, for people; null when there is none. */
+  readonly detail: string | null;
   readonly attempts: readonly AttemptTrace[];
+  /** Workers that could not be asked, when that ended it. */
+  readonly notAsked: readonly NotAsked[];
   /** How the view was got: from the cache, by waiting for a lookup, or not needed. */
   readonly view: 'hit' | 'wait' | 'local' | 'none';
   readonly viewAgeMs: number | null;

@@ -7,6 +7,7 @@
  */
 import { STATUS_CODES } from 'node:http';
 import { CODES, type Code } from '../core/errors.ts';
+import type { NotAsked } from '../core/standing.ts';
 import type { AttemptTrace } from './attempt-trace.ts';
 import type { Downstream } from './exchange.ts';
 import type { WholeAnswer } from './whole-answer.ts';
@@ -17,6 +18,8 @@ export interface Problem {
   readonly service: string | null;
   readonly requestId: string | null;
   readonly attempts: readonly AttemptTrace[];
+  /** Workers that could not be asked; absent or empty where that says nothing. */
+  readonly notAsked?: readonly NotAsked[];
   /** This proxy's name in Proxy-Status. */
   readonly proxyName: string;
 }
@@ -30,9 +33,13 @@ export function problemAnswer(problem: Problem): WholeAnswer {
       status: entry.status,
       code: problem.code,
       detail: problem.detail,
+      advice: entry.advice,
       ...(problem.service === null ? {} : { service: problem.service }),
       ...(problem.requestId === null ? {} : { request_id: problem.requestId }),
       attempts: problem.attempts,
+      ...(problem.notAsked === undefined || problem.notAsked.length === 0
+        ? {}
+        : { not_asked: problem.notAsked }),
     })}\n`,
   );
   const fields = [

@@ -65,8 +65,8 @@ function wordOf({ status, fields }: IncomingHead, kind: RouteKind): Word {
   }
   const who =
     kind === 'tunnel'
-      ? "by the tunnel's edge, or by another host that has its name now: does cloudflared there reach the sidecar?"
-      : 'by another program that has its address now, or by a sidecar with another mesh key';
-  const detail = `answered with ${status}, which the worker that was asked has not signed; ${who}`;
+      ? "the tunnel's edge (does cloudflared there reach the sidecar?), or another host that has its name now"
+      : 'another program that has its address now, or a sidecar with another mesh key';
+  const detail = `answered with ${status}, not signed by the worker that was asked: this is ${who}`;
   return { code: 'upstream_protocol', stage: 'sent', detail };
 }

@@ -222,9 +222,9 @@ test('why nobody can be used is in the answer', async (t) => {
   assert.equal(result.kind, 'none');
   assert.match(
     result.kind === 'none' ? result.detail : '',
-    /2 workers announce this service and none can be used: .*1 unreachable/,
+    /2 workers announce this service and none can be used: .*1 could not be reached/,
   );
-  assert.match(result.kind === 'none' ? result.detail : '', /1 address refused/);
+  assert.match(result.kind === 'none' ? result.detail : '', /1 announces an address outside vpn.cidr/);
 });
 
 test('a warming worker is no answer to wait for, but is known when the lookup ends', async (t) => {

@@ -19,6 +19,8 @@ const request = (id: string, change: Partial<LoggedRequest> = {}): LoggedRequest
   firstByteMs: 12,
   durationMs: 80,
   attempts: [],
+  detail: null,
+  notAsked: [],
   view: 'hit',
   viewAgeMs: 900,
   ...change,
@@ -42,7 +44,10 @@ test('a request is found by its id, with its attempts and its decision', () => {
     duration_ms: 80,
     view: 'hit',
     view_age_ms: 900,
+    detail: null,
+    advice: null,
     failed_attempts: attempts,
+    not_asked: [],
     decision: { chosen: 'worker-gpu-001' },
   });
   assert.equal(log.explain('b'), null);

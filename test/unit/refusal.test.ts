@@ -1,0 +1,29 @@
+/** The field by which one sidecar refuses another: what was told comes out, and nothing else ever does. */
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { encodeRefusal, parseRefusal } from '../../sidecar/proxy/refusal.ts';
+
+test('code, stage and words come out as they went in', () => {
+  const refusal = { code: 'connect_failed', stage: 'not_sent', detail: 'refused; by 127.0.0.1:9' } as const;
+  assert.deepEqual(parseRefusal(encodeRefusal(refusal)), refusal);
+});
+
+test('an older sidecar tells no words', () => {
+  assert.deepEqual(parseRefusal('saturated;not_sent'), {
+    code: 'saturated',
+    stage: 'not_sent',
+    detail: '',
+  });
+});
+
+test('the words cannot break the field or speak to a terminal, whoever wrote them', () => {
+  const hostile = 'a\r\nSet-Cookie: x\u001b[2J\u202e';
+  const field = encodeRefusal({ code: 'warming', stage: 'sent', detail: hostile.repeat(100) });
+  assert.match(field, /^[\x20-\x7e]{1,280}$/);
+  assert.match(parseRefusal(`warming;sent;${hostile}`)?.detail ?? '', /^[\x20-\x7e]+$/);
+});
+
+test('what is no refusal is none; an unknown stage is the worse one', () => {
+  for (const value of ['', 'nonsense;sent', ';;;', '__proto__;sent']) assert.equal(parseRefusal(value), null);
+  assert.equal(parseRefusal('draining;begun')?.stage, 'sent');
+});

@@ -1,0 +1,79 @@
+/** How workers that were not asked stand: what the reader of a 503 is told of each. */
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { EJECT_AFTER_FAILURES } from '../../sidecar/core/health.ts';
+import { notAskedOf, notAskedText, standingOf } from '../../sidecar/core/standing.ts';
+import { keyOf, peerOf, recordOf, SERVICE, tableOf } from '../support/peers.ts';
+
+const one = (changes: Parameters<typeof recordOf>[1] = {}) => peerOf(tableOf([recordOf(1, changes)]), 1);
+
+test('warming: for how long at least, and why, as the worker says', () => {
+  const peer = one({ state: 'warming' });
+  assert.equal(standingOf(peer, 40_000), 'warming for at least 40 s: its health check does not pass');
+  peer.stateReason = 'GET /health gave 503';
+  assert.equal(standingOf(peer, 500), 'warming: GET /health gave 503');
+  peer.reportState('ready', 100, 1_000);
+  peer.reportState('warming', 101, 50_000);
+  peer.lastFault = { atMs: 50_000, text: 'connect_failed: connection refused' };
+  assert.equal(
+    standingOf(peer, 53_000),
+    'warming for at least 3 s: its health check does not pass; its last failure, 3 s ago: connect_failed: connection refused',
+  );
+});
+
+test('draining', () => {
+  assert.match(standingOf(one({ state: 'draining' }), 0), /^draining: it shuts down/);
+});
+
+test('ejected: for how long, after how many failures, and what the last one was', () => {
+  const peer = one();
+  for (let i = 0; i < EJECT_AFTER_FAILURES; i++) peer.health.failed(0);
+  peer.lastFault = { atMs: 0, text: 'its worker answered with 500' };
+  assert.equal(
+    standingOf(peer, 5_000),
+    'ejected for 25 s more after 5 failures in a row; its last failure, 5 s ago: its worker answered with 500',
+  );
+});
+
+test('no route works: each with its address and its own fault; or there is none from here', () => {
+  const peer = one({ vpn_ip: '10.42.0.9', inbound_port: 8_000 });
+  peer.routes[0]?.health.failed(1_000, 'connection refused');
+  assert.equal(
+    standingOf(peer, 4_000),
+    'no route works: vpn http://10.42.0.9:8000 is down for 3 s (connection refused)',
+  );
+  const unreachable = one({ vpn_ip: null, inbound_port: null, tunnel_url: null });
+  assert.match(standingOf(unreachable, 0), /neither a VPN address nor a tunnel/);
+});
+
+test('a suspect', () => {
+  const peer = one();
+  peer.presence = 'suspect';
+  assert.match(standingOf(peer, 7_000), /^suspect: it did not answer when asked, last heard 7 s ago/);
+});
+
+test('the list leaves out who was tried, and is bounded', () => {
+  const table = tableOf(Array.from({ length: 20 }, (_, i) => recordOf(i, { state: 'draining' })));
+  const { listed, more } = notAskedOf(table.offering(SERVICE), new Set([keyOf(0)]), 0);
+  assert.deepEqual([listed.length, more], [8, 11]);
+  assert.ok(listed.every(({ peer }) => peer !== 'worker-0'));
+  assert.match(notAskedText(listed, more), /^worker-1: draining.*; and 11 more$/);
+});
+
+test('who has left, and who did not answer, is told for a while', () => {
+  const table = tableOf([recordOf(1), recordOf(2), recordOf(3)]);
+  const { epoch } = peerOf(table, 1);
+  table.depart(keyOf(1), epoch, 1_000);
+  peerOf(table, 2).lastFault = { atMs: 2_000, text: 'connect_timeout: no answer' };
+  table.missed(keyOf(2), 2_000);
+  table.missed(keyOf(2), 2_000);
+  const told = table.absent(SERVICE, 4_000);
+  assert.deepEqual(
+    told.map(({ peer }) => peer),
+    ['worker-1', 'worker-2'],
+  );
+  assert.equal(told[0]?.reason, 'left: it said good-bye 3 s ago');
+  assert.match(told[1]?.reason ?? '', /^gone: it did not answer when asked, 2 s ago; .*connect_timeout/);
+  assert.deepEqual(table.absent('another', 4_000), []);
+  assert.deepEqual(table.absent(SERVICE, 1e9), []);
+});
