@@ -1,0 +1,109 @@
+/**
+ * Ten times the capacity of a service for 30 s: the workers stay busy, everybody else is told so at once, nothing
+ * piles up, and the first quiet second is an ordinary one.
+ */
+import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+import test from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
+import { MeshProcesses } from '../support/mesh-processes.ts';
+import { OpenLoad, percentile } from '../support/open-load.ts';
+import type { SidecarProcess } from '../support/sidecar-process.ts';
+
+const SERVICE = 'ocr';
+const CONCURRENCY = 4;
+const QUEUE = 4;
+/** Long enough that refusals, and not two busy cores, are what is measured. */
+const WORK_MS = 200;
+const CAPACITY = (2 * CONCURRENCY * 1_000) / WORK_MS;
+const OVERLOAD_MS = 30_000;
+/** V8 lets garbage grow by 100 MiB and more before it looks; with little room for it, what grows is kept by somebody. */
+const LITTLE_ROOM = { NODE_OPTIONS: '--max-semi-space-size=4 --max-old-space-size=96' };
+/** The heap has found its size by then. */
+const WARM_MS = 8_000;
+const GROWTH_MIB = 32;
+const RECOVERY_MS = 2_000;
+
+async function mesh(t: test.TestContext): Promise<readonly SidecarProcess[]> {
+  const up = await MeshProcesses.up(t);
+  const workers = await Promise.all(['one', 'two'].map((name) => up.worker(name)));
+  for (const worker of workers) await worker.set({ mode: 'delay', ms: WORK_MS });
+  const sidecars = await Promise.all([
+    ...workers.map(({ url }, at) =>
+      up.sidecar({
+        id: ['one', 'two'][at] as string,
+        env: LITTLE_ROOM,
+        services: { [SERVICE]: { url, concurrency: CONCURRENCY, queue: QUEUE } },
+      }),
+    ),
+    up.sidecar({ id: 'app', env: LITTLE_ROOM }),
+  ]);
+  const app = sidecars.at(-1) as SidecarProcess;
+  assert.equal((await app.get(SERVICE)).status, 200);
+  await app.knows(['one', 'two']);
+  return sidecars;
+}
+
+async function residentMib({ process }: SidecarProcess): Promise<number> {
+  const [, kib] = /VmRSS:\s+(\d+) kB/.exec(await readFile(`/proc/${process.pid}/status`, 'latin1')) ?? [];
+  return Number(kib) / 1_024;
+}
+
+/** Requests that the sidecar still holds: here, at its worker, and in the queue. */
+async function held(sidecar: SidecarProcess): Promise<number> {
+  const { body } = await sidecar.admin('/metrics');
+  const gauges = /^sidecar_(?:requests_in_progress|worker_in_flight|worker_queued)\{[^}]*\} (\d+)/gm;
+  const counts = [...body.matchAll(gauges)].map(([, count]) => Number(count));
+  assert.ok(counts.length > 0);
+  return counts.reduce((sum, count) => sum + count, 0);
+}
+
+test('ten times the capacity for 30 s', {
+  skip: process.platform === 'linux' ? false : 'needs /proc',
+}, async (t) => {
+  const sidecars = await mesh(t);
+  const app = sidecars.at(-1) as SidecarProcess;
+  const load = new OpenLoad(app.address.outbound, `/service/${SERVICE}/`);
+  t.after(() => load.close());
+  const startedMs = performance.now();
+  const offered = load.send(10 * CAPACITY, OVERLOAD_MS);
+  await pause(WARM_MS);
+  const before = await Promise.all(sidecars.map(residentMib));
+  await offered;
+  const after = await Promise.all(sidecars.map(residentMib));
+  const endedMs = performance.now();
+  await load.settle();
+  const all = [...load.ended];
+
+  const seconds = (endedMs - startedMs) / 1_000;
+  const served = all.filter(({ status }) => status === 200);
+  const refused = all.filter(({ status }) => status === 503);
+  const rate = served.length / seconds;
+  t.diagnostic(
+    `${all.length} offered in ${seconds.toFixed(1)} s, ${rate.toFixed(1)}/s of ${CAPACITY}/s served, ` +
+      `refused after ${percentile(refused, 0.5).toFixed(1)} ms (p99 ${percentile(refused, 0.99).toFixed(1)})`,
+  );
+  t.diagnostic(`MiB ${before.map(Math.round).join(', ')} → ${after.map(Math.round).join(', ')}`);
+  assert.equal(served.length + refused.length, all.length, 'served or refused, nothing else');
+  assert.ok(rate >= 0.9 * CAPACITY, `served ${rate.toFixed(1)}/s`);
+  for (const { code, retryAfter } of refused) assert.deepEqual([code, retryAfter], ['saturated', '1']);
+  assert.ok(percentile(refused, 0.5) < WORK_MS / 2, 'refused at once');
+  // Who waits, waits for its place in the queue, and no longer.
+  assert.ok(percentile(served, 0.99) < 5 * WORK_MS, `served in ${percentile(served, 0.99)} ms`);
+  for (const [at, mib] of after.entries()) {
+    assert.ok(mib - (before[at] as number) < GROWTH_MIB, `${sidecars[at]?.id}: ${before[at]} → ${mib} MiB`);
+  }
+
+  // Half of what it can serve: from the third second on as if nothing had been.
+  load.ended.length = 0;
+  const quietMs = performance.now();
+  await load.send(CAPACITY / 2, 5_000);
+  await load.settle();
+  const bad = load.ended.filter(({ status, tookMs }) => status !== 200 || tookMs > 2 * WORK_MS);
+  const lastBadMs = Math.max(0, ...bad.map(({ sentMs }) => sentMs - quietMs));
+  t.diagnostic(
+    `afterwards ${bad.length} of ${load.ended.length} late or refused, the last sent after ${lastBadMs.toFixed(0)} ms`,
+  );
+  assert.ok(lastBadMs < RECOVERY_MS, `the last one that was late or refused was sent after ${lastBadMs} ms`);
+  assert.deepEqual(await Promise.all(sidecars.map(held)), [0, 0, 0]);
+});
