@@ -364,7 +364,7 @@ export const SERVICE_SCHEMA = {
     timeout: option(duration('10ms', '5m'), '1s', { doc: 'How long it may take.' }),
     healthyAfter: option(integer(1, 100), '1', { doc: 'Successes in a row before the worker is ready.' }),
     unhealthyAfter: option(integer(1, 100), '3', {
-      doc: 'Failures in a row before a ready worker counts as gone.',
+      doc: 'Failures in a row before a ready worker counts as gone; a refused connection counts at once. By default that is within two intervals.',
     }),
   },
   load: {

@@ -23,19 +23,39 @@ export interface WorkerHealthOptions {
   onReport(value: string): void;
 }
 
-/** Pause between two checks of a worker that is not ready, or that failed the last one. */
-const DOUBT_INTERVAL_MS = 500;
+/** What a check saw: null = all well. `isGone`: nobody listens there, which needs no second look. */
+interface Fault {
+  readonly reason: string;
+  readonly isGone: boolean;
+}
+
+/** Pause between two checks of a worker that is not ready: somebody waits for it. */
+const WARMING_INTERVAL_MS = 500;
+/** Between two of one in doubt, at most and at least. */
+const DOUBT_MAX_MS = 500;
+const DOUBT_MIN_MS = 20;
+/** Checks of one in doubt that are under way together: one that hangs must not delay the next. */
+const CHECKS_AT_ONCE = 3;
 
 export class WorkerHealth {
   readonly #options: WorkerHealthOptions;
+  readonly #doubtMs: number;
   #isReady = false;
   #inRow = 0;
+  #running = 0;
+  /** Checks are numbered; what an earlier one says is out of date. */
+  #begun = 0;
+  #validFrom = 0;
   #timer: NodeJS.Timeout | null = null;
   #isStopped = false;
   #reason = 'not asked yet';
 
   constructor(options: WorkerHealthOptions) {
+    const { intervalMs, timeoutMs } = options;
     this.#options = options;
+    // So that three failures, each after its whole time, are in before two intervals are over.
+    const spareMs = intervalMs > timeoutMs ? intervalMs - timeoutMs : intervalMs;
+    this.#doubtMs = Math.max(DOUBT_MIN_MS, Math.min(DOUBT_MAX_MS, spareMs / 3));
   }
 
   get isReady(): boolean {
@@ -57,64 +77,91 @@ export class WorkerHealth {
     if (this.#timer !== null) clearTimeout(this.#timer);
   }
 
-  /**
-   * A real request could not connect: that counts as a failed check, and the next one is made now. `isGone`: nobody
-   * listens there, which needs no second look.
-   */
+  /** A real request could not connect: that counts as a failed check, once for all that fail together. */
   suspect(reason: string, isGone: boolean): void {
-    if (!this.#isReady || this.#timer === null) return;
-    clearTimeout(this.#timer);
-    this.#timer = null;
-    if (isGone) this.#inRow = this.#options.unhealthyAfter;
-    this.#judge(reason);
+    if (!this.#isReady || this.#isStopped) return;
+    if (this.#running > 0 && !isGone) return;
+    this.#judge({ reason, isGone });
     void this.#check();
   }
 
   async #check(): Promise<void> {
-    const fault =
-      this.#options.path === null ? await this.#tryConnect() : await this.#tryGet(this.#options.path);
+    const number = ++this.#begun;
+    // A kept connection may be the one that hangs.
+    const isFresh = !this.#isReady || this.#inRow > 0 || this.#running > 0;
+    this.#running++;
+    // The next one does not wait for this one's answer, which may never come.
+    if (this.#isReady) this.#plan(this.#doubtMs);
+    const fault = await this.#ask(isFresh);
+    this.#running--;
     if (this.#isStopped) return;
-    this.#judge(fault);
-    // While it is not known to be well, ask more often than once an interval: somebody waits for the answer.
-    const isWell = this.#isReady && this.#inRow === 0;
-    const waitMs = isWell ? this.#options.intervalMs : Math.min(this.#options.intervalMs, DOUBT_INTERVAL_MS);
-    this.#timer = setTimeout(() => void this.#check(), waitMs);
+    if (number >= this.#validFrom) {
+      if (fault === null) this.#validFrom = number;
+      this.#judge(fault);
+    }
+    // After a failure the next check is planned already, unless those that hang were too many for it.
+    if (this.#isReady && fault === null) this.#plan(this.#options.intervalMs);
+    else if (this.#isReady && this.#timer === null) this.#plan(this.#doubtMs);
+    else if (!this.#isReady && this.#running === 0)
+      this.#plan(Math.min(this.#options.intervalMs, WARMING_INTERVAL_MS));
   }
 
-  #judge(fault: string | null): void {
+  #plan(waitMs: number): void {
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => {
+      this.#timer = null;
+      // Else the end of one of those plans the next.
+      if (this.#running < (this.#isReady ? CHECKS_AT_ONCE : 1)) void this.#check();
+    }, waitMs);
+  }
+
+  #judge(fault: Fault | null): void {
     const isOk = fault === null;
-    this.#reason = fault ?? 'healthy';
+    this.#reason = fault?.reason ?? 'healthy';
     this.#inRow = isOk === this.#isReady ? 0 : this.#inRow + 1;
     const needed = this.#isReady ? this.#options.unhealthyAfter : this.#options.healthyAfter;
-    if (this.#inRow < needed) return;
+    if (this.#inRow < needed && !(this.#isReady && fault?.isGone)) return;
     this.#inRow = 0;
     this.#isReady = isOk;
+    this.#validFrom = isOk ? this.#validFrom : this.#begun + 1;
     this.#options.onChange(isOk, this.#reason);
   }
 
-  #tryConnect(): Promise<string | null> {
+  async #ask(isFresh: boolean): Promise<Fault | null> {
+    const { origin, path } = this.#options;
+    if (path === null) return await this.#tryConnect();
+    // By HTTP/2 a worker that shuts down says so. By HTTP/1.1 it goes on answering on kept connections, for as long as
+    // it is asked: that nobody listens any more shows only to one who comes anew.
+    const door = origin.scheme === 'h2c' ? null : this.#tryConnect();
+    const [silence, closed] = await Promise.all([this.#tryGet(path, isFresh), door]);
+    return closed ?? silence;
+  }
+
+  #tryConnect(): Promise<Fault | null> {
     const { origin, timeoutMs } = this.#options;
     return new Promise((resolve) => {
       const socket = net.connect({ host: origin.host, port: origin.port });
-      const done = (fault: string | null): void => {
+      const done = (fault: Fault | null): void => {
         socket.destroy();
         resolve(fault);
       };
-      socket.setTimeout(timeoutMs, () => done(`no connection within ${timeoutMs} ms`));
+      socket.setTimeout(timeoutMs, () => done(ill(`no connection within ${timeoutMs} ms`)));
       socket.once('connect', () => done(null));
-      socket.once('error', (error) => done(error.message || 'connection failed'));
+      socket.once('error', (error: NodeJS.ErrnoException) =>
+        done(ill(error.message || 'connection failed', error.code === 'ECONNREFUSED')),
+      );
     });
   }
 
-  #tryGet(path: string): Promise<string | null> {
+  #tryGet(path: string, isFresh: boolean): Promise<Fault | null> {
     const { origin, timeoutMs, upstreams } = this.#options;
     return new Promise((resolve) => {
-      let fault: string | null = 'no answer';
+      let fault: Fault | null = ill('no answer');
       const timer = setTimeout(() => {
         request.abort();
-        resolve(`no answer to GET ${path} within ${timeoutMs} ms`);
+        resolve(ill(`no answer to GET ${path} within ${timeoutMs} ms`));
       }, timeoutMs);
-      const done = (result: string | null): void => {
+      const done = (result: Fault | null): void => {
         clearTimeout(timer);
         resolve(result);
       };
@@ -135,18 +182,23 @@ export class WorkerHealth {
           onHead: (head) => {
             const report = first(head.fields, 'endpoint-load-metrics');
             if (report !== undefined) this.#options.onReport(report);
-            fault = head.status >= 200 && head.status < 400 ? null : `GET ${path} gave ${head.status}`;
+            fault = head.status >= 200 && head.status < 400 ? null : ill(`GET ${path} gave ${head.status}`);
           },
           onData: () => false,
           onEnd: () => done(fault),
           onUpgrade: (_head, stream) => {
             stream.socket.destroy();
-            done('an upgrade that nobody asked for');
+            done(ill('an upgrade that nobody asked for'));
           },
           onUpstreamDrain: () => {},
-          onFault: ({ detail }) => done(detail),
+          onFault: ({ detail, isRefused }) => done(ill(detail, isRefused)),
         },
+        isFresh,
       );
     });
   }
+}
+
+function ill(reason: string, isGone = false): Fault {
+  return { reason, isGone };
 }
