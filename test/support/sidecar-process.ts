@@ -58,10 +58,12 @@ export class SidecarProcess {
     return (JSON.parse((await this.admin('/peers')).body) as { peers: PeerJson[] }).peers;
   }
 
-  /** The first log line, past or coming, with these fields. */
-  logged(fields: Readonly<Record<string, unknown>>): Promise<LogLine> {
+  /** The first log line, past or coming, with these fields; of those said at `sinceMs` (Unix ms) or later. */
+  logged(fields: Readonly<Record<string, unknown>>, sinceMs = 0): Promise<LogLine> {
     const wanted = Object.entries(fields);
-    return this.process.line((line) => (wanted.every(([key, value]) => line[key] === value) ? line : null));
+    const isWanted = (line: LogLine): boolean =>
+      wanted.every(([key, value]) => line[key] === value) && saidAtMs(line) >= sinceMs;
+    return this.process.line((line) => (isWanted(line) ? line : null));
   }
 
   /** Resolves when it knows exactly these workers, among others of other states, as `state`. */
@@ -86,4 +88,9 @@ export class SidecarProcess {
   stop(): Promise<string> {
     return this.process.stop(STOP_LIMIT_MS);
   }
+}
+
+/** Unix ms of a log line. */
+export function saidAtMs({ time }: LogLine): number {
+  return Date.parse(String(time));
 }

@@ -169,6 +169,8 @@ function listening(handler: typeof serve, port: number): Promise<Server> {
 }
 
 const data = await listening(serve, Number(portText));
+// As well-behaved servers do: no new connections, what runs is finished, then the end.
+process.once('SIGTERM', () => data.close(() => process.exit(0)));
 data.on('upgrade', (request, socket) => {
   const url = request.url ?? '';
   const entry: Seen = {
