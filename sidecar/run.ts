@@ -19,10 +19,10 @@ export async function runSidecar(config: Config, options: RunOptions = {}): Prom
   // A promise of a library that nobody waited for must not end the process; what throws outside of one does.
   process.on('unhandledRejection', (err) => log.error({ err }, 'a fault in this program: please report it'));
   const sidecar = await startSidecar(config, log);
+  const { requested, cut, forget } = stops(log, options.signal);
   try {
-    await stopRequested(log, options.signal);
-    const { signal, forget } = forced(log);
-    await sidecar.drain(signal);
+    await requested;
+    await sidecar.drain(cut);
     forget();
   } finally {
     await sidecar.stop();
@@ -31,35 +31,43 @@ export async function runSidecar(config: Config, options: RunOptions = {}): Prom
   return 0;
 }
 
-async function stopRequested(log: Log, signal: AbortSignal | undefined): Promise<void> {
-  await new Promise<void>((resolve) => {
-    const stop = (name: string): void => {
-      process.off('SIGTERM', stop);
-      process.off('SIGINT', stop);
-      signal?.removeEventListener('abort', onAbort);
-      log.info({ signal: name }, 'draining: new requests are refused soon, running ones are finished');
-      resolve();
-    };
-    const onAbort = (): void => stop('abort');
-    if (signal?.aborted === true) return stop('abort');
-    signal?.addEventListener('abort', onAbort);
-    process.on('SIGTERM', stop);
-    process.on('SIGINT', stop);
-  });
+interface Stops {
+  /** Resolves at the first signal. */
+  readonly requested: Promise<void>;
+  /** Aborted by the second: stop waiting. */
+  readonly cut: AbortSignal;
+  forget(): void;
 }
 
-/** A second signal: stop waiting. */
-function forced(log: Log): { readonly signal: AbortSignal; readonly forget: () => void } {
-  const controller = new AbortController();
-  const force = (name: string): void => {
-    log.warn({ signal: name }, 'forced: running requests are cut off');
-    controller.abort();
+/** One listener for both signals: between two there would be a moment in which a signal just kills the process. */
+function stops(log: Log, signal: AbortSignal | undefined): Stops {
+  const cut = new AbortController();
+  let drain = (): void => {};
+  const requested = new Promise<void>((resolve) => {
+    drain = resolve;
+  });
+  let isDraining = false;
+  const stop = (name: string): void => {
+    if (isDraining) {
+      log.warn({ signal: name }, 'forced: running requests are cut off');
+      cut.abort();
+      return;
+    }
+    isDraining = true;
+    log.info({ signal: name }, 'draining: new requests are refused soon, running ones are finished');
+    drain();
   };
-  process.on('SIGTERM', force);
-  process.on('SIGINT', force);
+  const onAbort = (): void => {
+    if (!isDraining) stop('abort');
+  };
+  process.on('SIGTERM', stop);
+  process.on('SIGINT', stop);
+  signal?.addEventListener('abort', onAbort);
+  if (signal?.aborted === true) onAbort();
   const forget = (): void => {
-    process.off('SIGTERM', force);
-    process.off('SIGINT', force);
+    process.off('SIGTERM', stop);
+    process.off('SIGINT', stop);
+    signal?.removeEventListener('abort', onAbort);
   };
-  return { signal: controller.signal, forget };
+  return { requested, cut: cut.signal, forget };
 }
