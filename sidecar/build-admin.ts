@@ -131,6 +131,8 @@ export function buildAdmin(parts: AdminParts): Admin {
     });
     return {
       ...explanation,
+      absent: mesh.table.absent(service, nowMs),
+      known_services: [...new Set([...mesh.table.services(), ...parts.services.keys()])].sort(),
       local: local === undefined ? null : { state: local.state, reason: local.healthReason },
       view_age_ms: mesh.directory.ageMs(service, nowMs),
       dht: mesh.node.status(),

@@ -41,7 +41,7 @@ const COMMANDS: Readonly<Record<string, Entry>> = {
     load: async () => (await import('./commands/peers.ts')).peers,
   },
   explain: {
-    summary: 'whom it would choose for a service, and why',
+    summary: 'whom it would choose for a service, and why; or what became of a request',
     load: async () => (await import('./commands/explain.ts')).explain,
   },
   stats: { summary: 'its counters', load: async () => (await import('./commands/stats.ts')).stats },

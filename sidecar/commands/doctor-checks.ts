@@ -89,14 +89,24 @@ export async function checkPeers(ask: AskAdmin): Promise<Check> {
       return {
         name,
         result: 'fail',
-        detail: `${found.length} known, none ready`,
-        advice: '`dht-sidecar peers` shows the state of each.',
+        detail: `${found.length} known, none ready. ${whyNotReady(found)}`,
+        advice: "See each worker's own log; `dht-sidecar doctor` on its host checks it from there.",
       };
     }
     return { name, result: 'ok', detail: `${found.length} known, ${ready} ready`, advice: null };
   } catch (error) {
     return failure(name, error);
   }
+}
+
+const MAX_NAMED = 8;
+
+function whyNotReady(found: readonly Peer[]): string {
+  const told = found
+    .slice(0, MAX_NAMED)
+    .map((peer) => `${textOf(peer.worker_id)}: ${textOf(peer.why_not_ready) || textOf(peer.state)}`);
+  const more = found.length > MAX_NAMED ? [`and ${found.length - MAX_NAMED} more`] : [];
+  return [...told, ...more].join('; ');
 }
 
 /** One line for all that are well, one for each that is not. */
@@ -110,7 +120,7 @@ export async function checkRoutes(ask: AskAdmin): Promise<readonly Check[]> {
       const up = routes.filter((route) => route.state === 'up');
       const down = routes.filter((route) => route.state !== 'up');
       const downText = down
-        .map((route) => `${textOf(route.kind)} ${textOf(route.address)} is ${textOf(route.state)}`)
+        .map((route) => `${textOf(route.kind)} ${textOf(route.address)} is ${stateText(route)}`)
         .join(', ');
       const who = textOf(peer.worker_id);
       if (up.length === 0) {
@@ -138,6 +148,13 @@ export async function checkRoutes(ask: AskAdmin): Promise<readonly Check[]> {
   } catch (error) {
     return [failure(name, error)];
   }
+}
+
+/** A trial that runs does not make it better. */
+function stateText(route: Peer): string {
+  const state = textOf(route.state) === 'probing' ? 'down, and being tried' : textOf(route.state);
+  const why = textOf(route.last_fault);
+  return why === '' ? state : `${state} (${why})`;
 }
 
 function routeAdvice(down: readonly Peer[]): string {

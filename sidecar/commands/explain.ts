@@ -1,13 +1,15 @@
 /**
- * `dht-sidecar explain <service>`: whom the sidecar here would choose now, and why not the others.
+ * `dht-sidecar explain`: whom the sidecar here would choose now, and why not the others; or what became of a request.
  *
  * A view of `/explain`; the reasons are those of the balancer itself. It must not score anything.
  */
 import { loadOptions } from '../config/load.ts';
 import { ConfigError } from '../config/problems.ts';
+import { nearestWord } from '../core/nearest-word.ts';
 import { adminClient, fields, items, numberOf, textOf } from './admin-client.ts';
 import { type Command, EXIT_FAILED, EXIT_OK } from './command.ts';
-import { ageText, cellText, table } from './table.ts';
+import { requestStory } from './request-story.ts';
+import { ageText, cellText, millisText, table } from './table.ts';
 
 export const explain: Command = {
   help: `Usage: dht-sidecar explain <service> [--json] [--admin host:port]
@@ -37,12 +39,12 @@ one of the last 1,000 requests was routed (ID: the header sidecar-request-id of 
     const { status, body } = await adminClient(values.admin.listen)(`/explain?${query}`);
     if (own.has('json')) context.out(`${JSON.stringify(body, null, 2)}\n`);
     if (status !== 200) {
-      context.err(`${cellText(textOf(fields(body).detail)) || `The sidecar answered ${status}`}\n`);
+      const detail = textOf(fields(body).detail);
+      context.err(`${detail === '' ? `The sidecar answered ${status}.` : cellText(detail)}\n`);
       return EXIT_FAILED;
     }
-    // A request's story has no fixed columns.
     if (!own.has('json'))
-      context.out(service === undefined ? `${JSON.stringify(body, null, 2)}\n` : explanation(fields(body)));
+      context.out(service === undefined ? requestStory(fields(body)) : explanation(fields(body)));
     return EXIT_OK;
   },
 };
@@ -56,15 +58,38 @@ function explanation(body: Readonly<Record<string, unknown>>): string {
   );
   if (textOf(next.worker_id) !== '') {
     lines.push(
-      `else     ${cellText(textOf(next.worker_id))} (${millis(next.expected_ms_margin)} later expected)`,
+      `else     ${cellText(textOf(next.worker_id))} (${millisText(numberOf(next.expected_ms_margin))} later expected)`,
     );
   }
   const rows = items(body.candidates).map(fields).map(candidateRow);
-  if (rows.length === 0) return `${lines.join('\n')}\n`;
+  if (rows.length === 0) return `${[...lines, ...nobodyLines(body)].join('\n')}\n`;
   return `${lines.join('\n')}\n\n${table(
     ['WORKER', 'STATE', 'LOAD', 'REQUESTS', 'SLOTS', 'EXPECTED', 'REPORT', 'ROUTES', 'WHY NOT'],
     rows,
   )}`;
+}
+
+/** What is known when nobody offers it. */
+function nobodyLines(body: Readonly<Record<string, unknown>>): string[] {
+  const lines: string[] = [];
+  const known = items(body.known_services)
+    .map(textOf)
+    .filter((name) => name !== '');
+  const service = textOf(body.service);
+  const near = nearestWord(
+    service,
+    known.filter((name) => name !== service),
+  );
+  if (near !== null) lines.push(`perhaps  ${cellText(near)} is meant`);
+  if (known.length > 0) lines.push(`known    ${known.map(cellText).join(' ')}`);
+  for (const { peer, reason } of items(body.absent).map(fields))
+    lines.push(`absent   ${cellText(textOf(peer))}: ${cellText(textOf(reason))}`);
+  const local = fields(body.local);
+  if (textOf(local.state) !== '')
+    lines.push(`here     ${cellText(textOf(local.state))}: ${cellText(textOf(local.reason))}`);
+  const hint = textOf(fields(body.dht).hint);
+  if (hint !== '') lines.push(`DHT      ${cellText(hint)}`);
+  return lines;
 }
 
 function candidateRow(candidate: Readonly<Record<string, unknown>>): (string | number | null)[] {
@@ -80,17 +105,12 @@ function candidateRow(candidate: Readonly<Record<string, unknown>>): (string | n
     (numberOf(score.live_load) ?? numberOf(reported.load))?.toFixed(2) ?? null,
     numberOf(score.requests) === null ? null : Number(numberOf(score.requests)?.toFixed(1)),
     numberOf(score.slots),
-    numberOf(score.expected_ms) === null ? null : millis(score.expected_ms),
+    numberOf(score.expected_ms) === null ? null : millisText(numberOf(score.expected_ms)),
     age === null ? null : `${textOf(reported.source)} ${ageText(age / 1000)}`,
     items(candidate.routes)
       .map(fields)
       .map((route) => `${textOf(route.kind)}:${textOf(route.state)}`)
       .join(' '),
-    textOf(candidate.why_not),
+    textOf(candidate.because) || textOf(candidate.why_not),
   ];
-}
-
-function millis(value: unknown): string {
-  const ms = numberOf(value);
-  return ms === null ? '-' : `${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms`;
 }

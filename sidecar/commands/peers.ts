@@ -6,7 +6,7 @@
 import { loadOptions } from '../config/load.ts';
 import { adminClient, fields, items, numberOf, textOf } from './admin-client.ts';
 import { type Command, EXIT_FAILED, EXIT_OK } from './command.ts';
-import { ageText, table } from './table.ts';
+import { ageText, cellText, table } from './table.ts';
 
 export const peers: Command = {
   help: `Usage: dht-sidecar peers [service] [--json] [--admin host:port]
@@ -57,5 +57,9 @@ function peerTable(found: readonly Readonly<Record<string, unknown>>[]): string 
       items(peer.services).map(textOf).join(' '),
     ];
   });
-  return table(['WORKER', 'STATE', 'LOAD', 'RUNNING', 'QUEUED', 'HEARD', 'ROUTES', 'SERVICES'], rows);
+  const head = ['WORKER', 'STATE', 'LOAD', 'RUNNING', 'QUEUED', 'HEARD', 'ROUTES', 'SERVICES'];
+  const reasons = found
+    .filter(({ why_not_ready: why }) => textOf(why) !== '')
+    .map((peer) => `${cellText(textOf(peer.worker_id))}: ${cellText(textOf(peer.why_not_ready))}\n`);
+  return `${table(head, rows)}${reasons.length === 0 ? '' : `\n${reasons.join('')}`}`;
 }

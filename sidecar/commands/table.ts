@@ -39,3 +39,9 @@ export function ageText(seconds: number | null): string | null {
   if (seconds < 10) return `${seconds.toFixed(1)} s`;
   return seconds < 120 ? `${Math.round(seconds)} s` : `${Math.round(seconds / 60)} min`;
 }
+
+/** A short one: `0.4 ms`, `120 ms`. */
+export function millisText(ms: number | null): string {
+  if (ms === null) return '-';
+  return `${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms`;
+}

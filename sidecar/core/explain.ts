@@ -8,12 +8,15 @@ import { type Endpoint, failureRateAt, type ReportSource } from './endpoint.ts';
 import type { Peer } from './peer.ts';
 import type { Field, Policy } from './policies/policy.ts';
 import { isFit, type TunnelUnfit } from './route-capability.ts';
+import { standingOf } from './standing.ts';
 
 export interface ExplainedCandidate {
   readonly worker_id: string;
   readonly key: string;
   /** null for the chosen one. */
   readonly why_not: string | null;
+  /** The same in a sentence, for one that was no candidate; else null. */
+  readonly because: string | null;
   readonly state: string;
   readonly presence: string;
   readonly health: string;
@@ -91,6 +94,7 @@ export function explainCandidates(options: ExplainOptions): Explanation {
     explained.push({
       ...describe(endpoint, request.nowMs, request.tunnelUnfit ?? null),
       why_not: index < 0 ? (whyNot ?? 'not a candidate') : whyNot,
+      because: index < 0 && whyNot !== 'tried' ? standingOf(peer, request.nowMs) : null,
       score: index < 0 ? null : scoreOf(field, index),
     });
   }
@@ -127,7 +131,7 @@ function describe(
   endpoint: Endpoint,
   nowMs: number,
   unfit: TunnelUnfit | null,
-): Omit<ExplainedCandidate, 'why_not' | 'score'> {
+): Omit<ExplainedCandidate, 'why_not' | 'because' | 'score'> {
   const { peer } = endpoint;
   const ageMs = nowMs - endpoint.reportedAtMs;
   return {

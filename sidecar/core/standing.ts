@@ -45,13 +45,15 @@ export function notAskedText(listed: readonly NotAsked[], more: number): string 
 export function standingOf(peer: Peer, nowMs: number): string {
   switch (peer.state) {
     case 'warming': {
-      const why = peer.stateReason === '' ? 'its health check does not pass' : peer.stateReason;
+      const { stateReason } = peer;
+      const why =
+        stateReason === '' ? `its health check does not pass${lastFault(peer, nowMs)}` : stateReason;
       const sinceMs = nowMs - peer.stateSinceMs;
       const since = sinceMs < 1_000 ? '' : ` for at least ${span(sinceMs)}`;
-      return `warming${since}: ${why}${lastFault(peer, nowMs)}`;
+      return `warming${since}: ${why}${silence(peer, nowMs)}`;
     }
     case 'draining':
-      return 'draining: it shuts down and takes no new requests';
+      return `draining: it shuts down and takes no new requests${silence(peer, nowMs)}`;
   }
   if (peer.routes.length === 0) return noRoute(peer);
   if (peer.health.isEjected(nowMs)) return `${ejected(peer, nowMs)}${lastFault(peer, nowMs)}`;
@@ -72,6 +74,12 @@ export function absenceOf({ peer, sinceMs }: Barrier, hasLeft: boolean, nowMs: n
     ? `left: it said good-bye ${ago}`
     : `gone: it did not answer when asked, ${ago}${lastFault(peer, nowMs)}; used again once it answers`;
   return { peer: peer.record.worker_id, reason };
+}
+
+/** What it said may be old by now. */
+function silence(peer: Peer, nowMs: number): string {
+  if (peer.presence !== 'suspect') return '';
+  return `; its sidecar was asked since and does not answer, last heard ${span(nowMs - peer.heardAtMs)} ago`;
 }
 
 function noRoute({ record }: Peer): string {

@@ -55,6 +55,9 @@ type Route = (query: URLSearchParams) => Answer | Promise<Answer>;
 /** Nobody has a reason to be slow here, or to hold many connections. */
 const REQUEST_TIMEOUT_MS = 10_000;
 const MAX_CONNECTIONS = 128;
+const UNKNOWN_REQUEST =
+  'Not among the last 1,000 requests of this sidecar since its start: is it the sidecar that the app called, and the ' +
+  'field sidecar-request-id of the answer?';
 /** Longest service name or request id that is looked up. */
 const MAX_QUERY_VALUE = 256;
 
@@ -185,7 +188,7 @@ async function explain(handlers: AdminHandlers, query: URLSearchParams): Promise
   if (found !== null) return json(200, found);
   return service !== null
     ? json(404, { code: 'unknown_service', detail: 'Nothing is known of that service.' })
-    : json(404, { code: 'unknown_request', detail: 'Not among the last requests of this sidecar.' });
+    : json(404, { code: 'unknown_request', detail: UNKNOWN_REQUEST });
 }
 
 async function putLoad(handlers: AdminHandlers, request: IncomingMessage): Promise<Answer> {

@@ -8,6 +8,7 @@
 
 import type { Endpoint } from '../core/endpoint.ts';
 import { type Peer, routeAddress } from '../core/peer.ts';
+import { standingOf } from '../core/standing.ts';
 import { PEER_STATES, type PeerStateLabel } from './labels.ts';
 
 /** Suspicion and ejection are ours and newer than what the record says, so they win. */
@@ -39,6 +40,7 @@ export function describePeer(peer: Peer, nowMs: number, clockOffsetMs: number | 
     load: liveLoad(peer),
     last_seen: record.last_seen,
     state: peerStateOf(peer, nowMs),
+    why_not_ready: peerStateOf(peer, nowMs) === 'ready' ? null : standingOf(peer, nowMs),
     reported_state: peer.state,
     presence: peer.presence,
     health: peer.health.state.kind,
@@ -51,6 +53,7 @@ export function describePeer(peer: Peer, nowMs: number, clockOffsetMs: number | 
       kind: route.kind,
       address: routeAddress(route),
       state: route.health.state.kind,
+      last_fault: route.health.isUp || route.health.lastFault === '' ? null : route.health.lastFault,
       extra_ms: finite(route.health.extraMs),
     })),
     figures: Object.fromEntries(

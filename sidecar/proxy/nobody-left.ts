@@ -7,7 +7,7 @@
 import type { Code } from '../core/errors.ts';
 import { nearestWord } from '../core/nearest-word.ts';
 import type { Peer } from '../core/peer.ts';
-import { notAskedOf, notAskedText } from '../core/standing.ts';
+import { type NotAsked, notAskedOf, notAskedText } from '../core/standing.ts';
 import { type AttemptTrace, attemptText } from './attempt-trace.ts';
 import type { OutboundOptions } from './outbound-options.ts';
 import type { OutboundRequest } from './outbound-request.ts';
@@ -22,10 +22,15 @@ const MAX_NAMES = 20;
 const MAX_ABSENT = 8;
 
 /** Workers are known, and none is left. After failed attempts the last failure says more than that. */
-export function nobodyOf(request: OutboundRequest, code: Code, peers: readonly Peer[]): Nobody {
+export function nobodyOf(
+  request: OutboundRequest,
+  code: Code,
+  peers: readonly Peer[],
+  options: OutboundOptions,
+): Nobody {
   const { listed, more } = notAskedOf(peers, request.triedPeers, performance.now());
-  request.notAsked = listed;
-  const others = notAskedText(listed, more);
+  request.notAsked = [...listed, ...absentOf(request, options)];
+  const others = notAskedText(request.notAsked, more);
   const last = request.attempts.at(-1);
   if (last !== undefined) return afterLast(last, others);
   const known = peers.length === 1 ? '1 worker offers' : `${peers.length} workers offer`;
@@ -43,9 +48,7 @@ export function nobodyKnown(
   detail: string,
   options: OutboundOptions,
 ): Nobody {
-  const tried = new Set(request.attempts.map(({ peer }) => peer));
-  const all = options.directory.absent?.(request.service) ?? [];
-  const absent = all.filter(({ peer }) => !tried.has(peer)).slice(0, MAX_ABSENT);
+  const absent = absentOf(request, options);
   request.notAsked = absent;
   const last = request.attempts.at(-1);
   if (last !== undefined) return afterLast(last, notAskedText(absent, 0));
@@ -53,6 +56,13 @@ export function nobodyKnown(
   if (absent.length > 0) parts.push(`Known until a moment ago: ${notAskedText(absent, 0)}.`);
   else if (code === 'no_peers') parts.push(namesText(request.service, options));
   return { kind: 'nobody', code, detail: parts.filter((part) => part !== '').join(' ') };
+}
+
+/** Of those who were tried the attempts tell. */
+function absentOf({ attempts, service }: OutboundRequest, { directory }: OutboundOptions): NotAsked[] {
+  const tried = new Set(attempts.map(({ peer }) => peer));
+  const absent = directory.absent?.(service) ?? [];
+  return absent.filter(({ peer }) => !tried.has(peer)).slice(0, MAX_ABSENT);
 }
 
 function afterLast(last: AttemptTrace, others: string): Nobody {

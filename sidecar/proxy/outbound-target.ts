@@ -108,7 +108,7 @@ function choose(
   if (choice.kind === 'refused') {
     const spare = request.spare.shift();
     if (spare !== undefined) return { kind: 'peer', ...spare, expectedQueue: null };
-    if (view.peers.length > 0) return nobodyOf(request, choice.code, view.peers);
+    if (view.peers.length > 0) return nobodyOf(request, choice.code, view.peers, options);
     return nobodyKnown(request, choice.code, 'No worker is known to offer this service any more.', options);
   }
   const [route, ...others] = choice.routes;

@@ -120,6 +120,91 @@ test('explain: the chosen one, and why not the others', async (t) => {
   assert.deepEqual([unknown.code, unknown.err], [1, 'No such page.\n']);
 });
 
+test('explain --request: the end of a request, its attempts, and who was not asked', async (t) => {
+  const at = await admin(t, {
+    '/explain': {
+      request_id: 'ab-1',
+      received_at: NOW_MS / 1000,
+      method: 'POST',
+      service: 'llm',
+      outcome: 'failed',
+      code: 'connect_failed',
+      status: 502,
+      worker: null,
+      route: 'none',
+      first_byte_ms: null,
+      duration_ms: 12.34,
+      view: 'hit',
+      view_age_ms: 250,
+      detail: 'gpu-1 by vpn: connection refused',
+      advice: 'See whether it runs.',
+      failed_attempts: [
+        {
+          peer: 'gpu-1',
+          route: 'vpn',
+          address: 'http://10.42.0.10:8000',
+          code: 'connect_failed',
+          stage: 'not_sent',
+          reason: 'connection refused\u001b[2J',
+          at: '2025-06-15T15:06:40.000Z',
+          at_ms: 0.3,
+          took_ms: 1.2,
+        },
+      ],
+      not_asked: [{ peer: 'gpu-2', reason: 'draining: it shuts down' }],
+    },
+  });
+  const { code, out } = await run(explain, ['--request', 'ab-1', '--admin', at]);
+  assert.equal(code, 0);
+  assert.match(out, /^request +ab-1\nreceived +2025-06-15T15:06:40\.000Z\nasked +POST of llm\n/);
+  assert.match(out, /^answer +502 connect_failed by this sidecar, after 12 ms$/m);
+  assert.match(out, /^cause +gpu-1 by vpn: connection refused\nto do +See whether it runs\.$/m);
+  assert.match(
+    out,
+    /^2025-06-15T15:06:40\.000Z +1\.2 ms +gpu-1 +vpn +http:\/\/10\.42\.0\.10:8000 +connect_failed +not_sent +connection refused\?\[2J$/m,
+  );
+  assert.match(out, /^Not asked:\nWORKER +WHY\ngpu-2 +draining: it shuts down$/m);
+  const nonsense = { '/explain': { received_at: 1e300, failed_attempts: [null, 5, {}], not_asked: 'x' } };
+  assert.equal((await run(explain, ['--request', 'x', '--admin', await admin(t, nonsense)])).code, 0);
+});
+
+test('explain of a service that nobody offers: the names that are known, and the near one', async (t) => {
+  const body = {
+    service: 'lmm',
+    policy: 'adaptive',
+    chosen: null,
+    refusal: 'no_peers',
+    candidates: [],
+    known_services: ['llm', 'ocr'],
+    absent: [{ peer: 'gpu-1', reason: 'left: it said good-bye 3 s ago' }],
+    dht: { hint: '2 other nodes known.' },
+  };
+  const { out } = await run(explain, ['lmm', '--admin', await admin(t, { '/explain': body })]);
+  assert.match(out, /^chosen +nobody: no_peers\nperhaps +llm is meant\nknown +llm ocr\nabsent +gpu-1: left/m);
+  assert.match(out, /^DHT +2 other nodes known\.$/m);
+});
+
+test('peers and doctor say of each worker that is not ready why', async (t) => {
+  const warming = { ...PEER, state: 'warming', why_not_ready: 'warming: GET /health gave 503' };
+  const at = await admin(t, { ...HEALTHY, '/peers': { peers: [warming] } });
+  assert.match((await run(peers, ['--admin', at])).out, /\n\ngpu-1: warming: GET \/health gave 503\n$/);
+  const { code, out } = await run(doctor, ['--admin', at]);
+  assert.equal(code, 1);
+  assert.match(out, /^fail +peers +1 known, none ready\. gpu-1: warming: GET \/health gave 503$/m);
+});
+
+test('one clear line for what cannot be asked, and a code that is not zero', async (t) => {
+  for (const command of [peers, explain, stats]) {
+    const args = command === explain ? ['--request', '\u001b[2J'] : [];
+    await assert.rejects(run(command, [...args, '--admin', '127.0.0.1:1']), (error: Error) => {
+      assert.match(error.message, /^127\.0\.0\.1:1 refuses connections: no sidecar runs there\. [^\n]+$/);
+      return true;
+    });
+  }
+  const unknown = await run(explain, ['--request', '\u001b[2J', '--admin', await admin(t, {})]);
+  assert.deepEqual([unknown.code, unknown.out, unknown.err], [1, '', 'No such page.\n']);
+});
+
 test('names from other machines cannot speak to the terminal', async (t) => {
   const evil = { ...PEER, worker_id: 'a\u001b[2Jb\u202ec\n', services: ['\u0007'] };
   const { out } = await run(peers, ['--admin', await admin(t, { '/peers': { peers: [evil] } })]);
