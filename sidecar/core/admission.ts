@@ -6,7 +6,7 @@
  * promises, so that a request whose client has gone leaves the queue in the same tick. It must not know
  * requests, callers or time-outs; whoever waits cancels.
  */
-import { Ewma } from './ewma.ts';
+import { ServiceTime } from './service-time.ts';
 
 export interface AdmissionOptions {
   /** Requests that the worker serves at once; null = not limited. */
@@ -43,9 +43,6 @@ export interface AcquireOptions {
   readonly onGranted: (slot: Slot) => void;
 }
 
-/** Samples of the service time until it is known, those that count, and how long it stays known without any. */
-const SERVICE_TIME = { first: 5, samples: 50, forgetMs: 60_000 } as const;
-
 interface Waiter {
   readonly onGranted: (slot: Slot) => void;
   isWaiting: boolean;
@@ -53,7 +50,7 @@ interface Waiter {
 
 export class Admission {
   readonly #options: AdmissionOptions;
-  readonly #serviceMs = new Ewma(SERVICE_TIME);
+  readonly #serviceMs = new ServiceTime();
   /** In order of arrival; those who left stay until they are at the front. */
   #waiters: Waiter[] = [];
   #front = 0;
@@ -85,7 +82,7 @@ export class Admission {
 
   /** Moving average of the service time; null = unknown. */
   serviceMs(nowMs: number): number | null {
-    return this.#serviceMs.valueAt(nowMs);
+    return this.#serviceMs.valueAt(nowMs, this.#inFlight > 0);
   }
 
   acquire(options: AcquireOptions): Acquired {
