@@ -1,11 +1,12 @@
 /** The app leaves: wherever its request is, the worker's is aborted, every count returns, and nobody is blamed. */
 import assert from 'node:assert/strict';
-import test from 'node:test';
+import test, { type TestContext } from 'node:test';
 import type { View } from '../../sidecar/proxy/outbound-options.ts';
 import { fillUp } from '../support/fill-up.ts';
 import { InboundSide } from '../support/inbound-side.ts';
 import { ScriptedOrigin } from '../support/scripted-origin.ts';
 import { pairFor, type SidecarPair } from '../support/sidecar-pair.ts';
+import { skipVpnLink, VpnLink } from '../support/vpn-link.ts';
 import type { Wire } from '../support/wire.ts';
 import { answer, answerHead, request, requestHead } from '../support/wire-messages.ts';
 
@@ -158,7 +159,29 @@ for (const [how, leave] of Object.entries(LEAVE)) {
   });
 }
 
+/** The first peer's VPN address drops every packet. */
+async function blackHoled(t: TestContext): Promise<SidecarPair> {
+  const pair = await pairFor(t);
+  const { record } = pair.b.peer;
+  const at = { host: '127.0.0.4', port: pair.b.listener.port };
+  await new VpnLink(t, at, at).blackHole();
+  pair.b.peer.adopt({ ...record, seq: record.seq + 1, vpn_ip: at.host }, 0);
+  return pair;
+}
+
 for (const [how, leave] of Object.entries(LEAVE)) {
+  test(`while the peer's address drops every packet: ${how}`, { skip: skipVpnLink }, async (t) => {
+    const pair = await blackHoled(t);
+    const client = await pair.client();
+    client.send(GET);
+    while (pair.b.outstanding === 0) await new Promise(setImmediate);
+    const startedMs = performance.now();
+    leave(client);
+    assert.equal((await pair.finished.next()).outcome, 'client_gone');
+    assert.ok(performance.now() - startedMs < 700, 'long before the connect would have given up');
+    assertCountsAreZero(pair);
+  });
+
   test(`while the connection is made: ${how}`, async (t) => {
     const silent = await ScriptedOrigin.start(); // takes TCP, and never says a word of TLS
     t.after(() => silent.close());
@@ -207,6 +230,39 @@ test('a deadline ends the wait for an answer, and the body of one', async (t) =>
   await client.ended();
   assert.ok(!client.bytes.includes('0\r\n\r\n'));
   assert.equal((await pair.finished.next()).outcome, 'broken');
+});
+
+test('a deadline ends the wait for a connection', { skip: skipVpnLink }, async (t) => {
+  const pair = await blackHoled(t);
+  const client = await pair.client();
+  const startedMs = performance.now();
+  client.send('GET /service/llm-inference/ HTTP/1.1\r\nHost: a\r\nsidecar-deadline-ms: 50\r\n\r\n');
+  const got = await answer(client);
+  assert.deepEqual([got.head.status, JSON.parse(got.body).code], [504, 'deadline']);
+  assert.ok(performance.now() - startedMs < 700, 'long before the connect would have given up');
+  assertCountsAreZero(pair);
+});
+
+test('a deadline holds in the queue of a peer, and is not followed by another attempt', async (t) => {
+  const pair = await pairFor(t, { peers: [{ concurrency: 1 }, {}] });
+  const client = await pair.client();
+  client.send(GET);
+  const worker = await pair.b.origin.connection();
+  await request(worker);
+  // Round robin: the next one is for the other peer, the one after it for the first again.
+  (pair.sides[1] as InboundSide).origin.reply = OK;
+  const other = await pair.client();
+  other.send(GET);
+  await answer(other);
+  const late = await pair.client();
+  late.send(`${POST}Content-Length: 5\r\nsidecar-deadline-ms: 100\r\n\r\nhello`);
+  const got = await answer(late, 'POST');
+  const { code, attempts } = JSON.parse(got.body);
+  assert.deepEqual([code, attempts.at(-1).peer], ['deadline', 'b']);
+  while (pair.b.service.admission.queued > 0) await new Promise(setImmediate);
+  worker.send(OK);
+  assert.equal((await answer(client)).body, 'ok');
+  assert.equal(worker.bytes.length, 0, 'the worker never saw it');
 });
 
 test('a deadline holds in the queue of the local worker too', async (t) => {
