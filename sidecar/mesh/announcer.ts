@@ -24,7 +24,7 @@ export interface Place {
 export interface AnnouncerOptions {
   readonly node: Pick<
     DhtNode,
-    'announce' | 'unannounce' | 'mutablePut' | 'mutableGet' | 'onStatus' | 'status'
+    'announce' | 'unannounce' | 'mutablePut' | 'mutableGet' | 'onReunion' | 'onStatus' | 'status'
   >;
   readonly keyPair: DhtKeyPair;
   readonly topicKey: Buffer;
@@ -66,7 +66,7 @@ export class Announcer {
   #round: Promise<void> | null = null;
   #again = false;
   #cancel = (): void => {};
-  #offStatus = (): void => {};
+  #off = (): void => {};
   #stopped = false;
 
   constructor(options: AnnouncerOptions) {
@@ -79,9 +79,14 @@ export class Announcer {
 
   start(): void {
     // Whoever joins late, or joins again, holds nothing of ours.
-    this.#offStatus = this.#o.node.onStatus((status) => {
+    const offStatus = this.#o.node.onStatus((status) => {
       if (status.kind === 'connected') this.changed();
     });
+    const offReunion = this.#o.node.onReunion(() => this.changed());
+    this.#off = () => {
+      offStatus();
+      offReunion();
+    };
     this.changed();
   }
 
@@ -108,7 +113,7 @@ export class Announcer {
     if (this.#stopped) return;
     this.#stopped = true;
     this.#cancel();
-    this.#offStatus();
+    this.#off();
     await within(this.#o.clock, this.#o.stopLimitMs, this.#withdraw(), undefined);
   }
 

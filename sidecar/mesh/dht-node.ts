@@ -12,7 +12,9 @@ import { SidecarError } from '../core/errors.ts';
 import { type Clock, within } from './clock.ts';
 import { type DhtBinding, openHyperDht } from './dht-open.ts';
 import { type DhtStatus, describeDht } from './dht-status.ts';
+import { Listeners } from './listeners.ts';
 import type { Log } from './log.ts';
+import { LostNodes } from './lost-nodes.ts';
 import { RunningQueries } from './running-queries.ts';
 import { SealedUDX } from './sealed-udx.ts';
 import { seedTalk } from './seed-talk.ts';
@@ -60,8 +62,8 @@ export interface DhtNode {
   status(): DhtStatus;
   /** Called after each change of `status().kind`; the returned function ends it. */
   onStatus(listener: (status: DhtStatus) => void): () => void;
-  suspend(): Promise<void>;
-  resume(): Promise<void>;
+  /** Called when others answer again, or this host has slept, without change of `status().kind`: see Seeds. */
+  onReunion(listener: () => void): () => void;
   /** Idempotent; ends all queries that run. */
   destroy(): Promise<void>;
 }
@@ -85,7 +87,10 @@ class HyperDhtNode implements DhtNode {
   readonly #o: DhtNodeOptions;
   readonly #seeds: Seeds;
   readonly #queries: RunningQueries;
-  readonly #listeners = new Set<(status: DhtStatus) => void>();
+  readonly #statusListeners = new Listeners<DhtStatus>();
+  readonly #reunionListeners = new Listeners<void>();
+  readonly onStatus = this.#statusListeners.add;
+  readonly onReunion = this.#reunionListeners.add;
   #kind: DhtStatus['kind'];
   #destroying: Promise<void> | null = null;
 
@@ -96,21 +101,28 @@ class HyperDhtNode implements DhtNode {
     this.#queries = new RunningQueries(options.clock, MAX_QUERY_MS);
     const bound = dht.address();
     this.address = { host: options.host, port: bound?.port ?? options.port };
+    const isSelf = ({ host, port }: DhtAddress) => host === options.host && port === this.address.port;
+    const lost = new LostNodes(options.knownNodes.filter((node) => !isSelf(node)));
     this.#seeds = new Seeds({
       talk: seedTalk(dht, this.address, this.#queries),
       bootstrap: options.bootstrap,
-      known: options.knownNodes.filter(
-        (node) => !(node.host === options.host && node.port === this.address.port),
-      ),
+      lost,
       // A query never asks the node that makes it, so in a small DHT what is stored here would be invisible
       // here, and a lone node could not announce at all. With its own address in the list it asks itself.
       own: options.role === 'client' ? null : this.address,
       clock: options.clock,
       onChange: () => this.#changed(),
+      onReunion: () => this.#reunionListeners.call(),
     });
     this.#kind = this.status().kind;
-    dht.on('add-node', () => this.#changed());
-    dht.on('remove-node', () => this.#changed());
+    dht.on('add-node', (node) => {
+      lost.remove(node);
+      this.#changed();
+    });
+    dht.on('remove-node', (node) => {
+      lost.add(node);
+      this.#changed();
+    });
     this.#seeds.start();
   }
 
@@ -199,21 +211,6 @@ class HyperDhtNode implements DhtNode {
     });
   }
 
-  onStatus(listener: (status: DhtStatus) => void): () => void {
-    this.#listeners.add(listener);
-    return () => void this.#listeners.delete(listener);
-  }
-
-  async suspend(): Promise<void> {
-    this.#seeds.stop();
-    await this.#dht.suspend();
-  }
-
-  async resume(): Promise<void> {
-    await this.#dht.resume();
-    this.#seeds.start();
-  }
-
   destroy(): Promise<void> {
     this.#destroying ??= this.#destroy();
     return this.#destroying;
@@ -221,7 +218,8 @@ class HyperDhtNode implements DhtNode {
 
   async #destroy(): Promise<void> {
     this.#seeds.stop();
-    this.#listeners.clear();
+    this.#statusListeners.clear();
+    this.#reunionListeners.clear();
     this.#queries.endAll();
     // `force` skips the library's own unannounce rounds: what this node announced, its owner has withdrawn.
     await this.#dht.destroy({ force: true });
@@ -237,7 +235,7 @@ class HyperDhtNode implements DhtNode {
     const status = this.status();
     if (status.kind === this.#kind || this.#destroying !== null) return;
     this.#kind = status.kind;
-    for (const listener of this.#listeners) listener(status);
+    this.#statusListeners.call(status);
   }
 }
 

@@ -14,7 +14,7 @@ import { type LookupOptions, lookUp } from './lookup.ts';
 export const ROSTER = '*';
 
 export interface RosterOptions extends LookupOptions {
-  readonly dht: Pick<DhtNode, 'onStatus' | 'status'>;
+  readonly dht: Pick<DhtNode, 'onReunion' | 'onStatus' | 'status'>;
   /** Pause between two looks while peers are known. */
   readonly intervalMs: number;
   readonly log: Log;
@@ -28,7 +28,7 @@ export class Roster {
   readonly #o: RosterOptions;
   readonly #clock: Clock;
   #cancel = (): void => {};
-  #offStatus = (): void => {};
+  #off = (): void => {};
   #aloneMs = ALONE_INTERVAL_MS;
   #isStopped = false;
   #isLooking = false;
@@ -42,16 +42,21 @@ export class Roster {
   }
 
   start(): void {
-    this.#offStatus = this.#o.dht.onStatus((status) => {
+    const offStatus = this.#o.dht.onStatus((status) => {
       this.#aloneMs = ALONE_INTERVAL_MS;
       if (status.kind === 'connected') void this.#look();
     });
+    const offReunion = this.#o.dht.onReunion(() => void this.#look());
+    this.#off = () => {
+      offStatus();
+      offReunion();
+    };
     void this.#look();
   }
 
   stop(): void {
     this.#isStopped = true;
-    this.#offStatus();
+    this.#off();
     this.#cancel();
   }
 

@@ -4,11 +4,13 @@
  * hyperdht takes a fixed bootstrap list and lets every query wait for its dead members (measured: 16 s to
  * bootstrap with one of two dead, 6 s to the end of each query), and a node that finds none at its start
  * does not look again for minutes. So the list is kept here: all are pinged side by side, the first answer
- * joins, the silent ones stay out of the queries' list and are asked again. It must not know what is looked
- * up or stored.
+ * joins, the silent ones stay out of the queries' list and are asked again. The library also forgets who does not
+ * answer: after a partition each half would be a DHT of its own for good, so who fell silent is asked again here.
+ * It must not know what is looked up or stored.
  */
 import type { DhtAddress } from 'hyperdht';
 import type { Clock } from './clock.ts';
+import type { LostNodes } from './lost-nodes.ts';
 
 /** What Seeds needs of the DHT node. */
 export interface SeedTalk {
@@ -38,12 +40,17 @@ export type Contact = 'none_yet' | 'answering' | 'silent';
 export interface SeedsOptions {
   readonly talk: SeedTalk;
   readonly bootstrap: readonly DhtAddress[];
-  /** From the last run; asked only while nothing else answers. */
-  readonly known: readonly DhtAddress[];
+  /** To be asked again until they answer. */
+  readonly lost: LostNodes;
   /** This node itself, when it stores: asked by its own queries too. null for a client. */
   readonly own: DhtAddress | null;
   readonly clock: Clock;
   readonly onChange: () => void;
+  /**
+   * Others and we were parted and are not any more: nodes that were silent answer, or this host has slept. Who is
+   * there, and who knows of us, may have changed without any change of `contact`.
+   */
+  readonly onReunion: () => void;
 }
 
 interface Seed {
@@ -57,7 +64,15 @@ const JOINED_INTERVAL_MS = 5_000;
 const SEARCH_PAUSES_MS = [500, 1_000, 2_000, 5_000];
 /** hyperdht adds its bootstrap list to a query while it knows fewer nodes than it wants answers (k = 20). */
 const SMALL_TABLE = 20;
-const MAX_KNOWN_ASKED = 16;
+/** Of those that fell silent, so many are asked per round: once joined, and while nobody answers. */
+const LOST_ASKED = 2;
+const MAX_LOST_ASKED = 16;
+/** With a large table the seeds are not asked in queries, but still so often: in a partition they are the others. */
+const SELDOM_ASKED_MS = 30_000;
+/** When many come back one after the other, it is one reunion, or a few. */
+const REUNION_PAUSE_MS = 15_000;
+/** More than two rounds take, however silent: so long between two of them, this process did not run. */
+const SLEPT_MS = 25_000;
 /** One lost ping is not an outage: cut off after this many rounds without any answer. */
 const SILENT_ROUNDS = 2;
 
@@ -68,6 +83,10 @@ export class Seeds {
   #contact: Contact = 'none_yet';
   #cancel = (): void => {};
   #stopped = false;
+  #seedsAskedMs = Number.NEGATIVE_INFINITY;
+  #roundUnixMs = Number.POSITIVE_INFINITY;
+  #isReunionDue = false;
+  #reunitedMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: SeedsOptions) {
     this.#o = options;
@@ -90,7 +109,6 @@ export class Seeds {
   }
 
   start(): void {
-    this.#stopped = false;
     this.#publish();
     void this.#round();
   }
@@ -101,13 +119,20 @@ export class Seeds {
   }
 
   async #round(): Promise<void> {
-    const { talk } = this.#o;
-    const tableSize = talk.tableSize();
+    const { clock, talk } = this.#o;
+    const [nowMs, unixMs] = [clock.monotonicMs(), clock.unixMs()];
+    // By the time of day: the other clock stands still while a host sleeps.
+    if (unixMs - this.#roundUnixMs > SLEPT_MS) this.#isReunionDue = true;
+    this.#roundUnixMs = unixMs;
     const joined = this.#contact === 'answering';
     const jobs: Promise<boolean>[] = [];
-    if (!joined || tableSize < SMALL_TABLE) for (const seed of this.#seeds) jobs.push(this.#askSeed(seed));
+    if (!joined || talk.tableSize() < SMALL_TABLE || nowMs - this.#seedsAskedMs >= SELDOM_ASKED_MS) {
+      this.#seedsAskedMs = nowMs;
+      for (const seed of this.#seeds) jobs.push(this.#askSeed(seed));
+    }
     const others = talk.sample(2);
-    if (!joined) others.push(...this.#o.known.slice(0, MAX_KNOWN_ASKED));
+    if (joined) this.#askLost();
+    else others.push(...this.#o.lost.next(MAX_LOST_ASKED));
     for (const node of others) jobs.push(this.#ask(node).then((answer) => answer !== 'no'));
 
     const answers = await Promise.all(jobs);
@@ -119,7 +144,29 @@ export class Seeds {
     }
     this.#publish();
     this.#o.onChange();
-    this.#cancel = this.#o.clock.after(this.#pauseMs(), () => void this.#round());
+    this.#cancel = clock.after(this.#pauseMs(), () => void this.#round());
+  }
+
+  /** Beside the round, which their silence must not lengthen. */
+  #askLost(): void {
+    for (const node of this.#o.lost.next(LOST_ASKED)) {
+      void this.#ask(node).then((answer) => {
+        if (answer === 'no') return;
+        this.#o.lost.remove(node);
+        this.#reunite();
+      });
+    }
+    if (this.#isReunionDue) this.#reunite();
+  }
+
+  #reunite(): void {
+    if (this.#stopped || this.#contact !== 'answering') return;
+    const nowMs = this.#o.clock.monotonicMs();
+    this.#isReunionDue = nowMs - this.#reunitedMs < REUNION_PAUSE_MS;
+    if (this.#isReunionDue) return;
+    this.#reunitedMs = nowMs;
+    this.#o.talk.settle();
+    this.#o.onReunion();
   }
 
   #pauseMs(): number {
@@ -137,9 +184,13 @@ export class Seeds {
       return false;
     }
     const before = seed.answer;
+    const wasCutOff = this.#contact !== 'answering';
     seed.answer = await this.#ask(seed.resolved);
     // At once, not at the end of the round: a query that starts now must not miss the one that answers.
-    if (seed.answer !== before && !this.#stopped) this.#publish();
+    if (seed.answer !== before && !this.#stopped) {
+      this.#publish();
+      if (before === 'no' && !wasCutOff) this.#reunite();
+    }
     return seed.answer !== 'no';
   }
 

@@ -212,16 +212,6 @@ test('destroying a node ends its lookups with a code, and twice is once', async 
   assert.equal((await announced(first, TOPIC)).size, 0);
 });
 
-test('a suspended node answers again after it is resumed', async (t) => {
-  const [first, second] = await startDht(t, 2);
-  assert.ok(second !== undefined);
-  await first.announce(TOPIC, HyperDHT.keyPair(), [WORKER], { clear: false });
-  await second.suspend();
-  await second.resume();
-  await until(() => second.status().kind === 'connected');
-  assert.equal((await announced(second, TOPIC)).size, 1);
-});
-
 test('a process with a stopped node ends by itself', async () => {
   const url = (path: string): string =>
     JSON.stringify(new URL(`../../sidecar/mesh/${path}`, import.meta.url));

@@ -15,6 +15,7 @@ interface Timer {
 export class FakeClock implements Clock {
   #nowMs: number;
   #order = 0;
+  #sleptMs = 0;
   readonly #timers = new Set<Timer>();
 
   constructor(startMs = 1_000_000) {
@@ -31,7 +32,12 @@ export class FakeClock implements Clock {
   }
 
   unixMs(): number {
-    return 1_700_000_000_000 + this.#nowMs;
+    return 1_700_000_000_000 + this.#nowMs + this.#sleptMs;
+  }
+
+  /** As a host that is suspended: only the time of day goes on. */
+  sleep(ms: number): void {
+    this.#sleptMs += ms;
   }
 
   after(delayMs: number, run: () => void): () => void {

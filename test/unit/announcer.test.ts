@@ -19,6 +19,7 @@ class FakeNode {
   storedSeq = 0;
   hold: Promise<void> | null = null;
   #listener = (_: DhtStatus): void => {};
+  reunited = (): void => {};
 
   async announce(
     _t: Buffer,
@@ -45,6 +46,12 @@ class FakeNode {
     this.#listener = listener;
     return () => {
       this.#listener = () => {};
+    };
+  }
+  onReunion(listener: () => void): () => void {
+    this.reunited = listener;
+    return () => {
+      this.reunited = () => {};
     };
   }
   status(): DhtStatus {
@@ -230,4 +237,19 @@ test('an announcement that fails before the put of the record leaves no rejectio
   await new Promise((resolve) => setImmediate(resolve));
   assert.equal(announcer.status.failures, 1);
   assert.equal(unheard, 0);
+});
+
+test('who was parted from others announces again, and no more when stopped', async (t) => {
+  const { node, announcer } = setUp(t, VPN);
+  const rounds = () => node.calls.filter((call) => call.startsWith('announce')).length;
+  announcer.start();
+  await settle();
+  assert.equal(rounds(), 1);
+  node.reunited();
+  await settle();
+  assert.equal(rounds(), 2);
+  await announcer.stop();
+  node.reunited();
+  await settle();
+  assert.equal(rounds(), 2);
 });

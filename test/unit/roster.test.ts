@@ -10,6 +10,7 @@ function setUp(t: test.TestContext) {
   const clock = new FakeClock();
   const looks: { end(): void }[] = [];
   const listeners = new Set<(status: DhtStatus) => void>();
+  const reunions = new Set<() => void>();
   const lines: string[] = [];
   const table = { size: 0, offering: () => [] };
   const say = (_fields: object, message: string): void => void lines.push(message);
@@ -17,6 +18,10 @@ function setUp(t: test.TestContext) {
     onStatus(listener: (status: DhtStatus) => void) {
       listeners.add(listener);
       return () => void listeners.delete(listener);
+    },
+    onReunion(listener: () => void) {
+      reunions.add(listener);
+      return () => void reunions.delete(listener);
     },
     status: () => ({ kind: 'alone' }) as DhtStatus,
     async *lookup() {
@@ -52,7 +57,10 @@ function setUp(t: test.TestContext) {
     looks.at(-1)?.end();
     await clock.advance(0);
   };
-  return { roster, looks, table, lines, clock, joined, end };
+  const reunited = (): void => {
+    for (const listener of reunions) listener();
+  };
+  return { roster, looks, table, lines, clock, joined, reunited, end };
 }
 
 test('a look that began before anybody was there is followed by one at once', async (t) => {
@@ -95,4 +103,18 @@ test('stopped: no look follows', async (t) => {
   await end();
   await clock.advance(60_000);
   assert.equal(looks.length, 1);
+});
+
+test('who was parted from others looks at once, and no more when stopped', async (t) => {
+  const { roster, looks, table, reunited, end } = setUp(t);
+  roster.start();
+  table.size = 1;
+  await end();
+  assert.equal(looks.length, 1);
+  reunited();
+  assert.equal(looks.length, 2);
+  await end();
+  roster.stop();
+  reunited();
+  assert.equal(looks.length, 2);
 });

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import type { DhtAddress } from 'hyperdht';
 import { describeDht } from '../../sidecar/mesh/dht-status.ts';
+import { LostNodes } from '../../sidecar/mesh/lost-nodes.ts';
 import { Seeds } from '../../sidecar/mesh/seeds.ts';
 import { FakeClock, settle } from '../support/fake-clock.ts';
 
@@ -13,7 +14,8 @@ function setUp(o: { bootstrap?: DhtAddress[]; known?: DhtAddress[]; own?: DhtAdd
   const alive = new Set<string>();
   const foreign = new Set<string>();
   const pings: string[] = [];
-  const state = { list: [] as DhtAddress[], settled: 0, changes: 0, table: [] as DhtAddress[] };
+  const state = { list: [] as DhtAddress[], settled: 0, changes: 0, reunions: 0, table: [] as DhtAddress[] };
+  const lost = new LostNodes(o.known ?? []);
   const seeds = new Seeds({
     talk: {
       ping: (node) =>
@@ -34,11 +36,14 @@ function setUp(o: { bootstrap?: DhtAddress[]; known?: DhtAddress[]; own?: DhtAdd
         host.endsWith('.invalid') ? Promise.reject(new Error('ENOTFOUND')) : Promise.resolve(host),
     },
     bootstrap: o.bootstrap ?? [],
-    known: o.known ?? [],
+    lost,
     own: o.own ?? null,
     clock,
     onChange: () => {
       state.changes += 1;
+    },
+    onReunion: () => {
+      state.reunions += 1;
     },
   });
   const kind = () =>
@@ -49,7 +54,7 @@ function setUp(o: { bootstrap?: DhtAddress[]; known?: DhtAddress[]; own?: DhtAdd
       seeds: seeds.states(),
       rejectedDatagrams: 0,
     }).kind;
-  return { clock, alive, foreign, pings, state, seeds, kind };
+  return { clock, alive, foreign, pings, state, lost, seeds, kind };
 }
 
 test('without seeds nobody is asked, and own address is what queries ask', async () => {
@@ -78,15 +83,20 @@ test('the first answer joins, the silent seed stays out of the list until it ans
   seeds.stop();
 });
 
-test('known nodes of the last run are asked while no seed answers, and not afterwards', async () => {
-  const { clock, alive, pings, seeds } = setUp({ bootstrap: [at(1)], known: [at(5), at(6)] });
-  alive.add('10.0.0.6');
+test('known nodes of the last run are asked together while nobody answers, then a few at a time', async () => {
+  const known = Array.from({ length: 20 }, (_, n) => at(n + 5));
+  const { clock, alive, pings, seeds } = setUp({ bootstrap: [at(1)], known });
   seeds.start();
-  await clock.advance(5_000);
-  assert.equal(seeds.contact, 'answering');
+  await settle();
+  assert.equal(pings.length, 1 + 16);
   pings.length = 0;
-  await clock.advance(10_000);
-  assert.ok(!pings.includes('10.0.0.5'));
+  alive.add('10.0.0.22');
+  await clock.advance(4_600);
+  assert.equal(seeds.contact, 'answering', 'those left out the first time have their turn');
+  await clock.advance(4_000);
+  pings.length = 0;
+  await clock.advance(5_000);
+  assert.equal(pings.length, 1 + 2);
   seeds.stop();
 });
 
@@ -133,5 +143,80 @@ test('no name, no answer and an answer from behind NAT are told apart', async ()
     seeds.states().map((seed) => seed.answer),
     ['no_such_name', 'no', 'foreign'],
   );
+  seeds.stop();
+});
+
+test('a node that fell silent is asked until it answers: the halves of a DHT find each other', async () => {
+  const { clock, alive, pings, state, lost, seeds } = setUp({ own: at(1) });
+  state.table = [at(2)];
+  alive.add('10.0.0.2');
+  seeds.start();
+  await clock.advance(100);
+  const settled = state.settled;
+  for (const n of [7, 8, 9]) lost.add(at(n));
+  await clock.advance(60_000);
+  assert.equal(state.reunions, 0);
+  alive.add('10.0.0.8');
+  await clock.advance(10_100);
+  assert.equal(state.reunions, 1);
+  assert.equal(state.settled, settled + 1, 'and walks, so that the tables become one');
+  pings.length = 0;
+  await clock.advance(60_000);
+  assert.ok(!pings.includes('10.0.0.8') && pings.includes('10.0.0.7'));
+  seeds.stop();
+  await clock.advance(5_000);
+  assert.equal(clock.pending, 0);
+});
+
+test('many that come back one after the other are few reunions, and the last is not missed', async () => {
+  const { clock, alive, state, lost, seeds } = setUp({ own: at(1) });
+  state.table = [at(2)];
+  alive.add('10.0.0.2');
+  seeds.start();
+  await clock.advance(100);
+  for (let n = 10; n < 16; n += 1) {
+    lost.add(at(n));
+    alive.add(`10.0.0.${n}`);
+  }
+  await clock.advance(14_000);
+  assert.equal(state.reunions, 1);
+  await clock.advance(20_000);
+  assert.equal(state.reunions, 2);
+  await clock.advance(60_000);
+  assert.equal(state.reunions, 2);
+  seeds.stop();
+});
+
+test('a seed that answers again is a reunion, also when the table is large', async () => {
+  const { clock, alive, pings, state, seeds } = setUp({ own: at(9), bootstrap: [at(1)] });
+  alive.add('10.0.0.1');
+  seeds.start();
+  await clock.advance(100);
+  state.table = Array.from({ length: 30 }, (_, n) => at(n + 20));
+  for (const { host } of state.table) alive.add(host);
+  pings.length = 0;
+  await clock.advance(60_000);
+  const asked = pings.filter((host) => host === '10.0.0.1').length;
+  assert.ok(asked >= 1 && asked <= 2, 'rarely');
+  alive.delete('10.0.0.1');
+  await clock.advance(70_000);
+  assert.equal(state.reunions, 0);
+  alive.add('10.0.0.1');
+  await clock.advance(36_000);
+  assert.equal(state.reunions, 1);
+  seeds.stop();
+});
+
+test('a host that has slept is as one that was parted; slow rounds are no sleep', async () => {
+  const { clock, alive, state, seeds } = setUp({ own: at(9), bootstrap: [at(1), at(2)] });
+  alive.add('10.0.0.1');
+  seeds.start();
+  await clock.advance(120_000);
+  assert.equal(state.reunions, 0, 'the other seed has been silent all the time');
+  clock.sleep(60_000);
+  await clock.advance(9_100);
+  assert.equal(state.reunions, 1);
+  await clock.advance(120_000);
+  assert.equal(state.reunions, 1);
   seeds.stop();
 });
