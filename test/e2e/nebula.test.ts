@@ -6,8 +6,9 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
+import type { TimedAnswer } from '../support/host-sockets.ts';
 import { nebulaReason } from '../support/nebula.ts';
-import { type NebulaHost, NebulaMesh, type TimedAnswer } from '../support/nebula-mesh.ts';
+import { type NebulaHost, NebulaMesh } from '../support/nebula-mesh.ts';
 import { skipUnless } from '../support/needs.ts';
 
 const skip = skipUnless(nebulaReason());

@@ -2,17 +2,16 @@
  * A mesh of sidecars on a real Nebula network: a bootstrap node beside the lighthouse, workers with a VPN address and
  * a tunnel each, and the edge that stands for Cloudflare's.
  *
- * Tests reach into a host by Unix sockets, which network namespaces do not part, so that requests are made and timed
- * here and a cut of the host's network does not cut the test off from it. It must not know what is asserted.
+ * Tests reach into a host by test/support/host-sockets.ts. It must not know what is asserted.
  */
 import { type ChildProcess, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import http from 'node:http';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { eventually } from './eventually.ts';
-import type { Answer, Sent } from './http-client.ts';
+import { askSocket, openRelay, type TimedAnswer } from './host-sockets.ts';
+import type { Sent } from './http-client.ts';
 import type { PeerJson } from './mesh.ts';
 import { NebulaRig } from './nebula.ts';
 import type { SlowEdgeOptions } from './slow-edge.ts';
@@ -31,17 +30,6 @@ const WORKER_PORT = 9000;
 const FIRST_TUNNEL_PORT = 44_300;
 const EDGE_DELAY_MS = 50;
 const SHOWN_LOG_CHARS = 6_000;
-
-/** Lets a Unix socket reach a port of its host: `relay.mjs <socket> <port>`. */
-const RELAY = `
-  import net from 'node:net';
-  const [path, port] = process.argv.slice(1);
-  net.createServer((outer) => {
-    const inner = net.connect(Number(port), '127.0.0.1');
-    outer.on('error', () => inner.destroy()).on('close', () => inner.destroy());
-    inner.on('error', () => outer.destroy()).on('close', () => outer.destroy());
-    outer.pipe(inner).pipe(outer);
-  }).listen(path, () => console.log('up'));`;
 
 export interface NebulaSidecarSetup {
   readonly env?: Readonly<Record<string, string>>;
@@ -182,21 +170,14 @@ export class NebulaHost {
     if (this.#sockets.has(port)) return;
     const path = join(this.#mesh.rig.folder, `${this.number}-${port}.sock`);
     this.#sockets.set(port, path);
-    const args = ['--input-type=module', '-e', RELAY, path, String(port)];
-    const { child } = this.#mesh.run(this.number, args, {});
-    if (child.stdout !== null) await once(child.stdout, 'data');
+    await openRelay((args) => this.#mesh.run(this.number, args, {}).child, path, port);
   }
 
   #ask(port: number, sent: Sent): Promise<TimedAnswer> {
     const socketPath = this.#sockets.get(port);
     if (socketPath === undefined) throw new Error(`port ${port} of ${this.id} is not open to the test`);
-    return ask(socketPath, sent);
+    return askSocket(socketPath, sent);
   }
-}
-
-export interface TimedAnswer extends Answer {
-  /** From the start of the request to the end of the answer. */
-  readonly tookMs: number;
 }
 
 export class NebulaMesh {
@@ -299,29 +280,4 @@ export class NebulaMesh {
     const { child } = this.run(rig.edge, [EDGE, JSON.stringify(options)], {});
     if (child.stdout !== null) await once(child.stdout, 'data');
   }
-}
-
-async function ask(socketPath: string, sent: Sent): Promise<TimedAnswer> {
-  const { method = 'GET', target = '/', headers = {}, body } = sent;
-  const startedMs = performance.now();
-  const message = await new Promise<http.IncomingMessage>((resolve, reject) => {
-    const options = {
-      socketPath,
-      method,
-      path: target,
-      headers: { host: 'localhost', ...headers },
-      agent: false,
-    };
-    const request = http.request(options, resolve);
-    request.on('error', reject);
-    request.end(body);
-  });
-  const chunks: Buffer[] = [];
-  for await (const chunk of message) chunks.push(chunk as Buffer);
-  return {
-    status: message.statusCode ?? 0,
-    headers: message.headers,
-    body: Buffer.concat(chunks).toString('utf8'),
-    tookMs: performance.now() - startedMs,
-  };
 }
