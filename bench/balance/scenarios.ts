@@ -43,7 +43,8 @@ const THREE: readonly WorkerSpec[] = [
 ];
 /** The one that has the mishap: an eighth of the whole. */
 const UNLUCKY = 2;
-const BURST = { everyMs: 20_000, forMs: 1_000, factor: 10 } as const;
+/** The first only when everybody knows the workers: before, it would measure that nobody can know them yet. */
+const BURST = { everyMs: 20_000, firstMs: 10_000, forMs: 1_000, factor: 10 } as const;
 
 export function balanceScenarios(scale: BalanceScale): BalanceScenario[] {
   const { utilisation, seconds, meanWorkMs } = scale;
@@ -89,7 +90,8 @@ export function balanceScenarios(scale: BalanceScale): BalanceScenario[] {
       mishap: { kind: 'dies', worker: UNLUCKY },
     }),
     made('burst', 'uneven, ten times the rate for 1 s in each 20 s', UNEVEN, {
-      rate: (atMs) => (atMs % BURST.everyMs < BURST.forMs ? BURST.factor * calm : calm),
+      rate: (atMs) =>
+        (atMs + BURST.everyMs - BURST.firstMs) % BURST.everyMs < BURST.forMs ? BURST.factor * calm : calm,
     }),
     made('three', 'three uneven workers', THREE),
   ];

@@ -23,6 +23,13 @@ const QUEUE = 1_000_000;
 /** First requests that do not count. */
 export const WARM_UP_SHARE = 0.1;
 
+/** For each entry, the workers that it knows. */
+export function viewsOf({ entries, view, workers }: Scenario, seed: number): number[][] {
+  const random = new Random(seed);
+  const all = workers.map((_, index) => index);
+  return Array.from({ length: entries }, () => (view === undefined ? all : random.sample(all, view)));
+}
+
 export function runScenario(
   scenario: Scenario,
   demands: readonly Demand[],
@@ -34,11 +41,11 @@ export function runScenario(
     index,
     worker: new SimWorker(spec, QUEUE, clock),
   }));
-  const views = new Random(seed);
+  const views = viewsOf(scenario, seed);
   let ended = 0;
   const isOpen = (): boolean => ended < demands.length;
   const entries = Array.from({ length: scenario.entries }, (_, i) => {
-    const view = scenario.view === undefined ? workers : views.sample(workers, scenario.view);
+    const view = (views[i] as readonly number[]).map((index) => workers[index] as (typeof workers)[number]);
     const random = new Random(seed + 1 + i);
     const { networkMs } = scenario;
     const entry = new SimEntry({ name: `entry-${i}`, policy, view, clock, random, networkMs });

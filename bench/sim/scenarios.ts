@@ -3,6 +3,7 @@
  *
  * After those by which the policy was designed. It must not know policies.
  */
+import { balanceScenarios } from '../balance/scenarios.ts';
 import type { DemandOptions, WorkerSpec } from './demand.ts';
 
 export interface Scenario extends Omit<DemandOptions, 'seed'> {
@@ -17,7 +18,12 @@ export interface Scenario extends Omit<DemandOptions, 'seed'> {
 export interface Scale {
   readonly utilisation: number;
   readonly requests: number;
+  /** Entries of the scenarios of bench:balance. */
+  readonly entries?: number;
 }
+
+/** A thousand workers have to be learnt first: each sees a thousandth of the requests. */
+const LARGE_FACTOR = 5;
 
 function even(count: number, slots: number, speed = 1): WorkerSpec[] {
   return Array.from({ length: count }, () => ({ slots, speed }));
@@ -35,7 +41,7 @@ const MICRO = { meanWorkMs: 10, sigma: 1, maxWorkMs: 100, networkMs: 0.2 } as co
 /** Requests of a language model: seconds, up to 20 s at speed 1. */
 const GPU = { meanWorkMs: 3_500, sigma: 1.2, maxWorkMs: 20_000, networkMs: 0.5 } as const;
 
-export function scenarios({ utilisation, requests }: Scale): Scenario[] {
+export function scenarios({ utilisation, requests, entries = 4 }: Scale): Scenario[] {
   const common = { utilisation, requests };
   const lastMs = (scenario: { meanWorkMs: number }, capacity: number): number =>
     (requests * scenario.meanWorkMs) / (utilisation * capacity);
@@ -111,10 +117,26 @@ export function scenarios({ utilisation, requests }: Scale): Scenario[] {
       rate: (atMs) => (atMs % 2_000 < 500 ? 2 : 2 / 3),
     },
     {
+      ...recovering({ utilisation, requests }),
+      name: 'recovers',
+      about: 'uneven workers of bench:balance, the strongest at a tenth of its speed for a fifth of the time',
+    },
+    ...proved({ utilisation, requests, entries }),
+    {
+      name: 'hundred',
+      about: '20 entries, 100 uneven and slow workers, each entry knows 32',
+      ...common,
+      ...GPU,
+      entries: 20,
+      workers: uneven(100, [1, 4, 8, 16]),
+      view: 32,
+    },
+    {
       name: 'large',
       about: '1,000 entries, 1,000 workers, each entry knows 32',
       ...common,
       ...MICRO,
+      requests: LARGE_FACTOR * requests,
       entries: 1_000,
       workers: even(1_000, 4),
       view: 32,
@@ -124,9 +146,32 @@ export function scenarios({ utilisation, requests }: Scale): Scenario[] {
       about: 'the same, uneven and slow',
       ...common,
       ...GPU,
+      requests: LARGE_FACTOR * requests,
       entries: 1_000,
       workers: uneven(1_000, [1, 4, 8, 16]),
       view: 32,
     },
   ];
+}
+
+const PROVED = { meanWorkMs: 400, networkMs: 0.3 } as const;
+
+/** The scenarios that bench:balance runs with processes, for so many requests. */
+function proved({ utilisation, requests, entries }: Required<Scale>): Scenario[] {
+  const { meanWorkMs, networkMs } = PROVED;
+  return balanceScenarios({ utilisation, seconds: 1, meanWorkMs }).flatMap(({ name, requests: perSecond }) =>
+    balanceScenarios({ utilisation, seconds: requests / perSecond, meanWorkMs })
+      .filter((scenario) => scenario.name === name)
+      .map((scenario) => ({ ...scenario, entries, networkMs, name: `bench-${name}` })),
+  );
+}
+
+function recovering({ utilisation, requests }: Scale): Scenario {
+  const [uneven] = proved({ utilisation, requests, entries: 4 }) as [Scenario];
+  const capacity = (workers: readonly WorkerSpec[]): number =>
+    workers.reduce((sum, { slots, speed }) => sum + slots * speed, 0);
+  const endMs = (requests * PROVED.meanWorkMs) / (utilisation * capacity(uneven.workers));
+  const slowed = [{ fromMs: 0.2 * endMs, toMs: 0.4 * endMs, factor: 0.1 }];
+  const strongest = uneven.workers.reduce((a, b) => (capacity([b]) > capacity([a]) ? b : a));
+  return { ...uneven, workers: uneven.workers.map((w) => (w === strongest ? { ...w, slowed } : w)) };
 }

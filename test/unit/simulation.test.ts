@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import { idealTimesMs } from '../../bench/sim/central-queue.ts';
 import { type Demand, drawDemands } from '../../bench/sim/demand.ts';
+import { fullSightTimesMs } from '../../bench/sim/full-sight.ts';
 import { runScenario, type SimResult } from '../../bench/sim/run-scenario.ts';
 import { type Scenario, scenarios } from '../../bench/sim/scenarios.ts';
 import type { SimPolicy } from '../../bench/sim/sim-entry.ts';
@@ -18,8 +19,11 @@ function scenarioOf(name: string): Scenario {
 }
 
 /** p99 as a ratio to the ideal, and the rest. */
-function run(name: string, policy: SimPolicy): SimResult & { readonly p99Ratio: number } {
-  const scenario = scenarioOf(name);
+function run(
+  name: string,
+  policy: SimPolicy,
+  scenario = scenarioOf(name),
+): SimResult & { readonly p99Ratio: number } {
   const demands = drawDemands({ ...scenario, seed: SEED });
   const ideal = quantiles(idealTimesMs(demands, scenario.workers));
   const result = runScenario(scenario, demands, policy, SEED);
@@ -48,6 +52,21 @@ test('the ideal: what a dying worker had begun is begun anew, before those who w
   assert.deepEqual([...idealTimesMs([demand(0, 100), demand(1, 50), demand(2, 5)], workers)], [151, 50, 154]);
 });
 
+test('full sight: at once to the shortest expected time, and what was sent stays there', () => {
+  const workers = [
+    { slots: 1, speed: 1 },
+    { slots: 1, speed: 2 },
+  ];
+  const demands = [demand(0, 100), demand(1, 1_000), demand(2, 10), demand(3, 10)];
+  // The third waits for the fast one as 2.5 / 2 is less than 2.5, the fourth too, as 4 / 2 is: at 50 and at 55.
+  assert.deepEqual([...fullSightTimesMs(demands, workers, [[0, 1]])], [50, 1_000, 53, 57]);
+  assert.deepEqual(
+    [...fullSightTimesMs(demands.slice(0, 1), workers, [[0]])],
+    [100],
+    'who is not known is not used',
+  );
+});
+
 test('arrivals have the rate and the work that was asked for', () => {
   const scenario = scenarioOf('gpuhet');
   const demands = drawDemands({ ...scenario, seed: SEED });
@@ -63,13 +82,40 @@ test('the same seed gives the same run', () => {
   assert.deepEqual(run('hetmicro', 'adaptive').timesMs, once.timesMs);
 });
 
-for (const name of ['micro', 'gpuhet', 'three', 'hetmicro', 'single', 'antag']) {
+for (const name of [
+  'micro',
+  'gpuhet',
+  'three',
+  'hetmicro',
+  'single',
+  'antag',
+  'bench-uneven',
+  'bench-even',
+  'bench-slowed',
+  'bench-dies',
+  'bench-burst',
+  'bench-three',
+  'hundred',
+]) {
   test(`${name}: adaptive is within a seventh of the ideal p99`, () => {
     const { p99Ratio, failed } = run(name, 'adaptive');
     assert.ok(p99Ratio < 1.15, String(p99Ratio));
     assert.equal(failed, 0);
   });
 }
+
+for (const entries of [1, 2, 8]) {
+  test(`uneven workers behind ${entries} entries: adaptive is within a tenth of the ideal p99`, () => {
+    const { p99Ratio } = run('bench-uneven', 'adaptive', { ...scenarioOf('bench-uneven'), entries });
+    assert.ok(p99Ratio < 1.1, String(p99Ratio));
+  });
+}
+
+test('slow workers that are seldom needed are not learnt again and again at the cost of requests', () => {
+  const calm = { ...scenarioOf('gpuhet'), utilisation: 0.6, requests: 60_000 };
+  const { p99Ratio } = run('gpuhet', 'adaptive', calm);
+  assert.ok(p99Ratio < 1.25, String(p99Ratio));
+});
 
 test('a worker that answers with errors at once does not draw the requests', () => {
   const { failed } = run('errors', 'adaptive');
