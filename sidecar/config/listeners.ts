@@ -53,9 +53,6 @@ export function inboundOf(given: HostPort | null, vpn: string | null): HostPort 
 
 export function tunnelOf({ tree, problems }: Context, readText: ReadText): Config['tunnel'] {
   const { url, cloudflaredMetrics, ca: caPath, heartbeat, maxBody, firstByte } = tree.values.tunnel;
-  if (url !== null && url.protocol === 'http:' && !isLoopback(url.hostname)) {
-    problems.add(tree.where('tunnel.url'), 'must start with https:// (http is for loopback only)');
-  }
   let ca: string | null = null;
   if (caPath !== null) {
     ca = problems.attempt(`${tree.where('tunnel.ca')} ${shown(caPath)}`, () => readText(caPath)) ?? null;

@@ -123,10 +123,10 @@ export const SCHEMA = {
     cidr: option(cidr, '10.42.0.0/16', { env: 'SIDECAR_VPN_CIDR', doc: 'The Nebula network.' }),
   },
   tunnel: {
-    url: optional(url(['https', 'http']), {
+    url: optional(url(['https']), {
       env: 'SIDECAR_TUNNEL_URL',
       defaultDoc: 'none',
-      doc: 'Public URL to advertise, https (http only for loopback).',
+      doc: 'Public URL to advertise, https.',
     }),
     cloudflaredMetrics: optional(hostPort('127.0.0.1'), {
       env: 'SIDECAR_CLOUDFLARED_METRICS',

@@ -326,6 +326,8 @@ test('what must hold between options', () => {
     [{ SIDECAR_SERVICES: 'a=http://127.0.0.1:8010' }, /a points at this sidecar itself/],
     [{ SIDECAR_OUTBOUND_TOKEN: 'short' }, /shorter than 16/],
     [{ SIDECAR_TUNNEL_URL: 'http://example.com' }, /https/],
+    // Others would refuse a record that says so.
+    [{ SIDECAR_TUNNEL_URL: 'http://127.0.0.1:8000' }, /https/],
     [{ SIDECAR_TUNNEL_URL: 'https://example.com/?a=1' }, /no \? and no #/],
     [{ SIDECAR_DHT_MAX_AGE: '90s' }, /twice/],
     [{ SIDECAR_BOOTSTRAP: '49737' }, /not host:port of a node/],
