@@ -125,9 +125,9 @@ export class PeerTable {
   }
 
   /**
-   * The peer did not answer: suspect at first; the second time in a row it is gone, and barred for a while. Silence
-   * counts the second time only if it was witnessed: when all are silent together, it is our own network that is
-   * cut, and nobody is gone.
+   * The peer did not answer: suspect at first; the second time in a row it is gone, and barred for a while; one that
+   * was shutting down has departed. Silence counts the second time only if it was witnessed: when all are silent
+   * together, it is our own network that is cut, and nobody is gone.
    */
   missed(key: string, nowMs: number, miss: Miss | null = null): 'suspect' | 'evicted' | 'unknown' {
     const peer = this.#peers.get(key);
@@ -139,8 +139,12 @@ export class PeerTable {
     }
     if (miss !== null && !miss.isRefused && !miss.isWitnessed) return 'suspect';
     this.#remove(peer);
-    const untilMs = nowMs + this.#evictionBanMs;
-    this.#bans.put(key, { epoch: peer.epoch, sinceMs: nowMs, untilMs, peer });
+    const { epoch } = peer;
+    const bannedUntilMs = nowMs + this.#evictionBanMs;
+    if (peer.state === 'draining') {
+      const untilMs = Math.max(nowMs + this.#ttlMs, bannedUntilMs);
+      this.#tombstones.put(key, { epoch, sinceMs: nowMs, untilMs, peer });
+    } else this.#bans.put(key, { epoch, sinceMs: nowMs, untilMs: bannedUntilMs, peer });
     return 'evicted';
   }
 

@@ -29,13 +29,16 @@ export class IdConflicts {
   /** For each record that the table took. */
   check(record: WorkerRecord): void {
     const { own, table } = this.#o;
+    // Who is leaving makes room for the next of that name.
+    if (record.state === 'draining') return;
     const id = record.worker_id;
     // A former life of ours is at our own address.
     if (id === own.workerId && record.public_key !== own.key && !own.isAt(record)) {
       this.#say(record, own.key, 'this sidecar');
     }
     for (const peer of table.claiming(id)) {
-      if (peer.key !== record.public_key) this.#say(record, peer.key, placeOf(peer.record));
+      if (peer.key !== record.public_key && peer.state !== 'draining')
+        this.#say(record, peer.key, placeOf(peer.record));
     }
   }
 

@@ -47,3 +47,14 @@ test('our own id too, unless it is a former life of ours', () => {
   assert.equal(said.length, 2, 'with us, and with the other one');
   assert.match(said[0] ?? '', /worker-9: .* at 10\.42\.0\.5:8000, and .* at this sidecar$/);
 });
+
+test('who shuts down and who takes its place are no two', () => {
+  const { said, take } = setUp();
+  take(recordOf(1, { state: 'draining' }));
+  const next = recordOf(2, { worker_id: 'worker-1' });
+  take(next);
+  take(recordOf(1, { state: 'draining', seq: 99 }));
+  assert.deepEqual(said, []);
+  take(recordOf(1, { state: 'ready', epoch: 9_000 }));
+  assert.equal(said.length, 1, 'it was not leaving after all');
+});

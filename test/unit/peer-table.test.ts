@@ -57,6 +57,15 @@ test('a tombstone stands until the TTL', () => {
   assert.equal(table.apply(recordOf(1), 'record', 60_000), 'added');
 });
 
+test('one that shut down and does not answer any more has departed: no third party revives it until the TTL', () => {
+  const table = tableOf([recordOf(1, { state: 'draining' })]);
+  table.missed(keyOf(1), 0);
+  assert.equal(table.missed(keyOf(1), 0), 'evicted');
+  // What the DHT still holds of it, also after the time for which one that was merely silent is barred.
+  assert.equal(table.apply(recordOf(1, { seq: 99 }), 'record', 59_999), 'departed');
+  assert.equal(table.apply(recordOf(1, { epoch: 2_000 }), 'record', 59_999), 'added', 'but it may come back');
+});
+
 test('a good-bye of a former life does not end the present one', () => {
   const table = tableOf([recordOf(1, { epoch: 6 })]);
   table.depart(keyOf(1), 5, 10);
