@@ -10,7 +10,7 @@ import { cellText, millisText, table } from './table.ts';
 type Json = Readonly<Record<string, unknown>>;
 
 const OUTCOMES: Readonly<Record<string, string>> = {
-  client_gone: 'none: the client left before there was one',
+  client_gone: 'the client left',
   broken: 'broke off',
 };
 
@@ -49,7 +49,10 @@ function answerText(body: Json): string {
   const worker = textOf(body.worker);
   const outcome = OUTCOMES[textOf(body.outcome)];
   const parts = [String(status ?? ''), code, outcome ?? ''].filter((part) => part !== '');
-  parts.push(worker === '' ? 'by this sidecar' : `by ${worker}, route ${textOf(body.route)}`);
+  const isGone = textOf(body.outcome) === 'client_gone';
+  if (worker !== '')
+    parts.push(`${isGone ? 'while it was at' : 'by'} ${worker}, route ${textOf(body.route)}`);
+  else parts.push(isGone ? 'before a worker was asked' : 'by this sidecar');
   const firstMs = numberOf(body.first_byte_ms);
   const first = firstMs === null ? '' : `, first byte after ${millisText(firstMs)}`;
   return `${parts.join(' ')}, after ${millisText(numberOf(body.duration_ms))}${first}`;

@@ -18,7 +18,7 @@ export interface LoggedRequest {
   readonly route: RouteLabel;
   /** worker_id of the one who answered; null when the sidecar did. */
   readonly peer: string | null;
-  /** What the app saw; null when it had gone before. */
+  /** What the app saw; 499 when it left before the end. */
   readonly status: number | null;
   readonly outcome: Outcome;
   readonly code: Code | null;

@@ -34,6 +34,8 @@ type Answered = Extract<Outcome, { kind: 'completed' | 'broken' }>;
 
 /** Reroutes before a request takes any queue (design, Balancing). */
 const MAX_REROUTES = 2;
+/** As logs of proxies have it; nobody is there to be told. */
+const CLIENT_GONE_STATUS = 499;
 
 export class OutboundRequest {
   readonly downstream: Downstream;
@@ -166,14 +168,15 @@ export class OutboundRequest {
     this.#finish('ok', null, answer.status, null, null);
   }
 
-  clientGone(): void {
-    this.#finish('client_gone', null, null, null, null);
+  /** `target`: where the request was then; null = nowhere yet. */
+  clientGone(target: RealTarget | null, firstByteMs: number | null = null): void {
+    this.#finish('client_gone', null, CLIENT_GONE_STATUS, firstByteMs, target);
   }
 
   /** Answers in place of a worker. */
   refuse(code: Code, detail: string): void {
     if (this.relay.isGone) {
-      this.clientGone();
+      this.clientGone(null);
       return;
     }
     const answer = problemAnswer({

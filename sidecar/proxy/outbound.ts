@@ -79,7 +79,7 @@ async function route(
   options.budget.deposit(performance.now());
   for (;;) {
     const target = await nextTarget(request, options);
-    if (request.relay.isGone) return request.clientGone();
+    if (request.relay.isGone) return request.clientGone(null);
     if (target.kind === 'nobody') return request.refuse(target.code, target.detail);
     const outcome =
       target.kind === 'local'
@@ -97,7 +97,7 @@ function judge(
   { budget, observer }: OutboundOptions,
 ): 'settled' | 'again' {
   if (outcome.kind === 'client_gone') {
-    request.clientGone();
+    request.clientGone(target, outcome.firstByteMs);
     return 'settled';
   }
   if (outcome.kind !== 'failed') {

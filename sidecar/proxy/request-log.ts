@@ -18,8 +18,9 @@ export interface FinishedOutbound {
   readonly method: string;
   readonly service: string;
   readonly route: RouteKind | 'none';
-  /** Who answered; null when the sidecar did. */
+  /** Who answered, or had it when the client left; null when the sidecar did. */
   readonly peer: string | null;
+  /** 499 when the client left. */
   readonly status: number | null;
   readonly outcome: RequestOutcome;
   readonly code: Code | null;

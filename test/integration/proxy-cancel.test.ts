@@ -23,7 +23,8 @@ const LEAVE: Readonly<Record<string, (client: Wire) => void>> = {
 /** The request was given up everywhere. */
 async function assertGivenUp(pair: SidecarPair): Promise<void> {
   const { b } = pair;
-  assert.equal((await pair.finished.next()).outcome, 'client_gone');
+  const { outcome, status, peer, route } = await pair.finished.next();
+  assert.deepEqual([outcome, status, peer, route], ['client_gone', 499, 'b', 'vpn']);
   assert.equal((await b.finished.next()).outcome, 'client_gone');
   assertCountsAreZero(pair);
 }
@@ -64,7 +65,8 @@ for (const [how, leave] of Object.entries(LEAVE)) {
     client.send(GET);
     await isAsked;
     leave(client);
-    assert.equal((await pair.finished.next()).outcome, 'client_gone'); // at once, not when the lookup ends
+    const { outcome, status, peer } = await pair.finished.next(); // at once, not when the lookup ends
+    assert.deepEqual([outcome, status, peer], ['client_gone', 499, null]);
     found({ kind: 'peers', peers: [pair.b.peer], ageMs: 0 });
     await new Promise(setImmediate);
     assert.equal(pair.b.origin.connections.length, 0);
