@@ -72,7 +72,7 @@ function afterLast(last: AttemptTrace, others: string): Nobody {
 
 function namesText(service: string, { aliases, directory, services }: OutboundOptions): string {
   const known = new Set([...(directory.services?.() ?? []), ...services.keys()]);
-  if (known.size === 0) return 'No other member offers any service.';
+  if (known.size === 0) return 'No member is known here that offers any service.';
   const near = nearestWord(
     service,
     [...known, ...aliases.keys()].filter((name) => name !== service),
