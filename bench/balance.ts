@@ -3,11 +3,12 @@
  *
  * Four entries each, which share nothing, as each app has its own; uneven workers, heavy-tailed work carried by the
  * request. One table: p50 to p99.9 as ratios to one central queue with perfect knowledge, computed from the same
- * arrivals. One after the other: together they measure how many processes the machine can run.
+ * arrivals. One after the other: together they measure how many processes the machine can run; but those joined by `+`
+ * at the same time, each with workers of its own, where time is short. At the end one table in Markdown.
  *
  * Options: --scenarios uneven,even,slowed,dies,burst,three (or all) --utilisation 0.5,0.7,0.85,0.95 --seconds 35
- *   --work-ms 400 --seed 1 --together
- *   --systems "sidecars adaptive,sidecars p2c,haproxy leastconn,haproxy tuned,…"
+ *   --work-ms 400 --seed 1
+ *   --systems "sidecars adaptive,sidecars p2c,haproxy leastconn+nginx least_conn,haproxy tuned,…"
  */
 import { parseArgs } from 'node:util';
 import { sendAll } from './balance/load.ts';
@@ -16,8 +17,9 @@ import { type ProxyKind, startProxy } from './balance/proxies.ts';
 import { type BalanceScenario, balanceScenarios, ENTRIES } from './balance/scenarios.ts';
 import { startSidecars } from './balance/sidecars.ts';
 import type { System } from './balance/system.ts';
+import { type Row, summary, type Verdict, verdictOf, verdictText } from './balance/verdict.ts';
 import { idealTimesMs } from './sim/central-queue.ts';
-import { drawDemands } from './sim/demand.ts';
+import { type Demand, drawDemands } from './sim/demand.ts';
 import { quantiles, ratioText } from './support/quantiles.ts';
 
 const SYSTEMS = 'sidecars adaptive,haproxy leastconn,haproxy random(2),nginx least_conn,nginx random two';
@@ -32,19 +34,12 @@ const { values } = parseArgs({
     'work-ms': { type: 'string', default: '400' },
     seed: { type: 'string', default: '1' },
     systems: { type: 'string', default: SYSTEMS },
-    together: { type: 'boolean', default: false },
   },
 });
-const names = values.systems.split(',');
+const groups = values.systems.split(',').map((names) => names.split('+'));
+const verdicts: Verdict[] = [];
 const seconds = Number(values.seconds);
-
-interface Row {
-  readonly name: string;
-  readonly ratios: readonly number[];
-  readonly errors: number;
-  readonly why: string;
-  readonly notes: string;
-}
+const warmUpMs = WARM_UP_SHARE * seconds * 1000;
 
 async function start(name: string, scenario: BalanceScenario): Promise<{ pool: Pool; system: System }> {
   const pool = await startPool(scenario.workers.map(({ slots, speed }) => ({ slots, speed })));
@@ -59,13 +54,15 @@ async function start(name: string, scenario: BalanceScenario): Promise<{ pool: P
   return { pool, system };
 }
 
+/** Quantiles of what counts, in ms. */
+function idealOf(demands: readonly Demand[], { workers }: BalanceScenario): number[] {
+  return quantiles([...idealTimesMs(demands, workers)].filter((_, i) => (demands[i]?.atMs ?? 0) >= warmUpMs));
+}
+
 /** These systems at the same time. */
 async function measure(systems: readonly string[], scenario: BalanceScenario): Promise<Row[]> {
   const demands = drawDemands({ ...scenario, seed: Number(values.seed) });
-  const warmUpMs = WARM_UP_SHARE * seconds * 1000;
-  const ideal = quantiles(
-    [...idealTimesMs(demands, scenario.workers)].filter((_, i) => (demands[i]?.atMs ?? 0) >= warmUpMs),
-  );
+  const ideal = idealOf(demands, scenario);
   const started: { pool: Pool; system: System }[] = [];
   try {
     for (const name of systems) started.push(await start(name, scenario));
@@ -104,38 +101,26 @@ for (const utilisation of values.utilisation.split(',').map(Number)) {
   for (const scenario of all) {
     if (values.scenarios !== 'all' && !values.scenarios.split(',').includes(scenario.name)) continue;
     const demands = drawDemands({ ...scenario, seed: Number(values.seed) });
-    const ideal = quantiles(idealTimesMs(demands, scenario.workers));
+    const ideal = idealOf(demands, scenario);
     console.log(
       `\n${scenario.name}, ${100 * utilisation} % busy: ${scenario.about}; ${scenario.requests} requests`,
     );
     console.log(line(['', 'p50', 'p90', 'p99', 'p99.9', 'errors']));
     console.log(line(['central queue', ...ideal.map((ms) => `${ms.toFixed(0)} ms`), '0']));
     const rows: Row[] = [];
-    const groups = values.together ? [names] : names.map((name) => [name]);
     for (const group of groups) rows.push(...(await measure(group, scenario)));
     for (const row of rows) {
       console.log(line([row.name, ...row.ratios.map(ratioText), String(row.errors), row.why]));
     }
     for (const { name, notes } of rows) console.log(`  ${name}: ${notes}`);
-    judge(rows);
+    const verdict = verdictOf(scenario.name, `${100 * utilisation} %`, ideal[P99] ?? Number.NaN, rows);
+    if (verdict === null) continue;
+    console.log(`  ${verdictText(verdict)}`);
+    verdicts.push(verdict);
   }
 }
 
-/** The goal: p99 within a tenth of the ideal, and half of the best of the others. */
-function judge(rows: readonly Row[]): void {
-  const ours = rows.find(({ name }) => name === 'sidecars adaptive')?.ratios[P99];
-  const best = rows
-    .filter(({ name }) => /^(?:haproxy|nginx)/.test(name) && name !== 'haproxy tuned')
-    .reduce(
-      (least, { ratios }) => Math.min(least, ratios[P99] ?? Number.POSITIVE_INFINITY),
-      Number.POSITIVE_INFINITY,
-    );
-  if (ours === undefined) return;
-  const other = Number.isFinite(best) ? `; ${ratioText(ours / best)} of the best other` : '';
-  console.log(
-    `  p99 ${ratioText(ours)} × the ideal (goal 1.10)${other}${other === '' ? '' : ' (goal 0.50)'}`,
-  );
-}
+console.log(`\n${summary(verdicts)}`);
 
 function line([name = '', ...figures]: readonly string[]): string {
   return `${name.padEnd(22)}${figures.map((text) => text.padStart(9)).join('')}`.trimEnd();

@@ -6,6 +6,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import { encodeOrca } from '../../sidecar/core/report.ts';
 import { type LogLine, modulePath, TiedProcess } from '../../sidecar/demo/tied-process.ts';
 import { until } from '../support/two-sidecars.ts';
 import type { Backend } from './proxies.ts';
@@ -17,6 +18,20 @@ const SERVICE = 'bench';
 const QUEUE = '100000';
 /** Several rounds of probes. */
 const WATCH_MS = 8_000;
+/** As `self.ts` writes it on an answer. */
+const ANSWER_FIELD = `endpoint-load-metrics: ${encodeOrca({
+  epoch: 1_702_150_000_000,
+  seq: 10_000,
+  state: 'ready',
+  load: 0.875,
+  service: SERVICE,
+  inFlight: 7,
+  queued: 0,
+  concurrency: 8,
+  serviceMs: 123.45,
+  mine: 2,
+  sharers: 4,
+})}\r\n`;
 
 interface Addresses {
   readonly outbound: string;
@@ -52,6 +67,8 @@ export async function startSidecars(
     Array.from({ length: entries }, (_, i) => start(`entry-${i}`, { SIDECAR_POLICY: policy })),
   );
   const all = [...beside, ...doors];
+  // Nobody has asked for the service yet: what they cost anyway.
+  const unused = await costOf(doors);
   for (const door of doors) {
     await until(async () => (await fetch(`http://${door.outbound}/service/${SERVICE}/?work=0`)).ok, 60_000);
     await until(async () => (await readyPeers(door)) === workers.length, 60_000);
@@ -73,7 +90,7 @@ export async function startSidecars(
       const besideMs = cpuOf(beside) - atStart.besideMs;
       return [
         `CPU per sidecar under load ${cpuShare(doors, doorsMs)} of a core (entry), ${cpuShare(beside, besideMs)} (worker)`,
-        await watchingCost(doors, workers.length),
+        watchingText(await costOf(doors), unused, workers.length),
       ].join('; ');
     },
     async stop() {
@@ -117,14 +134,29 @@ async function readyPeers({ admin }: Addresses): Promise<number> {
   return peers.filter(({ state }) => state === 'ready').length;
 }
 
-/** What it costs an entry to know the state of its peers while no answer tells it. */
-async function watchingCost(doors: readonly Started[], peers: number): Promise<string> {
+interface Cost {
+  readonly bytesPerSecond: number;
+  readonly cpuRatio: number;
+}
+
+/** Of one entry, on the average of all. */
+async function costOf(doors: readonly Started[]): Promise<Cost> {
   const before = { bytes: bytesOf(doors), ms: cpuOf(doors) };
   await new Promise((resolve) => setTimeout(resolve, WATCH_MS));
-  const seconds = WATCH_MS / 1000;
-  const bytes = (bytesOf(doors) - before.bytes) / seconds / doors.length / peers;
-  const share = (cpuOf(doors) - before.ms) / 10 / seconds / doors.length;
-  return `watching ${peers} idle peers: ${bytes.toFixed(0)} bytes per peer and second, ${share.toFixed(1)} % of a core in all`;
+  return {
+    bytesPerSecond: (1000 * (bytesOf(doors) - before.bytes)) / WATCH_MS / doors.length,
+    cpuRatio: (cpuOf(doors) - before.ms) / WATCH_MS / doors.length,
+  };
+}
+
+/** What it costs an entry to know the state of its peers: by probes while no answer tells it, and on each answer. */
+function watchingText(used: Cost, unused: Cost, peers: number): string {
+  const bytes = (used.bytesPerSecond - unused.bytesPerSecond) / peers;
+  const share = (100 * (used.cpuRatio - unused.cpuRatio)) / peers;
+  return [
+    `watching ${peers} idle peers: ${bytes.toFixed(0)} bytes and ${share.toFixed(2)} % of a core per peer and second`,
+    `(${(100 * unused.cpuRatio).toFixed(1)} % of a core before), and ${ANSWER_FIELD.length} bytes on each answer`,
+  ].join(' ');
 }
 
 /** Both ways by TCP (the DHT's datagrams are not in it), so far. */
