@@ -50,7 +50,7 @@ test('a CPU worker reaches llm-inference on a GPU worker by VPN address', async 
   const [peer] = await cpu.peers();
   assert.equal(peer?.worker_id, 'worker-gpu-001');
   assert.deepEqual(peer?.routes, [
-    { kind: 'vpn', address: `http://${host}:${port}`, state: 'up', extra_ms: null },
+    { kind: 'vpn', address: `http://${host}:${port}`, state: 'up', last_fault: null, extra_ms: null },
   ]);
 });
 
