@@ -32,7 +32,7 @@ const P99 = 2;
 const GOAL = 1.1;
 const RIVAL_GOAL = 0.5;
 
-export function p99Of(row: Row): number {
+function p99Of(row: Row): number {
   return row.ratios[P99] ?? Number.NaN;
 }
 

@@ -53,6 +53,8 @@ export class Measures {
   unreported = new Float64Array(0);
   /** 1 = the first route is not a tunnel. */
   isDirect = new Uint8Array(0);
+  /** 1 = its service time is only taken to be the usual one, and it has not failed lately. */
+  isUntried = new Uint8Array(0);
   /** Requests of others per slot, as reported. */
   #use = new Float64Array(0);
   #scratch = new Float64Array(0);
@@ -131,6 +133,7 @@ export class Measures {
     // The one trial of a peer that was ejected is not held back by what ejected it.
     const isBlamed = endpoint.failureRate > 0 && health.state.kind === 'closed';
     const penalty = isBlamed ? 1 + FAILURE_FACTOR * failureRateAt(endpoint, nowMs) : 1;
+    this.isUntried[i] = (known > 0 && weight > 0) || isBlamed ? 0 : 1;
     const route = firstRoute(routes, nowMs);
     const isDirect = route !== undefined && route.kind !== 'tunnel';
     const extraMs = isDirect || route === undefined ? 0 : bounded(route.health.extraMs, MAX_SERVICE_MS);
@@ -167,6 +170,7 @@ export class Measures {
     this.expectedMs = new Float64Array(length);
     this.unreported = new Float64Array(length);
     this.isDirect = new Uint8Array(length);
+    this.isUntried = new Uint8Array(length);
     this.#use = new Float64Array(length);
     this.#scratch = new Float64Array(length);
   }

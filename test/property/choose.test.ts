@@ -5,6 +5,7 @@ import fc from 'fast-check';
 import { type Choice, createBalancer, POLICY_NAMES, type PolicyName } from '../../sidecar/core/choose.ts';
 import type { Endpoint } from '../../sidecar/core/endpoint.ts';
 import type { PeerTable } from '../../sidecar/core/peer-table.ts';
+import { ServiceTime } from '../../sidecar/core/service-time.ts';
 import {
   asking,
   endpointOf,
@@ -159,17 +160,60 @@ test('adaptive: among equally fast peers with free slots nobody starves, at any 
   );
 });
 
-test('adaptive: a peer of which nothing is known is tried, whatever the others are', () => {
+test('adaptive: at a light load no free worker is forgotten, however much slower than the others it is', () => {
+  const MINUTE_MS = 60_000;
   fc.assert(
     fc.property(
-      fc.array(fc.double({ min: 0, max: 0.9, noNaN: true }), { minLength: 1, maxLength: 8 }),
+      fc.array(fc.integer({ min: 1, max: 900 }), { minLength: 2, maxLength: 6 }),
       fc.nat(),
       (all, seed) => {
+        const table = tableOf(all.map((_, i) => recordOf(i)));
+        const balancer = createBalancer('adaptive', { ttlMs: MINUTE_MS });
+        const times = new Map(all.map((_, i) => [keyOf(i), new ServiceTime()]));
+        const lastMs = new Map(all.map((_, i) => [keyOf(i), 0]));
+        const random = seeded(seed);
+        for (let nowMs = 0; nowMs < 90 * MINUTE_MS; nowMs += 1_000) {
+          // Each tells its state, as probes and answers do; its service time as long as it knows it.
+          for (const [i] of all.entries()) {
+            const serviceMs = times.get(keyOf(i))?.valueAt(nowMs, false) ?? Number.NaN;
+            Object.assign(endpointOf(table, i), { reportedAtMs: nowMs, concurrency: 4, load: 0, serviceMs });
+          }
+          const choice = balancer.choose(table.offering(SERVICE), asking(random, { nowMs }));
+          if (choice.kind !== 'chosen') return assert.fail(choice.code);
+          const { key } = choice.peer;
+          const takenMs = all.find((_, i) => keyOf(i) === key) as number;
+          times.get(key)?.add(takenMs, nowMs + takenMs);
+          lastMs.set(key, nowMs);
+        }
+        for (const [key, atMs] of lastMs)
+          assert.ok(atMs > 60 * MINUTE_MS, `${key} last at ${atMs} of ${all.join()}`);
+      },
+    ),
+    { numRuns: 30 },
+  );
+});
+
+test('adaptive: a peer of which nothing is known is tried, whatever the others are', () => {
+  const other = fc.record({
+    load: fc.double({ min: 0, max: 0.9, noNaN: true }),
+    serviceMs: fc.integer({ min: 1, max: 100_000 }),
+  });
+  fc.assert(
+    fc.property(
+      fc.array(other, { minLength: 1, maxLength: 8 }),
+      fc.nat(),
+      fc.boolean(),
+      (all, seed, isSilent) => {
         const table = tableOf([
           recordOf(99),
-          ...all.map((load, i) => recordOf(i, { load, figures: figures({ service_ms: 100 }) })),
+          ...all.map(({ load, serviceMs }, i) =>
+            recordOf(i, { load, figures: figures({ service_ms: serviceMs }) }),
+          ),
         ]);
-        Object.assign(endpointOf(table, 99), { reportedAtMs: Number.NEGATIVE_INFINITY, load: Number.NaN });
+        // Never heard of at all, or new and without any request so far.
+        if (isSilent) {
+          Object.assign(endpointOf(table, 99), { reportedAtMs: Number.NEGATIVE_INFINITY, load: Number.NaN });
+        }
         const balancer = createBalancer('adaptive', { ttlMs: 60_000 });
         const request = asking(seeded(seed));
         let tries = 0;
@@ -180,6 +224,6 @@ test('adaptive: a peer of which nothing is known is tried, whatever the others a
         assert.ok(tries < 20_000);
       },
     ),
-    { numRuns: 30 },
+    { numRuns: 50 },
   );
 });

@@ -11,7 +11,7 @@ import { TopThree } from './top-three.ts';
 
 /** Free candidates are considered up to so many times the best expected time. */
 const SLOWEST_RATIO = 1.5;
-/** Share of choices that go to any free candidate, so that none that ranks fourth is never heard of again. */
+/** Share of choices that go to any free candidate, so that none that ranks fourth, or is unknown, is never heard of. */
 const EXPLORE_RATIO = 0.02;
 /** A candidate with so many more of my unreported requests than the least loaded is left out: bursts spread. */
 const BURST_REQUESTS = 2;
@@ -25,19 +25,22 @@ export function createAdaptive(): Policy {
     needsMeasures: true,
     reroutes: true,
     pick(field, draw) {
-      const { load, isDirect, count } = field.measures;
+      const { load, isDirect, isUntried, expectedMs, count } = field.measures;
       const seed = tieSeed(draw.random());
       const limitMs = limitOf(field);
       if (free.length < count) free = new Int32Array(2 * count);
       let freeCount = 0;
       top.clear();
       for (let i = 0; i < count; i += 1) {
-        if (!isFree(field, i, limitMs)) continue;
-        free[freeCount++] = i;
+        if (!hasSlot(field, i)) continue;
+        const isQuick = (expectedMs[i] as number) <= limitMs;
+        // One that nobody knows may be the quickest of all, even where the usual one is too slow.
+        if (isQuick || isUntried[i] === 1) free[freeCount++] = i;
+        if (!isQuick) continue;
         // Of equals, those that are reached directly come first.
         top.offer(i, load[i] as number, tieOf(seed, i) - (isDirect[i] as number));
       }
-      if (freeCount === 0) return soonest(field, seed);
+      if (top.size === 0) return soonest(field, seed);
       const first = top.at(0);
       top.keep((index) => isSpread(field, index, first));
       const random = draw.random();
@@ -48,9 +51,9 @@ export function createAdaptive(): Policy {
       return top.draw(Math.max(0, random - EXPLORE_RATIO) / (1 - EXPLORE_RATIO));
     },
     whyNot(field, index) {
-      const { requests, slots, expectedMs } = field.measures;
-      if (!((requests[index] as number) < (slots[index] as number))) return 'no free slot';
-      if ((expectedMs[index] as number) > limitOf(field)) return 'slower than 1.5 times the best';
+      if (!hasSlot(field, index)) return 'no free slot';
+      if ((field.measures.expectedMs[index] as number) > limitOf(field))
+        return 'slower than 1.5 times the best';
       return 'free; higher load, or the draw fell on another';
     },
   };
@@ -62,11 +65,8 @@ function limitOf({ measures }: Field): number {
   return best * SLOWEST_RATIO;
 }
 
-function isFree({ measures }: Field, i: number, limitMs: number): boolean {
-  return (
-    (measures.requests[i] as number) < (measures.slots[i] as number) &&
-    (measures.expectedMs[i] as number) <= limitMs
-  );
+function hasSlot({ measures }: Field, i: number): boolean {
+  return (measures.requests[i] as number) < (measures.slots[i] as number);
 }
 
 function isSpread({ measures }: Field, index: number, first: number): boolean {
