@@ -8,6 +8,7 @@ import type { Mesh } from './build-mesh.ts';
 import type { Config } from './config.ts';
 import type { Balancer } from './core/choose.ts';
 import { WORD_TTL_MS } from './core/worker-word.ts';
+import { PushWatch } from './load/push-watch.ts';
 import type { RequestAuth } from './mesh/request-auth.ts';
 import { Admin, type AdminHandlers } from './observe/admin.ts';
 import type { Log } from './observe/log.ts';
@@ -78,6 +79,7 @@ export function watchGauges(parts: AdminParts): void {
 export function buildAdmin(parts: AdminParts): Admin {
   const { auth, balancer, config, log, mesh, metrics, requests, self, version } = parts;
   const startedMs = performance.now();
+  const pushes = new PushWatch(log, WORD_TTL_MS.push);
   const handlers: AdminHandlers = {
     stats: () => metrics.stats(),
     metricsText: () => metrics.text(),
@@ -101,7 +103,10 @@ export function buildAdmin(parts: AdminParts): Admin {
     putLoad: ({ service, loadRatio }) => {
       const named = service === null ? null : (config.aliases.get(service) ?? service);
       const told = [...parts.services.values()].filter(({ name }) => named === null || name === named);
-      for (const { word } of told) word.says('push', loadRatio, performance.now());
+      for (const { name, word } of told) {
+        word.says('push', loadRatio, performance.now());
+        pushes.pushed(name);
+      }
       return told.length === 0 ? null : WORD_TTL_MS.push;
     },
     identity: () => ({

@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
 import { NvidiaGpuMeter, parseGpuLine } from '../../sidecar/load/gpu.ts';
+import { LoadSampler } from '../../sidecar/load/sampler.ts';
 
 test('lines of nvidia-smi', () => {
   assert.deepEqual(parseGpuLine('0, 37'), { index: 0, ratio: 0.37 });
@@ -100,6 +101,29 @@ test('a process that ends is silence, and is started again', async (t) => {
   );
   meter.start();
   await until(() => meter.sample() === 0.9);
+});
+
+test('a process that dies in the midst is one line in the log, and never an idle GPU', async (t) => {
+  const { meter } = create(t, program(t, "echo '0, 90'; exec sleep 600"), 600_000);
+  const lines: string[] = [];
+  const line = (_fields: unknown, message: string) => void lines.push(message);
+  const sampler = new LoadSampler({
+    intervalMs: 1_000,
+    cpu: () => 0.2,
+    pressure: null,
+    gpu: () => meter.sample(),
+    log: { info: line, warn: line },
+  });
+  const load = () => sampler.loadOf({ slots: null, orca: null, push: null, metrics: null }, 'gpu');
+  meter.start();
+  await until(() => meter.sample() === 0.9);
+  sampler.sampleNow();
+  assert.deepEqual([load().source, load().loadRatio], ['gpu', 0.9]);
+  process.kill(meter.pid ?? assert.fail('it runs'), 'SIGKILL');
+  await until(() => meter.sample() === null);
+  for (let i = 0; i < 5; i++) sampler.sampleNow();
+  assert.deepEqual([load().bySource.gpu, load().source, load().loadRatio], [null, 'cpu', 0.2]);
+  assert.deepEqual(lines, ['load source failed; dropped until it speaks again']);
 });
 
 test('no such program: no GPU, and nothing left to stop', async (t) => {

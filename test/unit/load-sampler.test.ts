@@ -4,6 +4,7 @@
 
 import assert from 'node:assert/strict';
 import test from 'node:test';
+import { PushWatch } from '../../sidecar/load/push-watch.ts';
 import { type LoadReader, LoadSampler } from '../../sidecar/load/sampler.ts';
 
 const NONE = { slots: null, orca: null, push: null, metrics: null };
@@ -112,4 +113,21 @@ test('the timer samples, and stop ends it', async (t) => {
   sampler.stop();
   t.mock.timers.tick(3_000);
   assert.equal(samples, 4);
+});
+
+test('a worker that stops putting its load is told of once, and once when it is back', (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const lines: string[] = [];
+  const line = (fields: Readonly<Record<string, unknown>>, message: string) =>
+    void lines.push(`${String(fields.source)} of ${String(fields.service)}: ${message}`);
+  const watch = new PushWatch({ info: line, warn: line }, 30_000);
+  for (let i = 0; i < 3; i++) {
+    watch.pushed('infer');
+    t.mock.timers.tick(29_000);
+  }
+  assert.deepEqual(lines, []);
+  t.mock.timers.tick(60_000);
+  assert.deepEqual(lines, ['push of infer: load source failed; dropped until it speaks again']);
+  watch.pushed('infer');
+  assert.equal(lines[1], 'push of infer: load source is back');
 });
