@@ -11,7 +11,9 @@ import { buildProxy } from './build-proxy.ts';
 import type { Config, HostPort } from './config.ts';
 import { SidecarError } from './core/errors.ts';
 import { Lifecycle } from './lifecycle.ts';
+import { systemClock } from './mesh/clock.ts';
 import { openIdentity } from './mesh/identity.ts';
+import { keepKeyInTheEnd } from './mesh/key-keeper.ts';
 import { createRequestAuth } from './mesh/request-auth.ts';
 import type { Log } from './observe/log.ts';
 import { Metrics } from './observe/metrics.ts';
@@ -38,6 +40,8 @@ const MAX_SERVICE_LABELS = 100;
 const REMEMBERED_REQUESTS = 1_000;
 /** How often it is looked at whether discovery stands otherwise than was said last. */
 const SAY_INTERVAL_MS = 3_000;
+/** How often it is tried to keep the worker key, while that is not possible. */
+const KEEP_KEY_MS = 60_000;
 
 /** Rejects, with nothing left behind, when a port cannot be bound or the identity not be opened. */
 export async function startSidecar(config: Config, log: Log): Promise<RunningSidecar> {
@@ -61,6 +65,10 @@ async function start(config: Config, log: Log, lifecycle: Lifecycle): Promise<Ru
     stateDir: config.state.dir,
     nowMs: Date.now(),
   });
+  lifecycle.began(
+    'worker key',
+    keepKeyInTheEnd({ keepKey: () => identity.keepKey(), clock: systemClock, log, intervalMs: KEEP_KEY_MS }),
+  );
   const metrics = new Metrics({
     version,
     workerId: config.worker.id,

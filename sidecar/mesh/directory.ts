@@ -189,17 +189,20 @@ export class Directory {
     off();
   }
 
-  /** Last-known-good peers are asked themselves, so a restart finds them without the DHT; each only once. */
+  /** Last-known-good peers are asked themselves, so a restart finds them without the DHT: once, or until it is back. */
   async #askLastKnown(service: string): Promise<void> {
     const mine = this.#lastKnown.filter((known) => known.services.includes(service));
     if (mine.length === 0) return;
     this.#lastKnown = this.#lastKnown.filter((known) => !known.services.includes(service));
-    await Promise.all(
-      mine
-        .slice(0, this.#o.sampleSize)
-        .filter((known) => known.key !== this.#o.ownKeyHex)
-        .map((known) => this.#o.fetcher.fetch(known.key, sourcesOf(known.address, known.tunnelUrl))),
-    );
+    const { fetcher, mayAsk, node, ownKeyHex, sampleSize } = this.#o;
+    const ask = async (known: KnownPeer): Promise<void> => {
+      const { address, key, tunnelUrl } = known;
+      if (key === ownKeyHex || (address !== null && !mayAsk(address))) return;
+      const outcome = await fetcher.fetch(key, sourcesOf(address, tunnelUrl));
+      if (outcome === 'unreachable' && node.status().kind === 'unreachable')
+        this.#lastKnown = [...this.#lastKnown, known];
+    };
+    await Promise.all(mine.slice(0, sampleSize).map(ask));
   }
 
   #arrived(service: string): void {

@@ -17,7 +17,7 @@ import {
 import { BACKDATE_SECONDS, type Bundle, keyPairOf, parseBundle } from './certificate-bundle.ts';
 import { checkCertificate, issueCertificate } from './issuer.ts';
 import { fromMeshKey, type MemberSecrets, memberPart } from './mesh-keys.ts';
-import { keptSeed, newSeed } from './worker-key.ts';
+import { keep, keptSeed, newSeed } from './worker-key.ts';
 
 export interface Identity {
   /** The worker's Ed25519 key pair; also its key pair in the DHT. */
@@ -36,6 +36,8 @@ export interface Identity {
    * before each use. A certificate made by someone else stays as it is.
    */
   renew(nowMs: number): boolean;
+  /** Why the key is not kept in the state directory as it should be; tries anew. null when all is well. */
+  keepKey(): string | null;
   /** The certificate if the mesh signed it and it holds now, else null. The signature is checked once. */
   verifyCertificate(bytes: Buffer, nowSeconds: number): Certificate | null;
 }
@@ -78,8 +80,9 @@ function fromKey(meshKey: Uint8Array, options: IdentityOptions): Identity {
   const secrets = fromMeshKey(meshKey);
   const { workerId, stateDir, services } = options;
   if (workerId === null) throw new Error('With a mesh key the worker needs an id.');
-  const seed = stateDir === null ? newSeed() : keptSeed(stateDir);
+  const { seed, fault } = stateDir === null ? { seed: newSeed(), fault: null } : keptSeed(stateDir);
   const keyPair = keyPairOf(seed);
+  const keepKey = (): string | null => (stateDir === null || fault === null ? null : keep(stateDir, seed));
   const issue = (nowMs: number): Issued => {
     const nowSeconds = Math.floor(nowMs / 1000);
     const certificate: Certificate = {
@@ -92,7 +95,7 @@ function fromKey(meshKey: Uint8Array, options: IdentityOptions): Identity {
     };
     return { certificate, certBytes: issueCertificate(secrets, certificate) };
   };
-  return new OpenIdentity(keyPair, memberPart(secrets), issue(options.nowMs), issue);
+  return new OpenIdentity(keyPair, memberPart(secrets), issue(options.nowMs), { issue, keepKey });
 }
 
 function fromBundle(bundle: Bundle, options: IdentityOptions): Identity {
@@ -121,7 +124,10 @@ function fromBundle(bundle: Bundle, options: IdentityOptions): Identity {
       `${whose} begins at ${isoTime(certificate.notBefore)} and it is ${isoTime(nowMs / 1000)}: check the clock of this machine.`,
     );
   }
-  return new OpenIdentity(keyPairOf(bundle.seed), bundle.secrets, bundle, null);
+  return new OpenIdentity(keyPairOf(bundle.seed), bundle.secrets, bundle, {
+    issue: null,
+    keepKey: () => null,
+  });
 }
 
 interface Issued {
@@ -135,6 +141,7 @@ class OpenIdentity implements Identity {
   readonly keyHex: string;
   readonly workerId: string;
   readonly secrets: MemberSecrets;
+  readonly keepKey: () => string | null;
   #issued: Issued;
   readonly #issue: ((nowMs: number) => Issued) | null;
   readonly #verified = new BoundedCache<string, Certificate>(MAX_VERIFIED, () => {});
@@ -143,7 +150,7 @@ class OpenIdentity implements Identity {
     keyPair: { publicKey: Buffer; secretKey: Buffer },
     secrets: MemberSecrets,
     issued: Issued,
-    issue: ((nowMs: number) => Issued) | null,
+    own: { readonly issue: ((nowMs: number) => Issued) | null; readonly keepKey: () => string | null },
   ) {
     this.publicKey = keyPair.publicKey;
     this.secretKey = keyPair.secretKey;
@@ -151,7 +158,8 @@ class OpenIdentity implements Identity {
     this.workerId = issued.certificate.workerId;
     this.secrets = secrets;
     this.#issued = issued;
-    this.#issue = issue;
+    this.#issue = own.issue;
+    this.keepKey = own.keepKey;
   }
 
   get certificate(): Certificate {

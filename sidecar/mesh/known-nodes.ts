@@ -5,7 +5,8 @@
  * so that an old or forged file can cost a few vain requests and nothing more. A file that cannot be read or
  * written is one line in the log and never an error. It must not know who asks these addresses.
  */
-import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { mkdir, open, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isHostName, isIp4, isIp6 } from '../core/host-port.ts';
 import { RECORD_LIMITS } from '../core/record.ts';
@@ -37,6 +38,8 @@ const MAX_NODES = 64;
 const MAX_PEERS = 1_024;
 /** Nothing that was written here comes near. */
 const MAX_BYTES = 4 * 1024 * 1024;
+/** Soon after the start, so that one that is killed before its first interval is over has something too. */
+const FIRST_SAVE_MS = 5_000;
 
 /** Checks what was read: drops each entry that is not well-formed. null when the text is not such a file. */
 export function parseKnown(text: string): Known | null {
@@ -80,7 +83,7 @@ export class KnownNodes {
   #saving: Promise<void> = Promise.resolve();
   #current: (() => Known) | null = null;
   #written = '';
-  #complained = false;
+  #isUnwritable = false;
 
   constructor(options: KnownNodesOptions) {
     this.#o = options;
@@ -92,12 +95,12 @@ export class KnownNodes {
     if (this.#path === null) return NOTHING_KNOWN;
     let text: string;
     try {
-      text = await readFile(this.#path, 'utf8');
+      text = await readBounded(this.#path);
     } catch (cause) {
       if (!isMissing(cause)) this.#complain('read', cause);
       return NOTHING_KNOWN;
     }
-    const known = text.length > MAX_BYTES ? null : parseKnown(text);
+    const known = parseKnown(text);
     if (known === null) this.#complain('read', 'it is damaged, and will be written anew');
     return known ?? NOTHING_KNOWN;
   }
@@ -106,14 +109,14 @@ export class KnownNodes {
   start(current: () => Known): void {
     this.#current = current;
     if (this.#path === null) return;
-    const next = (): void => {
-      this.#cancel = this.#o.clock.after(this.#o.intervalMs, () => {
+    const next = (delayMs: number): void => {
+      this.#cancel = this.#o.clock.after(delayMs, () => {
         void this.#save().finally(() => {
-          if (this.#current !== null) next();
+          if (this.#current !== null) next(this.#o.intervalMs);
         });
       });
     };
-    next();
+    next(Math.min(FIRST_SAVE_MS, this.#o.intervalMs));
   }
 
   /** Saves for the last time. Never rejects. */
@@ -142,19 +145,34 @@ export class KnownNodes {
       await writeFile(draft, text, { mode: 0o600, flush: true });
       await rename(draft, this.#path);
       this.#written = text;
-      this.#complained = false;
+      if (this.#isUnwritable) this.#o.log.info({ file: this.#path }, 'the known nodes can be written again');
+      this.#isUnwritable = false;
     } catch (cause) {
       await rm(draft, { force: true }).catch(() => {});
-      this.#complain('written', cause);
+      // Once until it works again: a full disk stays full for hours.
+      if (!this.#isUnwritable) this.#complain('written', cause);
+      this.#isUnwritable = true;
     }
   }
 
-  /** Once until it works again: a full disk stays full for hours. */
   #complain(what: 'read' | 'written', cause: unknown): void {
-    if (this.#complained) return;
-    this.#complained = true;
     const reason = cause instanceof Error ? cause.message : String(cause);
     this.#o.log.warn({ file: this.#path, reason }, `the known nodes cannot be ${what}; going on without`);
+  }
+}
+
+/** Never more than a file of ours can have, whatever stands there: a device has no end, a pipe no beginning. */
+async function readBounded(path: string): Promise<string> {
+  const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  try {
+    const stat = await file.stat();
+    if (!stat.isFile()) throw new Error('it is no file');
+    const { size } = stat;
+    if (size > MAX_BYTES) throw new Error(`it has ${size} bytes, and no such file has so many`);
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(size), 0, size, 0);
+    return buffer.toString('utf8', 0, bytesRead);
+  } finally {
+    await file.close();
   }
 }
 

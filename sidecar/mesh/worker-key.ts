@@ -2,7 +2,9 @@
  * The worker key's file: the seed of this worker's Ed25519 key, kept so that a restart is the same worker.
  *
  * One file of hex digits, readable by its owner alone, that is never written over: a half-written or foreign
- * file stops the start instead of silently becoming a new identity. It must not know meshes or certificates.
+ * file stops the start instead of silently becoming a new identity. Where none can be made (a full or read-only disk,
+ * no leave) the worker serves all the same, and the file is made as soon as it can be. It must not know meshes or
+ * certificates.
  */
 import { Buffer } from 'node:buffer';
 import fs from 'node:fs';
@@ -20,20 +22,42 @@ export function newSeed(): Buffer {
   return seed;
 }
 
+export interface KeptSeed {
+  readonly seed: Buffer;
+  /** Why the file could not be made, so that a restart would be another worker; null when it stands. */
+  readonly fault: string | null;
+}
+
 /**
  * The seed in `<stateDir>/worker.key`; made at the first start. Safe when two sidecars start at once (both get
- * the same seed). Throws an Error in plain words when the file cannot be read, made or understood.
+ * the same seed). Throws an Error in plain words when there is a file that cannot be read or understood.
  */
-export function keptSeed(stateDir: string): Buffer {
+export function keptSeed(stateDir: string): KeptSeed {
   const file = path.join(stateDir, FILE_NAME);
+  let known: Buffer | null;
   try {
-    return read(file) ?? create(stateDir, file);
+    known = read(file);
   } catch (error) {
     if (error instanceof BadFile) throw error;
-    const reason = error instanceof Error ? error.message : String(error);
-    throw new Error(`The worker key cannot be kept in the state directory ${stateDir}: ${reason}.`, {
+    throw new Error(`The worker key cannot be read from the state directory ${stateDir}: ${textOf(error)}.`, {
       cause: error,
     });
+  }
+  if (known !== null) return { seed: known, fault: null };
+  const seed = newSeed();
+  const fault = keep(stateDir, seed);
+  if (fault !== null) return { seed, fault };
+  // Another sidecar may have been first: what stands in the file is the key.
+  return { seed: read(file) ?? seed, fault: null };
+}
+
+/** Makes the file if there is none. Why it could not; null when there is one now. */
+export function keep(stateDir: string, seed: Buffer): string | null {
+  try {
+    create(stateDir, path.join(stateDir, FILE_NAME), seed);
+    return null;
+  } catch (error) {
+    return textOf(error);
   }
 }
 
@@ -43,17 +67,19 @@ function read(file: string): Buffer | null {
   let text: string;
   try {
     // Bounded, also when the name leads to a device or a huge file.
-    const handle = fs.openSync(file, 'r');
+    const handle = fs.openSync(file, fs.constants.O_RDONLY | fs.constants.O_NONBLOCK);
     try {
       const mode = fs.fstatSync(handle).mode;
-      if ((mode & OTHERS_MAY) !== 0) fs.fchmodSync(handle, 0o600);
+      if ((mode & OTHERS_MAY) !== 0) tighten(handle);
       const bytes = Buffer.alloc(SEED_BYTES * 2 + 16);
       text = bytes.toString('latin1', 0, fs.readSync(handle, bytes, 0, bytes.length, 0));
     } finally {
       fs.closeSync(handle);
     }
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
+    const code = codeOf(error);
+    if (code === 'ENOENT' || code === 'ENOTDIR') return null;
+    if (code === 'EACCES' && !isThere(file)) return null;
     throw error;
   }
   const digits = text.trimEnd();
@@ -65,24 +91,25 @@ function read(file: string): Buffer | null {
   return Buffer.from(digits, 'hex');
 }
 
-function create(stateDir: string, file: string): Buffer {
-  fs.mkdirSync(stateDir, { recursive: true, mode: 0o700 });
-  const seed = newSeed();
-  const draft = path.join(stateDir, `.${FILE_NAME}.${newSeed().toString('hex', 0, 8)}`);
-  const handle = fs.openSync(draft, 'wx', 0o600);
+function tighten(handle: number): void {
   try {
-    fs.writeSync(handle, `${seed.toString('hex')}\n`);
-    fs.fsyncSync(handle);
-  } finally {
-    fs.closeSync(handle);
+    fs.fchmodSync(handle, 0o600);
+  } catch (error) {
+    // Whoever mounted it read-only has decided who may read it.
+    if (codeOf(error) !== 'EROFS') throw error;
   }
+}
+
+function create(stateDir: string, file: string, seed: Buffer): void {
+  fs.mkdirSync(stateDir, { recursive: true, mode: 0o700 });
+  const draft = path.join(stateDir, `.${FILE_NAME}.${newSeed().toString('hex', 0, 8)}`);
   try {
+    // On a full disk the file can often be made, and not be filled.
+    fs.writeFileSync(draft, `${seed.toString('hex')}\n`, { flag: 'wx', mode: 0o600, flush: true });
     publish(draft, file);
   } finally {
     fs.rmSync(draft, { force: true });
   }
-  // Another sidecar may have been first: what stands in the file is the key.
-  return read(file) ?? seed;
 }
 
 /** Gives the finished draft its name, unless that is taken. */
@@ -90,10 +117,27 @@ function publish(draft: string, file: string): void {
   try {
     fs.linkSync(draft, file);
   } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code;
+    const code = codeOf(error);
     if (code === 'EEXIST') return;
     // File systems without hard links (FAT, some network mounts) lose only the protection against a race.
     if (code !== 'EPERM' && code !== 'ENOTSUP' && code !== 'EOPNOTSUPP' && code !== 'ENOSYS') throw error;
     fs.renameSync(draft, file);
   }
+}
+
+function isThere(file: string): boolean {
+  try {
+    fs.lstatSync(file);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function codeOf(error: unknown): string | undefined {
+  return (error as NodeJS.ErrnoException).code;
+}
+
+function textOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }

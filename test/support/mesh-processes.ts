@@ -7,7 +7,7 @@
  * asserted.
  */
 import { randomBytes } from 'node:crypto';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
@@ -49,7 +49,10 @@ export class MeshProcesses {
 
   /** Resolves when the bootstrap node listens. Ends with the test. */
   static async up(t: TestContext): Promise<MeshProcesses> {
-    const mesh = new MeshProcesses(await mkdtemp(join(tmpdir(), 'dht-sidecar-test-')));
+    const folder = await mkdtemp(join(tmpdir(), 'dht-sidecar-test-'));
+    // A test may run a process as another user.
+    await chmod(folder, 0o755);
+    const mesh = new MeshProcesses(folder);
     t.after(() => mesh.#down(t));
     mesh.bootstrapAddress = await mesh.bootstrap.line(({ address }) =>
       typeof address === 'string' ? address : null,

@@ -116,11 +116,18 @@ test('a key file that is not one stops the start and stays as it is', (t) => {
   }
   fs.rmSync(file);
   fs.mkdirSync(file);
-  assert.throws(() => open({ meshKey: MESH_KEY, stateDir }), /cannot be kept in the state directory/);
-  assert.throws(
-    () => open({ meshKey: MESH_KEY, stateDir: '/dev/null/x' }),
-    /cannot be kept in the state directory/,
-  );
+  assert.throws(() => open({ meshKey: MESH_KEY, stateDir }), /cannot be read from the state directory/);
+});
+
+test('a state directory that takes nothing stops nobody, and the key is kept once it does', (t) => {
+  const place = path.join(tempDir(t), 'state');
+  fs.writeFileSync(place, 'a file');
+  const identity = open({ meshKey: MESH_KEY, stateDir: place });
+  assert.match(identity.keepKey() ?? '', /EEXIST|ENOTDIR/);
+  fs.rmSync(place);
+  assert.equal(identity.keepKey(), null);
+  assert.equal(open({ meshKey: MESH_KEY, stateDir: place }).keyHex, identity.keyHex);
+  assert.equal(identity.keepKey(), null);
 });
 
 test('a bundle gives the worker that it was made for', () => {
