@@ -116,7 +116,7 @@ class HyperDhtNode implements DhtNode {
     });
     this.#kind = this.status().kind;
     dht.on('add-node', (node) => {
-      lost.remove(node);
+      this.#seeds.found(node);
       this.#changed();
     });
     dht.on('remove-node', (node) => {

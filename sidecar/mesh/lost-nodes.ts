@@ -27,9 +27,9 @@ export class LostNodes {
     }
   }
 
-  /** It answers. */
-  remove({ host, port }: DhtAddress): void {
-    this.#nodes.delete(`${host}:${port}`);
+  /** It answers. Whether it was among them. */
+  remove({ host, port }: DhtAddress): boolean {
+    return this.#nodes.delete(`${host}:${port}`);
   }
 
   /** At most `count`, each in its turn. */

@@ -23,6 +23,8 @@ export interface RosterOptions extends LookupOptions {
 /** While nobody is known: often enough that two sidecars that start together meet at once. */
 const ALONE_INTERVAL_MS = 500;
 const MAX_ALONE_INTERVAL_MS = 5_000;
+/** When halves of the DHT meet, all announce anew, and the first look is too early for some of them. */
+const SECOND_LOOK_MS = 3_000;
 
 export class Roster {
   readonly #o: RosterOptions;
@@ -33,6 +35,7 @@ export class Roster {
   #isStopped = false;
   #isLooking = false;
   #isToLookAgain = false;
+  #areOthersComing = false;
   /** As of the last look. */
   #areAnyKnown = false;
 
@@ -46,7 +49,10 @@ export class Roster {
       this.#aloneMs = ALONE_INTERVAL_MS;
       if (status.kind === 'connected') void this.#look();
     });
-    const offReunion = this.#o.dht.onReunion(() => void this.#look());
+    const offReunion = this.#o.dht.onReunion(() => {
+      this.#areOthersComing = true;
+      void this.#look();
+    });
     this.#off = () => {
       offStatus();
       offReunion();
@@ -83,8 +89,14 @@ export class Roster {
     const peers = this.#o.table.size;
     if (!this.#areAnyKnown && peers > 0) this.#o.log.info({ peers }, 'the first peers are known');
     this.#areAnyKnown = peers > 0;
-    const pauseMs = peers > 0 ? this.#o.intervalMs : this.#aloneMs;
+    const pauseMs = peers > 0 ? this.#usualPauseMs() : this.#aloneMs;
     this.#aloneMs = peers > 0 ? ALONE_INTERVAL_MS : Math.min(MAX_ALONE_INTERVAL_MS, this.#aloneMs * 1.5);
     this.#cancel = this.#clock.after(pauseMs * (0.85 + 0.3 * this.#o.random()), () => void this.#look());
+  }
+
+  #usualPauseMs(): number {
+    if (!this.#areOthersComing) return this.#o.intervalMs;
+    this.#areOthersComing = false;
+    return Math.min(SECOND_LOOK_MS, this.#o.intervalMs);
   }
 }

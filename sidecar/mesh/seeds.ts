@@ -86,6 +86,7 @@ export class Seeds {
   #seedsAskedMs = Number.NEGATIVE_INFINITY;
   #roundUnixMs = Number.POSITIVE_INFINITY;
   #isReunionDue = false;
+  #joinedMs = Number.NEGATIVE_INFINITY;
   #reunitedMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: SeedsOptions) {
@@ -106,6 +107,11 @@ export class Seeds {
 
   states(): SeedState[] {
     return this.#seeds.map((seed) => ({ address: `${seed.at.host}:${seed.at.port}`, answer: seed.answer }));
+  }
+
+  /** It is heard, whoever asked first. */
+  found(node: DhtAddress): void {
+    if (this.#o.lost.remove(node)) this.#reunite();
   }
 
   start(): void {
@@ -151,9 +157,7 @@ export class Seeds {
   #askLost(): void {
     for (const node of this.#o.lost.next(LOST_ASKED)) {
       void this.#ask(node).then((answer) => {
-        if (answer === 'no') return;
-        this.#o.lost.remove(node);
-        this.#reunite();
+        if (answer !== 'no') this.found(node);
       });
     }
     if (this.#isReunionDue) this.#reunite();
@@ -162,6 +166,8 @@ export class Seeds {
   #reunite(): void {
     if (this.#stopped || this.#contact !== 'answering') return;
     const nowMs = this.#o.clock.monotonicMs();
+    // Who has just joined tells everybody anyway, and whoever it knew from its last run was not lost.
+    if (nowMs - this.#joinedMs < REUNION_PAUSE_MS) return;
     this.#isReunionDue = nowMs - this.#reunitedMs < REUNION_PAUSE_MS;
     if (this.#isReunionDue) return;
     this.#reunitedMs = nowMs;
@@ -208,6 +214,7 @@ export class Seeds {
     this.#silentRounds = 0;
     if (this.#contact === 'answering') return;
     this.#contact = 'answering';
+    this.#joinedMs = this.#o.clock.monotonicMs();
     this.#publish();
     this.#o.talk.settle();
     this.#o.onChange();

@@ -106,7 +106,7 @@ test('stopped: no look follows', async (t) => {
 });
 
 test('who was parted from others looks at once, and no more when stopped', async (t) => {
-  const { roster, looks, table, reunited, end } = setUp(t);
+  const { roster, looks, table, clock, reunited, end } = setUp(t);
   roster.start();
   table.size = 1;
   await end();
@@ -114,7 +114,12 @@ test('who was parted from others looks at once, and no more when stopped', async
   reunited();
   assert.equal(looks.length, 2);
   await end();
+  await clock.advance(3_000);
+  assert.equal(looks.length, 3, 'and once more, for those who come a little later');
+  await end();
+  await clock.advance(20_000);
+  assert.equal(looks.length, 3);
   roster.stop();
   reunited();
-  assert.equal(looks.length, 2);
+  assert.equal(looks.length, 3);
 });
