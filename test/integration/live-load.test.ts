@@ -1,0 +1,174 @@
+/**
+ * Live load through whole sidecars: the state on each answer and in the record, streams that count for their whole
+ * life, a stale view that is put right before the worker sees the request, affinity, and the reasons of a choice.
+ */
+import assert from 'node:assert/strict';
+import type { ServerResponse } from 'node:http';
+import test, { type TestContext } from 'node:test';
+import { eventually } from '../support/eventually.ts';
+import { type HttpWorker, startHttpWorker } from '../support/http-worker.ts';
+import { type Member, TestMesh } from '../support/mesh.ts';
+
+/** Probes would tell what answers are to tell. */
+const NO_PROBES = { SIDECAR_PROBE_FEW_INTERVAL: '10m', SIDECAR_PROBE_MANY_INTERVAL: '10m' };
+
+interface Candidate {
+  readonly worker_id: string;
+  readonly why_not: string | null;
+  readonly reported: {
+    readonly age_ms: number | null;
+    readonly source: string;
+    readonly load: number;
+    readonly in_flight: number;
+    readonly queued: number;
+  };
+  readonly score: Readonly<Record<string, number | boolean>> | null;
+}
+
+interface Decision {
+  readonly chosen: string | null;
+  readonly chosenNext: Readonly<Record<string, unknown>> | null;
+  readonly candidates: readonly Candidate[];
+}
+
+async function explained(member: Member): Promise<Decision> {
+  return JSON.parse((await member.admin('/explain?service=infer')).body) as Decision;
+}
+
+async function reportOf(member: Member, id: string): Promise<Candidate['reported']> {
+  const { candidates } = await explained(member);
+  return candidates.find(({ worker_id }) => worker_id === id)?.reported ?? assert.fail(`${id} is not there`);
+}
+
+/** A worker that holds what is asked for `/held` until the test lets it go, its first byte sent. */
+async function holdingWorker(t: TestContext): Promise<HttpWorker & { readonly held: ServerResponse[] }> {
+  const held: ServerResponse[] = [];
+  const worker = await startHttpWorker(t, {
+    answer: ({ target }, response) => {
+      if (target !== '/held') response.end('ok');
+      else {
+        response.write('begun');
+        held.push(response);
+      }
+    },
+  });
+  return Object.assign(worker, { held });
+}
+
+test('a stream counts until its end, and each answer and the record tell of it', async (t) => {
+  const mesh = new TestMesh(t);
+  const worker = await holdingWorker(t);
+  const a = await mesh.join({ id: 'a', services: { infer: { url: worker.url, concurrency: 4 } } });
+  const b = await mesh.join({ id: 'b', env: NO_PROBES });
+  await b.get('infer');
+  const streams = [b.get('infer', '/held'), b.get('infer', '/held')];
+  await eventually(
+    'both streams have begun',
+    () => worker.held.length,
+    (count) => count === 2,
+  );
+  const answer = await b.get('infer');
+  assert.equal(answer.headers['endpoint-load-metrics'], undefined, 'the app sees none of it');
+  const { source, in_flight, load } = await reportOf(b, 'a');
+  // The two streams and the one that the answer was for.
+  assert.deepEqual([source, in_flight, load], ['response', 3, 0.75]);
+
+  const newcomer = await mesh.join({ id: 'c', env: NO_PROBES });
+  await newcomer.knows(['a']);
+  const known = await reportOf(newcomer, 'a');
+  assert.deepEqual([known.in_flight, known.load], [2, 0.5], `by its ${known.source}`);
+
+  for (const response of worker.held) response.end();
+  for (const stream of await Promise.all(streams)) assert.equal(stream.status, 200);
+  await eventually(
+    'the slots are free',
+    async () => (await a.admin('/metrics')).body,
+    (metrics) => /sidecar_worker_in_flight\{[^}]*\} 0$/m.test(metrics),
+  );
+});
+
+test('a full worker that a stale view takes for free sends the request on, before the worker sees it', async (t) => {
+  const mesh = new TestMesh(t);
+  const workers = await Promise.all([holdingWorker(t), holdingWorker(t)]);
+  for (const [i, { url }] of workers.entries()) {
+    await mesh.join({ id: `w${i}`, services: { infer: { url, concurrency: 1, queue: 10 } } });
+  }
+  const stale = await mesh.join({ id: 'stale', env: NO_PROBES });
+  await stale.get('infer');
+  await stale.knows(['w0', 'w1']);
+  const other = await mesh.join({ id: 'other', env: NO_PROBES });
+  await other.get('infer');
+  await other.knows(['w0', 'w1']);
+  const stream = other.get('infer', '/held');
+  const busy = await eventually(
+    'one is taken by the other caller',
+    () => workers.findIndex(({ held }) => held.length === 1),
+    (index) => index >= 0,
+  );
+  const before = workers[busy]?.seen.length;
+  let turnedAway = 0;
+  for (let i = 0; i < 12; i += 1) {
+    const answer = await stale.get('infer');
+    assert.deepEqual([answer.status, answer.headers['sidecar-worker']], [200, `w${1 - busy}`]);
+    turnedAway += Number(answer.headers['sidecar-attempts']) - 1;
+  }
+  assert.equal(workers[busy]?.seen.length, before, 'the full worker saw none of them');
+  // It knew only once: the refusal told the true state.
+  assert.ok(turnedAway <= 2, `${turnedAway} times turned away`);
+  for (const { held } of workers) for (const response of held) response.end();
+  assert.equal((await stream).status, 200);
+});
+
+test('the same affinity key goes to the same worker, keys spread, and no worker sees them', async (t) => {
+  const mesh = new TestMesh(t);
+  const workers = await Promise.all([startHttpWorker(t), startHttpWorker(t), startHttpWorker(t)]);
+  for (const [i, { url }] of workers.entries()) {
+    await mesh.join({ id: `w${i}`, services: { infer: { url, concurrency: 8 } } });
+  }
+  const caller = await mesh.join({ id: 'caller' });
+  await caller.get('infer');
+  await caller.knows(['w0', 'w1', 'w2']);
+  const homes = new Set<unknown>();
+  for (let key = 0; key < 12; key += 1) {
+    const seen = new Set<unknown>();
+    for (let i = 0; i < 4; i += 1) {
+      const headers = { 'sidecar-affinity': `session-${key}` };
+      const answer = await caller.call({ target: '/service/infer/', headers });
+      assert.equal(answer.status, 200);
+      seen.add(answer.headers['sidecar-worker']);
+    }
+    assert.equal(seen.size, 1, `session-${key} went to ${[...seen].join()}`);
+    for (const id of seen) homes.add(id);
+  }
+  assert.ok(homes.size >= 2);
+  for (const { seen } of workers) {
+    for (const { headers } of seen) assert.equal(headers['sidecar-affinity'], undefined);
+  }
+});
+
+test('the decision tells each term, the age and source of what it came from, why not, and who was next', async (t) => {
+  const mesh = new TestMesh(t);
+  const workers = await Promise.all([startHttpWorker(t), startHttpWorker(t)]);
+  for (const [i, { url }] of workers.entries()) {
+    await mesh.join({ id: `w${i}`, services: { infer: { url, concurrency: 4 } } });
+  }
+  const caller = await mesh.join({ id: 'caller' });
+  await caller.get('infer');
+  await caller.knows(['w0', 'w1']);
+  assert.equal((await caller.get('infer')).headers['sidecar-decision'], undefined, 'only on demand');
+  const answer = await caller.call({ target: '/service/infer/', headers: { 'sidecar-explain': '1' } });
+  const decision = JSON.parse(String(answer.headers['sidecar-decision'])) as Decision;
+  assert.equal(decision.chosen, answer.headers['sidecar-worker']);
+  assert.deepEqual(decision.candidates.map(({ worker_id }) => worker_id).sort(), ['w0', 'w1']);
+  for (const { worker_id, why_not, reported, score } of decision.candidates) {
+    assert.equal(why_not === null, worker_id === decision.chosen);
+    assert.ok(typeof reported.age_ms === 'number' && reported.age_ms >= 0);
+    assert.match(reported.source, /^(?:record|probe|response)$/);
+    for (const term of ['weight', 'live_load', 'unreported', 'requests', 'slots', 'service_ms', 'extra_ms']) {
+      assert.equal(typeof score?.[term], 'number', term);
+    }
+  }
+  const { worker_id, load_margin, expected_ms_margin } = decision.chosenNext ?? assert.fail('nobody next');
+  assert.notEqual(worker_id, decision.chosen);
+  assert.deepEqual([typeof load_margin, typeof expected_ms_margin], ['number', 'number']);
+});
