@@ -6,11 +6,14 @@
 import type { Peer } from './core/peer.ts';
 import type { PeerTable } from './core/peer-table.ts';
 import { applyReport, parseOrca } from './core/report.ts';
+import { systemClock } from './mesh/clock.ts';
 import type { Directory } from './mesh/directory.ts';
 import type { Prober } from './mesh/prober.ts';
+import { Recheck } from './mesh/recheck.ts';
 import type { PeerDirectory } from './proxy/outbound-options.ts';
 
 export function peerDirectory(directory: Directory, table: PeerTable, prober: Prober): PeerDirectory {
+  const recheck = new Recheck({ clock: systemClock, look: (service) => prober.askWarming(service) });
   type Answer = Awaited<Extract<ReturnType<Directory['find']>, { kind: 'wait' }>['ready']>;
   const viewOf = (found: Answer) =>
     found.kind === 'hit' ? { kind: 'peers' as const, peers: found.peers, ageMs: found.ageMs } : found;
@@ -37,6 +40,7 @@ export function peerDirectory(directory: Directory, table: PeerTable, prober: Pr
     absent: (service) => table.absent(service, performance.now()),
     services: () => table.services(),
     answers: (peer, route) => prober.answers(peer, route),
+    recheck: (service) => recheck.look(service),
     silent: (route) => prober.silent(route),
   };
 }

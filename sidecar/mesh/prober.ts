@@ -42,7 +42,8 @@ const WITNESSES = 3;
 export class Prober {
   readonly #o: ProberOptions;
   readonly #nextRoundMs = new Map<string, number>();
-  readonly #probing = new Set<string>();
+  /** By key, until it has its answer. */
+  readonly #probing = new Map<string, Promise<void>>();
   /** Suspects whose second try has its time. */
   readonly #waiting = new Set<string>();
   readonly #routes: RouteProbe;
@@ -137,10 +138,23 @@ export class Prober {
     this.#routes.silent(route);
   }
 
+  /** How those that are warming are now, for a request that has nobody else. Never rejects. */
+  async askWarming(service: string): Promise<void> {
+    const warming = this.#o.table.offering(service).filter(({ state }) => state === 'warming');
+    await Promise.all(warming.slice(0, ACTIVE_SET).map((peer) => this.#probe(peer)));
+  }
+
   /** Never rejects. By each usable route in turn; only when none answers, the peer has missed. */
   async #probe(peer: Peer): Promise<void> {
-    if (this.#probing.has(peer.key) || this.#o.table.get(peer.key) !== peer) return;
-    this.#probing.add(peer.key);
+    const running = this.#probing.get(peer.key);
+    if (running !== undefined || this.#o.table.get(peer.key) !== peer) return await running;
+    let ended = (): void => {};
+    this.#probing.set(
+      peer.key,
+      new Promise((resolve) => {
+        ended = resolve;
+      }),
+    );
     const { clock, table } = this.#o;
     const startedMs = clock.monotonicMs();
     const isWitnessed = table.isWitnessed(peer);
@@ -155,6 +169,7 @@ export class Prober {
       }
     } finally {
       this.#probing.delete(peer.key);
+      ended();
     }
     // Heard from by a response in the meantime: nothing to hold against it.
     if (verdict !== 'answered' && peer.routes.length > 0 && peer.heardAtMs < startedMs) {

@@ -42,6 +42,8 @@ export interface PeerDirectory {
   notOffered(peer: Peer, service: string): void;
   /** Whether the peer answers over this route now; shared by all who ask. Never rejects. Absent: nobody knows. */
   answers?(peer: Peer, route: Route): Promise<boolean>;
+  /** Asks those who are warming how they are now; shared, and soon over. Never rejects. Absent: nobody knows. */
+  recheck?(service: string): Promise<void>;
   /** Who offered a service until a moment ago: for the one who asks why nobody does now. */
   absent?(service: string): readonly NotAsked[];
   /** Services that are known to be offered anywhere: for names that are a slip away from one. */

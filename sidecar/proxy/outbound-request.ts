@@ -59,6 +59,8 @@ export class OutboundRequest {
   notAsked: readonly NotAsked[] = [];
   view: 'hit' | 'wait' | 'local' | 'none' = 'none';
   viewAgeMs: number | null = null;
+  /** Those that were warming have been asked for it how they are. */
+  hasRechecked = false;
   policy: CallPolicy;
   /** Monotonic ms at which the present attempt began. */
   attemptStartedMs = 0;

@@ -51,7 +51,26 @@ export async function nextTarget(request: OutboundRequest, options: OutboundOpti
       detail: 'the deadline of the caller passed while the service was looked up',
     };
   if (view.kind === 'none') return nobodyKnown(request, view.code, view.detail, options);
-  return choose(request, view, options);
+  const choice = choose(request, view.peers, options);
+  const { recheck } = options.directory;
+  if (choice.kind === 'chosen' || recheck === undefined || !mayBeReadyByNow(request, view.peers)) {
+    return targetOf(request, choice, view.peers, options);
+  }
+  request.hasRechecked = true;
+  const looked = await whileWanted(
+    request,
+    recheck(request.service).then(() => true),
+  );
+  if (looked === null)
+    return { kind: 'nobody', code: 'deadline', detail: 'the deadline of the caller passed' };
+  const peers = options.directory.peek(request.service);
+  return targetOf(request, choose(request, peers, options), peers, options);
+}
+
+/** What is known of those that were warming is a moment old, and there is nobody else. */
+function mayBeReadyByNow(request: OutboundRequest, peers: readonly Peer[]): boolean {
+  if (request.hasRechecked || request.spare.length > 0) return false;
+  return peers.some(({ key, state }) => state === 'warming' && !request.triedPeers.has(key));
 }
 
 /** null: nobody waits for it any more, because the client has left or its deadline has passed. */
@@ -67,7 +86,7 @@ async function currentView(request: OutboundRequest, { directory }: OutboundOpti
 }
 
 /** A lookup may take seconds: a client that leaves, or its deadline, does not wait for it. */
-async function whileWanted(request: OutboundRequest, ready: Promise<View>): Promise<View | null> {
+async function whileWanted<T>(request: OutboundRequest, ready: Promise<T>): Promise<T | null> {
   const { relay, deadline } = request;
   const gone = new Promise<null>((resolve) => {
     relay.listen({ onClientDrain: () => {}, onGone: () => resolve(null) });
@@ -81,11 +100,7 @@ async function whileWanted(request: OutboundRequest, ready: Promise<View>): Prom
   }
 }
 
-function choose(
-  request: OutboundRequest,
-  view: Extract<View, { kind: 'peers' }>,
-  options: OutboundOptions,
-): Target {
+function choose(request: OutboundRequest, peers: readonly Peer[], options: OutboundOptions): Choice {
   const { balancer, observer, random } = options;
   const nowMs = performance.now();
   const question = {
@@ -98,17 +113,26 @@ function choose(
   };
   let choice: Choice;
   if (request.wantsDecision) {
-    const decided = balancer.decide(view.peers, question);
+    const decided = balancer.decide(peers, question);
     choice = decided.choice;
     request.decision = brief(decided.explanation);
   } else {
-    choice = balancer.choose(view.peers, question);
+    choice = balancer.choose(peers, question);
   }
   observer.decided((performance.now() - nowMs) * 1000);
+  return choice;
+}
+
+function targetOf(
+  request: OutboundRequest,
+  choice: Choice,
+  peers: readonly Peer[],
+  options: OutboundOptions,
+): Target {
   if (choice.kind === 'refused') {
     const spare = request.spare.shift();
     if (spare !== undefined) return { kind: 'peer', ...spare, expectedQueue: null };
-    if (view.peers.length > 0) return nobodyOf(request, choice.code, view.peers, options);
+    if (peers.length > 0) return nobodyOf(request, choice.code, peers, options);
     return nobodyKnown(request, choice.code, 'No worker is known to offer this service any more.', options);
   }
   const [route, ...others] = choice.routes;

@@ -53,11 +53,12 @@ async function deliveries(workers: readonly WorkerProcess[]): Promise<Map<string
 }
 
 test('all workers restarted in turn behind living sidecars: nothing that may be sent twice fails', async (t) => {
-  // Whoever was restarted last may not have been heard of yet: that it takes a second is tested elsewhere.
-  const names = ['one', 'two', 'three'];
+  const names = ['one', 'two'];
+  // As few as can be: while one is away, the other one is all there is.
   const { mesh, app, workers, sidecars } = await fleet(t, names);
   const load = new MixedLoad(t, { outbound: app.address.outbound, service: SERVICE, isIdempotent: true });
-  for (const [at, name] of names.entries()) {
+  for (const at of [0, 1, 0]) {
+    const name = names[at] as string;
     const leaving = workers[at] as WorkerProcess;
     assert.equal(await leaving.process.stop(STOP_LIMIT_MS), 'exit code 0');
     const sinceMs = Date.now();
@@ -71,7 +72,6 @@ test('all workers restarted in turn behind living sidecars: nothing that may be 
 });
 
 test('all sidecars restarted in turn, at the same ports and at new ones: nothing fails', async (t) => {
-  // As few as can be: while one is away, the other one is all there is.
   const { mesh, app, workers, sidecars, setups } = await fleet(t, ['one', 'two']);
   const load = new MixedLoad(t, { outbound: app.address.outbound, service: SERVICE });
   for (const isSamePlace of [true, false]) {
