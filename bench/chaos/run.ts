@@ -68,7 +68,7 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
     say(`load stops; ${load.inFlight} requests are under way`);
     await load.stop();
     await untilReady(fleet, workers, 'reported_state');
-    await settled(fleet, before, settleMs);
+    const after = await settled(fleet, before, settleMs);
     const deliveries = fleet.deliveries();
     return {
       options,
@@ -82,7 +82,7 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
       usage: fleet.apps.map(({ sidecar }, i) => ({
         name: sidecar.name,
         before: before[i] as Usage,
-        after: usageOf(sidecar.pid),
+        after: after[i] as Usage,
       })),
       seconds: (endedMs - startedMs) / 1_000,
     };
@@ -160,15 +160,19 @@ function at(startedMs: number): string {
   return `${((performance.now() - startedMs) / 1_000).toFixed(1).padStart(5)} s`;
 }
 
-/** Until no app has more open files than before, or the time is up. */
-async function settled(fleet: Fleet, before: readonly Usage[], settleMs: number): Promise<void> {
+/**
+ * Until no app has more open files than before, or the time is up. Read here, since asking for anything else opens
+ * connections.
+ */
+async function settled(fleet: Fleet, before: readonly Usage[], settleMs: number): Promise<Usage[]> {
   const limitMs = performance.now() + settleMs;
-  const isSettled = (): boolean =>
-    fleet.apps.every(
-      ({ sidecar }, i) => usageOf(sidecar.pid).files <= (before[i] as Usage).files + SPARE_FILES,
-    );
   await pause(CALM_MS);
-  while (!isSettled() && performance.now() < limitMs) await pause(500);
+  for (;;) {
+    const now = fleet.apps.map(({ sidecar }) => usageOf(sidecar.pid));
+    const isSettled = now.every(({ files }, i) => files <= (before[i] as Usage).files + SPARE_FILES);
+    if (isSettled || performance.now() > limitMs) return now;
+    await pause(500);
+  }
 }
 
 async function leftInFlight(fleet: Fleet): Promise<number> {
