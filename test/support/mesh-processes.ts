@@ -60,6 +60,14 @@ export class MeshProcesses {
     return mesh;
   }
 
+  /** A bootstrap node where the first one was, which has ended. Resolves when it listens. */
+  async restartBootstrap(): Promise<TiedProcess> {
+    const args = ['bootstrap', '--dht-listen', this.bootstrapAddress];
+    const bootstrap = this.#run('bootstrap node', args, {});
+    await bootstrap.line(({ address }) => (address === this.bootstrapAddress ? true : null));
+    return bootstrap;
+  }
+
   /** Resolves when it listens; `port` to take one again. */
   async worker(name: string, port = 0): Promise<WorkerProcess> {
     const worker = await WorkerProcess.start(name, port);
