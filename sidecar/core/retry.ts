@@ -26,23 +26,28 @@ export interface RetryQuestion {
 
 // RFC 9110 §9.2.2.
 const IDEMPOTENT: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE']);
+/** With the leave of both, the app and the service. */
+const BY_LEAVE: ReadonlySet<string> = new Set(['POST', 'PATCH']);
 
 export function mayRetry(q: RetryQuestion): boolean {
   if (!q.replayable || q.stage === 'begun') return false;
   if (q.stage === 'not_sent') return true;
   if (IDEMPOTENT.has(q.method)) return true;
-  return (q.method === 'POST' || q.method === 'PATCH') && q.idempotencyKey && q.postOptIn;
+  return BY_LEAVE.has(q.method) && q.idempotencyKey && q.postOptIn;
 }
+
+const NOT_KEPT = 'not sent again, since its body is not kept whole (retries.replay)';
 
 /** Why a request that failed is not sent again, for people; null = it may be. */
 export function whyNoRetry(q: RetryQuestion): string | null {
   if (mayRetry(q)) return null;
   if (q.stage === 'begun') return 'an answer had begun';
-  if (q.stage === 'not_sent' || IDEMPOTENT.has(q.method))
-    return 'not sent again, since its body is not kept whole (retries.replay)';
+  if (q.stage === 'not_sent' || IDEMPOTENT.has(q.method)) return NOT_KEPT;
+  if (!BY_LEAVE.has(q.method))
+    return 'not sent again, since it may have been done, and its method is none that may be repeated';
   if (!q.idempotencyKey || !q.postOptIn)
     return `not sent again, since it may have been done: a ${q.method} needs Idempotency-Key and retries.post for that`;
-  return 'not sent again, since its body is not kept whole (retries.replay)';
+  return NOT_KEPT;
 }
 
 export interface RetryBudgetOptions {

@@ -55,6 +55,17 @@ test('a reason is given exactly when it is not sent again', () => {
   fc.assert(fc.property(question, (q) => mayRetry(q) === (whyNoRetry(q) === null)));
 });
 
+test('what the reason names would have helped', () => {
+  fc.assert(
+    fc.property(question, (q) => {
+      const reason = whyNoRetry(q) ?? '';
+      if (reason.includes('retries.replay')) assert.ok(mayRetry({ ...q, replayable: true }));
+      if (reason.includes('retries.post'))
+        assert.ok(mayRetry({ ...q, replayable: true, idempotencyKey: true, postOptIn: true }));
+    }),
+  );
+});
+
 test('there are never more retries than a share of the requests and so many a second, whatever the clock does', () => {
   const step = fc.record({
     passesMs: fc.integer({ min: -50, max: 2_000 }),
