@@ -66,9 +66,9 @@ export async function startSidecars(
   const doors = await Promise.all(
     Array.from({ length: entries }, (_, i) => start(`entry-${i}`, { SIDECAR_POLICY: policy })),
   );
-  const all = [...beside, ...doors];
-  // Nobody has asked for the service yet: what they cost anyway.
-  const unused = await costOf(doors);
+  // Nobody asks this one for anything: what an entry costs anyway.
+  const bystander = await start('bystander', { SIDECAR_POLICY: policy });
+  const all = [...beside, ...doors, bystander];
   for (const door of doors) {
     await until(async () => (await fetch(`http://${door.outbound}/service/${SERVICE}/?work=0`)).ok, 60_000);
     await until(async () => (await readyPeers(door)) === workers.length, 60_000);
@@ -90,7 +90,7 @@ export async function startSidecars(
       const besideMs = cpuOf(beside) - atStart.besideMs;
       return [
         `CPU per sidecar under load ${cpuShare(doors, doorsMs)} of a core (entry), ${cpuShare(beside, besideMs)} (worker)`,
-        watchingText(await costOf(doors), unused, workers.length),
+        watchingText(await Promise.all([costOf(doors), costOf([bystander])]), workers.length),
       ].join('; ');
     },
     async stop() {
@@ -150,12 +150,12 @@ async function costOf(doors: readonly Started[]): Promise<Cost> {
 }
 
 /** What it costs an entry to know the state of its peers: by probes while no answer tells it, and on each answer. */
-function watchingText(used: Cost, unused: Cost, peers: number): string {
+function watchingText([used, unused]: readonly [Cost, Cost], peers: number): string {
   const bytes = (used.bytesPerSecond - unused.bytesPerSecond) / peers;
   const share = (100 * (used.cpuRatio - unused.cpuRatio)) / peers;
   return [
     `watching ${peers} idle peers: ${bytes.toFixed(0)} bytes and ${share.toFixed(2)} % of a core per peer and second`,
-    `(${(100 * unused.cpuRatio).toFixed(1)} % of a core before), and ${ANSWER_FIELD.length} bytes on each answer`,
+    `(${(100 * unused.cpuRatio).toFixed(1)} % of a core without), and ${ANSWER_FIELD.length} bytes on each answer`,
   ].join(' ');
 }
 
