@@ -29,9 +29,12 @@ const UNTRUSTED: ReadonlySet<string> = new Set([
   'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
 ]);
 
+/** What OpenSSL says of a certificate names all that stands in it, and who made that is a stranger. */
+const MAX_SAID_CHARS = 200;
+
 export function dialFault(origin: Origin, error: NodeJS.ErrnoException): string {
   const inner = error instanceof AggregateError ? (error.errors[0] as NodeJS.ErrnoException) : error;
-  const said = inner.message || inner.code || 'no reason given';
+  const said = (inner.message || inner.code || 'no reason given').slice(0, MAX_SAID_CHARS);
   const code = inner.code ?? '';
   if (UNTRUSTED.has(code)) return `its TLS certificate is not signed by a CA that is trusted here (${said})`;
   const meaning = Object.hasOwn(MEANINGS, code) ? MEANINGS[code] : undefined;

@@ -7,9 +7,10 @@ import { CODES, type Code } from '../core/errors.ts';
 import { grpcMessage, grpcStatus, isGrpc } from '../core/grpc.ts';
 import { without } from '../core/headers.ts';
 import type { Downstream } from './exchange.ts';
-import type { problemAnswer } from './respond.ts';
+import type { WholeAnswer } from './whole-answer.ts';
 
-type WholeAnswer = ReturnType<typeof problemAnswer>;
+/** Clients take 8 KiB of fields in all; of the longest text, that of who was not asked, the beginning says most. */
+const MAX_MESSAGE_CHARS = 800;
 
 /** The answer, or the same one for gRPC if that is what the client speaks. */
 export function inFormOf(
@@ -28,7 +29,7 @@ export function inFormOf(
       'grpc-status',
       String(grpcStatus(CODES[code].status)),
       'grpc-message',
-      grpcMessage(`${code}: ${detail}`),
+      grpcMessage(`${code}: ${detail}`.slice(0, MAX_MESSAGE_CHARS)),
       ...without(answer.fields, (name) => name === 'content-type'),
     ],
     body: Buffer.alloc(0),

@@ -12,6 +12,9 @@ import type { AttemptTrace } from './attempt-trace.ts';
 import type { Downstream } from './exchange.ts';
 import type { WholeAnswer } from './whole-answer.ts';
 
+/** Clients bound the fields of an answer; the whole is in its body. */
+const MAX_DETAILS_CHARS = 500;
+
 export interface Problem {
   readonly code: Code;
   readonly detail: string;
@@ -78,8 +81,7 @@ export function jsonAnswer(status: number, value: unknown): WholeAnswer {
 
 /** A structured-field string (RFC 8941 §3.3.3): printable ASCII, with quote and backslash escaped. */
 function sfString(text: string): string {
-  return `"${text
-    .replace(/[^\x20-\x7e]/g, '?')
-    .replace(/["\\]/g, '\\$&')
-    .slice(0, 500)}"`;
+  // Cut before it is escaped: an escape cut in half would take the closing quote for its other half.
+  const plain = text.slice(0, MAX_DETAILS_CHARS).replace(/[^\x20-\x7e]/g, '?');
+  return `"${plain.replace(/["\\]/g, '\\$&')}"`;
 }

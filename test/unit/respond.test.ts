@@ -1,0 +1,55 @@
+/** The fields of an answer stay well-formed and short, however much there is to say. */
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { first } from '../../sidecar/core/headers.ts';
+import { dialFault } from '../../sidecar/proxy/dial-fault.ts';
+import type { Downstream } from '../../sidecar/proxy/exchange.ts';
+import { inFormOf } from '../../sidecar/proxy/grpc-answer.ts';
+import { problemAnswer } from '../../sidecar/proxy/respond.ts';
+
+const MAX_FIELDS_BYTES = 8_192;
+const GRPC = {
+  version: '2.0',
+  head: { method: 'POST', fields: ['content-type', 'application/grpc'] },
+} as unknown as Downstream;
+
+function answerTo(detail: string): ReturnType<typeof problemAnswer> {
+  return problemAnswer({
+    code: 'no_peers',
+    detail,
+    service: 'echo',
+    requestId: 'id',
+    attempts: [],
+    proxyName: 'sidecar',
+  });
+}
+
+test('a long detail is cut in Proxy-Status, never in the middle of an escape, and whole in the body', () => {
+  for (let length = 480; length <= 520; length++) {
+    const detail = `${'a'.repeat(length)}"\\"`.repeat(3);
+    const { fields, body } = answerTo(detail);
+    const status = first(fields, 'proxy-status') ?? '';
+    assert.match(status, /; details="(?:[^"\\]|\\["\\])*"$/, status);
+    assert.equal((JSON.parse(body.toString()) as { detail: string }).detail, detail);
+  }
+});
+
+test('a detail of any length and language leaves a gRPC client its fields', () => {
+  for (const piece of ['worker-1: warming; ', '100 % ', 'ü€', '€', '"']) {
+    const detail = piece.repeat(5_000);
+    const { fields } = inFormOf(GRPC, answerTo(detail), 'no_peers', detail);
+    assert.match(first(fields, 'grpc-message') ?? '', /^no_peers: /);
+    const bytes = fields.join('').length;
+    assert.ok(bytes <= MAX_FIELDS_BYTES, `${bytes} bytes of fields`);
+  }
+});
+
+test('a certificate with a thousand names does not fill the reason', () => {
+  const names = Array.from({ length: 1_000 }, (_, n) => `DNS:host-${n}.example`).join(', ');
+  const error = Object.assign(new Error(`Hostname/IP does not match certificate's altnames: ${names}`), {
+    code: 'ERR_TLS_CERT_ALTNAME_INVALID',
+  });
+  const text = dialFault({ scheme: 'https', host: 'a.example', port: 443 }, error);
+  assert.match(text, /^its TLS certificate is for another name \(Hostname/);
+  assert.ok(text.length < 300, `${text.length} characters`);
+});
