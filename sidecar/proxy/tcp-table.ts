@@ -1,8 +1,8 @@
 /**
  * What Linux tells of TCP connections in /proc/net/tcp and tcp6: whether one of the two ends has closed.
  *
- * One pass over the text keeps the few that are closing, of thousands that are not. What is not listed is not judged: rows may be missed while connections come and go. It must not know
- * who asks.
+ * One pass over the text keeps the few that are closing, of thousands that are not. What is not listed is not judged:
+ * rows may be missed while connections come and go. It must not know who asks.
  */
 import { readFile } from 'node:fs/promises';
 import { isIPv4 } from 'node:net';
@@ -16,8 +16,11 @@ export interface Ends {
   readonly remotePort?: number | undefined;
 }
 
-/** The two addresses of a row that is neither an open connection (01) nor a listener (0A). */
-const CLOSED_ROW = /: ([0-9A-F]+:[0-9A-F]{4} [0-9A-F]+:[0-9A-F]{4}) (?!01|0A)/g;
+/**
+ * The two addresses of a row that is neither an open connection (01) nor a listener (0A); nor TIME_WAIT (06), of which
+ * busy hosts have tens of thousands: both ends of such a one have closed, or its addresses are in use again.
+ */
+const CLOSED_ROW = /: ([0-9A-F]+:[0-9A-F]{4} [0-9A-F]+:[0-9A-F]{4}) (?!01|06|0A)/g;
 /** How an IPv4 address begins in tcp6. */
 const MAPPED_HEX = hexOfBytes([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff]);
 

@@ -28,6 +28,11 @@ test('open while both ends are, and while nothing is known', { skip: skipText },
   assert.equal(new TcpTable(HEAD + row(NEAR, FAR, '08'), '').isOver({}), false);
 });
 
+test('an earlier connection between the same addresses says nothing of this one', { skip: skipText }, () => {
+  const earlier = row(FAR, NEAR, '06') + row(NEAR, FAR, '06');
+  assert.equal(new TcpTable(HEAD + row(NEAR, FAR, '01') + earlier, '').isOver(ENDS), false);
+});
+
 test('over when its end has come, or waits at the other end', { skip: skipText }, () => {
   assert.equal(new TcpTable(HEAD + row(NEAR, FAR, '08'), '').isOver(ENDS), true);
   assert.equal(new TcpTable(HEAD + row(NEAR, FAR, '01') + row(FAR, NEAR, '04'), '').isOver(ENDS), true);
