@@ -31,6 +31,14 @@ export type Tried =
   | { readonly kind: 'local'; readonly service: LocalService }
   | { readonly kind: 'peer'; readonly peer: Peer; readonly route: Route };
 
+/** Ends that the request brought about itself: they say nothing of the peer. */
+const OWN_DOING: ReadonlySet<Code> = new Set([
+  'request_timeout',
+  'loop_detected',
+  'grpc_not_carried',
+  'body_too_large',
+]);
+
 /** By then a sidecar that lives has been asked over the route, and has answered. */
 const TELLING_MS = 1_500;
 
@@ -85,7 +93,7 @@ export function faultText(outcome: Outcome): string | null {
       return outcome.status >= 500 ? `its worker answered with ${outcome.status}` : null;
     case 'failed':
     case 'broken':
-      return `${outcome.code}: ${outcome.detail}`;
+      return OWN_DOING.has(outcome.code) ? null : `${outcome.code}: ${outcome.detail}`;
     case 'client_gone':
       return null;
   }

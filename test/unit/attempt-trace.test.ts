@@ -1,0 +1,25 @@
+/** What of an attempt is held against a peer in words. */
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import type { Code } from '../../sidecar/core/errors.ts';
+import { faultText } from '../../sidecar/proxy/attempt-trace.ts';
+
+const failed = (code: Code) => faultText({ kind: 'failed', code, stage: 'sent', detail: 'as it was' });
+
+test('a fault of the peer, or of the way to it, is its last failure', () => {
+  for (const code of ['connect_failed', 'upstream_reset', 'response_timeout', 'saturated'] as const)
+    assert.equal(failed(code), `${code}: as it was`);
+  assert.equal(faultText({ kind: 'completed', status: 500, firstByteMs: 1 }), 'its worker answered with 500');
+});
+
+test('what a request brought about itself is none', () => {
+  for (const code of ['request_timeout', 'loop_detected', 'grpc_not_carried', 'body_too_large'] as const)
+    assert.equal(failed(code), null);
+  const detail = 'the client reads no more';
+  assert.equal(
+    faultText({ kind: 'broken', code: 'request_timeout', status: 200, firstByteMs: 1, detail }),
+    null,
+  );
+  assert.equal(faultText({ kind: 'completed', status: 404, firstByteMs: 1 }), null);
+  assert.equal(faultText({ kind: 'client_gone', firstByteMs: null }), null);
+});
