@@ -1,8 +1,8 @@
 /**
  * The fleet of a chaos run: a bootstrap node, workers with their sidecars, and apps' sidecars, all of them processes.
  *
- * Each keeps its address, its ports and its state folder over restarts, as a machine would. Ends that nobody asked for are counted:
- * those are crashes. It must not know when what is struck.
+ * Each keeps its address, its ports and its state folder over restarts, as a machine would. Ends that nobody asked for
+ * are counted: those are crashes. It must not know when what is struck.
  */
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';

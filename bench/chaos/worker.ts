@@ -2,8 +2,8 @@
  * The worker of a chaos run: serves what the load sends, misbehaves on demand, and writes down each POST it gets.
  *
  * The ledger is a file that is appended to before anything else is done, so that it tells the truth also of a worker
- * that was killed the next moment. Knows nothing of sidecars. `worker.ts <name> <host> <port> <ledger>`; prints a line of
- * JSON when it listens.
+ * that was killed the next moment. Knows nothing of sidecars. `worker.ts <name> <host> <port> <ledger>`; prints a line
+ * of JSON when it listens.
  *
  * GET /work?ms= · GET /big?bytes= · POST /work, /big (header x-chaos-id) · GET /events?count=&ms= · GET /socket
  * (upgrade, echo) · GET /health · GET /behave?as=sound|slow|sick|resetting|breaking
