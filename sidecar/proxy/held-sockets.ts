@@ -38,6 +38,12 @@ export class HeldSockets {
     }
   }
 
+  /** Not read until it takes what is written to it: who has closed a half by then waits for that. */
+  rest(socket: Socket): void {
+    this.forget(socket);
+    socket.pause();
+  }
+
   /** It is read by another owner, or not at all. */
   forget(socket: Socket): void {
     this.#since.delete(socket);

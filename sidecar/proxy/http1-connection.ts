@@ -108,7 +108,7 @@ export class Http1Connection {
     this.#state = 'head';
     this.options.deadlines.arm(this.#deadline, this.options.keepAliveMs);
     // Who pipelines and does not read the answers gets no more of them.
-    if (this.socket.writableNeedDrain) this.socket.pause();
+    if (this.socket.writableNeedDrain) this.options.held.rest(this.socket);
     else this.#readOn();
   }
 

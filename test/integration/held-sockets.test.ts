@@ -1,0 +1,60 @@
+/** A connection that is not read for another reason than its upload: a closed half there is no leaving. */
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
+import { Deadlines } from '../../sidecar/proxy/deadlines.ts';
+import { listenHttp } from '../../sidecar/proxy/http-listener.ts';
+import type { Http1Downstream } from '../../sidecar/proxy/http1-downstream.ts';
+import { READ_AHEAD_BYTES } from '../../sidecar/proxy/http1-request-body.ts';
+import { problemAnswer } from '../../sidecar/proxy/respond.ts';
+import { Arrivals } from '../support/arrivals.ts';
+import { eventually } from '../support/eventually.ts';
+import { LIMITS } from '../support/inbound-side.ts';
+import { Wire } from '../support/wire.ts';
+
+/** The last byte of it makes it too much to be read ahead. */
+const UPLOAD_BYTES = READ_AHEAD_BYTES + 1;
+/** More than the system's buffers hold. */
+const ANSWER_BYTES = 16 * 1024 * 1024;
+/** Several looks at sockets that are not read. */
+const LOOKS_MS = 400;
+
+test('an answer that comes before its upload is taken reaches a slow client that has closed its half', async (t) => {
+  const requests: Arrivals<Http1Downstream> = new Arrivals('a request');
+  const bugs: unknown[] = [];
+  const listener = await listenHttp(
+    { host: '127.0.0.1', port: 0 },
+    {
+      limits: LIMITS,
+      headTimeoutMs: 5_000,
+      keepAliveMs: 60_000,
+      deadlines: new Deadlines(10),
+      onBug: (error) => bugs.push(error),
+      refuse: (code, detail) =>
+        problemAnswer({ code, detail, service: null, requestId: null, attempts: [], proxyName: 'x' }),
+      onRequest: (downstream) => requests.push(downstream as Http1Downstream),
+    },
+  );
+  t.after(() => listener.destroy());
+  const client = await Wire.connect(listener.port);
+  t.after(() => client.close());
+  client.send(`PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: ${UPLOAD_BYTES}\r\n\r\n`);
+  client.send(Buffer.alloc(UPLOAD_BYTES));
+  const downstream = await requests.next();
+  await eventually(
+    'the whole upload is here, and the connection is not read',
+    () => downstream.wantsPause,
+    (isHeld) => isHeld,
+  );
+  client.socket.pause();
+  downstream.start(200, 'OK', [], ANSWER_BYTES);
+  downstream.write(Buffer.alloc(ANSWER_BYTES, 'x'));
+  downstream.end([]);
+  client.finish();
+  await pause(LOOKS_MS); // nothing happens: that is what is tested
+  client.socket.resume();
+  assert.equal(await client.ended(), 'end');
+  const head = await client.until('\r\n\r\n');
+  assert.equal(client.receivedBytes, head.length + ANSWER_BYTES);
+  assert.deepEqual(bugs, []);
+});
