@@ -6,11 +6,13 @@
  * lookup that brings nothing leaves the older view in place. It must not know balancing, HTTP or how a
  * record is fetched.
  */
+import { BoundedCache } from '../core/bounded-cache.ts';
 import type { FingerCache, FingerCounters } from '../core/finger-cache.ts';
 import type { Peer } from '../core/peer.ts';
 import { within } from './clock.ts';
 import type { DhtNode } from './dht-node.ts';
 import type { KnownPeer } from './known-nodes.ts';
+import { LastKnown } from './last-known.ts';
 import type { Log } from './log.ts';
 import { describeLookup, type LookupOptions, type LookupReport, lookUp } from './lookup.ts';
 import { sourcesOf } from './record-fetcher.ts';
@@ -40,21 +42,27 @@ interface Flight {
   /** Settles at the first usable peer, or at the end. */
   readonly ready: Promise<void>;
   readonly landed: () => void;
-  /** Why there is nobody, once it is over. */
-  report: LookupReport | null;
 }
+
+/** Names of services are chosen by apps. */
+const MAX_REPORTS = 1_000;
 
 export class Directory {
   readonly #o: DirectoryOptions;
   readonly #flights = new Map<string, Flight>();
-  readonly #lastReports = new Map<string, LookupReport>();
-  #lastKnown: readonly KnownPeer[];
+  /** Why there is nobody, by service. */
+  readonly #lastReports = new BoundedCache<string, LookupReport>(MAX_REPORTS, () => {});
+  readonly #lastKnown: LastKnown;
   #cancelTick = (): void => {};
   #stopped = false;
 
   constructor(options: DirectoryOptions) {
     this.#o = options;
-    this.#lastKnown = options.lastKnown;
+    this.#lastKnown = new LastKnown({
+      ...options,
+      peers: options.lastKnown,
+      isDhtReachable: () => options.node.status().kind !== 'unreachable',
+    });
     options.fetcher.onRecord((record) => {
       for (const service of record.services) this.#arrived(service);
     });
@@ -126,7 +134,7 @@ export class Directory {
         tunnelUrl: record.tunnel_url,
       });
     }
-    return view.length > 0 ? view : [...this.#lastKnown];
+    return view.length > 0 ? view : [...this.#lastKnown.peers];
   }
 
   /** A peer has started anew, or was dropped wrongly: fetch its record from where it stands. */
@@ -145,7 +153,7 @@ export class Directory {
     const ready = new Promise<void>((resolve) => {
       landed = resolve;
     });
-    this.#flights.set(service, { ready, landed, report: null });
+    this.#flights.set(service, { ready, landed });
     cache.began(service, clock.monotonicMs());
     void this.#fly(service).then((outcome) => {
       cache.ended(service, outcome, clock.monotonicMs());
@@ -157,7 +165,7 @@ export class Directory {
   /** Never rejects. */
   async #fly(service: string): Promise<'found' | 'empty' | 'failed'> {
     const { log, node, table } = this.#o;
-    const remembered = this.#askLastKnown(service);
+    const remembered = this.#lastKnown.ask(service);
     try {
       if (node.status().kind === 'unreachable') await this.#untilReachable();
       const report = await lookUp(service, this.#o);
@@ -187,22 +195,6 @@ export class Directory {
     });
     await within(clock, firstLookupWaitMs, reached, undefined);
     off();
-  }
-
-  /** Last-known-good peers are asked themselves, so a restart finds them without the DHT: once, or until it is back. */
-  async #askLastKnown(service: string): Promise<void> {
-    const mine = this.#lastKnown.filter((known) => known.services.includes(service));
-    if (mine.length === 0) return;
-    this.#lastKnown = this.#lastKnown.filter((known) => !known.services.includes(service));
-    const { fetcher, mayAsk, node, ownKeyHex, sampleSize } = this.#o;
-    const ask = async (known: KnownPeer): Promise<void> => {
-      const { address, key, tunnelUrl } = known;
-      if (key === ownKeyHex || (address !== null && !mayAsk(address))) return;
-      const outcome = await fetcher.fetch(key, sourcesOf(address, tunnelUrl));
-      if (outcome === 'unreachable' && node.status().kind === 'unreachable')
-        this.#lastKnown = [...this.#lastKnown, known];
-    };
-    await Promise.all(mine.slice(0, sampleSize).map(ask));
   }
 
   #arrived(service: string): void {

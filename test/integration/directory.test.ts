@@ -188,6 +188,19 @@ test('a restart finds the peers of the last view without the DHT, and believes o
   assert.deepEqual(result.kind === 'hit' && result.peers.map((peer) => peer.key), [worker.key]);
 });
 
+test('the last view is still there to be saved while its peers are asked in vain, and after', async (t) => {
+  const cutOff = await startNode(t, { role: 'client', bootstrap: [{ host: LOOPBACK, port: 9 }] });
+  const web = new RecordWeb();
+  const address = web.serve(() => new Promise(() => {}));
+  const lastKnown = [{ key: 'ab'.repeat(32), services: [SERVICE], address, tunnelUrl: null }];
+  const reader = startReader(t, web, cutOff, { lastKnown, firstLookupWaitMs: 50, recordTimeoutMs: 100 });
+  const found = reader.find(SERVICE);
+  assert.deepEqual(reader.directory.view(), lastKnown, 'while they are asked');
+  assert.equal((await found).kind, 'none');
+  await until(() => reader.cache.state(SERVICE, 0, performance.now()).kind !== 'missing');
+  assert.deepEqual(reader.directory.view(), lastKnown, 'and after');
+});
+
 test('records that are not what was announced are counted and refused, and the good one is used', async (t) => {
   const [first] = await startDht(t, 2);
   const web = new RecordWeb();
