@@ -7,6 +7,7 @@
  */
 
 import type { Endpoint } from '../core/endpoint.ts';
+import { formatHostPort } from '../core/host-port.ts';
 import { type Peer, routeAddress } from '../core/peer.ts';
 import { standingOf } from '../core/standing.ts';
 import { PEER_STATES, type PeerStateLabel } from './labels.ts';
@@ -105,11 +106,7 @@ export function scrapeTargets(
 }
 
 function target(address: string, port: number, workerId: string): ScrapeTarget {
-  return { targets: [`${host(address)}:${port}`], labels: { worker: workerId } };
-}
-
-function host(address: string): string {
-  return address.includes(':') && !address.startsWith('[') ? `[${address}]` : address;
+  return { targets: [formatHostPort({ host: address, port })], labels: { worker: workerId } };
 }
 
 /** JSON has no NaN and no Infinity: unknown is null. */
