@@ -58,7 +58,7 @@ function newCertificate(context: CommandContext): number {
   const problems: string[] = [];
   const workerId = String(own.get('worker-id') ?? '');
   if (!isWorkerId(workerId)) {
-    problems.push('--worker-id: give the name of the worker (1 to 64 letters, digits, ".", "_", "-")');
+    problems.push('--worker-id: give the name of the worker (1 to 128 visible ASCII characters)');
   }
   const offers = names('--services', own.get('services'), null, problems);
   const calls = names('--calls', own.get('calls'), ANY, problems);

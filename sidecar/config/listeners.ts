@@ -7,6 +7,7 @@
  */
 import type { Config, HostPort } from '../config.ts';
 import { formatHostPort, isLoopback } from '../core/host-port.ts';
+import { isTunnelUrl, RECORD_LIMITS } from '../core/record.ts';
 import { shown } from './parsers.ts';
 import type { Problems } from './problems.ts';
 import type { SCHEMA } from './schema.ts';
@@ -60,8 +61,16 @@ export function tunnelOf({ tree, problems }: Context, readText: ReadText): Confi
       problems.add(tree.where('tunnel.ca'), `${shown(caPath)} holds no PEM certificate`);
     }
   }
+  const advertised = url === null ? null : `${url.origin}${url.pathname.replace(/\/+$/, '')}`;
+  // As it is advertised: what is not ASCII has become longer.
+  if (advertised !== null && !isTunnelUrl(advertised)) {
+    problems.add(
+      tree.where('tunnel.url'),
+      `the URL has ${advertised.length} characters as it is advertised, and peers take ${RECORD_LIMITS.tunnelUrlChars} at most`,
+    );
+  }
   return {
-    url: url === null ? null : `${url.origin}${url.pathname.replace(/\/+$/, '')}`,
+    url: advertised,
     cloudflaredMetrics: cloudflaredMetrics === null ? null : `http://${formatHostPort(cloudflaredMetrics)}`,
     ca,
     heartbeatMs: heartbeat,

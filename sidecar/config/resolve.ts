@@ -7,6 +7,7 @@
  */
 import type { CallConfig, Config, ServiceConfig } from '../config.ts';
 import { formatHostPort, isIp4 } from '../core/host-port.ts';
+import { isUnicast } from '../core/record.ts';
 import { detectedCapabilities, type HostFacts, vpnAddress } from './host-facts.ts';
 import { type Context, checkListeners, inboundOf, outboundOf, tunnelOf } from './listeners.ts';
 import { type CheckMembership, workerAndMesh } from './membership.ts';
@@ -23,11 +24,12 @@ export type Purpose = 'sidecar' | 'bootstrap';
 const BOOTSTRAP_PORT = 49737;
 const EVERY_ADDRESS = '0.0.0.0';
 
-function vpnIp({ tree, warnings }: Context, host: HostFacts): string | null {
+function vpnIp({ tree, problems, warnings }: Context, host: HostFacts): string | null {
   const { ip, cidr } = tree.values.vpn;
   if (ip === 'none') return null;
   if (ip === null) return tree.failed.has('vpn.ip') ? null : vpnAddress(cidr, host.addresses);
-  if (subnetOf(cidr)?.(ip) === false) {
+  if (!isUnicast(ip)) problems.add(tree.where('vpn.ip'), `${ip} is not the address of a host`);
+  else if (subnetOf(cidr)?.(ip) === false) {
     warnings.push(`${tree.where('vpn.ip')}: ${ip} is outside of the VPN network ${cidr}`);
   }
   return ip;

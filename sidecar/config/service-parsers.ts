@@ -6,12 +6,12 @@
  */
 import { isServiceName } from '../core/address.ts';
 import { isWorkerId } from '../core/certificate.ts';
+import { RECORD_LIMITS, UNPRINTABLE } from '../core/record.ts';
 import type { Parser } from './option.ts';
 import { decimal, pairs, shown, text } from './parsers.ts';
 
 // The offered ones must fit into a certificate.
 const MAX_CALLED = 1000;
-const MAX_CAPABILITIES = 32;
 const MAX_METRICS = 32;
 const MAX_METRIC_LIMIT = 1e12;
 
@@ -25,7 +25,9 @@ export const serviceName: Parser<string> = (raw) => {
 export const workerName: Parser<string> = (raw) => {
   const value = text('the name')(raw);
   if (isWorkerId(value)) return value;
-  throw new Error(`${shown(raw)} is not a worker name (1 to 64 letters, digits, ".", "_", "-")`);
+  throw new Error(
+    `${shown(raw)} is not a worker name (1 to ${RECORD_LIMITS.workerIdChars} visible ASCII characters)`,
+  );
 };
 
 /** An absolute path of visible ASCII, with or without a query. */
@@ -80,17 +82,20 @@ export type Capabilities = Readonly<Record<string, string | number | boolean>>;
 function capability(value: unknown): string | number | boolean {
   if (typeof value === 'boolean') return value;
   if (typeof value === 'number' && Number.isFinite(value)) return value;
-  if (typeof value === 'string' && value.length <= 128 && !/[\u0000-\u001f\u007f]/.test(value)) {
+  if (typeof value === 'string' && value.length <= 128 && !UNPRINTABLE.test(value)) {
     if (value === 'true' || value === 'false') return value === 'true';
     return /^-?\d{1,15}(?:\.\d{1,6})?$/.test(value) ? Number(value) : value;
   }
-  throw new Error(`${shown(value)} is not text of up to 128 characters, a number, true or false`);
+  throw new Error(
+    `${shown(value)} is not text of up to 128 printable characters, a finite number, true or false`,
+  );
 }
 
 /** `has_gpu=true,gpu_type=RTX 4090`: numbers, true and false become such. */
 export const capabilityMap: Parser<Capabilities> = (raw) => {
   const entries = pairs(raw, 'name=value');
-  if (entries.length > MAX_CAPABILITIES) throw new Error(`more than ${MAX_CAPABILITIES} capabilities`);
+  if (entries.length > RECORD_LIMITS.capabilities)
+    throw new Error(`more than ${RECORD_LIMITS.capabilities} capabilities`);
   for (const [name] of entries) {
     if (!/^[a-z][a-z0-9_]{0,62}$/.test(name))
       throw new Error(`${shown(name)} is not a capability (a–z, 0–9 and "_")`);

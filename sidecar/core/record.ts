@@ -73,7 +73,7 @@ const SERVICE_NAME = /^[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?$/;
 const CAPABILITY_KEY = /^[A-Za-z0-9][A-Za-z0-9_.-]*$/;
 const PUBLIC_KEY = /^[0-9a-f]{64}$/;
 /** C0, DEL, C1 and the bidirectional controls: what could rewrite a terminal or a page. */
-const UNPRINTABLE = /[\u0000-\u001f\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069]/;
+export const UNPRINTABLE = /[\u0000-\u001f\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069]/;
 
 /**
  * Checks parsed JSON. Never throws, whatever it is given; the answer shares nothing with the input.
@@ -177,12 +177,12 @@ function addressFault(json: Readonly<Record<string, unknown>>): string | null {
 }
 
 /** Not the unspecified address, a multicast group or the broadcast address. */
-function isUnicast(ip: string): boolean {
+export function isUnicast(ip: string): boolean {
   if (isIp4(ip)) return Number(ip.slice(0, ip.indexOf('.'))) < 224 && !ip.startsWith('0.');
   return isIp6(ip) && !/^ff/i.test(ip) && /[1-9a-f]/i.test(ip);
 }
 
-function isTunnelUrl(text: string): boolean {
+export function isTunnelUrl(text: string): boolean {
   // Checked before parsing: the URL parser drops tabs and line ends, and trims.
   if (text.length > RECORD_LIMITS.tunnelUrlChars || !WORKER_ID.test(text)) return false;
   const url = URL.parse(text);

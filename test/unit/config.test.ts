@@ -6,6 +6,7 @@ import { listOptions, type OptionTree } from '../../sidecar/config/option.ts';
 import { isConfigError } from '../../sidecar/config/problems.ts';
 import { SCHEMA, SERVICE_SCHEMA } from '../../sidecar/config/schema.ts';
 import type { Config } from '../../sidecar/config.ts';
+import { decodeRecord, RECORD_LIMITS } from '../../sidecar/core/record.ts';
 import { createBundle } from '../../sidecar/mesh/certificate-bundle.ts';
 import { fromMeshKey } from '../../sidecar/mesh/mesh-keys.ts';
 import { configInput, type MadeUp, MESH_KEY } from '../support/config-input.ts';
@@ -345,6 +346,61 @@ test('what must hold between options', () => {
     assert.match(problems[0] ?? '', pattern);
   }
   assert.match(problemsOf({ env: KEY, hostName: 'my box!' }).join(), /SIDECAR_WORKER_ID/);
+});
+
+test('what a record cannot say is refused: peers would refuse the record, and not say so', () => {
+  const base = 'https://example.com/';
+  const longest = `${base}${'a'.repeat(RECORD_LIMITS.tunnelUrlChars - base.length)}`;
+  const services = (count: number, name: string) =>
+    Array.from({ length: count }, (_, n) => `${name}${n}=http://127.0.0.1:9000`).join(',');
+  const cases: [Record<string, string>, RegExp][] = [
+    [{ SIDECAR_TUNNEL_URL: `${longest}a` }, /^SIDECAR_TUNNEL_URL: the URL has 513 .* 512 at most/],
+    [{ SIDECAR_TUNNEL_URL: `${base}${'é'.repeat(100)}` }, /has 620 characters as it is advertised/],
+    [{ SIDECAR_WORKER_ID: 'x'.repeat(129) }, /not a worker name \(1 to 128/],
+    [{ SIDECAR_SERVICES: `${'a'.repeat(64)}=http://127.0.0.1:9000` }, /not a service name \(1 to 63/],
+    [{ SIDECAR_SERVICES: services(65, 's') }, /more than 64 services/],
+    [{ SIDECAR_CAPABILITIES: 'a=x\u202ey' }, /printable/],
+    [{ SIDECAR_CAPABILITIES: 'a=x\u0085y' }, /printable/],
+    [{ SIDECAR_CAPABILITIES: `a=${'x'.repeat(129)}` }, /128/],
+    [{ SIDECAR_CAPABILITIES: `${'a'.repeat(64)}=1` }, /not a capability/],
+    [{ SIDECAR_CAPABILITIES: Array.from({ length: 33 }, (_, n) => `c${n}=1`).join(',') }, /more than 32/],
+    [{ SIDECAR_VPN_IP: '239.1.2.3' }, /^SIDECAR_VPN_IP: 239\.1\.2\.3 is not the address of a host/],
+    [{ SIDECAR_VPN_IP: '255.255.255.255' }, /not the address of a host/],
+  ];
+  for (const [env, pattern] of cases) {
+    const problems = problemsOf({ env: { ...KEY, ...env } });
+    assert.equal(problems.length, 1, problems.join('\n'));
+    assert.match(problems[0] ?? '', pattern);
+  }
+  // The most that the configuration takes is a record that peers take.
+  const {
+    worker,
+    tunnel,
+    vpn,
+    services: offered,
+  } = loadEnv({
+    SIDECAR_TUNNEL_URL: longest,
+    SIDECAR_WORKER_ID: 'x'.repeat(128),
+    SIDECAR_VPN_IP: '10.42.0.1',
+    SIDECAR_SERVICES: services(64, 's'),
+    SIDECAR_CAPABILITIES: Array.from({ length: 32 }, (_, n) => `c${n}=${'é'.repeat(128)}`).join(','),
+  });
+  const decoded = decodeRecord({
+    worker_id: worker.id,
+    vpn_ip: vpn.ip,
+    tunnel_url: tunnel.url,
+    services: offered.map(({ name }) => name),
+    capabilities: worker.capabilities,
+    load: 0,
+    last_seen: 1_750_000_000,
+    public_key: 'ab'.repeat(32),
+    epoch: 1_750_000_000_000,
+    seq: 1,
+    state: 'ready',
+    inbound_port: 8000,
+    figures: {},
+  });
+  assert.equal(decoded.kind, 'ok', JSON.stringify(decoded));
 });
 
 test('a bootstrap node wants an address of its own and has a port of its own', () => {
