@@ -25,3 +25,34 @@ test('a slip finds its word, noise finds none', () => {
   assert.equal(nearestWord('', known), null);
   assert.equal(nearestWord('x'.repeat(10_000), known), null);
 });
+
+test('an end before the end changes no answer', () => {
+  const letters = fc.string({ unit: fc.constantFrom('a', 'b', 'c'), maxLength: 9 });
+  fc.assert(
+    fc.property(letters, letters, fc.integer({ min: 1, max: 6 }), (a, b, enough) => {
+      assert.equal(editDistance(a, b, enough), Math.min(enough, editDistance(a, b)));
+    }),
+    { numRuns: 2_000 },
+  );
+});
+
+test('a thousand known words cost no more than a hundred', () => {
+  let looked = 0;
+  const words = function* (count: number, make: (n: number) => string): Generator<string> {
+    for (let n = 0; n < count; n++) {
+      looked++;
+      yield make(n);
+    }
+  };
+  assert.equal(
+    nearestWord(
+      'b'.repeat(12),
+      words(1_000, (n) => `a${String(n).padStart(11, '0')}`),
+    ),
+    null,
+  );
+  assert.equal(looked, 101);
+  looked = 0;
+  const near = [...words(999, (n) => 'x'.repeat(30 + (n % 30))), 'doctor'];
+  assert.equal(nearestWord('docter', near), 'doctor', 'those of another length are passed over');
+});
