@@ -37,7 +37,7 @@ export function peerDirectory(directory: Directory, table: PeerTable, prober: Pr
       if (peer.presence === 'live') table.missed(peer.key, performance.now());
     },
     notOffered: (peer, service) => table.dropService(peer.key, service),
-    absent: (service) => table.absent(service, performance.now()),
+    absent: (service, limit) => table.absent(service, performance.now(), limit),
     services: () => table.services(),
     answers: (peer, route) => prober.answers(peer, route),
     recheck: (service) => recheck.look(service),

@@ -43,10 +43,14 @@ export class Barriers {
     for (const [key, { untilMs }] of this.#byKey) if (nowMs >= untilMs) this.#byKey.delete(key);
   }
 
-  /** Who offered the service. */
-  offered(service: string, nowMs: number): Barrier[] {
-    return [...this.#byKey.values()].filter(
-      ({ peer, untilMs }) => nowMs < untilMs && peer?.record.services.includes(service) === true,
-    );
+  /** Who offered the service: so many of them at most. */
+  offered(service: string, nowMs: number, limit: number): Barrier[] {
+    const found: Barrier[] = [];
+    for (const barrier of this.#byKey.values()) {
+      if (found.length >= limit) break;
+      const { peer, untilMs } = barrier;
+      if (nowMs < untilMs && peer?.record.services.includes(service) === true) found.push(barrier);
+    }
+    return found;
   }
 }

@@ -176,11 +176,13 @@ export class PeerTable {
     return this.#bans.stands(key, nowMs);
   }
 
-  /** Who offered a service until a moment ago. */
-  absent(service: string, nowMs: number): readonly NotAsked[] {
-    const left = this.#tombstones.offered(service, nowMs).map((one) => absenceOf(one, true, nowMs));
-    const gone = this.#bans.offered(service, nowMs).map((one) => absenceOf(one, false, nowMs));
-    return [...left, ...gone].filter((one) => one !== null);
+  /** Who offered a service until a moment ago: so many of them at most. */
+  absent(service: string, nowMs: number, limit = Number.POSITIVE_INFINITY): readonly NotAsked[] {
+    const left = this.#tombstones.offered(service, nowMs, limit);
+    const gone = this.#bans.offered(service, nowMs, limit - left.length);
+    const told = left.map((one) => absenceOf(one, true, nowMs));
+    told.push(...gone.map((one) => absenceOf(one, false, nowMs)));
+    return told.filter((one) => one !== null);
   }
 
   /**

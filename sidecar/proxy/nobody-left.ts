@@ -61,7 +61,7 @@ export function nobodyKnown(
 /** Of those who were tried the attempts tell. */
 function absentOf({ attempts, service }: OutboundRequest, { directory }: OutboundOptions): NotAsked[] {
   const tried = new Set(attempts.map(({ peer }) => peer));
-  const absent = directory.absent?.(service) ?? [];
+  const absent = directory.absent?.(service, MAX_ABSENT + tried.size) ?? [];
   return absent.filter(({ peer }) => !tried.has(peer)).slice(0, MAX_ABSENT);
 }
 

@@ -44,8 +44,8 @@ export interface PeerDirectory {
   answers?(peer: Peer, route: Route): Promise<boolean>;
   /** Asks those who are warming how they are now; shared, and soon over. Never rejects. Absent: nobody knows. */
   recheck?(service: string): Promise<void>;
-  /** Who offered a service until a moment ago: for the one who asks why nobody does now. */
-  absent?(service: string): readonly NotAsked[];
+  /** Who offered a service until a moment ago, so many at most: for the one who asks why nobody does now. */
+  absent?(service: string, limit: number): readonly NotAsked[];
   /** Services that are known to be offered anywhere: for names that are a slip away from one. */
   services?(): ReadonlySet<string>;
   /** Nothing came back over this route: others of its kind may be silent too. */

@@ -77,3 +77,27 @@ test('who has left, and who did not answer, is told for a while', () => {
   assert.deepEqual(table.absent('another', 4_000), []);
   assert.deepEqual(table.absent(SERVICE, 1e9), []);
 });
+
+test('of a thousand who are gone no more are told of than are wanted', () => {
+  const table = tableOf(Array.from({ length: 1_000 }, (_, i) => recordOf(i)));
+  let sentences = 0;
+  for (let i = 0; i < 1_000; i++) {
+    const peer = peerOf(table, i);
+    if (i < 2) table.depart(keyOf(i), peer.epoch, 1_000);
+    else for (let misses = 0; misses < 2; misses++) table.missed(keyOf(i), 2_000);
+    Object.defineProperty(peer, 'lastFault', {
+      get: () => {
+        sentences++;
+        return null;
+      },
+    });
+  }
+  const told = table.absent(SERVICE, 4_000, 8).map(({ peer }) => peer);
+  assert.deepEqual(
+    told,
+    Array.from({ length: 8 }, (_, i) => `worker-${i}`),
+  );
+  assert.equal(sentences, 6, 'who has left is told without a fault');
+  assert.equal(table.absent(SERVICE, 4_000, 1).length, 1);
+  assert.equal(table.absent(SERVICE, 4_000).length, 1_000);
+});
