@@ -2,9 +2,11 @@
  * Request log: the last requests of apps, each with its decision and attempts, for `/explain?request=ID`.
  *
  * A ring of references: adding is one store, and looking up scans (an operator asks once, a request comes
- * ten thousand times). It must not know how a decision is made nor what is in it.
+ * ten thousand times). Only the long words of a failure are cut, as others may have chosen them and all are kept for
+ * long. It must not know how a decision is made nor what is in it.
  */
 
+import { Buffer } from 'node:buffer';
 import { CODES, type Code } from '../core/errors.ts';
 import type { Outcome, RouteLabel } from './labels.ts';
 
@@ -29,13 +31,17 @@ export interface LoggedRequest {
   /** Of a failure, for people. */
   readonly detail: string | null;
   /** Workers that could not be asked, when that ended it. */
-  readonly notAsked: readonly object[];
+  readonly notAsked: readonly { readonly peer: string; readonly reason: string }[];
   /** How the view was got, and how old it was. */
   readonly view: string;
   readonly viewAgeMs: number | null;
   /** What the balancer saw and chose, where it was kept: made only when asked for, so a function. */
   readonly decision?: (() => unknown) | undefined;
 }
+
+const MAX_REASON_CHARS = 240;
+const MAX_DETAIL_CHARS = 2_000;
+const MAX_NOT_ASKED = 16;
 
 export class RequestLog {
   readonly #ring: (LoggedRequest | undefined)[];
@@ -46,7 +52,7 @@ export class RequestLog {
   }
 
   add(request: LoggedRequest): void {
-    this.#ring[this.#next] = request;
+    this.#ring[this.#next] = bounded(request);
     this.#next = (this.#next + 1) % this.#ring.length;
   }
 
@@ -60,6 +66,23 @@ export class RequestLog {
     }
     return null;
   }
+}
+
+function bounded(request: LoggedRequest): LoggedRequest {
+  if (request.detail === null && request.notAsked.length === 0) return request;
+  return {
+    ...request,
+    detail: request.detail === null ? null : cut(request.detail, MAX_DETAIL_CHARS),
+    notAsked: request.notAsked
+      .slice(0, MAX_NOT_ASKED)
+      .map(({ peer, reason }) => ({ peer, reason: cut(reason, MAX_REASON_CHARS) })),
+  };
+}
+
+/** A copy: a slice alone would keep the whole text alive. */
+function cut(text: string, maxChars: number): string {
+  if (text.length <= maxChars) return text;
+  return Buffer.from(`${text.slice(0, maxChars - 1)}…`).toString();
 }
 
 function toJson(request: LoggedRequest): object {

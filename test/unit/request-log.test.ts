@@ -62,3 +62,23 @@ test('only the last ones are kept, and of one id the newest', () => {
   assert.equal((log.explain('d') as { status: number }).status, 503);
   assert.notEqual(log.explain('c'), null);
 });
+
+test('of a failure no more is kept than can be read', () => {
+  const log = new RequestLog({ capacity: 3 });
+  const notAsked = Array.from({ length: 40 }, (_, n) => ({
+    peer: `gpu-${n}`,
+    reason: 'warming: '.repeat(1_000),
+  }));
+  log.add(request('a', { outcome: 'failed', code: 'no_peers', detail: 'x'.repeat(50_000), notAsked }));
+  const kept = log.explain('a') as { detail: string; not_asked: { peer: string; reason: string }[] };
+  assert.equal(kept.detail.length, 2_000);
+  assert.equal(kept.not_asked.length, 16);
+  for (const { reason } of kept.not_asked) assert.match(reason, /^(?:warming: )+.*…$/);
+  assert.ok(kept.not_asked.every(({ reason }) => reason.length === 240));
+  log.add(request('c', { notAsked }));
+  assert.equal((log.explain('c') as { not_asked: object[] }).not_asked.length, 16);
+  const short = { detail: 'nobody', notAsked: [{ peer: 'gpu-1', reason: 'draining' }] };
+  log.add(request('b', short));
+  const whole = log.explain('b') as { detail: string; not_asked: object[] };
+  assert.deepEqual([whole.detail, whole.not_asked], [short.detail, short.notAsked]);
+});
