@@ -132,9 +132,13 @@ export class WorkerHealth {
     if (path === null) return await this.#tryConnect();
     // By HTTP/2 a worker that shuts down says so. By HTTP/1.1 it goes on answering on kept connections, for as long as
     // it is asked: that nobody listens any more shows only to one who comes anew.
-    const door = origin.scheme === 'h2c' ? null : this.#tryConnect();
-    const [silence, closed] = await Promise.all([this.#tryGet(path, isFresh), door]);
-    return closed ?? silence;
+    const giveUp = new AbortController();
+    const answer = this.#tryGet(path, isFresh, giveUp.signal);
+    if (origin.scheme === 'h2c') return await answer;
+    const closed = await this.#tryConnect();
+    // A closed door says it all: the answer from behind it may be long in coming.
+    if (closed !== null) giveUp.abort();
+    return closed ?? (await answer);
   }
 
   #tryConnect(): Promise<Fault | null> {
@@ -153,7 +157,7 @@ export class WorkerHealth {
     });
   }
 
-  #tryGet(path: string, isFresh: boolean): Promise<Fault | null> {
+  #tryGet(path: string, isFresh: boolean, giveUp: AbortSignal): Promise<Fault | null> {
     const { origin, timeoutMs, upstreams } = this.#options;
     return new Promise((resolve) => {
       let fault: Fault | null = ill('no answer');
@@ -161,6 +165,11 @@ export class WorkerHealth {
         request.abort();
         resolve(ill(`no answer to GET ${path} within ${timeoutMs} ms`));
       }, timeoutMs);
+      giveUp.addEventListener('abort', () => {
+        clearTimeout(timer);
+        request.abort();
+        resolve(fault);
+      });
       const done = (result: Fault | null): void => {
         clearTimeout(timer);
         resolve(result);

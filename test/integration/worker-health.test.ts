@@ -173,6 +173,32 @@ test('one that closes its door is withdrawn, although it answers on kept connect
   assert.match(reason, /ECONNREFUSED/);
 });
 
+test('a closed door is enough: the answer from behind it is not waited for', async (t) => {
+  let aborted = 0;
+  const hanging = { request: () => ({ abort: () => aborted++ }), destroy: () => {} };
+  const bed = await Bed.start(t);
+  bed.health.stop();
+  await bed.die();
+  const reasons: string[] = [];
+  const health = new WorkerHealth({
+    origin: { scheme: 'http', host: '127.0.0.1', port: bed.port },
+    path: '/health',
+    intervalMs: 60_000,
+    timeoutMs: 30_000,
+    healthyAfter: 1,
+    unhealthyAfter: 3,
+    upstreams: hanging as unknown as WorkerHealthOptions['upstreams'],
+    onChange: (_, reason) => reasons.push(reason),
+    onReport: () => {},
+  });
+  const startedMs = performance.now();
+  await health.start();
+  health.stop();
+  assert.ok(performance.now() - startedMs < 5_000, 'not as long as the answer may take');
+  assert.match(health.reason, /ECONNREFUSED/);
+  assert.deepEqual([aborted, reasons], [1, []], 'nothing is left of it');
+});
+
 test('a refused request withdraws it at once, and a success of the check before counts no more', async (t) => {
   const bed = await Bed.start(t, { intervalMs: 60_000 });
   bed.health.suspect('connection refused', true);
