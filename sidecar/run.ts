@@ -5,7 +5,7 @@
  * must not know what is inside.
  */
 import type { Config } from './config.ts';
-import { createLog, type Log, stdoutSink } from './observe/log.ts';
+import { createStdoutLog, type Log } from './observe/log.ts';
 import { startSidecar } from './sidecar.ts';
 
 export interface RunOptions {
@@ -15,7 +15,7 @@ export interface RunOptions {
 
 /** Resolves with the exit code once the sidecar has stopped. */
 export async function runSidecar(config: Config, options: RunOptions = {}): Promise<number> {
-  const log = createLog({ ...config.log, workerId: config.worker.id, sink: stdoutSink() });
+  const log = createStdoutLog({ ...config.log, workerId: config.worker.id });
   // A promise of a library that nobody waited for must not end the process; what throws outside of one does.
   process.on('unhandledRejection', (err) => log.error({ err }, 'a fault in this program: please report it'));
   const sidecar = await startSidecar(config, log);

@@ -10,7 +10,7 @@ import type { Config } from '../config.ts';
 import { systemClock } from '../mesh/clock.ts';
 import { startDhtNode } from '../mesh/dht-node.ts';
 import { openIdentity } from '../mesh/identity.ts';
-import { createLog, stdoutSink } from '../observe/log.ts';
+import { createStdoutLog } from '../observe/log.ts';
 import { type Command, EXIT_OK } from './command.ts';
 
 export const bootstrap: Command = {
@@ -29,7 +29,7 @@ these matter here:
   async run(context) {
     const { config } = loadConfig(context, 'bootstrap');
     const stop = context.stopSignal();
-    const log = createLog({ ...config.log, workerId: config.worker.id, sink: stdoutSink() });
+    const log = createStdoutLog({ ...config.log, workerId: config.worker.id });
     const node = await startDhtNode({
       role: 'bootstrap',
       host: config.dht.listen.host,

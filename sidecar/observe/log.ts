@@ -6,7 +6,8 @@
  * its lines go.
  */
 
-import { type DestinationStream, destination, pino, stdSerializers, stdTimeFunctions } from 'pino';
+import { type DestinationStream, pino, stdSerializers, stdTimeFunctions } from 'pino';
+import { logSink } from './log-sink.ts';
 import { textDestination } from './log-text.ts';
 
 export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal' | 'silent';
@@ -78,11 +79,6 @@ export interface LogOptions {
   readonly sink: DestinationStream;
 }
 
-/** Standard output, written at once, so that the last line before an exit is not lost; survives EPIPE. */
-export function stdoutSink(): DestinationStream {
-  return destination({ dest: 1, sync: true });
-}
-
 export function createLog(options: LogOptions): Log {
   const sink = options.format === 'pretty' ? textDestination(options.sink) : options.sink;
   return pino(
@@ -96,4 +92,15 @@ export function createLog(options: LogOptions): Log {
     },
     sink,
   );
+}
+
+/** To standard output. */
+export function createStdoutLog(options: Omit<LogOptions, 'sink'>): Log {
+  const log = createLog({
+    ...options,
+    sink: logSink(1, (count, reason) =>
+      log.warn({ count, reason }, 'lines of this log could not be written and are lost'),
+    ),
+  });
+  return log;
 }
