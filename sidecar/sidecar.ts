@@ -112,12 +112,11 @@ async function start(config: Config, log: Log, lifecycle: Lifecycle): Promise<Ru
     sayDiscovery(log, () => readiness(parts)),
   );
   followTunnel(config, () => mesh.announcer.changed(), proxy.self, lifecycle, log);
-  mesh.node.onReunion(() =>
-    log.info(
-      { part: 'dht', nodes: mesh.node.status().nodes },
-      'parted from others for a while, and not any more',
-    ),
-  );
+  mesh.node.onReunion(({ isWide }) => {
+    const fields = { part: 'dht', nodes: mesh.node.status().nodes };
+    if (isWide) log.info(fields, 'parted from others for a while, and not any more');
+    else log.debug(fields, 'a node that was silent answers again');
+  });
   mesh.node.onStatus((status) => {
     const fields = { part: 'dht', state: status.kind, nodes: status.nodes, hint: status.hint };
     if (status.kind === 'unreachable') log.warn(fields, 'no DHT node answers');

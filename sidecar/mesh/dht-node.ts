@@ -18,7 +18,7 @@ import { LostNodes } from './lost-nodes.ts';
 import { RunningQueries } from './running-queries.ts';
 import { SealedUDX } from './sealed-udx.ts';
 import { seedTalk } from './seed-talk.ts';
-import { Seeds } from './seeds.ts';
+import { type Reunion, Seeds } from './seeds.ts';
 
 export interface DhtNodeOptions extends DhtBinding {
   /** Addresses or names; empty = this is the first node. */
@@ -63,7 +63,7 @@ export interface DhtNode {
   /** Called after each change of `status().kind`; the returned function ends it. */
   onStatus(listener: (status: DhtStatus) => void): () => void;
   /** Called when others answer again, or this host has slept, without change of `status().kind`: see Seeds. */
-  onReunion(listener: () => void): () => void;
+  onReunion(listener: (reunion: Reunion) => void): () => void;
   /** Idempotent; ends all queries that run. */
   destroy(): Promise<void>;
 }
@@ -88,7 +88,7 @@ class HyperDhtNode implements DhtNode {
   readonly #seeds: Seeds;
   readonly #queries: RunningQueries;
   readonly #statusListeners = new Listeners<DhtStatus>();
-  readonly #reunionListeners = new Listeners<void>();
+  readonly #reunionListeners = new Listeners<Reunion>();
   readonly onStatus = this.#statusListeners.add;
   readonly onReunion = this.#reunionListeners.add;
   #kind: DhtStatus['kind'];
@@ -112,7 +112,7 @@ class HyperDhtNode implements DhtNode {
       own: options.role === 'client' ? null : this.address,
       clock: options.clock,
       onChange: () => this.#changed(),
-      onReunion: () => this.#reunionListeners.call(),
+      onReunion: (reunion) => this.#reunionListeners.call(reunion),
     });
     this.#kind = this.status().kind;
     dht.on('add-node', (node) => {

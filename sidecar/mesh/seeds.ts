@@ -37,6 +37,11 @@ export interface SeedState {
 /** `none_yet`: nobody to ask, or no round is over. `silent`: asked, and nobody answers (any more). */
 export type Contact = 'none_yet' | 'answering' | 'silent';
 
+/** `isWide`: more than one node that comes and goes: seeds, several nodes, or this host itself was away. */
+export interface Reunion {
+  readonly isWide: boolean;
+}
+
 export interface SeedsOptions {
   readonly talk: SeedTalk;
   readonly bootstrap: readonly DhtAddress[];
@@ -50,7 +55,7 @@ export interface SeedsOptions {
    * Others and we were parted and are not any more: nodes that were silent answer, or this host has slept. Who is
    * there, and who knows of us, may have changed without any change of `contact`.
    */
-  readonly onReunion: () => void;
+  readonly onReunion: (reunion: Reunion) => void;
 }
 
 interface Seed {
@@ -86,6 +91,9 @@ export class Seeds {
   #seedsAskedMs = Number.NEGATIVE_INFINITY;
   #roundUnixMs = Number.POSITIVE_INFINITY;
   #isReunionDue = false;
+  /** Of the reunion to come. */
+  #isWide = false;
+  #returned = 0;
   #joinedMs = Number.NEGATIVE_INFINITY;
   #reunitedMs = Number.NEGATIVE_INFINITY;
 
@@ -111,7 +119,9 @@ export class Seeds {
 
   /** It is heard, whoever asked first. */
   found(node: DhtAddress): void {
-    if (this.#o.lost.remove(node)) this.#reunite();
+    if (!this.#o.lost.remove(node)) return;
+    this.#returned += 1;
+    this.#reunite();
   }
 
   start(): void {
@@ -128,7 +138,7 @@ export class Seeds {
     const { clock, talk } = this.#o;
     const [nowMs, unixMs] = [clock.monotonicMs(), clock.unixMs()];
     // By the time of day: the other clock stands still while a host sleeps.
-    if (unixMs - this.#roundUnixMs > SLEPT_MS) this.#isReunionDue = true;
+    if (unixMs - this.#roundUnixMs > SLEPT_MS) this.#isReunionDue = this.#isWide = true;
     this.#roundUnixMs = unixMs;
     const joined = this.#contact === 'answering';
     const jobs: Promise<boolean>[] = [];
@@ -167,12 +177,18 @@ export class Seeds {
     if (this.#stopped || this.#contact !== 'answering') return;
     const nowMs = this.#o.clock.monotonicMs();
     // Who has just joined tells everybody anyway, and whoever it knew from its last run was not lost.
-    if (nowMs - this.#joinedMs < REUNION_PAUSE_MS) return;
+    if (nowMs - this.#joinedMs < REUNION_PAUSE_MS) {
+      this.#returned = 0;
+      return;
+    }
     this.#isReunionDue = nowMs - this.#reunitedMs < REUNION_PAUSE_MS;
     if (this.#isReunionDue) return;
     this.#reunitedMs = nowMs;
     this.#o.talk.settle();
-    this.#o.onReunion();
+    const isWide = this.#isWide || this.#returned > 1;
+    this.#isWide = false;
+    this.#returned = 0;
+    this.#o.onReunion({ isWide });
   }
 
   #pauseMs(): number {
@@ -195,7 +211,10 @@ export class Seeds {
     // At once, not at the end of the round: a query that starts now must not miss the one that answers.
     if (seed.answer !== before && !this.#stopped) {
       this.#publish();
-      if (before === 'no' && !wasCutOff) this.#reunite();
+      if (before === 'no' && !wasCutOff) {
+        this.#isWide = true;
+        this.#reunite();
+      }
     }
     return seed.answer !== 'no';
   }

@@ -5,6 +5,7 @@ import HyperDHT from 'hyperdht';
 import { Announcer, type Place } from '../../sidecar/mesh/announcer.ts';
 import type { DhtStatus } from '../../sidecar/mesh/dht-status.ts';
 import { silentLog } from '../../sidecar/mesh/log.ts';
+import type { Reunion } from '../../sidecar/mesh/seeds.ts';
 import { FakeClock, settle } from '../support/fake-clock.ts';
 
 const INTERVAL = 60_000;
@@ -19,7 +20,7 @@ class FakeNode {
   storedSeq = 0;
   hold: Promise<void> | null = null;
   #listener = (_: DhtStatus): void => {};
-  reunited = (): void => {};
+  reunited = (_reunion: Reunion): void => {};
 
   async announce(
     _t: Buffer,
@@ -48,7 +49,7 @@ class FakeNode {
       this.#listener = () => {};
     };
   }
-  onReunion(listener: () => void): () => void {
+  onReunion(listener: (reunion: Reunion) => void): () => void {
     this.reunited = listener;
     return () => {
       this.reunited = () => {};
@@ -245,11 +246,11 @@ test('who was parted from others announces again, and no more when stopped', asy
   announcer.start();
   await settle();
   assert.equal(rounds(), 1);
-  node.reunited();
+  node.reunited({ isWide: false });
   await settle();
   assert.equal(rounds(), 2);
   await announcer.stop();
-  node.reunited();
+  node.reunited({ isWide: false });
   await settle();
   assert.equal(rounds(), 2);
 });

@@ -4,13 +4,14 @@ import test from 'node:test';
 import type { DhtStatus } from '../../sidecar/mesh/dht-status.ts';
 import type { LookupOptions } from '../../sidecar/mesh/lookup.ts';
 import { Roster } from '../../sidecar/mesh/roster.ts';
+import type { Reunion } from '../../sidecar/mesh/seeds.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 
 function setUp(t: test.TestContext) {
   const clock = new FakeClock();
   const looks: { end(): void }[] = [];
   const listeners = new Set<(status: DhtStatus) => void>();
-  const reunions = new Set<() => void>();
+  const reunions = new Set<(reunion: Reunion) => void>();
   const lines: string[] = [];
   const table = { size: 0, offering: () => [] };
   const say = (_fields: object, message: string): void => void lines.push(message);
@@ -19,7 +20,7 @@ function setUp(t: test.TestContext) {
       listeners.add(listener);
       return () => void listeners.delete(listener);
     },
-    onReunion(listener: () => void) {
+    onReunion(listener: (reunion: Reunion) => void) {
       reunions.add(listener);
       return () => void reunions.delete(listener);
     },
@@ -58,7 +59,7 @@ function setUp(t: test.TestContext) {
     await clock.advance(0);
   };
   const reunited = (): void => {
-    for (const listener of reunions) listener();
+    for (const listener of reunions) listener({ isWide: false });
   };
   return { roster, looks, table, lines, clock, joined, reunited, end };
 }

@@ -14,7 +14,14 @@ function setUp(o: { bootstrap?: DhtAddress[]; known?: DhtAddress[]; own?: DhtAdd
   const alive = new Set<string>();
   const foreign = new Set<string>();
   const pings: string[] = [];
-  const state = { list: [] as DhtAddress[], settled: 0, changes: 0, reunions: 0, table: [] as DhtAddress[] };
+  const state = {
+    list: [] as DhtAddress[],
+    settled: 0,
+    changes: 0,
+    reunions: 0,
+    wide: 0,
+    table: [] as DhtAddress[],
+  };
   const lost = new LostNodes(o.known ?? []);
   const seeds = new Seeds({
     talk: {
@@ -42,8 +49,9 @@ function setUp(o: { bootstrap?: DhtAddress[]; known?: DhtAddress[]; own?: DhtAdd
     onChange: () => {
       state.changes += 1;
     },
-    onReunion: () => {
+    onReunion: ({ isWide }) => {
       state.reunions += 1;
+      if (isWide) state.wide += 1;
     },
   });
   const kind = () =>
@@ -158,7 +166,7 @@ test('a node that fell silent is asked until it answers: the halves of a DHT fin
   assert.equal(state.reunions, 0);
   alive.add('10.0.0.8');
   await clock.advance(10_100);
-  assert.equal(state.reunions, 1);
+  assert.deepEqual([state.reunions, state.wide], [1, 0], 'one node that comes and goes is no news');
   assert.equal(state.settled, settled + 1, 'and walks, so that the tables become one');
   pings.length = 0;
   await clock.advance(60_000);
@@ -181,7 +189,7 @@ test('many that come back one after the other are few reunions, and the last is 
   await clock.advance(14_000);
   assert.equal(state.reunions, 1);
   await clock.advance(20_000);
-  assert.equal(state.reunions, 2);
+  assert.deepEqual([state.reunions, state.wide], [2, 1], 'several are');
   await clock.advance(60_000);
   assert.equal(state.reunions, 2);
   seeds.stop();
@@ -203,7 +211,7 @@ test('a seed that answers again is a reunion, also when the table is large', asy
   assert.equal(state.reunions, 0);
   alive.add('10.0.0.1');
   await clock.advance(36_000);
-  assert.equal(state.reunions, 1);
+  assert.deepEqual([state.reunions, state.wide], [1, 1]);
   seeds.stop();
 });
 
@@ -215,7 +223,7 @@ test('a host that has slept is as one that was parted; slow rounds are no sleep'
   assert.equal(state.reunions, 0, 'the other seed has been silent all the time');
   clock.sleep(60_000);
   await clock.advance(9_100);
-  assert.equal(state.reunions, 1);
+  assert.deepEqual([state.reunions, state.wide], [1, 1]);
   await clock.advance(120_000);
   assert.equal(state.reunions, 1);
   seeds.stop();
