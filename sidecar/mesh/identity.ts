@@ -17,7 +17,7 @@ import {
 import { BACKDATE_SECONDS, type Bundle, keyPairOf, parseBundle } from './certificate-bundle.ts';
 import { checkCertificate, issueCertificate } from './issuer.ts';
 import { fromMeshKey, type MemberSecrets, memberPart } from './mesh-keys.ts';
-import { keep, keptSeed, newSeed } from './worker-key.ts';
+import { type Kept, keep, keptSeed, newSeed } from './worker-key.ts';
 
 export interface Identity {
   /** The worker's Ed25519 key pair; also its key pair in the DHT. */
@@ -36,8 +36,8 @@ export interface Identity {
    * before each use. A certificate made by someone else stays as it is.
    */
   renew(nowMs: number): boolean;
-  /** Why the key is not kept in the state directory as it should be; tries anew. null when all is well. */
-  keepKey(): string | null;
+  /** Whether the key is kept in the state directory as it should be; tries anew when it is not. */
+  keepKey(): Kept;
   /** The certificate if the mesh signed it and it holds now, else null. The signature is checked once. */
   verifyCertificate(bytes: Buffer, nowSeconds: number): Certificate | null;
 }
@@ -60,6 +60,7 @@ export interface IdentityOptions {
 /** Life of a certificate that a sidecar makes for itself; a stolen worker key is of use for no longer. */
 const OWN_LIFE_SECONDS = 7 * 86_400;
 const MAX_VERIFIED = 8192;
+const KEPT: Kept = { kind: 'kept' };
 
 /**
  * Throws an Error in plain words, fit to be shown to the one who configured it, when the key or certificate
@@ -82,7 +83,7 @@ function fromKey(meshKey: Uint8Array, options: IdentityOptions): Identity {
   if (workerId === null) throw new Error('With a mesh key the worker needs an id.');
   const { seed, fault } = stateDir === null ? { seed: newSeed(), fault: null } : keptSeed(stateDir);
   const keyPair = keyPairOf(seed);
-  const keepKey = (): string | null => (stateDir === null || fault === null ? null : keep(stateDir, seed));
+  const keepKey = (): Kept => (stateDir === null || fault === null ? KEPT : keep(stateDir, seed));
   const issue = (nowMs: number): Issued => {
     const nowSeconds = Math.floor(nowMs / 1000);
     const certificate: Certificate = {
@@ -126,7 +127,7 @@ function fromBundle(bundle: Bundle, options: IdentityOptions): Identity {
   }
   return new OpenIdentity(keyPairOf(bundle.seed), bundle.secrets, bundle, {
     issue: null,
-    keepKey: () => null,
+    keepKey: () => KEPT,
   });
 }
 
@@ -141,7 +142,7 @@ class OpenIdentity implements Identity {
   readonly keyHex: string;
   readonly workerId: string;
   readonly secrets: MemberSecrets;
-  readonly keepKey: () => string | null;
+  readonly keepKey: () => Kept;
   #issued: Issued;
   readonly #issue: ((nowMs: number) => Issued) | null;
   readonly #verified = new BoundedCache<string, Certificate>(MAX_VERIFIED, () => {});
@@ -150,7 +151,7 @@ class OpenIdentity implements Identity {
     keyPair: { publicKey: Buffer; secretKey: Buffer },
     secrets: MemberSecrets,
     issued: Issued,
-    own: { readonly issue: ((nowMs: number) => Issued) | null; readonly keepKey: () => string | null },
+    own: { readonly issue: ((nowMs: number) => Issued) | null; readonly keepKey: () => Kept },
   ) {
     this.publicKey = keyPair.publicKey;
     this.secretKey = keyPair.secretKey;

@@ -45,19 +45,28 @@ export function keptSeed(stateDir: string): KeptSeed {
   }
   if (known !== null) return { seed: known, fault: null };
   const seed = newSeed();
-  const fault = keep(stateDir, seed);
-  if (fault !== null) return { seed, fault };
+  const kept = keep(stateDir, seed);
+  if (kept.kind === 'fault') return { seed, fault: kept.reason };
   // Another sidecar may have been first: what stands in the file is the key.
-  return { seed: read(file) ?? seed, fault: null };
+  return { seed: kept.kind === 'taken' ? kept.seed : seed, fault: null };
 }
 
-/** Makes the file if there is none. Why it could not; null when there is one now. */
-export function keep(stateDir: string, seed: Buffer): string | null {
+export type Kept =
+  | { readonly kind: 'kept' }
+  /** The file holds another key: another sidecar was first. */
+  | { readonly kind: 'taken'; readonly seed: Buffer }
+  | { readonly kind: 'fault'; readonly reason: string };
+
+/** Makes the file if there is none, and looks whose key is in it. Never throws. */
+export function keep(stateDir: string, seed: Buffer): Kept {
+  const file = path.join(stateDir, FILE_NAME);
   try {
-    create(stateDir, path.join(stateDir, FILE_NAME), seed);
-    return null;
+    create(stateDir, file, seed);
+    const standing = read(file);
+    if (standing === null) return { kind: 'fault', reason: `${file} is gone again` };
+    return standing.equals(seed) ? { kind: 'kept' } : { kind: 'taken', seed: standing };
   } catch (error) {
-    return textOf(error);
+    return { kind: 'fault', reason: textOf(error) };
   }
 }
 

@@ -123,11 +123,22 @@ test('a state directory that takes nothing stops nobody, and the key is kept onc
   const place = path.join(tempDir(t), 'state');
   fs.writeFileSync(place, 'a file');
   const identity = open({ meshKey: MESH_KEY, stateDir: place });
-  assert.match(identity.keepKey() ?? '', /EEXIST|ENOTDIR/);
+  const kept = identity.keepKey();
+  assert.match(kept.kind === 'fault' ? kept.reason : '', /EEXIST|ENOTDIR/);
   fs.rmSync(place);
-  assert.equal(identity.keepKey(), null);
+  assert.equal(identity.keepKey().kind, 'kept');
   assert.equal(open({ meshKey: MESH_KEY, stateDir: place }).keyHex, identity.keyHex);
-  assert.equal(identity.keepKey(), null);
+  assert.equal(identity.keepKey().kind, 'kept');
+});
+
+test('of two whose state directory could take no key, only one has kept its own', (t) => {
+  const place = path.join(tempDir(t), 'state');
+  fs.writeFileSync(place, 'a file');
+  const [one, other] = [1, 2].map(() => open({ meshKey: MESH_KEY, stateDir: place }));
+  fs.rmSync(place);
+  assert.equal(one?.keepKey().kind, 'kept');
+  assert.equal(other?.keepKey().kind, 'taken');
+  assert.equal(open({ meshKey: MESH_KEY, stateDir: place }).keyHex, one?.keyHex);
 });
 
 test('a bundle gives the worker that it was made for', () => {
