@@ -26,6 +26,7 @@ import type { Log } from './observe/log.ts';
 import type { Metrics } from './observe/metrics.ts';
 import type { RequestLog } from './observe/request-log.ts';
 import { Deadlines } from './proxy/deadlines.ts';
+import { HeldSockets } from './proxy/held-sockets.ts';
 import { type HttpListener, type HttpListenerOptions, listenHttp } from './proxy/http-listener.ts';
 import { createInbound } from './proxy/inbound.ts';
 import type { LocalService } from './proxy/local-service.ts';
@@ -78,6 +79,8 @@ export async function buildProxy(options: ProxyOptions): Promise<Proxy> {
   const { config, identity, auth, metrics, requests, sampler, lifecycle, log } = options;
   const limits: HeadLimits = config.limits;
   const deadlines = new Deadlines(DEADLINE_TICK_MS);
+  // One for both listeners: what it may spend is a share of this process's time.
+  const held = new HeldSockets();
   const onBug = (err: unknown): void => log.error({ err }, 'a fault in this program: please report it');
   const toWorkers = workerConnections({ limits, deadlines, tlsCa: null, onBug });
   const peerLimits = betweenSidecars(limits);
@@ -105,6 +108,7 @@ export async function buildProxy(options: ProxyOptions): Promise<Proxy> {
     headTimeoutMs: config.limits.headTimeoutMs,
     keepAliveMs: KEEP_ALIVE_MS,
     deadlines,
+    held,
     onBug,
     refuse: (code, detail) => {
       metrics.inputRefused('http', code);

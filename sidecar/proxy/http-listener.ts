@@ -7,11 +7,10 @@
  */
 import net from 'node:net';
 import { withReadBuffer } from './accepted-socket.ts';
-import { HeldSockets } from './held-sockets.ts';
 import { Http1Connection, type Http1ConnectionOptions } from './http1-connection.ts';
 import { Http2Connection } from './http2-connection.ts';
 
-export type HttpListenerOptions = Omit<Http1ConnectionOptions, 'held' | 'onHttp2'>;
+export type HttpListenerOptions = Omit<Http1ConnectionOptions, 'onHttp2'>;
 
 export interface HttpListener {
   readonly host: string;
@@ -42,7 +41,6 @@ export async function listenHttp(
   };
   const both: Http1ConnectionOptions = {
     ...options,
-    held: new HeldSockets(),
     onHttp2: (socket, early) => track(new Http2Connection(socket, early, both)),
   };
   const server = net.createServer(

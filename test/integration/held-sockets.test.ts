@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { Deadlines } from '../../sidecar/proxy/deadlines.ts';
+import { HeldSockets } from '../../sidecar/proxy/held-sockets.ts';
 import { listenHttp } from '../../sidecar/proxy/http-listener.ts';
 import type { Http1Downstream } from '../../sidecar/proxy/http1-downstream.ts';
 import { READ_AHEAD_BYTES } from '../../sidecar/proxy/http1-request-body.ts';
@@ -27,6 +28,7 @@ test('an answer that comes before its upload is taken reaches a slow client that
     {
       limits: LIMITS,
       headTimeoutMs: 5_000,
+      held: new HeldSockets(),
       keepAliveMs: 60_000,
       deadlines: new Deadlines(10),
       onBug: (error) => bugs.push(error),

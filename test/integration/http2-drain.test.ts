@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import test, { type TestContext } from 'node:test';
 import { Deadlines } from '../../sidecar/proxy/deadlines.ts';
 import type { Downstream } from '../../sidecar/proxy/exchange.ts';
+import { HeldSockets } from '../../sidecar/proxy/held-sockets.ts';
 import { type HttpListener, listenHttp } from '../../sidecar/proxy/http-listener.ts';
 import { problemAnswer } from '../../sidecar/proxy/respond.ts';
 import { Arrivals } from '../support/arrivals.ts';
@@ -27,6 +28,7 @@ class Bed {
       {
         limits: LIMITS,
         headTimeoutMs: 5_000,
+        held: new HeldSockets(),
         keepAliveMs,
         deadlines: new Deadlines(10),
         onBug: (error) => bed.bugs.push(error),

@@ -10,6 +10,7 @@ import { encodeOrca } from '../../sidecar/core/report.ts';
 import { createRequestAuth } from '../../sidecar/mesh/request-auth.ts';
 import { Deadlines } from '../../sidecar/proxy/deadlines.ts';
 import type { RequestTimeouts } from '../../sidecar/proxy/exchange.ts';
+import { HeldSockets } from '../../sidecar/proxy/held-sockets.ts';
 import { type HttpListener, listenHttp } from '../../sidecar/proxy/http-listener.ts';
 import { createInbound } from '../../sidecar/proxy/inbound.ts';
 import { LocalService } from '../../sidecar/proxy/local-service.ts';
@@ -105,6 +106,7 @@ export class InboundSide {
       {
         limits: betweenSidecars(LIMITS),
         headTimeoutMs: 5_000,
+        held: new HeldSockets(),
         keepAliveMs: 60_000,
         deadlines: parts.deadlines,
         onBug: (error) => side().bugs.push(error),

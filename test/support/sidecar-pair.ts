@@ -10,6 +10,7 @@ import type { Peer } from '../../sidecar/core/peer.ts';
 import { RetryBudget } from '../../sidecar/core/retry.ts';
 import { createRequestAuth } from '../../sidecar/mesh/request-auth.ts';
 import { Deadlines } from '../../sidecar/proxy/deadlines.ts';
+import { HeldSockets } from '../../sidecar/proxy/held-sockets.ts';
 import { type HttpListener, listenHttp } from '../../sidecar/proxy/http-listener.ts';
 import type { LocalService } from '../../sidecar/proxy/local-service.ts';
 import { createOutbound } from '../../sidecar/proxy/outbound.ts';
@@ -109,6 +110,7 @@ export class SidecarPair {
       {
         limits: LIMITS,
         headTimeoutMs: headTimeoutMs ?? 5_000,
+        held: new HeldSockets(),
         keepAliveMs: 60_000,
         deadlines,
         onBug: (error) => this.bugs.push(error),
