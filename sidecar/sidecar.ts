@@ -18,6 +18,7 @@ import { createRequestAuth } from './mesh/request-auth.ts';
 import type { Log } from './observe/log.ts';
 import { Metrics } from './observe/metrics.ts';
 import { RequestLog } from './observe/request-log.ts';
+import { watchOpenFiles } from './open-files.ts';
 import { QuickTunnel } from './quick-tunnel.ts';
 import type { Self } from './self.ts';
 import { packageVersion } from './version.ts';
@@ -69,6 +70,7 @@ async function start(config: Config, log: Log, lifecycle: Lifecycle): Promise<Ru
     'worker key',
     keepKeyInTheEnd({ keepKey: () => identity.keepKey(), clock: systemClock, log, intervalMs: KEEP_KEY_MS }),
   );
+  lifecycle.began('open files', watchOpenFiles(log));
   const metrics = new Metrics({
     version,
     workerId: config.worker.id,
