@@ -2,12 +2,12 @@
  * How a test reaches into a host of a rig: by Unix sockets, which network namespaces do not part.
  *
  * So requests are made and timed in the test's own process, and a cut of the host's network does not cut the test
- * off from it. It must not know what listens in the host.
+ * off from it; and what programs there say. It must not know what listens in the host.
  */
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import http from 'node:http';
-import type { Answer, Sent } from './http-client.ts';
+import { type Answer, type Sent, wholeAnswer } from './http-client.ts';
 
 export interface TimedAnswer extends Answer {
   /** From the start of the request to the end of the answer. */
@@ -51,12 +51,16 @@ export async function askSocket(socketPath: string, sent: Sent): Promise<TimedAn
     request.on('error', reject);
     request.end(body);
   });
-  const chunks: Buffer[] = [];
-  for await (const chunk of message) chunks.push(chunk as Buffer);
-  return {
-    status: message.statusCode ?? 0,
-    headers: message.headers,
-    body: Buffer.concat(chunks).toString('utf8'),
-    tookMs: performance.now() - startedMs,
-  };
+  return { ...(await wholeAnswer(message)), tookMs: performance.now() - startedMs };
+}
+
+/** All that a program has written to both of its outputs since this call. */
+export function outputOf(child: ChildProcess): () => string {
+  let text = '';
+  for (const stream of [child.stdout, child.stderr]) {
+    stream?.setEncoding('utf8').on('data', (chunk: string) => {
+      text += chunk;
+    });
+  }
+  return () => text;
 }

@@ -35,7 +35,11 @@ export function open(to: HostPort, sent: Sent = {}): Promise<http.IncomingMessag
 
 /** The whole answer. Rejects when its body breaks. */
 export async function send(to: HostPort, sent: Sent = {}): Promise<Answer> {
-  const message = await open(to, sent);
+  return wholeAnswer(await open(to, sent));
+}
+
+/** Reads it to its end. Rejects when its body breaks. */
+export async function wholeAnswer(message: http.IncomingMessage): Promise<Answer> {
   const chunks: Buffer[] = [];
   for await (const chunk of message) chunks.push(chunk as Buffer);
   return {

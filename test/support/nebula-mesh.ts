@@ -10,7 +10,7 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { eventually } from './eventually.ts';
-import { askSocket, openRelay, type TimedAnswer } from './host-sockets.ts';
+import { askSocket, openRelay, outputOf, type TimedAnswer } from './host-sockets.ts';
 import type { Sent } from './http-client.ts';
 import type { PeerJson } from './mesh.ts';
 import { NebulaRig } from './nebula.ts';
@@ -234,13 +234,7 @@ export class NebulaMesh {
       env: { PATH: process.env.PATH, SIDECAR_MESH_KEY: this.#meshKey, ...env },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
-    let text = '';
-    for (const stream of [child.stdout, child.stderr]) {
-      stream?.setEncoding('utf8').on('data', (chunk: string) => {
-        text += chunk;
-      });
-    }
-    const started = { child, log: () => text };
+    const started = { child, log: outputOf(child) };
     this.#processes.push({ name: `host ${host}: ${args.join(' ').slice(0, 80)}`, process: started });
     return started;
   }

@@ -12,7 +12,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { eventually } from './eventually.ts';
-import { askSocket, openRelay, type TimedAnswer } from './host-sockets.ts';
+import { askSocket, openRelay, outputOf, type TimedAnswer } from './host-sockets.ts';
 import type { Sent } from './http-client.ts';
 import type { PeerJson } from './mesh.ts';
 import { NetnsRig } from './netns.ts';
@@ -172,13 +172,7 @@ export class NetnsMesh {
       env: { PATH: process.env.PATH, SIDECAR_MESH_KEY: this.#meshKey, ...env },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
-    let text = '';
-    for (const stream of [child.stdout, child.stderr]) {
-      stream?.setEncoding('utf8').on('data', (chunk: string) => {
-        text += chunk;
-      });
-    }
-    const started = { name: `host ${host}: ${args.join(' ').slice(0, 80)}`, child, log: () => text };
+    const started = { name: `host ${host}: ${args.join(' ').slice(0, 80)}`, child, log: outputOf(child) };
     this.#processes.push(started);
     return started;
   }
