@@ -114,6 +114,7 @@ export class Admin {
     try {
       answer = await this.#answer(request);
     } catch (err) {
+      if (response.destroyed) return; // who asked has left
       this.#options.log.warn(
         { err, part: 'admin', path: pathOf(request.url).slice(0, MAX_QUERY_VALUE) },
         'admin request failed',

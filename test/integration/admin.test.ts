@@ -209,6 +209,17 @@ test('hostile bytes get an error or nothing, and the server lives', async (t) =>
   assert.equal((await get('/livez')).status, 200);
 });
 
+test('who leaves in the middle of a PUT is no fault, and no log line', async (t) => {
+  const { get, port, warnings } = await start(t);
+  const socket = connect(port, '127.0.0.1');
+  socket.write('PUT /load HTTP/1.1\r\nHost: x\r\nContent-Length: 13\r\nExpect: 100-continue\r\n\r\n{"load"');
+  await once(socket, 'data'); // the 100: the request is being read
+  socket.resetAndDestroy();
+  await once(socket, 'close');
+  for (let round = 0; round < 3; round++) assert.equal((await get('/livez')).status, 200);
+  assert.deepEqual(warnings, []);
+});
+
 test('a port in use is an error that names it', async (t) => {
   const { port } = await start(t);
   const second = new Admin({ host: '127.0.0.1', port, handlers: handlers(), log: { warn: () => {} } });
