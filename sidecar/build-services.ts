@@ -52,7 +52,10 @@ export function buildServices({
           url: service.url,
         };
         if (isReady) log.info(fields, 'the worker is ready');
-        else log.warn(fields, 'the worker is not ready: withdrawn until it is');
+        else {
+          log.warn(fields, 'the worker is not ready: withdrawn until it is');
+          local.admission.workerFailed();
+        }
         onChange();
       },
       onReport: (value) => local.reported(value),

@@ -50,7 +50,7 @@ interface Waiter {
 
 export class Admission {
   readonly #options: AdmissionOptions;
-  readonly #serviceMs = new ServiceTime();
+  #serviceMs = new ServiceTime();
   /** In order of arrival; those who left stay until they are at the front. */
   #waiters: Waiter[] = [];
   #front = 0;
@@ -85,6 +85,14 @@ export class Admission {
     return this.#serviceMs.valueAt(nowMs, this.#inFlight > 0);
   }
 
+  /**
+   * The worker stopped answering: what it took until then, and what those take that are at it now, does not tell how
+   * quick it will be when it is back. Kept, it would hold a sound worker out of use for a minute.
+   */
+  workerFailed(): void {
+    this.#serviceMs = new ServiceTime();
+  }
+
   acquire(options: AcquireOptions): Acquired {
     const { concurrency, queue } = this.#options;
     if (concurrency === null || this.#inFlight < concurrency) {
@@ -105,11 +113,12 @@ export class Admission {
   #grant(): Slot {
     this.#inFlight += 1;
     let isHeld = true;
+    const measure = this.#serviceMs;
     const release = (nowMs: number, serviceMs: number | null): void => {
       if (!isHeld) return;
       isHeld = false;
       this.#inFlight -= 1;
-      if (serviceMs !== null) this.#serviceMs.add(serviceMs, nowMs);
+      if (serviceMs !== null) measure.add(serviceMs, nowMs);
       const next = this.#next();
       // The state is settled before the callback, which may acquire, release or throw.
       next?.onGranted(this.#grant());

@@ -100,6 +100,19 @@ test('only what was served counts as service time', () => {
   assert.equal(slots.serviceMs(120_000), null, 'a minute without a request: unknown again');
 });
 
+test('what a request took at a worker that failed meanwhile is no measure of the one that is back', () => {
+  const slots = admission({ concurrency: 20 });
+  const caught = Array.from({ length: 10 }, () => granted(acquire(slots)));
+  for (const slot of caught.slice(5)) slot.release(10, 10);
+  assert.equal(slots.serviceMs(10), 10);
+  slots.workerFailed();
+  assert.equal(slots.serviceMs(10), null);
+  for (const slot of caught.slice(0, 5)) slot.release(5_000, 5_000);
+  assert.deepEqual([slots.serviceMs(5_000), slots.inFlight], [null, 0]);
+  for (const slot of Array.from({ length: 5 }, () => granted(acquire(slots)))) slot.release(5_010, 10);
+  assert.equal(slots.serviceMs(5_010), 10);
+});
+
 test('a waiter that throws leaves the counts right', () => {
   const slots = admission({ concurrency: 1 });
   const held = granted(acquire(slots));
