@@ -10,7 +10,7 @@ import assert from 'node:assert/strict';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import test, { type TestContext } from 'node:test';
+import test, { after, type TestContext } from 'node:test';
 import { Random } from '../../bench/sim/random.ts';
 import { ANSWER_FAULTS, FaultyLink, type LinkFault, REQUEST_FAULTS } from '../support/faulty-link.ts';
 import { MeshProcesses } from '../support/mesh-processes.ts';
@@ -105,6 +105,12 @@ function told(t: TestContext, what: string, ends: readonly PostEnd[], delivered:
   const often = [0, 1, 2, 3].map((n) => `${n}×: ${times.filter((each) => each === n).length}`);
   t.diagnostic(`${what}: ${kinds.join(', ')}; delivered ${often.join(', ')}`);
 }
+
+/** Node can keep the handle of a socket that was destroyed while its reset was under way; nothing waits for that one. */
+const LINGER_MS = 2_000;
+after(() => {
+  setTimeout(() => process.exit(), LINGER_MS).unref();
+});
 
 test('of 10,000 POSTs under random faults none is delivered twice', async (t) => {
   const { app, delivered, links, unleash } = await bed(t);
