@@ -7,7 +7,8 @@
 import { writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { argumentOf, listOptions, type Option } from '../sidecar/config/option.ts';
-import { SCHEMA, SERVICE_SCHEMA } from '../sidecar/config/schema.ts';
+import { SCHEMA } from '../sidecar/config/schema.ts';
+import { SERVICE_SCHEMA } from '../sidecar/config/service-schema.ts';
 
 export const CONFIG_DOC = fileURLToPath(new URL('../docs/configuration.md', import.meta.url));
 

@@ -7,8 +7,9 @@
 import type { CallConfig, ServiceConfig, TimeoutsConfig } from '../config.ts';
 import type { OptionTree, ValuesOf } from './option.ts';
 import type { Problems } from './problems.ts';
-import { CALL_SCHEMA, SCHEMA, SERVICE_SCHEMA } from './schema.ts';
+import { SCHEMA } from './schema.ts';
 import { type PerService, serviceName } from './service-parsers.ts';
+import { CALL_SCHEMA, SERVICE_SCHEMA } from './service-schema.ts';
 import { flattenFile, readTree, type TreeResult } from './tree.ts';
 
 export interface ServiceDefaults {

@@ -1,0 +1,85 @@
+/**
+ * The options of one service: how the worker here is reached, and how the services of others are called.
+ *
+ * Apart from the schema of the whole sidecar, since each entry under `services` and `calls` is a small configuration
+ * of its own, read by the same machinery. Time limits that are not set are those of the whole. It must not know how
+ * values are read.
+ */
+import { LOAD_SOURCES } from '../config.ts';
+import { type Option, option, optional } from './option.ts';
+import { duration, flag, integer, list, oneOf, orNone, url } from './parsers.ts';
+import { SCHEMA } from './schema.ts';
+import { metricMap, pathText, serviceName } from './service-parsers.ts';
+import { workerUrl } from './worker-url.ts';
+
+const SERVICE_TIMEOUTS: { readonly [K in keyof typeof SCHEMA.timeouts]: Option<number | null> } = {
+  vpnConnect: inherited('timeouts.vpnConnect', SCHEMA.timeouts.vpnConnect),
+  tunnelConnect: inherited('timeouts.tunnelConnect', SCHEMA.timeouts.tunnelConnect),
+  workerConnect: inherited('timeouts.workerConnect', SCHEMA.timeouts.workerConnect),
+  head: inherited('timeouts.head', SCHEMA.timeouts.head),
+  idle: inherited('timeouts.idle', SCHEMA.timeouts.idle),
+};
+
+function inherited<T>(key: string, from: Option<T>): Option<T | null> {
+  return optional(from.parse, { doc: from.doc, defaultDoc: `\`${key}\`` });
+}
+
+/** The keys under `calls.<name>`. */
+export const CALL_SCHEMA = {
+  timeouts: SERVICE_TIMEOUTS,
+  retryPost: optional(flag, {
+    defaultDoc: '`retries.post`',
+    doc: 'Whether a POST with `Idempotency-Key` may be sent again after it was sent once.',
+  }),
+};
+
+/** The keys under `services.<name>`. */
+export const SERVICE_SCHEMA = {
+  url: optional(workerUrl, {
+    defaultDoc: 'required',
+    doc: 'Where the worker listens, with its base path: `http://…` is spoken to in HTTP/1.1, `h2c://…` in HTTP/2 (prior knowledge, no TLS), whatever the app speaks. gRPC needs `h2c://`.',
+  }),
+  concurrency: optional(orNone(integer(1, 100_000)), {
+    defaultDoc: '`defaults.concurrency`',
+    doc: 'Requests that the worker serves at once; `none` = no limit.',
+  }),
+  queue: optional(integer(0, 100_000), {
+    defaultDoc: '`defaults.queue`',
+    doc: 'Requests that may wait for a slot.',
+  }),
+  aliases: optional(list(serviceName), {
+    defaultDoc: 'none',
+    doc: 'Other names for it, for apps that call here.',
+  }),
+  health: {
+    path: optional(orNone(pathText), {
+      defaultDoc: '`defaults.health`',
+      doc: 'Asked with GET; any 2xx or 3xx is healthy. `none` = a TCP connection is enough.',
+    }),
+    interval: option(duration('50ms', '10m'), '2s', { doc: 'How often it is asked.' }),
+    timeout: option(duration('10ms', '5m'), '1s', { doc: 'How long it may take.' }),
+    healthyAfter: option(integer(1, 100), '1', { doc: 'Successes in a row before the worker is ready.' }),
+    unhealthyAfter: option(integer(1, 100), '3', {
+      doc: 'Failures in a row before a ready worker counts as gone; a refused connection counts at once. By default that is within two intervals.',
+    }),
+  },
+  load: {
+    source: option(oneOf(LOAD_SOURCES), 'auto', {
+      doc: `What its load is: ${LOAD_SOURCES.join(', ')}; \`auto\` = the highest of the others that are known. \`cpu\` is use and pressure; \`worker\` is its own word: the header \`endpoint-load-metrics\` on its answers, \`PUT /load\` on the admin port, or its metrics.`,
+    }),
+    metricsUrl: optional(url(['http']), {
+      defaultDoc: 'none',
+      doc: 'Prometheus text of the worker, asked for its load.',
+    }),
+    metrics: optional(metricMap, {
+      mapping: true,
+      defaultDoc: "vLLM's requests running and waiting against `concurrency`, and its KV cache",
+      doc: 'What counts on that page: a mapping from the name of a metric to the value at which the worker is full; the highest wins. Series of one metric are added, unless the limit is 1 or less: then the highest counts.',
+    }),
+    interval: option(duration('100ms', '10m'), '1s', { doc: 'How often that page is read.' }),
+  },
+  warmingLimit: option(duration('1s', '1d'), '10m', {
+    doc: 'How long the worker may take to become ready (to load its model).',
+  }),
+  ...CALL_SCHEMA,
+};
