@@ -6,6 +6,7 @@ import assert from 'node:assert/strict';
 import test, { type TestContext } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { View } from '../../sidecar/proxy/outbound-options.ts';
+import { assertCountsAreZero } from '../support/counts.ts';
 import { fillUp } from '../support/fill-up.ts';
 import { ScriptedOrigin } from '../support/scripted-origin.ts';
 import { type PairSetup, pairFor, type SidecarPair } from '../support/sidecar-pair.ts';
@@ -29,21 +30,6 @@ async function held(t: TestContext, setup: PairSetup = {}): Promise<{ pair: Side
   const pair = await pairFor(t, setup);
   const client = await pair.client();
   return { pair, client };
-}
-
-function assertCountsAreZero(pair: SidecarPair): void {
-  const { b } = pair;
-  const counts = {
-    running: pair.running,
-    there: b.running,
-    outstanding: b.outstanding,
-    inFlight: b.service.admission.inFlight,
-    queued: b.service.admission.queued,
-    failures: b.peer.health.consecutiveFailures,
-    route: b.peer.routes[0]?.health.state.kind,
-  };
-  const none = { running: 0, there: 0, outstanding: 0, inFlight: 0, queued: 0, failures: 0 };
-  assert.deepEqual(counts, { ...none, route: 'up' });
 }
 
 /** Resolves when all of these have; tells how long it took. */

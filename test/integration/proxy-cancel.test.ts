@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import test, { type TestContext } from 'node:test';
 import type { View } from '../../sidecar/proxy/outbound-options.ts';
+import { assertCountsAreZero } from '../support/counts.ts';
 import { fillUp } from '../support/fill-up.ts';
 import { InboundSide } from '../support/inbound-side.ts';
 import { ScriptedOrigin } from '../support/scripted-origin.ts';
@@ -27,22 +28,6 @@ async function assertGivenUp(pair: SidecarPair): Promise<void> {
   assert.deepEqual([outcome, status, peer, route], ['client_gone', 499, 'b', 'vpn']);
   assert.equal((await b.finished.next()).outcome, 'client_gone');
   assertCountsAreZero(pair);
-}
-
-function assertCountsAreZero(pair: SidecarPair): void {
-  const { b } = pair;
-  assert.deepEqual(
-    {
-      running: pair.running,
-      there: b.running,
-      outstanding: b.outstanding,
-      inFlight: b.service.admission.inFlight,
-      queued: b.service.admission.queued,
-      failures: b.peer.health.consecutiveFailures,
-      route: b.peer.routes[0]?.health.state.kind,
-    },
-    { running: 0, there: 0, outstanding: 0, inFlight: 0, queued: 0, failures: 0, route: 'up' },
-  );
 }
 
 for (const [how, leave] of Object.entries(LEAVE)) {

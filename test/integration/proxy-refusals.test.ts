@@ -2,28 +2,9 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { first } from '../../sidecar/core/headers.ts';
-import { pairFor, type SidecarPair } from '../support/sidecar-pair.ts';
-import type { Wire } from '../support/wire.ts';
-import { answer, type Received, type ReceivedAnswer, request } from '../support/wire-messages.ts';
-
-type Sent = Received<import('../../sidecar/core/http1-head.ts').RequestHead>;
-
-const OK = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';
-
-/** Sends `text` on a new connection, lets the worker answer with `reply`; what each side saw. */
-async function exchange(
-  pair: SidecarPair,
-  text: string,
-  reply: string = OK,
-  method = 'GET',
-): Promise<{ sent: Sent; got: ReceivedAnswer; client: Wire; worker: Wire }> {
-  const client = await pair.client();
-  client.send(text);
-  const worker = pair.b.origin.connections.at(-1) ?? (await pair.b.origin.connection());
-  const sent = await request(worker);
-  worker.send(reply);
-  return { sent, got: await answer(client, method), client, worker };
-}
+import { exchange } from '../support/exchange.ts';
+import { pairFor } from '../support/sidecar-pair.ts';
+import { answer } from '../support/wire-messages.ts';
 
 function get(target: string, lines = ''): string {
   return `GET ${target} HTTP/1.1\r\nHost: 127.0.0.1:8010\r\n${lines}\r\n`;
