@@ -71,12 +71,14 @@ async function usedAgain(app: SidecarProcess, id: string): Promise<void> {
 test('a sidecar that is stopped: the first GETs lose little, the next nothing, and it comes back', async (t) => {
   const { app, sides } = await bed(t);
   const wake = stop(t, sides[0].sidecar);
-  // All at once, so that some are sent there.
+  // All at once, and none answered before all are sent, so that some are sent there.
+  await sides[1].worker.set({ mode: 'delay', ms: 300 });
   const first = await Promise.all(Array.from({ length: 8 }, (_, n) => timed(app, `/?id=first-${n}`)));
   for (const { status, headers, body } of first) {
     assert.equal(status, 200, body);
     assert.equal(headers['sidecar-worker'], 'two');
   }
+  await sides[1].worker.set({ mode: 'echo' });
   const slowestMs = Math.max(...first.map(({ tookMs }) => tookMs));
   assert.ok(
     first.some(({ headers }) => headers['sidecar-attempts'] !== '1'),
@@ -144,7 +146,10 @@ test('a worker that is stopped is withdrawn by its health check, and comes back'
 test('a worker that takes requests and never answers: 504 in time, its slots are free, it is left out', async (t) => {
   const { app, sides } = await bed(t, { concurrency: 8 }, { timeouts: { head: '700ms' } });
   await sides[0].worker.set({ mode: 'hang' });
+  // Longer than it takes to send them all: who answers at once would get the late ones too.
+  await sides[1].worker.set({ mode: 'delay', ms: 500 });
   const first = await Promise.all(Array.from({ length: 16 }, (_, n) => timed(app, `/?id=first-${n}`)));
+  await sides[1].worker.set({ mode: 'echo' });
   const late = first.filter(({ status }) => status !== 200);
   assert.ok(late.length >= 5, 'enough to eject it');
   for (const { status, body, tookMs } of late) {
