@@ -22,6 +22,8 @@ interface Session {
   top: number;
   /** Latest signed time that was accepted. */
   newestMs: number;
+  /** What was signed at or before this may have been accepted when the session was known before. */
+  readonly floorMs: number;
 }
 
 export class ReplayWindow {
@@ -29,8 +31,8 @@ export class ReplayWindow {
   #floorMs: number;
 
   /**
-   * `floorMs`: requests of unknown sessions signed at or before this time are refused, because what was
-   * accepted of them may have been forgotten.
+   * `floorMs`: requests of sessions that are not known yet, signed at or before this time, are refused, because what
+   * was accepted of them may have been forgotten; for good, since a newer request makes its session known again.
    */
   constructor(floorMs: number) {
     this.#floorMs = floorMs;
@@ -48,18 +50,20 @@ export class ReplayWindow {
   accept(sessionId: string, counter: number, signedMs: number): boolean {
     let session = this.#sessions.find((s) => s.id === sessionId);
     if (session === undefined) {
+      const floorMs = this.#floorMs;
       // A replay from a forgotten session carries a time at or before the newest that session used.
-      if (signedMs <= this.#floorMs) return false;
+      if (signedMs <= floorMs) return false;
       if (this.#sessions.length >= MAX_SESSIONS) this.#forgetOldest();
       session = {
         id: sessionId,
         seen: new Uint32Array(WINDOW_COUNTERS / 32),
         top: -1,
         newestMs: signedMs,
+        floorMs,
       };
       this.#sessions.push(session);
     }
-    if (!mark(session, counter)) return false;
+    if (signedMs <= session.floorMs || !mark(session, counter)) return false;
     if (signedMs > session.newestMs) session.newestMs = signedMs;
     return true;
   }

@@ -48,6 +48,7 @@ test('nothing is accepted twice, however many lives a caller has and in whatever
         assert.ok(window.newestMs >= time);
       }
     }),
+    { numRuns: 2_000 },
   );
 });
 
@@ -56,10 +57,28 @@ test('a new life of a caller is accepted at once, also in a crash loop', () => {
   for (let life = 0; life < 50; life++) assert.ok(window.accept(`life ${life}`, 0, 1000 + life));
 });
 
-test('behind the floor only known sessions go on', () => {
-  const window = new ReplayWindow(100);
-  assert.ok(!window.accept('s', 0, 100));
-  assert.ok(window.accept('s', 0, 101));
-  assert.ok(window.accept('s', 1, 99));
-  assert.equal(window.newestMs, 101);
+test('behind the floor only sessions go on that were known before it rose', () => {
+  const window = new ReplayWindow(NONE);
+  for (const [session, signedMs] of [
+    ['known', 200],
+    ['a', 100],
+    ['b', 300],
+    ['c', 300],
+    ['d', 300],
+  ] as const)
+    assert.ok(window.accept(session, 0, signedMs));
+  assert.ok(window.accept('known', 1, 99));
+  assert.ok(!window.accept('e', 0, 100));
+  assert.equal(window.newestMs, 300);
+});
+
+test('what a session had accepted before it was forgotten is not accepted once it is known again', () => {
+  const restarted = new ReplayWindow(100);
+  assert.ok(restarted.accept('s', 1, 101));
+  assert.ok(!restarted.accept('s', 0, 99));
+  const crowded = new ReplayWindow(NONE);
+  assert.ok(crowded.accept('s', 20, 0));
+  for (const life of ['a', 'b', 'c', 'd']) assert.ok(crowded.accept(life, 0, 1));
+  assert.ok(crowded.accept('s', 0, 2));
+  assert.ok(!crowded.accept('s', 20, 0));
 });
