@@ -7,29 +7,37 @@
  * handed on. It must not know what any command does.
  */
 import { readFileSync } from 'node:fs';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { type Command, type CommandContext, EXIT_FAILED, EXIT_OK, EXIT_USAGE } from './commands/command.ts';
-import { readTextFile } from './config/config-file.ts';
-import { readHostFacts } from './config/host-facts.ts';
 import type { CheckMembership } from './config/membership.ts';
 import { isConfigError } from './config/problems.ts';
 import { nearestWord } from './core/nearest-word.ts';
+import { catchStopSignals, type StopSignals } from './stop-signals.ts';
 
 /** After a command has ended. */
 const LINGER_MS = 500;
 
 interface Entry {
   readonly summary: string;
+  /** Runs until a signal ends it: also one that comes while it is loaded. */
+  readonly isLasting?: true;
   readonly load: () => Promise<Command>;
 }
 
 const COMMANDS: Readonly<Record<string, Entry>> = {
-  run: { summary: 'the sidecar (default)', load: async () => (await import('./commands/run.ts')).run },
+  run: {
+    summary: 'the sidecar (default)',
+    isLasting: true,
+    load: async () => (await import('./commands/run.ts')).run,
+  },
   demo: {
     summary: 'a whole mesh on this machine, nothing to configure',
+    isLasting: true,
     load: async () => (await import('./commands/demo.ts')).demo,
   },
   bootstrap: {
     summary: 'a node of the private DHT, for others to join by',
+    isLasting: true,
     load: async () => (await import('./commands/bootstrap.ts')).bootstrap,
   },
   mesh: {
@@ -61,12 +69,10 @@ function packageVersion(): string {
   return String((content as { version?: unknown }).version);
 }
 
-function stopSignal(): AbortSignal {
-  const controller = new AbortController();
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-    process.once(signal, () => controller.abort());
-  }
-  return controller.signal;
+/** For a command whose own end is quick: who asks twice does not wait for it. */
+function stopSignal({ requested, forced }: StopSignals): AbortSignal {
+  forced.addEventListener('abort', () => process.exit(EXIT_FAILED));
+  return requested;
 }
 
 async function main(args: readonly string[]): Promise<number> {
@@ -91,6 +97,7 @@ async function main(args: readonly string[]): Promise<number> {
     return EXIT_USAGE;
   }
   const rest = isNamed ? args.slice(1) : args;
+  const stops = entry.isLasting ? catchStopSignals() : null;
   const command = await entry.load();
   const end = rest.indexOf('--');
   if (rest.some((arg, index) => (arg === '--help' || arg === '-h') && (end === -1 || index < end))) {
@@ -98,6 +105,11 @@ async function main(args: readonly string[]): Promise<number> {
     return EXIT_OK;
   }
   const { openIdentity } = await import('./mesh/identity.ts');
+  const { readTextFile } = await import('./config/config-file.ts');
+  const { readHostFacts } = await import('./config/host-facts.ts');
+  // Only now is a signal heard that came meanwhile.
+  await nextTurn();
+  if (stops?.requested.aborted) return EXIT_OK;
   const checkMembership: CheckMembership = (claim) =>
     openIdentity({ ...claim, stateDir: null, nowMs: Date.now() });
   const context: CommandContext = {
@@ -111,10 +123,14 @@ async function main(args: readonly string[]): Promise<number> {
     err: (text) => void process.stderr.write(text),
     isTerminal: process.stdout.isTTY === true,
     nowMs: () => Date.now(),
-    stopSignal,
+    stopSignal: () => stopSignal(stops ?? catchStopSignals()),
+    stopSignals: () => stops ?? catchStopSignals(),
   };
   return await command.run(context);
 }
+
+// By itself Node opens its debugger at this signal, which whoever is on this host may then use. `--inspect` still does.
+process.on('SIGUSR1', () => {});
 
 // A reader that goes away (`| head`) is no failure.
 for (const stream of [process.stdout, process.stderr]) {

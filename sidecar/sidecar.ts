@@ -4,6 +4,7 @@
  * Composition only, in the order in which things begin; the lifecycle ends them in reverse. Nothing waits for
  * discovery: the listeners are up first. It must not know signals, exit codes or where the configuration is from.
  */
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { buildAdmin, readiness, watchGauges } from './build-admin.ts';
 import { startSampler } from './build-load.ts';
 import { buildMesh } from './build-mesh.ts';
@@ -44,18 +45,26 @@ const SAY_INTERVAL_MS = 3_000;
 /** How often it is tried to keep the worker key, while that is not possible. */
 const KEEP_KEY_MS = 60_000;
 
-/** Rejects, with nothing left behind, when a port cannot be bound or the identity not be opened. */
-export async function startSidecar(config: Config, log: Log): Promise<RunningSidecar> {
+/**
+ * Rejects, with nothing left behind, when a port cannot be bound or the identity not be opened; with the reason of
+ * `unless` when that is aborted before it listens.
+ */
+export async function startSidecar(config: Config, log: Log, unless?: AbortSignal): Promise<RunningSidecar> {
   const lifecycle = new Lifecycle(log);
   try {
-    return await start(config, log, lifecycle);
+    return await start(config, log, lifecycle, unless);
   } catch (error) {
     await lifecycle.stop();
     throw error;
   }
 }
 
-async function start(config: Config, log: Log, lifecycle: Lifecycle): Promise<RunningSidecar> {
+async function start(
+  config: Config,
+  log: Log,
+  lifecycle: Lifecycle,
+  unless: AbortSignal | undefined,
+): Promise<RunningSidecar> {
   const version = packageVersion();
   for (const warning of config.warnings) log.warn({ part: 'config' }, warning);
   const identity = openIdentity({
@@ -90,6 +99,7 @@ async function start(config: Config, log: Log, lifecycle: Lifecycle): Promise<Ru
   const proxy = await listening(
     buildProxy({ config, identity, auth, metrics, requests, sampler, lifecycle, log }),
   );
+  await mayGoOn(unless);
   const mesh = await buildMesh({ ...proxy, config, identity, auth, lifecycle, log });
   proxy.onSelfChanged(() => mesh.announcer.changed());
   proxy.onIntroduced((callerKey, address) => void mesh.greeter.met(callerKey, address));
@@ -100,6 +110,8 @@ async function start(config: Config, log: Log, lifecycle: Lifecycle): Promise<Ru
   const admin = buildAdmin(parts);
   const adminAddress = await listening(admin.listen());
   lifecycle.began('admin', () => admin.close());
+  // From here on a stop is a drain.
+  await mayGoOn(unless);
   log.info(
     {
       version,
@@ -133,6 +145,12 @@ async function start(config: Config, log: Log, lifecycle: Lifecycle): Promise<Ru
     drain: (cut) => proxy.drain(cut, () => mesh.announcer.stop()),
     stop: () => lifecycle.stop(),
   };
+}
+
+/** A signal is only heard between two turns of the event loop, and a start on loopback may be a single one. */
+async function mayGoOn(unless: AbortSignal | undefined): Promise<void> {
+  await nextTurn();
+  unless?.throwIfAborted();
 }
 
 /** Says how discovery stands, each time that it stands otherwise: zero peers is never passed over in silence. */

@@ -5,6 +5,7 @@
  * stays a list of names. It must not know which commands there are.
  */
 import type { ConfigInput } from '../config/load.ts';
+import type { StopSignals } from '../stop-signals.ts';
 
 /** Exit codes of the contract. */
 export const EXIT_OK = 0;
@@ -19,8 +20,10 @@ export interface CommandContext extends ConfigInput {
   readonly isTerminal: boolean;
   /** Unix ms. */
   readonly nowMs: () => number;
-  /** Aborted at the first SIGTERM or SIGINT; asking for it is what starts to catch them. */
+  /** Aborted at the first SIGTERM, SIGINT or SIGHUP; a second one that forces ends the process. */
   readonly stopSignal: () => AbortSignal;
+  /** The same for a command that has something to cut off. */
+  readonly stopSignals: () => StopSignals;
 }
 
 export interface Command {

@@ -38,6 +38,6 @@ ${optionLines()}
 
   async run(context) {
     const { config } = loadConfig(context);
-    return await runSidecar(config);
+    return await runSidecar(config, context.stopSignals());
   },
 };

@@ -284,7 +284,7 @@ export const SCHEMA = {
   drain: {
     accept: option(duration('0s', '10m'), '2s', {
       env: 'SIDECAR_DRAIN_ACCEPT',
-      doc: 'After SIGTERM new requests are still taken for this long.',
+      doc: 'After SIGTERM (or SIGINT, or SIGHUP) new requests are still taken for this long.',
     }),
     wait: option(duration('0s', '1d'), '120s', {
       env: 'SIDECAR_DRAIN_WAIT',

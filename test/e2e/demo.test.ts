@@ -150,7 +150,7 @@ test('a process that dies by itself ends the demo, with its last words', { skip:
   assert.equal(await demo.ended(), 1);
   assert.match(
     demo.err,
-    /^dht-sidecar demo: the sidecar of gpu-2 ended by itself \(SIGKILL\):\n {4}\{.*sidecar listens/,
+    /^dht-sidecar demo: the sidecar of gpu-2 ended by itself \(SIGKILL\):\n(?: {4}\{.*\n)*? {4}\{.*sidecar listens/,
   );
   assert.deepEqual(demo.processes(), []);
 });

@@ -9,6 +9,7 @@ import { doctor } from '../../sidecar/commands/doctor.ts';
 import { explain } from '../../sidecar/commands/explain.ts';
 import { peers } from '../../sidecar/commands/peers.ts';
 import { stats } from '../../sidecar/commands/stats.ts';
+import { catchStopSignals } from '../../sidecar/stop-signals.ts';
 import { configInput, MESH_KEY } from '../support/config-input.ts';
 
 const NOW_MS = 1_750_000_000_000;
@@ -66,6 +67,7 @@ async function run(command: Command, args: readonly string[], env: Record<string
     isTerminal: false,
     nowMs: () => NOW_MS,
     stopSignal: () => new AbortController().signal,
+    stopSignals: catchStopSignals,
   });
   return { code, out, err };
 }
