@@ -11,7 +11,7 @@ import type { Socket } from 'node:net';
 import { TcpTable } from './tcp-table.ts';
 
 const TICK_MS = 50;
-/** At most this part of the time goes into reading tables, however many connections the host has. */
+/** At most this part of a processor goes into reading tables, however many connections the host has. */
 const SHARE = 0.1;
 
 /** What is used of Node's inside: the address as it is now, and not as it was. */
@@ -25,6 +25,12 @@ export class HeldSockets {
   #timer: NodeJS.Timeout | null = null;
   #nextLookMs = 0;
   #isLooking = false;
+  readonly #readTable: () => Promise<TcpTable>;
+
+  /** `readTable` never rejects. */
+  constructor(readTable: () => Promise<TcpTable> = TcpTable.read) {
+    this.#readTable = readTable;
+  }
 
   /** Reads no more, or reads on. */
   flow(socket: Socket, isHeld: boolean): void {
@@ -66,14 +72,18 @@ export class HeldSockets {
     for (const [socket] of still) if (isReset(socket)) this.#gone(socket);
     if (still.length === 0 || this.#isLooking || startedMs < this.#nextLookMs) return;
     this.#isLooking = true;
-    const table = await TcpTable.read();
+    const cpuBefore = process.cpuUsage();
+    const table = await this.#readTable();
     for (const [socket, sinceMs] of still) {
       // Unless it was read, and stands still again, since the table was asked for.
       if (this.#since.get(socket) === sinceMs && table.isOver(socket)) this.#gone(socket);
     }
     this.#isLooking = false;
     const endedMs = performance.now();
-    this.#nextLookMs = endedMs + (endedMs - startedMs) / SHARE;
+    // On a busy host a look lasts long because others work: it costs what this process worked meanwhile, at most.
+    const cpu = process.cpuUsage(cpuBefore);
+    const costMs = Math.min(endedMs - startedMs, (cpu.user + cpu.system) / 1000);
+    this.#nextLookMs = endedMs + costMs / SHARE;
   }
 
   #gone(socket: Socket): void {

@@ -1,5 +1,7 @@
-/** A connection that is not read for another reason than its upload: a closed half there is no leaving. */
+/** Connections that are not read: when a closed half is no leaving, and how often they are looked at. */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import test from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { Deadlines } from '../../sidecar/proxy/deadlines.ts';
@@ -8,6 +10,7 @@ import { listenHttp } from '../../sidecar/proxy/http-listener.ts';
 import type { Http1Downstream } from '../../sidecar/proxy/http1-downstream.ts';
 import { READ_AHEAD_BYTES } from '../../sidecar/proxy/http1-request-body.ts';
 import { problemAnswer } from '../../sidecar/proxy/respond.ts';
+import { TcpTable } from '../../sidecar/proxy/tcp-table.ts';
 import { Arrivals } from '../support/arrivals.ts';
 import { eventually } from '../support/eventually.ts';
 import { LIMITS } from '../support/inbound-side.ts';
@@ -19,6 +22,7 @@ const UPLOAD_BYTES = READ_AHEAD_BYTES + 1;
 const ANSWER_BYTES = 16 * 1024 * 1024;
 /** Several looks at sockets that are not read. */
 const LOOKS_MS = 400;
+const LONG_LOOK_MS = 400;
 
 test('an answer that comes before its upload is taken reaches a slow client that has closed its half', async (t) => {
   const requests: Arrivals<Http1Downstream> = new Arrivals('a request');
@@ -59,4 +63,33 @@ test('an answer that comes before its upload is taken reaches a slow client that
   const head = await client.until('\r\n\r\n');
   assert.equal(client.receivedBytes, head.length + ANSWER_BYTES);
   assert.deepEqual(bugs, []);
+});
+
+test('a look that lasts because the host is busy does not put off the next one', async (t) => {
+  let looks = 0;
+  const held = new HeldSockets(async () => {
+    looks += 1;
+    if (looks === 1) await pause(LONG_LOOK_MS); // as if others had the processor
+    return await TcpTable.read();
+  });
+  const server = createServer({ allowHalfOpen: true }).listen(0, '127.0.0.1');
+  t.after(() => server.close());
+  await once(server, 'listening');
+  const client = connect({ port: (server.address() as AddressInfo).port, host: '127.0.0.1' });
+  t.after(() => client.destroy());
+  const [socket] = (await once(server, 'connection')) as [Socket];
+  t.after(() => socket.destroy());
+  const startedMs = performance.now();
+  held.flow(socket, true);
+  await eventually(
+    'the next look',
+    () => looks,
+    (count) => count >= 2,
+  );
+  const tookMs = performance.now() - startedMs;
+  // Counted as work, the first one would put it off by ten times as long.
+  assert.ok(tookMs < 5 * LONG_LOOK_MS, `${tookMs} ms`);
+  const closed = once(socket, 'close');
+  client.end();
+  await closed;
 });
