@@ -49,9 +49,10 @@ test('a CPU worker reaches llm-inference on a GPU worker by VPN address', async 
 
   const [peer] = await cpu.peers();
   assert.equal(peer?.worker_id, 'worker-gpu-001');
-  assert.deepEqual(peer?.routes, [
-    { kind: 'vpn', address: `http://${host}:${port}`, state: 'up', last_fault: null, extra_ms: null },
-  ]);
+  // Without what a probe measures there, if one was needed by now.
+  const address = `http://${host}:${port}`;
+  assert.partialDeepStrictEqual(peer?.routes, [{ kind: 'vpn', address, state: 'up', last_fault: null }]);
+  assert.equal(peer?.routes.length, 1);
 });
 
 test('its own worker is served without the mesh', async (t) => {

@@ -58,7 +58,9 @@ async function holdingWorker(t: TestContext): Promise<HttpWorker & { readonly he
 test('a stream counts until its end, and each answer and the record tell of it', async (t) => {
   const mesh = new TestMesh(t);
   const worker = await holdingWorker(t);
-  const a = await mesh.join({ id: 'a', services: { infer: { url: worker.url, concurrency: 4 } } });
+  // The requests alone: the processor of a busy machine is a load of its own.
+  const infer = { url: worker.url, concurrency: 4, load: { source: 'in-flight' } };
+  const a = await mesh.join({ id: 'a', services: { infer } });
   const b = await mesh.join({ id: 'b', env: NO_PROBES });
   await b.get('infer');
   const streams = [b.get('infer', '/held'), b.get('infer', '/held')];
@@ -67,11 +69,18 @@ test('a stream counts until its end, and each answer and the record tell of it',
     () => worker.held.length,
     (count) => count === 2,
   );
-  const answer = await b.get('infer');
-  assert.equal(answer.headers['endpoint-load-metrics'], undefined, 'the app sees none of it');
-  const { source, in_flight, load } = await reportOf(b, 'a');
+  // Where an answer is slow to come, the path is probed meanwhile, and that may be the last word.
+  const { in_flight, load } = await eventually(
+    'the last word is an answer',
+    async () => {
+      const answer = await b.get('infer');
+      assert.equal(answer.headers['endpoint-load-metrics'], undefined, 'the app sees none of it');
+      return await reportOf(b, 'a');
+    },
+    ({ source }) => source === 'response',
+  );
   // The two streams and the one that the answer was for.
-  assert.deepEqual([source, in_flight, load], ['response', 3, 0.75]);
+  assert.deepEqual([in_flight, load], [3, 0.75]);
 
   const newcomer = await mesh.join({ id: 'c', env: NO_PROBES });
   await newcomer.knows(['a']);
