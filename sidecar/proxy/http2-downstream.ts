@@ -51,7 +51,9 @@ export class Http2Downstream implements Downstream {
     this.remoteAddress = remoteAddress;
     this.hasBody =
       head.framing.kind === 'chunked' || (head.framing.kind === 'length' && head.framing.bytes > 0);
-    this.#isRequestWhole = isEnded;
+    // One that came in one piece with its body has ended before anybody could listen for it.
+    this.#isRequestWhole =
+      isEnded || stream.state.state === constants.NGHTTP2_STREAM_STATE_HALF_CLOSED_REMOTE;
     if (!isEnded) {
       onEndStream(stream, () => {
         this.#isRequestWhole = true;
