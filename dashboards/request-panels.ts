@@ -167,11 +167,14 @@ export const FAILURES = [
   timeSeries(
     {
       title: 'Retries',
-      description: 'Made, and not made because the budget was spent: then something is wrong for many.',
+      description:
+        'Made; not made because the budget was spent: then something is wrong for many; and requests that left one ' +
+        'queue for another, where their turn came sooner.',
       unit: 'ops',
     },
     [sumRate('retries_total'), 'made'],
     [sumRate('retries_refused_total'), 'refused by the budget'],
+    [sumRate('moved_requests_total'), 'moved to another queue'],
   ),
   timeSeries(
     {

@@ -50,6 +50,7 @@ export function outboundObserver(
     attemptFailed: (code) => metrics.attemptFailed(code),
     retried: (code) => metrics.retried(code),
     retryRefused: () => metrics.retryRefused(),
+    moved: () => metrics.moved(),
     bug,
   };
 }

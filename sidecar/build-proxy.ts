@@ -30,6 +30,7 @@ import { HeldSockets } from './proxy/held-sockets.ts';
 import { type HttpListener, type HttpListenerOptions, listenHttp } from './proxy/http-listener.ts';
 import { createInbound } from './proxy/inbound.ts';
 import type { LocalService } from './proxy/local-service.ts';
+import { Moves } from './proxy/moves.ts';
 import { peerConnections, workerConnections } from './proxy/origin-connections.ts';
 import { createOutbound } from './proxy/outbound.ts';
 import type { PeerDirectory } from './proxy/outbound-options.ts';
@@ -143,7 +144,8 @@ export async function buildProxy(options: ProxyOptions): Promise<Proxy> {
         state: (callerKey) => of(self).stateFor(callerKey),
         report: (service, callerKey) => of(self).orca(service, callerKey),
         recall: (peerKey, { epoch, nonce }) =>
-          epoch === of(self).epoch && auth.recall({ peerKey, nonce, nowMs: Date.now() }),
+          [...services.values()].some((service) => service.giveBack(peerKey, nonce)) ||
+          (epoch === of(self).epoch && auth.recall({ peerKey, nonce, nowMs: Date.now() })),
       },
     }),
   });
@@ -154,6 +156,11 @@ export async function buildProxy(options: ProxyOptions): Promise<Proxy> {
   let directory: PeerDirectory = NO_DIRECTORY;
   const paths = new PathWatch({
     answers: (peer, route) => directory.answers?.(peer, route) ?? Promise.resolve(true),
+    recall: (peer, routes, recall) => recallFrom(peer, routes, recall, client),
+  });
+  const moves = new Moves({
+    replayBytes: config.retries.replayBytes,
+    look: async (peer, route) => directory.answers?.(peer, route),
     recall: (peer, routes, recall) => recallFrom(peer, routes, recall, client),
   });
   let outbound: HttpListener | null = null;
@@ -186,6 +193,7 @@ export async function buildProxy(options: ProxyOptions): Promise<Proxy> {
           upstreams: toPeers,
           auth,
           paths,
+          moves,
           budget: new RetryBudget({ ratio: config.retries.budgetRatio, perSecond: config.retries.perSecond }),
           tunnelLimits: config.tunnel.limits,
           firstBytes: new FirstByteTimes(),

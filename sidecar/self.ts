@@ -149,6 +149,7 @@ export class Self {
   #report(name: string, callerKey: string): PeerReport {
     const figures = this.#figures(name);
     const service = this.#o.services.get(name);
+    const sinceMs = service?.admission.longestSinceMs ?? null;
     return {
       epoch: this.epoch,
       seq: this.#seq,
@@ -161,6 +162,7 @@ export class Self {
       serviceMs: figures.service_ms,
       mine: service?.outstandingOf(callerKey) ?? 0,
       sharers: service?.sharers ?? 1,
+      oldestMs: sinceMs === null ? null : Math.max(0, performance.now() - sinceMs),
     };
   }
 }

@@ -28,6 +28,7 @@ const ANSWER_FIELD = `endpoint-load-metrics: ${encodeOrca({
   inFlight: 7,
   queued: 0,
   concurrency: 8,
+  oldestMs: null,
   serviceMs: 123.45,
   mine: 2,
   sharers: 4,

@@ -16,6 +16,9 @@ export interface SimResult {
   readonly failed: number;
   /** Choices made again, per request. */
   readonly reroutes: number;
+  /** Requests taken back from a queue, and those asked for that were being served already, per request. */
+  readonly moves: number;
+  readonly vain: number;
 }
 
 /** Far longer than any queue here gets: what is compared is waiting, not turning away. */
@@ -70,5 +73,14 @@ export function runScenario(
   arrive(0);
   clock.run(() => !isOpen());
   const rerouted = entries.reduce((sum, entry) => sum + entry.rerouted, 0);
-  return { timesMs, failed, reroutes: rerouted / demands.length };
+  const moved = entries.reduce((sum, entry) => sum + entry.moved, 0);
+  const asked = entries.reduce((sum, entry) => sum + entry.asked, 0);
+  const { length } = demands;
+  return {
+    timesMs,
+    failed,
+    reroutes: rerouted / length,
+    moves: moved / length,
+    vain: (asked - moved) / length,
+  };
 }

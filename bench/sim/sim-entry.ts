@@ -2,8 +2,8 @@
  * An entry: a sidecar without a worker, through which an app calls. The real table, balancer and reports.
  *
  * Does what proxy/outbound does around them: counts when it sends, applies what answers say, chooses again twice
- * when a queue is longer than expected, goes elsewhere when nobody is there, and probes those not heard from. It must
- * not know how a policy decides.
+ * when a queue is longer than expected, takes back what has its turn sooner elsewhere, goes on when nobody is there,
+ * and probes those not heard from. It must not know how a policy decides.
  */
 import { type Balancer, createBalancer, type PolicyName } from '../../sidecar/core/choose.ts';
 import { begin, finish } from '../../sidecar/core/endpoint.ts';
@@ -11,8 +11,9 @@ import type { Peer } from '../../sidecar/core/peer.ts';
 import { PeerTable } from '../../sidecar/core/peer-table.ts';
 import type { WorkerRecord } from '../../sidecar/core/record.ts';
 import { applyReport } from '../../sidecar/core/report.ts';
+import { type Waiter, Waiting } from '../../sidecar/core/waiting.ts';
 import type { Random } from './random.ts';
-import { type Answer, SERVICE, type SimWorker } from './sim-worker.ts';
+import { type Answer, type Job, SERVICE, type SimWorker } from './sim-worker.ts';
 import type { VirtualClock } from './virtual-clock.ts';
 
 /** The product's policies; `leastconn`: of all, the one with the fewest requests of mine, as HAProxy counts. */
@@ -33,6 +34,7 @@ export type SimOutcome = 'served' | 'failed';
 
 const TTL_MS = 60_000;
 const MAX_REROUTES = 2;
+const MAX_MOVES = 1;
 /** As the prober: of so many peers the silent ones are asked so often. */
 const FEW_PEERS = 10;
 const FEW_INTERVAL_MS = 2_000;
@@ -40,9 +42,18 @@ const MANY_INTERVAL_MS = 5_000;
 
 interface Attempt {
   readonly workMs: number;
+  readonly sinceMs: number;
   readonly onEnd: (outcome: SimOutcome) => void;
   readonly tried: Set<string>;
   reroutes: number;
+  moves: number;
+  /** Where it is to go when it comes back. */
+  moveTo: Peer | null;
+}
+
+interface SimWaiter extends Waiter {
+  readonly attempt: Attempt;
+  readonly job: Job;
 }
 
 export class SimEntry {
@@ -52,6 +63,10 @@ export class SimEntry {
   readonly #workers = new Map<string, SimWorker>();
   /** Requests that were sent back to choose again. */
   rerouted = 0;
+  /** Requests that were asked back from a queue, and those of them that came. */
+  asked = 0;
+  moved = 0;
+  readonly #waiting = new Waiting<SimWaiter>();
 
   constructor(options: SimEntryOptions) {
     this.#o = options;
@@ -79,7 +94,8 @@ export class SimEntry {
   }
 
   send(workMs: number, onEnd: (outcome: SimOutcome) => void): void {
-    this.#attempt({ workMs, onEnd, tried: new Set(), reroutes: 0 });
+    const sinceMs = this.#o.clock.nowMs;
+    this.#attempt({ workMs, sinceMs, onEnd, tried: new Set(), reroutes: 0, moves: 0, moveTo: null });
   }
 
   #attempt(attempt: Attempt): void {
@@ -95,17 +111,37 @@ export class SimEntry {
     if (endpoint === undefined || worker === undefined) throw new Error('a peer that is not of this view');
     begin(endpoint, clock.nowMs);
     attempt.tried.add(peer.key);
-    clock.after(this.#delayMs(), () =>
-      worker.arrive({
-        caller: name,
-        workMs: attempt.workMs,
-        expectedQueue: attempt.reroutes < MAX_REROUTES ? expectedQueue : null,
-        onAnswer: (answer) => clock.after(this.#delayMs(), () => this.#answered(attempt, peer, answer)),
-      }),
-    );
+    attempt.moveTo = null;
+    const job: Job = {
+      caller: name,
+      workMs: attempt.workMs,
+      sinceMs: attempt.sinceMs,
+      expectedQueue: attempt.reroutes < MAX_REROUTES ? expectedQueue : null,
+      onAnswer: (answer) =>
+        clock.after(this.#delayMs(), () => {
+          this.#waiting.remove(waiter);
+          this.#answered(attempt, peer, answer);
+        }),
+    };
+    const waiter = { service: SERVICE, peerKey: peer.key, sinceMs: attempt.sinceMs, attempt, job };
+    const isQueued = job.expectedQueue !== 0 && this.#balancer !== null;
+    if (isQueued && attempt.moves < MAX_MOVES) this.#waiting.add(waiter);
+    clock.after(this.#delayMs(), () => worker.arrive(job));
   }
 
-  #choose({ tried }: Attempt): { peer: Peer; expectedQueue: number | null } | null {
+  /** `peer` has said how it is: one of mine may have its turn there sooner than where it waits. */
+  #move(peer: Peer, endingSlots: number): void {
+    const endpoint = peer.endpoint(SERVICE);
+    const waiter =
+      endpoint === undefined ? null : this.#waiting.soonerAt(endpoint, this.#o.clock.nowMs, endingSlots);
+    if (waiter === null) return;
+    this.asked += 1;
+    waiter.attempt.moveTo = peer;
+    this.#o.clock.after(this.#delayMs(), () => this.#workers.get(waiter.peerKey)?.takeBack(waiter.job));
+  }
+
+  #choose({ tried, moveTo }: Attempt): { peer: Peer; expectedQueue: number | null } | null {
+    if (moveTo !== null) return { peer: moveTo, expectedQueue: null };
     const peers = this.#table.offering(SERVICE);
     const { clock, random } = this.#o;
     if (this.#balancer === null) return fewestOf(peers, tried, random);
@@ -136,6 +172,13 @@ export class SimEntry {
       return;
     }
     finish(endpoint, 'refused', nowMs);
+    if (attempt.moveTo !== null) {
+      attempt.tried.delete(peer.key);
+      attempt.moves += 1;
+      this.moved += 1;
+      this.#attempt(attempt);
+      return;
+    }
     if (attempt.reroutes < MAX_REROUTES) attempt.tried.delete(peer.key);
     attempt.reroutes += 1;
     this.rerouted += 1;
@@ -163,6 +206,7 @@ export class SimEntry {
     const { nowMs } = this.#o.clock;
     this.#table.heard(peer.key, nowMs);
     applyReport(peer, report, source, nowMs);
+    this.#move(peer, source === 'response' ? 1 : 0);
   }
 
   #delayMs(): number {

@@ -20,6 +20,8 @@ export type Answer =
 export interface Job {
   readonly caller: string;
   readonly workMs: number;
+  /** Since when it is under way. */
+  readonly sinceMs: number;
   readonly expectedQueue: number | null;
   readonly onAnswer: (answer: Answer) => void;
 }
@@ -37,6 +39,8 @@ export class SimWorker {
   #seq = 0;
   /** Most requests that were here at once, and their sum over arrivals, for the spread. */
   peak = 0;
+  /** Those in the queue, and how they leave it. */
+  readonly #waiting = new Map<Job, () => boolean>();
 
   constructor(spec: WorkerSpec, queue: number, clock: VirtualClock) {
     this.spec = spec;
@@ -57,12 +61,31 @@ export class SimWorker {
     this.#callers.began(job.caller);
     const acquired = this.#admission.acquire({
       expectedQueue: job.expectedQueue,
-      onGranted: (slot) => this.#serve(job, slot),
+      sinceMs: job.sinceMs,
+      onGranted: (slot) => {
+        this.#waiting.delete(job);
+        this.#serve(job, slot);
+      },
+      onDisplaced: () => {
+        this.#waiting.delete(job);
+        this.#refuse(job);
+      },
     });
     this.peak = Math.max(this.peak, this.requests);
     if (acquired.kind === 'granted') this.#serve(job, acquired);
-    if (acquired.kind !== 'saturated') return;
-    this.#callers.ended(job.caller, nowMs);
+    if (acquired.kind === 'queued') this.#waiting.set(job, acquired.cancel);
+    if (acquired.kind === 'saturated') this.#refuse(job);
+  }
+
+  /** As its caller asks; one that is being served stays. */
+  takeBack(job: Job): void {
+    if (this.#waiting.get(job)?.() !== true) return;
+    this.#waiting.delete(job);
+    this.#refuse(job);
+  }
+
+  #refuse(job: Job): void {
+    this.#callers.ended(job.caller, this.#clock.nowMs);
     job.onAnswer({ kind: 'refused', report: this.report(job.caller) });
   }
 
@@ -91,6 +114,7 @@ export class SimWorker {
   report(caller: string): PeerReport {
     const { inFlight, queued, concurrency, load } = this.#admission;
     this.#seq += 1;
+    const sinceMs = this.#admission.longestSinceMs;
     return {
       epoch: 1,
       seq: this.#seq,
@@ -103,6 +127,7 @@ export class SimWorker {
       serviceMs: this.#admission.serviceMs(this.#clock.nowMs),
       mine: this.#callers.outstandingOf(caller),
       sharers: this.#callers.sharers(this.#clock.nowMs),
+      oldestMs: sinceMs === null ? null : this.#clock.nowMs - sinceMs,
     };
   }
 }

@@ -2,11 +2,18 @@
  * The slots of one local service: who may go in now, who waits, who is turned away.
  *
  * A bounded queue with admission by the caller's expectation, instead of an endless one: a caller with a
- * stale view is told at once, before the worker saw anything, and may choose again. Callbacks and no
+ * stale view is told at once, before the worker saw anything, and may choose again. First come, first served counts
+ * from where a request entered the mesh, so that being sent from queue to queue costs nobody his turn. Callbacks and no
  * promises, so that a request whose client has gone leaves the queue in the same tick. It must not know
  * requests, callers or time-outs; whoever waits cancels.
  */
 import { ServiceTime } from './service-time.ts';
+
+/**
+ * In a full queue who is under way so much longer takes the place of the last: one that has waited elsewhere and comes
+ * from there must not end because it moved. Less is no reason: all who come are a little older than one another.
+ */
+const DISPLACED_BY_MS = 100;
 
 export interface AdmissionOptions {
   /** Requests that the worker serves at once; null = not limited. */
@@ -19,7 +26,7 @@ export interface AdmissionOptions {
 
 export interface Slot {
   /**
-   * Give the slot back, to the one who has waited longest if any; more than once does nothing.
+   * Give the slot back, to the one who is under way longest if any; more than once does nothing.
    * `serviceMs`: how long the worker took, or null when it did not serve (a quick failure must not look fast).
    */
   release(nowMs: number, serviceMs: number | null): void;
@@ -37,21 +44,27 @@ export type Acquired =
   | { readonly kind: 'saturated'; readonly reason: 'queue_full' | 'longer_than_expected' };
 
 export interface AcquireOptions {
+  /** Monotonic ms since when the request is under way: those that are it longest come first. */
+  readonly sinceMs: number;
   /** The place in the queue that the caller counts on, 0 = a free slot; null = any. */
   readonly expectedQueue: number | null;
   /** Called once when a queued request gets its slot, from inside another one's `release`. */
   readonly onGranted: (slot: Slot) => void;
+  /**
+   * Called once when a queued request has had to make room for one that is under way for longer; it has left the
+   * queue. Absent: it makes no room.
+   */
+  readonly onDisplaced?: () => void;
 }
 
-interface Waiter {
-  readonly onGranted: (slot: Slot) => void;
+interface Waiter extends Pick<AcquireOptions, 'sinceMs' | 'onGranted' | 'onDisplaced'> {
   isWaiting: boolean;
 }
 
 export class Admission {
   readonly #options: AdmissionOptions;
   #serviceMs = new ServiceTime();
-  /** In order of arrival; those who left stay until they are at the front. */
+  /** Those under way longest first, equals as they came; those who left stay until they are at the front. */
   #waiters: Waiter[] = [];
   #front = 0;
   #queued = 0;
@@ -67,6 +80,12 @@ export class Admission {
 
   get queued(): number {
     return this.#queued;
+  }
+
+  /** Since when the first in the queue is under way, monotonic ms; null = nobody waits. */
+  get longestSinceMs(): number | null {
+    while (this.#waiters[this.#front]?.isWaiting === false) this.#front += 1;
+    return this.#waiters[this.#front]?.sinceMs ?? null;
   }
 
   /** As it is reported: 0 = not limited. */
@@ -99,15 +118,39 @@ export class Admission {
       const slot = this.#grant();
       return { kind: 'granted', release: slot.release };
     }
-    const place = this.#queued + 1;
-    if (place > queue) return { kind: 'saturated', reason: 'queue_full' };
+    const isFull = this.#queued >= queue;
+    const displaced = isFull ? this.#youngestAfter(options.sinceMs + DISPLACED_BY_MS) : null;
+    if (isFull && displaced === null) return { kind: 'saturated', reason: 'queue_full' };
+    const { index, place } = this.#placeOf(options.sinceMs);
     if (options.expectedQueue !== null && place > options.expectedQueue) {
       return { kind: 'saturated', reason: 'longer_than_expected' };
     }
-    const waiter: Waiter = { onGranted: options.onGranted, isWaiting: true };
-    this.#waiters.push(waiter);
+    const { sinceMs, onGranted, onDisplaced } = options;
+    const waiter: Waiter = { sinceMs, onGranted, isWaiting: true, ...(onDisplaced && { onDisplaced }) };
+    this.#waiters.splice(index, 0, waiter);
     this.#queued += 1;
+    if (displaced !== null && this.#leave(displaced)) displaced.onDisplaced?.();
     return { kind: 'queued', place, cancel: () => this.#leave(waiter) };
+  }
+
+  /** Nearly always the end: only who comes from another queue is older than those who are here. */
+  #placeOf(sinceMs: number): { readonly index: number; readonly place: number } {
+    let index = this.#waiters.length;
+    let place = this.#queued + 1;
+    for (; index > this.#front; index -= 1) {
+      const before = this.#waiters[index - 1] as Waiter;
+      if (before.sinceMs <= sinceMs) break;
+      if (before.isWaiting) place -= 1;
+    }
+    return { index, place };
+  }
+
+  /** The last in the queue, if it is under way since later than that. */
+  #youngestAfter(sinceMs: number): Waiter | null {
+    while (this.#waiters.length > this.#front && this.#waiters.at(-1)?.isWaiting === false)
+      this.#waiters.pop();
+    const last = this.#waiters.length > this.#front ? this.#waiters.at(-1) : undefined;
+    return last?.onDisplaced !== undefined && last.sinceMs > sinceMs ? last : null;
   }
 
   #grant(): Slot {

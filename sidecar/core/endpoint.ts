@@ -22,6 +22,8 @@ export interface Endpoint {
   concurrency: number;
   /** Moving average of the service time there in ms; NaN = unknown. */
   serviceMs: number;
+  /** How long the first in its queue was under way at the last report, in ms; NaN = nobody waited, or it is unknown. */
+  oldestMs: number;
   /** My own share of `inFlight + queued` in the last report. */
   mineReported: number;
   /** How many sidecars send to it, ≥ 1. */
@@ -59,6 +61,7 @@ export function createEndpoint(peer: Peer, service: string): Endpoint {
     queued: 0,
     concurrency: 0,
     serviceMs: Number.NaN,
+    oldestMs: Number.NaN,
     mineReported: 0,
     sharers: 1,
     reportedAtMs: Number.NEGATIVE_INFINITY,

@@ -24,6 +24,8 @@ export interface PeerReport {
   /** The reader's own share of inFlight + queued. */
   mine: number;
   sharers: number;
+  /** How long the first in the queue is under way; null = nobody waits, or it was not said. */
+  oldestMs: number | null;
 }
 
 /** What was in a header: absent = not said. */
@@ -49,6 +51,7 @@ export function encodeOrca(r: PeerReport): string {
     `TEXT application_utilization=${round(r.load, 1000)},named_metrics.in_flight=${r.inFlight}` +
     `,named_metrics.queued=${r.queued},named_metrics.concurrency=${r.concurrency}` +
     `,named_metrics.mine=${r.mine},named_metrics.sharers=${r.sharers}`;
+  if (r.oldestMs !== null) text += `,named_metrics.oldest_ms=${Math.round(r.oldestMs)}`;
   if (r.serviceMs !== null) text += `,named_metrics.service_ms=${round(r.serviceMs, 100)}`;
   return (
     `${text},named_metrics.sidecar_state=${WORKER_STATES.indexOf(r.state)}` +
@@ -77,6 +80,8 @@ export function parseOrca(value: string): ReportPatch | null {
   }
   const serviceMs = metrics.get('service_ms');
   if (serviceMs !== undefined) patch.serviceMs = bounded(serviceMs, RECORD_LIMITS.serviceMs);
+  const oldestMs = metrics.get('oldest_ms');
+  if (oldestMs !== undefined) patch.oldestMs = bounded(oldestMs, RECORD_LIMITS.serviceMs);
   const state = WORKER_STATES[metrics.get('sidecar_state') ?? -1];
   if (state !== undefined) patch.state = state;
   const epoch = metrics.get('sidecar_epoch');
@@ -84,8 +89,9 @@ export function parseOrca(value: string): ReportPatch | null {
   if (isCount(epoch) && isCount(seq)) {
     patch.epoch = epoch;
     patch.seq = seq;
-    // A sidecar that says no service time does not know it.
+    // A sidecar that says no service time does not know it, and one without a waiting request has none.
     patch.serviceMs ??= null;
+    patch.oldestMs ??= null;
   }
   return Object.keys(patch).length === 0 ? null : patch;
 }
@@ -174,6 +180,7 @@ export function applyReport(
   if (report.queued !== undefined) endpoint.queued = report.queued;
   if (report.concurrency !== undefined) endpoint.concurrency = report.concurrency;
   if (report.serviceMs !== undefined) endpoint.serviceMs = report.serviceMs ?? Number.NaN;
+  if (report.oldestMs !== undefined) endpoint.oldestMs = report.oldestMs ?? Number.NaN;
   if (report.mine !== undefined) endpoint.mineReported = report.mine;
   if (report.sharers !== undefined) endpoint.sharers = Math.max(1, report.sharers);
   endpoint.reportedAtMs = nowMs;

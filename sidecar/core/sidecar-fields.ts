@@ -9,6 +9,7 @@
  * | `sidecar-service`, `sidecar-explain`, `sidecar-affinity`, `sidecar-deadline-ms` | request | the app; read and taken out by the first sidecar |
  * | `sidecar-auth` | both | one sidecar to the other |
  * | `sidecar-route` | request | one sidecar to the other: `tunnel` where it came by one |
+ * | `sidecar-expected-queue`, `sidecar-under-way-ms` | request | one sidecar to the other: the longest queue that it takes, and its place there |
  * | `sidecar-inbound` | request | one that asks for a record: `host:port` where its own is to be had |
  * | `sidecar-worker`, `sidecar-route`, `sidecar-attempts`, `sidecar-request-id`, `sidecar-decision` | response | the app's sidecar |
  * | `endpoint-load-metrics`, `endpoint-load-metrics-bin` | response | the worker to its sidecar, which reads it and says its own |

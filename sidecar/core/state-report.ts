@@ -21,6 +21,7 @@ export function encodeState(reports: readonly PeerReport[], reason = ''): Record
       service_ms: r.serviceMs,
       mine: r.mine,
       sharers: r.sharers,
+      oldest_ms: r.oldestMs,
     };
   }
   const first = reports[0];
@@ -66,6 +67,7 @@ export function decodeState(json: unknown): PeerReport[] | null {
       serviceMs,
       mine,
       sharers,
+      oldestMs: amount(figures.oldest_ms, RECORD_LIMITS.serviceMs),
     });
   }
   return reports;

@@ -164,6 +164,11 @@ export class Metrics {
     this.#series.retriesRefused.inc();
   }
 
+  /** A request was taken back from a queue and goes elsewhere. */
+  moved(): void {
+    this.#series.movedRequests.inc();
+  }
+
   /** Untrusted input was refused; `reason` is a code, not a text (others read `other`). */
   inputRefused(kind: InputKind, reason: string): void {
     this.#series.refusedInputs.inc({ kind, reason: this.#reasons.admit(reason) });

@@ -62,6 +62,10 @@ export function declareSeries(registry: Registry) {
     attempts: counter('attempts_total', 'Attempts at a worker, by route.', 'route'),
     failedAttempts: counter('failed_attempts_total', 'Attempts that failed, by reason.', 'code'),
     retries: counter('retries_total', 'Attempts made because one before failed, by its reason.', 'code'),
+    movedRequests: counter(
+      'moved_requests_total',
+      'Requests taken back from one queue and sent to another peer.',
+    ),
     retriesRefused: counter('retries_refused_total', 'Retries not made because the budget was spent.'),
     answers: counter('answers_total', 'Answers made by the sidecar itself, by code.', 'listener', 'code'),
 

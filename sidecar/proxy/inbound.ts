@@ -20,7 +20,7 @@ import { lastRecipient } from './last-recipient.ts';
 import { atWorker, type LocalService } from './local-service.ts';
 import type { CallerVerdict, PeerAuth } from './peer-auth.ts';
 import { parseRecall, RECALL_PATH, type Recall } from './recall.ts';
-import { EXPECTED_QUEUE_FIELD, encodeRefusal, parseCount, REFUSAL_FIELD } from './refusal.ts';
+import { EXPECTED_QUEUE_FIELD, encodeRefusal, parseCount, REFUSAL_FIELD, underWayMs } from './refusal.ts';
 import type { InboundObserver, RequestOutcome } from './request-log.ts';
 import { RequestRelay } from './request-relay.ts';
 import { bytesAnswer, jsonAnswer, problemAnswer, sendAnswer } from './respond.ts';
@@ -188,6 +188,8 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
       },
       callerKey: caller.key,
       expectedQueue: parseCount(first(head.fields, EXPECTED_QUEUE_FIELD)),
+      sinceMs: performance.now() - underWayMs(head.fields),
+      nonce: caller.nonce,
       judge: (answer) => {
         const fields = responseFields(answer.fields, answer.version, pseudonym);
         fields.push(

@@ -37,6 +37,7 @@ export function attemptLocal(
     },
     callerKey: '',
     expectedQueue: null,
+    sinceMs: request.sinceMs,
     judge: (answer) => ({
       kind: 'forward',
       fields: [...responseFields(answer.fields, answer.version, pseudonym), ...request.answerFields(target)],

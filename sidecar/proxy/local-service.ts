@@ -34,6 +34,10 @@ export type LocalAttempt = Omit<AttemptOptions, 'upstreams' | 'origin' | 'timeou
   readonly callerKey: string;
   /** The queue that the caller counts on; a longer one is refused at once. null = any. */
   readonly expectedQueue: number | null;
+  /** Since when the request is under way, monotonic ms. */
+  readonly sinceMs: number;
+  /** By which its caller can take it back while it waits. */
+  readonly nonce?: string;
 };
 
 export class LocalService {
@@ -46,6 +50,8 @@ export class LocalService {
   readonly word = new WorkerWord();
   readonly #options: LocalServiceOptions;
   readonly #callers = new Callers();
+  /** Requests in the queue whose callers may want them back. */
+  readonly #recallable = new Map<string, () => boolean>();
 
   constructor(options: LocalServiceOptions) {
     this.name = options.name;
@@ -84,6 +90,11 @@ export class LocalService {
     if (load !== undefined) this.word.says('orca', load, performance.now());
   }
 
+  /** Its caller has somewhere better for it. False when it does not wait here, or no more. */
+  giveBack(callerKey: string, nonce: string): boolean {
+    return this.#recallable.get(handleOf(callerKey, nonce))?.() ?? false;
+  }
+
   /** Waits for a slot, then makes the attempt; a refusal is an outcome with stage `not_sent`. */
   async attempt(attempt: LocalAttempt): Promise<Outcome> {
     if (this.state !== 'ready') return refused('warming', `the worker is not ready: ${this.healthReason}`);
@@ -98,8 +109,9 @@ export class LocalService {
   }
 
   async #attemptWithSlot(attempt: LocalAttempt): Promise<Outcome> {
-    const slot = await acquire(this.admission, attempt);
+    const slot = await this.#acquire(attempt);
     if (slot === 'gone') return { kind: 'client_gone', firstByteMs: null };
+    if (slot === 'recalled') return refused('saturated', 'its caller took it back from the queue');
     if (slot === 'late') return refused('deadline', 'the deadline of the caller passed in the queue');
     if (typeof slot === 'string') return refused('saturated', full(this.admission, slot));
     const startedMs = performance.now();
@@ -127,6 +139,42 @@ export class LocalService {
       slot.release(performance.now(), serviceMs); // also after a fault of this program: a slot is never lost
     }
   }
+
+  /** A slot; or why there is none. A client that leaves, or whose deadline passes, while it waits leaves the queue. */
+  #acquire(attempt: LocalAttempt): Promise<Slot | Lack | 'gone' | 'late' | 'recalled'> {
+    const { relay, expectedQueue, sinceMs, deadline, callerKey, nonce } = attempt;
+    const handle = nonce === undefined ? null : handleOf(callerKey, nonce);
+    return new Promise((resolve) => {
+      const acquired = this.admission.acquire({
+        expectedQueue,
+        sinceMs,
+        onGranted: (slot) => {
+          if (handle !== null) this.#recallable.delete(handle);
+          relay.listen(null);
+          resolve(slot);
+        },
+        onDisplaced: () => {
+          if (handle !== null) this.#recallable.delete(handle);
+          relay.listen(null);
+          resolve('queue_full');
+        },
+      });
+      if (acquired.kind === 'granted') resolve(acquired);
+      else if (acquired.kind === 'saturated') resolve(acquired.reason);
+      else {
+        const leave = (why: 'gone' | 'late' | 'recalled'): boolean => {
+          if (!acquired.cancel()) return false;
+          if (handle !== null) this.#recallable.delete(handle);
+          resolve(why);
+          return true;
+        };
+        if (handle !== null) this.#recallable.set(handle, () => leave('recalled'));
+        relay.listen({ onClientDrain: () => {}, onGone: () => leave('gone') });
+        if (relay.isGone) leave('gone');
+        void deadline?.then(() => leave('late'));
+      }
+    });
+  }
 }
 
 type Lack = Extract<Acquired, { kind: 'saturated' }>['reason'];
@@ -150,37 +198,8 @@ const BETWEEN: ReadonlySet<Code> = new Set([
   'response_timeout',
 ]);
 
-/** A slot; or why there is none. A client that leaves, or whose deadline passes, while it waits leaves the queue. */
-function acquire(admission: Admission, attempt: LocalAttempt): Promise<Slot | Lack | 'gone' | 'late'> {
-  const { relay, expectedQueue, deadline } = attempt;
-  return new Promise((resolve) => {
-    const acquired = admission.acquire({
-      expectedQueue,
-      onGranted: (slot) => {
-        relay.listen(null);
-        resolve(slot);
-      },
-    });
-    switch (acquired.kind) {
-      case 'granted':
-        resolve(acquired);
-        return;
-      case 'saturated':
-        resolve(acquired.reason);
-        return;
-      case 'queued':
-        relay.listen({
-          onClientDrain: () => {},
-          onGone: () => {
-            if (acquired.cancel()) resolve('gone');
-          },
-        });
-        if (relay.isGone && acquired.cancel()) resolve('gone');
-        void deadline?.then(() => {
-          if (acquired.cancel()) resolve('late');
-        });
-    }
-  });
+function handleOf(callerKey: string, nonce: string): string {
+  return `${callerKey}/${nonce}`;
 }
 
 function refused(code: Code, detail: string): Outcome {

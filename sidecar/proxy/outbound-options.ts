@@ -12,6 +12,7 @@ import type { TunnelLimits } from '../core/route-capability.ts';
 import type { NotAsked } from '../core/standing.ts';
 import type { RequestTimeouts, Upstreams } from './exchange.ts';
 import type { LocalService } from './local-service.ts';
+import type { Moves } from './moves.ts';
 import type { PathWatch } from './path-watch.ts';
 import type { PeerAuth } from './peer-auth.ts';
 import type { OutboundObserver } from './request-log.ts';
@@ -71,6 +72,8 @@ export interface OutboundOptions {
   readonly auth: PeerAuth;
   /** Absent: a path that dies in silence is noticed by the time limits alone. */
   readonly paths?: PathWatch;
+  /** Absent: what waits in a peer's queue stays there. */
+  readonly moves?: Moves;
   /** What tunnels carry, and how slow each service is. */
   readonly tunnelLimits: TunnelLimits;
   readonly firstBytes: FirstByteTimes;

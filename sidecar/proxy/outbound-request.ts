@@ -26,14 +26,13 @@ import { parseCount } from './refusal.ts';
 import { nextRequestId } from './request-id.ts';
 import type { RequestOutcome } from './request-log.ts';
 import { RequestRelay, willKeep } from './request-relay.ts';
+import { Reroutes } from './reroutes.ts';
 import { problemAnswer, sendAnswer } from './respond.ts';
 import type { WholeAnswer } from './whole-answer.ts';
 
 type RealTarget = Exclude<Target, { kind: 'nobody' }>;
 type Answered = Extract<Outcome, { kind: 'completed' | 'broken' }>;
 
-/** Reroutes before a request takes any queue (design, Balancing). */
-const MAX_REROUTES = 2;
 /** As logs of proxies have it; nobody is there to be told. */
 const CLIENT_GONE_STATUS = 499;
 
@@ -65,11 +64,10 @@ export class OutboundRequest {
   /** Monotonic ms at which the present attempt began. */
   attemptStartedMs = 0;
   readonly #options: OutboundOptions;
-  readonly #startedMs = performance.now();
+  /** Monotonic ms. */
+  readonly sinceMs = performance.now();
   readonly #arrivedAtMs = Date.now();
-  #reroutes = 0;
-  /** Takes any queue. From the start if its body cannot be sent twice: being turned away would be its end. */
-  isPatient: boolean;
+  readonly reroutes: Reroutes;
   #isRouted = false;
   #isOver = false;
   #detail: string | null = null;
@@ -85,11 +83,11 @@ export class OutboundRequest {
     this.deadline = deadlineMs === null ? null : new Deadline(deadlineMs);
     this.policy = options.callPolicy('');
     this.relay = new RequestRelay(downstream, options.replayBytes);
-    this.isPatient = !willKeep(downstream.head.framing, options.replayBytes);
+    this.reroutes = new Reroutes(!willKeep(downstream.head.framing, options.replayBytes));
   }
 
   get elapsedMs(): number {
-    return performance.now() - this.#startedMs;
+    return performance.now() - this.sinceMs;
   }
 
   address(addressed: Addressed): void {
@@ -104,18 +102,6 @@ export class OutboundRequest {
       firstByteMs: firstBytes.expectedMs(addressed.service, performance.now()),
     };
     this.tunnelUnfit = tunnelUnfit(carried, tunnelLimits);
-  }
-
-  /**
-   * The peer's queue is longer than was expected. It has told its true state, so it stays a candidate: excluding it
-   * costs p99 (three workers, 85 % busy: 1.04 → 1.29 of the ideal). After two such answers the request takes any
-   * queue, and then only a full one turns it away, for good.
-   */
-  turnedAway(peer: Peer): void {
-    if (this.isPatient) return;
-    this.triedPeers.delete(peer.key);
-    this.#reroutes++;
-    if (this.#reroutes >= MAX_REROUTES) this.isPatient = true;
   }
 
   /** Counts where the request goes first; once. */
@@ -138,12 +124,12 @@ export class OutboundRequest {
       const { firstBytes, tunnelLimits } = this.#options;
       firstBytes.cutAt(this.service, tunnelLimits.firstByteMs, performance.now());
     }
-    this.#trace(target, outcome);
+    this.#trace(target, { ...outcome, detail: this.reroutes.reason ?? outcome.detail });
   }
 
   #trace(tried: Tried, failure: Parameters<typeof traceOf>[2]): void {
     const { workerId } = this.#options;
-    const startedMs = this.attemptStartedMs - this.#startedMs;
+    const startedMs = this.attemptStartedMs - this.sinceMs;
     const times = { arrivedAtMs: this.#arrivedAtMs, startedMs, tookMs: this.elapsedMs - startedMs };
     this.attempts.push(traceOf(tried, workerId, failure, times));
   }

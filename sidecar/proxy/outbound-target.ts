@@ -8,6 +8,8 @@
 import { brief } from '../core/brief.ts';
 import type { Choice } from '../core/choose.ts';
 import type { Peer, Route } from '../core/peer.ts';
+import { sortedByFitness } from '../core/route-capability.ts';
+import { usableRoutes } from '../core/route-order.ts';
 import type { LocalService } from './local-service.ts';
 import { type Nobody, nobodyKnown, nobodyOf } from './nobody-left.ts';
 import type { OutboundOptions, View } from './outbound-options.ts';
@@ -43,6 +45,8 @@ export async function nextTarget(request: OutboundRequest, options: OutboundOpti
       expectedQueue: request.chosen.expectedQueue,
     };
   }
+  const moved = targetOfMove(request);
+  if (moved !== null) return moved;
   const view = await currentView(request, options);
   if (view === null)
     return {
@@ -121,6 +125,25 @@ function choose(request: OutboundRequest, peers: readonly Peer[], options: Outbo
   }
   observer.decided((performance.now() - nowMs) * 1000);
   return choice;
+}
+
+/** Taken back from a queue to go to a certain peer; null when it was not, or cannot go there any more. */
+function targetOfMove(request: OutboundRequest): Target | null {
+  const { reroutes, service, tunnelUnfit } = request;
+  const { move } = reroutes;
+  if (move?.state !== 'back') return null;
+  move.state = 'over';
+  const { to } = move;
+  if (to.state !== 'ready' || to.presence !== 'live' || request.triedPeers.has(to.key)) return null;
+  const endpoint = to.endpoint(service);
+  const usable = usableRoutes(to.routes, performance.now());
+  const { routes } = sortedByFitness(usable, tunnelUnfit);
+  const [route, ...others] = routes;
+  if (endpoint === undefined || route === undefined) return null;
+  request.chosen = { kind: 'chosen', peer: to, endpoint, routes, spare: [], expectedQueue: null };
+  request.routesLeft = others;
+  request.triedPeers.add(to.key);
+  return { kind: 'peer', peer: to, route, expectedQueue: null };
 }
 
 function targetOf(

@@ -113,6 +113,7 @@ function judge(
     end = 'not sent again, since the retry budget is used up (retries.budgetRatio, retries.perSecond)';
   }
   if (end === null) {
+    if (request.reroutes.move?.state === 'back') observer.moved();
     observer.retried(outcome.code);
     return 'again';
   }

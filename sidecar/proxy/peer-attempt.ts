@@ -9,28 +9,22 @@ import { begin, type Outcome as EndpointOutcome, finish } from '../core/endpoint
 import { CODES } from '../core/errors.ts';
 import { isGrpc } from '../core/grpc.ts';
 import { endToEndTrailers, first } from '../core/headers.ts';
-import type { Route } from '../core/peer.ts';
-import { ROUTE_FIELD } from '../core/sidecar-fields.ts';
 import { runAttempt } from './attempt.ts';
 import type { Judgement, Outcome } from './attempt-outcome.ts';
 import { faultText, withSigns } from './attempt-trace.ts';
-import type { IncomingHead, Origin, OutgoingHead } from './exchange.ts';
-import {
-  interimFields,
-  outgoingBody,
-  outgoingUpgrade,
-  requestFields,
-  responseFields,
-  withoutEdgeFields,
-} from './hop-fields.ts';
+import type { IncomingHead } from './exchange.ts';
+import { interimFields, responseFields } from './hop-fields.ts';
 import type { OutboundOptions } from './outbound-options.ts';
 import type { OutboundRequest } from './outbound-request.ts';
 import type { Target } from './outbound-target.ts';
 import { hasLearntClock } from './peer-auth.ts';
-import { hostField } from './peer-client.ts';
-import { EXPECTED_QUEUE_FIELD, parseRefusal, REFUSAL_FIELD } from './refusal.ts';
+import { peerHead, peerOrigin } from './peer-head.ts';
+import { parseRefusal, REFUSAL_FIELD } from './refusal.ts';
 import { Unanswered } from './unanswered.ts';
 import { judgeUnsigned } from './unsigned-answer.ts';
+
+/** An answer of so many bytes is on its way as a whole when its head comes. */
+const SHORT_BYTES = 65_536;
 
 type PeerTarget = Extract<Target, { kind: 'peer' }>;
 
@@ -55,14 +49,16 @@ export async function attemptPeer(
     const detail = 'a tunnel does not carry HTTP/2 to the worker';
     return { kind: 'failed', code: 'grpc_not_carried', stage: 'not_sent', detail };
   }
-  const origin = originOf(route, request);
+  const origin = peerOrigin(route, request);
   const interimVersion = origin.scheme === 'h2c' ? '2.0' : '1.1';
   route.health.tried(nowMs);
   const clockMs = options.auth.clockOffsetMs(peer.key);
-  const proved = head(request, target, options);
+  const proved = peerHead(request, target, options);
   const unanswered = new Unanswered(request, target, proved.nonce, options);
   let answerer: Answerer = 'nobody';
+  let isStream = false;
   let judged: EndpointOutcome = 'cancelled'; // of a fault in this program the peer knows nothing
+  const answered = options.moves?.sent(request, peer, route, proved.nonce);
   if (endpoint !== undefined) begin(endpoint, nowMs);
   try {
     let outcome = await runAttempt({
@@ -78,6 +74,8 @@ export async function attemptPeer(
         const proof = { peerKey: peer.key, nonce, status: answer.status, nowMs: Date.now(), header };
         answerer = options.auth.verifyResponse(proof) ? 'peer' : 'stranger';
         if (answerer === 'peer') {
+          answered?.();
+          isStream = !isShort(answer);
           route.health.succeeded(performance.now());
           return judge(answer, request, target, options);
         }
@@ -96,10 +94,12 @@ export async function attemptPeer(
       request.routesLeft = [route];
       judged = 'refused';
     } else judged = note(outcome, answerer, request, target, options);
+    if (isStream && outcome.kind === 'completed') void options.moves?.streamEnded(peer, route, service);
     const text = faultText(outcome);
-    if (text !== null) peer.lastFault = { atMs: performance.now(), text };
+    if (text !== null && request.reroutes.reason === null) peer.lastFault = { atMs: performance.now(), text };
     return outcome;
   } finally {
+    answered?.();
     if (endpoint !== undefined) finish(endpoint, judged, performance.now());
   }
 }
@@ -109,57 +109,16 @@ function isRefusedByClock(outcome: Outcome, beforeMs: number | null, afterMs: nu
   return outcome.kind === 'failed' && outcome.code === 'not_a_member' && hasLearntClock(beforeMs, afterMs);
 }
 
-/**
- * An app that speaks HTTP/2 is carried in HTTP/2, so that gRPC stays what it is. Not `OPTIONS *`: between sidecars it
- * travels as an absolute form, which HTTP/2 has no place for.
- */
-function originOf(route: Route, { downstream, target }: OutboundRequest): Origin {
-  const isHttp2 = downstream.version === '2.0' && route.kind === 'vpn' && target !== '*';
-  return isHttp2 ? { scheme: 'h2c', host: route.host, port: route.port } : route;
-}
-
-function head(
-  request: OutboundRequest,
-  { peer, route, expectedQueue }: PeerTarget,
-  { auth, pseudonym, trustForwarded }: OutboundOptions,
-): { readonly head: OutgoingHead; readonly nonce: string } {
-  const { downstream, service } = request;
-  const { version, remoteAddress: clientIp } = downstream;
-  const facts = { version, clientIp, pseudonym, trusted: trustForwarded };
-  const target = peerTarget(service, request.target, route.kind);
-  const { method } = downstream.head;
-  const { header, nonce } = auth.sign({ peerKey: peer.key, method, target, service, nowMs: Date.now() });
-  const all = requestFields(downstream.head, facts);
-  const fields = route.kind === 'tunnel' ? [...withoutEdgeFields(all), ROUTE_FIELD, 'tunnel'] : all;
-  fields.push('sidecar-auth', header);
-  if (expectedQueue !== null && !request.isPatient) fields.push(EXPECTED_QUEUE_FIELD, String(expectedQueue));
-  return {
-    nonce,
-    head: {
-      method,
-      target: target.startsWith('/') ? `${route.basePath}${target}` : target,
-      host: hostField(route),
-      fields,
-      body: outgoingBody(downstream.head),
-      upgrade: outgoingUpgrade(downstream.head),
-    },
-  };
-}
-
-/**
- * The target as the peer sees it. `OPTIONS *` travels as the absolute form without a path, of which the last proxy
- * makes `*` again (RFC 9112 §3.2.4); a tunnel's edge takes no absolute form, so there it asks for the root.
- */
-function peerTarget(service: string, target: string, kind: Route['kind']): string {
-  if (target !== '*') return `/service/${service}${target}`;
-  return kind === 'tunnel' ? `/service/${service}/` : `http://${service}.mesh`;
+/** Its end comes with its head, or right after: then the slot that it took is free. */
+function isShort({ status, bodyBytes }: IncomingHead): boolean {
+  return status !== 101 && bodyBytes !== null && bodyBytes <= SHORT_BYTES;
 }
 
 function judge(
   answer: IncomingHead,
   request: OutboundRequest,
   target: PeerTarget,
-  { directory, pseudonym }: OutboundOptions,
+  { directory, moves, pseudonym }: OutboundOptions,
 ): Judgement {
   const { peer } = target;
   const report = first(answer.fields, 'endpoint-load-metrics');
@@ -170,6 +129,7 @@ function judge(
     const said = (detail === '' ? CODES[code].meaning : detail).replace(/\.$/, '');
     return { kind: 'refuse', code, stage, detail: `its sidecar says: ${said}` };
   }
+  if (report !== undefined && answer.status < 500) moves?.heard(peer, request.service, isShort(answer));
   return {
     kind: 'forward',
     fields: [...responseFields(answer.fields, answer.version, pseudonym), ...request.answerFields(target)],
@@ -221,7 +181,7 @@ function note(
       directory.notOffered(peer, request.service);
       return 'refused';
     case 'saturated':
-      request.turnedAway(peer);
+      request.reroutes.sentAway(peer, request.triedPeers);
       return 'refused';
     case 'connect_failed':
     case 'connect_timeout':

@@ -4,15 +4,16 @@
  * "Was it delivered?" is the one thing that a caller cannot know when a path dies; the peer can, since it accepts each
  * nonce once. A recall uses the nonce up: what it answers for is either delivered already, or never will be. So a POST
  * can go elsewhere and is still delivered at most once. It names the life of the peer, because one that was
- * restarted has forgotten what it accepted. It must not know when a request is recalled.
+ * restarted has forgotten what it accepted. Without that it asks for less: a request that waits in the peer's queue is
+ * given back, any other one goes on. It must not know when a request is recalled.
  */
 import type { Peer, Route } from '../core/peer.ts';
 import type { PeerClient } from './peer-client.ts';
 
 export interface Recall {
   readonly nonce: string;
-  /** Start epoch of the peer as its caller knew it when the request was sent. */
-  readonly epoch: number;
+  /** Start epoch of the peer as its caller knew it when the request was sent; null = only if it waits. */
+  readonly epoch: number | null;
 }
 
 export const RECALL_PATH = '/recall/';
@@ -21,8 +22,9 @@ const MAX_BYTES = 1_024;
 
 /** null when it is not one; never throws. */
 export function parseRecall(target: string): Recall | null {
-  const match = /^\/recall\/([\w-]{1,64})\/(\d{1,16})$/.exec(target);
-  return match === null ? null : { nonce: match[1] as string, epoch: Number(match[2]) };
+  const match = /^\/recall\/([\w-]{1,64})(?:\/(\d{1,16}))?$/.exec(target);
+  if (match === null) return null;
+  return { nonce: match[1] as string, epoch: match[2] === undefined ? null : Number(match[2]) };
 }
 
 /** By each of these routes in turn, until one answers. True = it will never be delivered. Never rejects. */
@@ -32,15 +34,17 @@ export async function recallFrom(
   recall: Recall,
   client: PeerClient,
 ): Promise<boolean> {
+  const { nonce, epoch } = recall;
   for (const route of routes) {
     try {
       const answer = await client.get({
         address: route,
         peerKey: peer.key,
-        path: `${RECALL_PATH}${recall.nonce}/${recall.epoch}`,
+        path: `${RECALL_PATH}${nonce}${epoch === null ? '' : `/${epoch}`}`,
         signal: AbortSignal.timeout(TIMEOUT_MS),
         maxBytes: MAX_BYTES,
-        isFresh: true,
+        // A kept connection may be dead where nothing was heard; from a queue an answer will come anyway.
+        isFresh: epoch !== null,
       });
       return (JSON.parse(answer.toString('utf8')) as { recalled?: unknown }).recalled === true;
     } catch {

@@ -7,11 +7,17 @@
  * It must not know what the reader does next.
  */
 import { CODES, type Code } from '../core/errors.ts';
+import { first } from '../core/headers.ts';
+import type { RawFields } from '../core/http1-head.ts';
 import type { Stage } from '../core/retry.ts';
 
 export const REFUSAL_FIELD = 'sidecar-refusal';
 /** The queue length that the caller expects at the peer. */
 export const EXPECTED_QUEUE_FIELD = 'sidecar-expected-queue';
+/** How long the request was under way before it was sent there, in ms: its place in the queue. Absent = just begun. */
+export const UNDER_WAY_FIELD = 'sidecar-under-way-ms';
+/** Longer ones count as this; nobody's word puts him further in front. */
+export const MAX_UNDER_WAY_MS = 120_000;
 
 export interface Refusal {
   readonly code: Code;
@@ -49,4 +55,9 @@ function plain(text: string): string {
 /** A small non-negative count in a field; null when absent or anything else. */
 export function parseCount(value: string | undefined): number | null {
   return value !== undefined && /^\d{1,6}$/.test(value) ? Number(value) : null;
+}
+
+/** As the fields of a request say; 0 = just begun. */
+export function underWayMs(fields: RawFields): number {
+  return Math.min(parseCount(first(fields, UNDER_WAY_FIELD)) ?? 0, MAX_UNDER_WAY_MS);
 }

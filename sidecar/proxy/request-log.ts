@@ -54,6 +54,8 @@ export interface OutboundObserver {
   attemptFailed(code: Code): void;
   retried(code: Code): void;
   retryRefused(): void;
+  /** Taken back from the queue of one peer, to be sent to another. */
+  moved(): void;
   /** A fault of this program. */
   bug(error: unknown): void;
 }

@@ -328,7 +328,7 @@ test('floods end their connection, and no other', async (t) => {
     wire.socket.pause(); // who floods does not read
     wire.send(bytes);
     setImmediate(() => wire.socket.resume());
-    await wire.ended();
+    await wire.ended(FLOOD_PATIENCE_MS);
     assert.equal((await other.call({ path: TARGET }).done).status, 200, what);
   }
 });

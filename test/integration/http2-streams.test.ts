@@ -10,6 +10,8 @@ import type { VersionWorker } from '../support/version-workers.ts';
 const CANCEL_LIMIT_MS = 1_000;
 /** Windows and queues of six hops, generously; the answer itself has no end. */
 const HELD_LIMIT_BYTES = 16_777_216;
+/** A thousand streams at once are a second of work each way where nobody else works. */
+const CROWD_PATIENCE_MS = 30_000;
 
 async function settled(read: () => number): Promise<number> {
   let last = -1;
@@ -137,7 +139,12 @@ test('streams that end before their time', async (t) => {
     for (const { at, worker } of ways.slice(2)) {
       const calls: Call[] = [];
       for (let n = 0; n < 1_000; n++) {
-        const call = busy.call({ method: 'POST', path: at('/echo'), body: true });
+        const call = busy.call({
+          method: 'POST',
+          path: at('/echo'),
+          body: true,
+          patienceMs: CROWD_PATIENCE_MS,
+        });
         call.write(`stream ${n};`);
         calls.push(call);
       }
@@ -157,7 +164,8 @@ test('streams that end before their time', async (t) => {
     const busy = http2Client(t, caller.running.outbound.port);
     const [, , , way] = ways;
     assert.ok(way);
-    const calls = Array.from({ length: 1_000 }, () => busy.call({ path: way.at('/drip') }));
+    const sending = { path: way.at('/drip'), patienceMs: CROWD_PATIENCE_MS };
+    const calls = Array.from({ length: 1_000 }, () => busy.call(sending));
     await Promise.all(calls.map((call) => call.bytes(6)));
     for (const call of calls) call.cancel();
     for (let aborted = 0; aborted < 1_000; ) {

@@ -49,7 +49,7 @@ test('421, saturated, draining and warming: the next peer, without a mark', asyn
         }
       }
       if (code === 'saturated')
-        pair.b.service.admission.acquire({ expectedQueue: null, onGranted: () => {} });
+        pair.b.service.admission.acquire({ expectedQueue: null, sinceMs: 0, onGranted: () => {} });
       await spoil(pair.b);
       next.origin.reply = OK;
       const client = await pair.client();
@@ -78,7 +78,8 @@ test('everybody saturated: 503 with every attempt, and when to come again', asyn
       { concurrency: 1, queue: 0 },
     ],
   });
-  for (const side of pair.sides) side.service.admission.acquire({ expectedQueue: null, onGranted: () => {} });
+  for (const side of pair.sides)
+    side.service.admission.acquire({ expectedQueue: null, sinceMs: 0, onGranted: () => {} });
   const client = await pair.client();
   client.send(POST);
   const got = await answer(client, 'POST');

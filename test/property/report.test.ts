@@ -2,15 +2,16 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import fc from 'fast-check';
-import { RECORD_LIMITS } from '../../sidecar/core/record.ts';
-import { parseOrca } from '../../sidecar/core/report.ts';
-import { decodeState } from '../../sidecar/core/state-report.ts';
+import { RECORD_LIMITS, WORKER_STATES } from '../../sidecar/core/record.ts';
+import { encodeOrca, parseOrca } from '../../sidecar/core/report.ts';
+import { decodeState, encodeState } from '../../sidecar/core/state-report.ts';
 
 const name = fc.constantFrom(
   'application_utilization',
   'cpu_utilization',
   'named_metrics.in_flight',
   'named_metrics.service_ms',
+  'named_metrics.oldest_ms',
   'named_metrics.sharers',
   'named_metrics.sidecar_epoch',
   'named_metrics.sidecar_seq',
@@ -31,8 +32,8 @@ test('a header value never throws, and gives bounded numbers', () => {
     fc.property(text, (value) => {
       for (const [key, said] of Object.entries(parseOrca(value) ?? {})) {
         if (typeof said !== 'number') continue;
-        const max =
-          key === 'load' ? 1 : key === 'serviceMs' ? RECORD_LIMITS.serviceMs : Number.MAX_SAFE_INTEGER;
+        const isTime = key === 'serviceMs' || key === 'oldestMs';
+        const max = key === 'load' ? 1 : isTime ? RECORD_LIMITS.serviceMs : Number.MAX_SAFE_INTEGER;
         assert.ok(said >= 0 && said <= max, `${key}=${said}`);
       }
     }),
@@ -49,3 +50,46 @@ test('a state body never throws', () => {
     ),
   );
 });
+
+const counted = fc.nat({ max: RECORD_LIMITS.requests });
+const time = fc.option(fc.double({ min: 0, max: RECORD_LIMITS.serviceMs, noNaN: true }));
+const report = fc.record(
+  {
+    epoch: fc.nat(),
+    seq: fc.nat(),
+    state: fc.constantFrom(...WORKER_STATES),
+    load: fc.double({ min: 0, max: 1, noNaN: true }),
+    service: fc.constant('a'),
+    inFlight: counted,
+    queued: counted,
+    concurrency: counted,
+    serviceMs: time,
+    mine: counted,
+    sharers: counted,
+    oldestMs: time,
+  },
+  { noNullPrototype: true },
+);
+
+test('what a sidecar says comes out as it went in: exactly of the state, to half a ms of the header', () => {
+  fc.assert(
+    fc.property(report, (said) => {
+      assert.deepEqual(decodeState(JSON.parse(JSON.stringify(encodeState([said])))), [said]);
+      const { serviceMs, oldestMs, load, service: _, ...exact } = said;
+      const {
+        serviceMs: service,
+        oldestMs: oldest,
+        load: rounded,
+        ...rest
+      } = parseOrca(encodeOrca(said)) ?? {};
+      assert.deepEqual(rest, exact);
+      assert.ok(Math.abs((rounded ?? -1) - load) <= 0.0005);
+      assert.ok(isNear(service, serviceMs) && isNear(oldest, oldestMs), `${service} ${oldest}`);
+    }),
+  );
+});
+
+function isNear(heard: number | null | undefined, said: number | null): boolean {
+  if (typeof heard !== 'number' || said === null) return heard === said;
+  return Math.abs(heard - said) <= 0.5;
+}

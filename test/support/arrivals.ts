@@ -4,13 +4,17 @@
  * It must not know what arrives.
  */
 
-/** A test that waits longer than this waits for something that will not come. */
-const PATIENCE_MS = 5_000;
+/** A test that waits longer than this waits for something that will not come, unless it knows of much work. */
+export const PATIENCE_MS = 5_000;
 
 /** Rejects instead of hanging, and says what was awaited. */
-export function within<T>(promise: Promise<T>, what: () => string): Promise<T> {
+export function within<T>(
+  promise: Promise<T>,
+  what: () => string,
+  patienceMs: number = PATIENCE_MS,
+): Promise<T> {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Error(`waited in vain for ${what()}`)), PATIENCE_MS);
+    const timer = setTimeout(() => reject(new Error(`waited in vain for ${what()}`)), patienceMs);
     promise.then(resolve, reject).finally(() => clearTimeout(timer));
   });
 }

@@ -183,6 +183,7 @@ interface Parts {
 
 function reportOf(service: LocalService): string {
   const { admission } = service;
+  const sinceMs = admission.longestSinceMs;
   return encodeOrca({
     epoch: 1,
     seq: 1,
@@ -195,5 +196,6 @@ function reportOf(service: LocalService): string {
     serviceMs: null,
     mine: 0,
     sharers: 1,
+    oldestMs: sinceMs === null ? null : performance.now() - sinceMs,
   });
 }

@@ -159,6 +159,7 @@ export class SidecarPair {
             attemptFailed: () => {},
             retried: (code) => this.retried.push(code),
             retryRefused: () => {},
+            moved: () => {},
             bug: (error) => this.bugs.push(error),
           },
           random: () => 0,

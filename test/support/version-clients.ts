@@ -8,7 +8,7 @@ import http from 'node:http';
 import http2 from 'node:http2';
 import type { TestContext } from 'node:test';
 import { onEndStream } from '../../sidecar/proxy/end-stream.ts';
-import { within } from './arrivals.ts';
+import { PATIENCE_MS, within } from './arrivals.ts';
 
 export interface Sending {
   readonly method?: string;
@@ -16,6 +16,8 @@ export interface Sending {
   readonly fields?: Readonly<Record<string, string>>;
   /** true: the body is written by the test; text: that is all of it. */
   readonly body?: true | string;
+  /** For its head, and for each of its bytes: one of very many calls waits for the others. */
+  readonly patienceMs?: number;
 }
 
 export interface Head {
@@ -66,16 +68,18 @@ class Reception {
   #length = 0;
   #isWhole = false;
   #wake: (() => void)[] = [];
+  readonly #patienceMs: number;
   readonly #settleHead: { resolve: (head: Head) => void; reject: (error: Error) => void };
   readonly #settleDone: (received: Received) => void;
 
-  constructor() {
+  constructor(patienceMs: number = PATIENCE_MS) {
+    this.#patienceMs = patienceMs;
     const head = Promise.withResolvers<Head>();
     const done = Promise.withResolvers<Received>();
     head.promise.catch(() => {});
     this.#settleHead = head;
     this.#settleDone = done.resolve;
-    this.head = within(head.promise, () => 'a head');
+    this.head = within(head.promise, () => 'a head', patienceMs);
     this.head.catch(() => {});
     this.done = done.promise;
   }
@@ -110,7 +114,8 @@ class Reception {
 
   async bytes(count: number): Promise<string> {
     while (this.#length < count) {
-      await within(new Promise<void>((resolve) => this.#wake.push(resolve)), () => `${count} bytes`);
+      const more = new Promise<void>((resolve) => this.#wake.push(resolve));
+      await within(more, () => `${count} bytes`, this.#patienceMs);
     }
     return Buffer.concat(this.#body).toString('latin1');
   }
@@ -121,8 +126,8 @@ export function http1Client(t: TestContext, port: number): Client {
   t.after(() => agent.destroy());
   return {
     version: '1.1',
-    call({ method = 'GET', path, fields = {}, body }) {
-      const reception = new Reception();
+    call({ method = 'GET', path, fields = {}, body, patienceMs }) {
+      const reception = new Reception(patienceMs);
       const request = http.request({ host: '127.0.0.1', port, agent, method, path, headers: { ...fields } });
       let answer: http.IncomingMessage | null = null;
       let isPaused = false;
@@ -177,8 +182,8 @@ export function http2Client(t: TestContext, port: number): Client & { session: h
   return {
     version: '2.0',
     session,
-    call({ method = 'GET', path, fields = {}, body }) {
-      const reception = new Reception();
+    call({ method = 'GET', path, fields = {}, body, patienceMs }) {
+      const reception = new Reception(patienceMs);
       let trailersOut: Record<string, string> = {};
       const stream = session.request(
         { ':method': method, ':path': path, ...fields },

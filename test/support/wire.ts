@@ -75,9 +75,9 @@ export class Wire {
     return bytes.subarray(0, count);
   }
 
-  /** How the other side ends; what it sent before stays in `bytes`. */
-  async ended(): Promise<WireEnd> {
-    while (this.end === null) await this.#change('the end');
+  /** How the other side ends; what it sent before stays in `bytes`. `patienceMs` for each step. */
+  async ended(patienceMs?: number): Promise<WireEnd> {
+    while (this.end === null) await this.#change('the end', patienceMs);
     return this.end;
   }
 
@@ -98,10 +98,11 @@ export class Wire {
     return JSON.stringify(this.bytes.subarray(0, 400).toString('latin1'));
   }
 
-  #change(what: string): Promise<void> {
+  #change(what: string, patienceMs?: number): Promise<void> {
     return within(
       new Promise<void>((resolve) => this.#wake.push(resolve)),
       () => `${what}; received: ${this.#text()}`,
+      patienceMs,
     );
   }
 

@@ -9,7 +9,7 @@ function admission(changes: { concurrency?: number | null; queue?: number } = {}
 
 /** Acquires, and collects the slots that are granted later. */
 function acquire(from: Admission, later: Slot[] = [], expectedQueue: number | null = null): Acquired {
-  return from.acquire({ expectedQueue, onGranted: (slot) => later.push(slot) });
+  return from.acquire({ expectedQueue, sinceMs: 0, onGranted: (slot) => later.push(slot) });
 }
 
 function granted(acquired: Acquired): Slot {
@@ -29,8 +29,8 @@ test('the one who waited longest goes first', () => {
   const first = granted(acquire(slots));
   const second = granted(acquire(slots));
   const order: string[] = [];
-  slots.acquire({ expectedQueue: null, onGranted: () => order.push('a') });
-  slots.acquire({ expectedQueue: null, onGranted: () => order.push('b') });
+  slots.acquire({ expectedQueue: null, sinceMs: 0, onGranted: () => order.push('a') });
+  slots.acquire({ expectedQueue: null, sinceMs: 0, onGranted: () => order.push('b') });
   first.release(0, 1);
   second.release(0, 1);
   assert.deepEqual(order, ['a', 'b']);
@@ -119,6 +119,7 @@ test('a waiter that throws leaves the counts right', () => {
   let slot: Slot | undefined;
   slots.acquire({
     expectedQueue: null,
+    sinceMs: 0,
     onGranted: (given) => {
       slot = given;
       throw new Error('waiter');
@@ -130,6 +131,32 @@ test('a waiter that throws leaves the counts right', () => {
   assert.equal(slots.inFlight, 0);
 });
 
+test('a full queue: who is under way for much longer takes the place of the last, who is told', () => {
+  const slots = admission({ concurrency: 1, queue: 2 });
+  const held = granted(acquire(slots));
+  const order: string[] = [];
+  const come = (name: string, sinceMs: number): Acquired =>
+    slots.acquire({
+      expectedQueue: null,
+      sinceMs,
+      onGranted: (slot) => {
+        order.push(name);
+        slot.release(0, null);
+      },
+      onDisplaced: () => order.push(`${name} displaced`),
+    });
+  come('first', 10_000);
+  come('last', 10_001);
+  assert.equal(come('a little older', 9_950).kind, 'saturated', 'nearly all who come are');
+  assert.deepEqual(order, []);
+  const moved = come('much older', 1_000);
+  assert.deepEqual([moved.kind, moved.kind === 'queued' && moved.place], ['queued', 1]);
+  assert.deepEqual([order, slots.queued], [['last displaced'], 2]);
+  held.release(0, null);
+  assert.deepEqual(order, ['last displaced', 'much older', 'first']);
+  assert.deepEqual([slots.inFlight, slots.queued], [0, 0]);
+});
+
 test('a storm of arrivals and cancels keeps the order', () => {
   const slots = admission({ concurrency: 1, queue: 10_000 });
   let held: Slot = granted(acquire(slots));
@@ -139,6 +166,7 @@ test('a storm of arrivals and cancels keeps the order', () => {
     waiting.push(
       slots.acquire({
         expectedQueue: null,
+        sinceMs: 0,
         onGranted: (slot) => {
           order.push(i);
           held = slot;
@@ -152,4 +180,96 @@ test('a storm of arrivals and cancels keeps the order', () => {
     order,
     Array.from({ length: 1_667 }, (_, i) => i * 3),
   );
+});
+
+/** All slots taken, and one waiter per age; `order` fills with the ages as they are served. */
+function queueOf(agesSinceMs: readonly number[], queue = 100) {
+  const slots = admission({ concurrency: 1, queue });
+  const order: string[] = [];
+  let held: Slot = granted(acquire(slots));
+  const wait = (sinceMs: number, name = String(sinceMs), expectedQueue: number | null = null): Acquired =>
+    slots.acquire({
+      sinceMs,
+      expectedQueue,
+      onGranted: (slot) => {
+        order.push(name);
+        held = slot;
+      },
+    });
+  const waiting = agesSinceMs.map((sinceMs) => wait(sinceMs));
+  return { slots, order, waiting, wait, serve: () => held.release(0, null) };
+}
+
+function placeOf(acquired: Acquired): number {
+  assert.equal(acquired.kind, 'queued');
+  return acquired.kind === 'queued' ? acquired.place : Number.NaN;
+}
+
+function leave(acquired: Acquired | undefined): void {
+  assert.equal(acquired?.kind === 'queued' && acquired.cancel(), true);
+}
+
+test('those under way longest go first, and equals as they came', () => {
+  const { slots, order, wait, serve } = queueOf([30, 10, 20]);
+  wait(20, '20 again');
+  wait(10, '10 again');
+  wait(5);
+  while (slots.queued > 0) serve();
+  assert.deepEqual(order, ['5', '10', '10 again', '20', '20 again', '30']);
+});
+
+test('the place counts those before it alone, not those who left nor the younger', () => {
+  const { slots, order, waiting, wait, serve } = queueOf([10, 20, 30, 40]);
+  assert.equal(placeOf(wait(25)), 3);
+  leave(waiting[0]);
+  leave(waiting[3]);
+  assert.equal(placeOf(wait(27)), 3, 'after 20 and 25');
+  assert.equal(placeOf(wait(1)), 1);
+  assert.equal(placeOf(wait(99)), 6);
+  assert.equal(slots.queued, 6);
+  serve();
+  assert.equal(placeOf(wait(2)), 1, 'who was served is not before it');
+  while (slots.queued > 0) serve();
+  assert.deepEqual(order, ['1', '2', '20', '25', '27', '30', '99']);
+});
+
+test('the expectation is of that place', () => {
+  const { slots, wait } = queueOf([10, 20, 30]);
+  assert.deepEqual(wait(40, '40', 3), { kind: 'saturated', reason: 'longer_than_expected' });
+  assert.deepEqual(wait(10, '10', 1), { kind: 'saturated', reason: 'longer_than_expected' });
+  assert.equal(slots.queued, 3, 'who is turned away does not wait');
+  assert.equal(placeOf(wait(15, '15', 2)), 2);
+  assert.equal(placeOf(wait(5, '5', 1)), 1);
+  assert.deepEqual(wait(1, '1', 0), { kind: 'saturated', reason: 'longer_than_expected' }, 'no slot is free');
+});
+
+test('a full queue is full for the oldest too', () => {
+  const { slots, wait, waiting } = queueOf([10, 20], 2);
+  assert.deepEqual(wait(1), { kind: 'saturated', reason: 'queue_full' });
+  assert.equal(slots.longestSinceMs, 10);
+  leave(waiting[1]);
+  assert.equal(placeOf(wait(1)), 1);
+});
+
+test('since when the first is under way, whoever leaves or is served', () => {
+  const { slots, order, waiting, wait, serve } = queueOf([10, 20, 30, 40]);
+  assert.equal(slots.longestSinceMs, 10);
+  leave(waiting[1]);
+  assert.equal(slots.longestSinceMs, 10);
+  leave(waiting[0]);
+  assert.equal(slots.longestSinceMs, 30);
+  wait(25);
+  assert.equal(slots.longestSinceMs, 25, 'where the front has moved on, an older one still comes before it');
+  serve();
+  assert.equal(slots.longestSinceMs, 30);
+  leave(waiting[2]);
+  leave(waiting[3]);
+  assert.equal(slots.longestSinceMs, null);
+  wait(50);
+  assert.equal(slots.longestSinceMs, 50);
+  serve();
+  serve();
+  assert.deepEqual([slots.longestSinceMs, slots.queued, slots.inFlight], [null, 0, 0]);
+  assert.deepEqual(order, ['25', '50']);
+  assert.equal(admission().longestSinceMs, null);
 });

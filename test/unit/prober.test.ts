@@ -62,6 +62,7 @@ function setUp(t: test.TestContext, count: number, tunnels = false) {
           serviceMs: 100,
           mine: 1,
           sharers: 2,
+          oldestMs: 900,
         },
       ]);
       return Buffer.from(JSON.stringify(body));

@@ -13,9 +13,47 @@ const RECALL = { nonce: 'AAAAAAAAAAAAAAAB', epoch: 7 };
 
 test('the address of a recall is read strictly', () => {
   assert.deepEqual(parseRecall('/recall/AAAAAAAAAAAAAAAB/7'), RECALL);
-  for (const bad of ['/recall/', '/recall/a', '/recall/a/b', '/recall/a/1/', '/recall/%41/1', '/recall//1']) {
-    assert.equal(parseRecall(bad), null, bad);
-  }
+  assert.deepEqual(parseRecall('/recall/AAAAAAAAAAAAAAAB'), { ...RECALL, epoch: null });
+  assert.deepEqual(parseRecall('/recall/a/0'), { nonce: 'a', epoch: 0 });
+  const bad = [
+    '',
+    'a/',
+    'a/b',
+    'a/1/',
+    'a/1/2',
+    '%41/1',
+    '/1',
+    'a?',
+    'a/1?',
+    'a b',
+    'a.',
+    'a\n',
+    'a/-1',
+    'a/1.5',
+  ];
+  const long = ['a'.repeat(65), `a/${'1'.repeat(17)}`];
+  for (const end of [...bad, ...long]) assert.equal(parseRecall(`/recall/${end}`), null, end);
+  assert.equal(parseRecall('/record'), null);
+});
+
+test('from a queue: no epoch in the path, and any connection will do; else one of its own', async () => {
+  const peer = new Peer(recordOf(1), 0);
+  const ask = async (epoch: number | null) => {
+    const asked: (readonly [path: string, isFresh: boolean | undefined])[] = [];
+    const client: PeerClient = {
+      async get({ path, isFresh, peerKey }) {
+        assert.equal(peerKey, peer.key);
+        asked.push([path, isFresh]);
+        return Buffer.from('{"recalled":true}');
+      },
+    };
+    assert.equal(await recallFrom(peer, peer.routes, { nonce: 'AAAA-_09', epoch }, client), true);
+    for (const [path] of asked) assert.deepEqual(parseRecall(path), { nonce: 'AAAA-_09', epoch });
+    return asked;
+  };
+  assert.deepEqual(await ask(null), [['/recall/AAAA-_09', false]]);
+  assert.deepEqual(await ask(7), [['/recall/AAAA-_09/7', true]]);
+  assert.deepEqual(await ask(0), [['/recall/AAAA-_09/0', true]], 'the first epoch is one');
 });
 
 test('by the first route that answers, and only a plain yes counts', async () => {

@@ -17,12 +17,22 @@ const report: PeerReport = {
   serviceMs: 812.25,
   mine: 2,
   sharers: 3,
+  oldestMs: 900,
 };
 
 test('a report survives the header, but for the service that the reader knows', () => {
   const { service: _, ...rest } = report;
   assert.deepEqual(parseOrca(encodeOrca(report)), rest);
   assert.deepEqual(parseOrca(encodeOrca({ ...report, serviceMs: null })), { ...rest, serviceMs: null });
+  assert.deepEqual(parseOrca(encodeOrca({ ...report, oldestMs: null })), { ...rest, oldestMs: null });
+  assert.deepEqual(parseOrca(encodeOrca({ ...report, oldestMs: 0 })), { ...rest, oldestMs: 0 });
+  assert.equal(parseOrca(encodeOrca({ ...report, oldestMs: 1234.56 }))?.oldestMs, 1_235);
+});
+
+test('a sidecar that says nothing of its queue has nobody waiting; a worker that says nothing tells nothing', () => {
+  const sidecar = 'named_metrics.queued=3,named_metrics.sidecar_epoch=1,named_metrics.sidecar_seq=1';
+  assert.equal(parseOrca(sidecar)?.oldestMs, null);
+  assert.equal('oldestMs' in (parseOrca('named_metrics.queued=3') ?? {}), false);
 });
 
 test('the header is TEXT that any ORCA reader takes', () => {
@@ -72,6 +82,9 @@ test('hostile numbers are bounded or dropped', () => {
     queued: 1e6,
   });
   assert.deepEqual(parseOrca('named_metrics.queued=0x10'), null);
+  assert.deepEqual(parseOrca('named_metrics.oldest_ms=-5'), { oldestMs: 0 });
+  assert.deepEqual(parseOrca('named_metrics.oldest_ms=1e300'), { oldestMs: 1e9 });
+  assert.equal(parseOrca('named_metrics.oldest_ms=NaN'), null);
   assert.deepEqual(
     parseOrca('named_metrics.sidecar_epoch=1.5,named_metrics.sidecar_seq=1,named_metrics.mine=1'),
     { mine: 1 },
@@ -89,11 +102,28 @@ test('a report is taken over, an older one is not', () => {
     [0.35, 3, 1, 4, 812.25],
   );
   assert.deepEqual([endpoint.mineReported, endpoint.sharers, endpoint.reportedAtMs], [2, 3, 500]);
-  assert.deepEqual([endpoint.reportSource, peer.state], ['response', 'draining']);
+  assert.deepEqual([endpoint.reportSource, peer.state, endpoint.oldestMs], ['response', 'draining', 900]);
   assert.equal(applyReport(peer, { ...report, seq: 6, load: 1 }, 'probe', 600), 'stale');
   assert.equal(applyReport(peer, { ...report, epoch: 1, seq: 99, load: 1 }, 'response', 600), 'stale');
   assert.equal(endpoint.load, 0.35);
   assert.equal(applyReport(peer, { service: 'other', load: 1 }, 'probe', 600), 'not_offered');
+});
+
+test('the queue that was there is gone when the peer says so, and only then', () => {
+  const table = tableOf([recordOf(1, { epoch: report.epoch })]);
+  const peer = peerOf(table, 1);
+  const endpoint = endpointOf(table, 1);
+  assert.ok(Number.isNaN(endpoint.oldestMs), 'nothing was said');
+  applyReport(peer, report, 'response', 1);
+  applyReport(peer, { service: SERVICE, load: 0.5 }, 'response', 2);
+  assert.equal(endpoint.oldestMs, 900);
+  applyReport(peer, { ...report, seq: 6, oldestMs: 5 }, 'response', 3);
+  assert.equal(endpoint.oldestMs, 900, 'older news');
+  applyReport(peer, { ...report, queued: 0, oldestMs: null }, 'response', 4);
+  assert.ok(Number.isNaN(endpoint.oldestMs));
+  applyReport(peer, report, 'response', 5);
+  applyReport(peer, { service: SERVICE, epoch: report.epoch + 1, seq: 0 }, 'probe', 6);
+  assert.ok(Number.isNaN(endpoint.oldestMs), 'a new life has no queue of the old one');
 });
 
 test('a report of a new life wipes the old one and asks for the record', () => {
@@ -119,6 +149,18 @@ test('the state body survives JSON, with every service', () => {
   const reports = [report, { ...report, service: 'vision-ocr', serviceMs: null, load: 0 }];
   assert.deepEqual(decodeState(JSON.parse(JSON.stringify(encodeState(reports)))), reports);
   assert.deepEqual(decodeState(encodeState([])), []);
+});
+
+test('the state body of an older sidecar, or a strange one, tells nothing of the first in the queue', () => {
+  const withOldest = (oldest_ms: unknown) => {
+    const body = encodeState([report]);
+    const figures = { ...(body.services as Record<string, object>)[SERVICE], oldest_ms };
+    return decodeState({ ...body, services: { [SERVICE]: figures } })?.[0]?.oldestMs;
+  };
+  assert.deepEqual([withOldest(900.5), withOldest(0)], [900.5, 0]);
+  for (const said of [undefined, null, -1, Number.NaN, Infinity, 1e10, '900', [900], {}]) {
+    assert.equal(withOldest(said), null, String(said));
+  }
 });
 
 test('a state body that is not one is null', () => {

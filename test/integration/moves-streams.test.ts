@@ -1,0 +1,118 @@
+/**
+ * Moves where answers are streams: the head of one tells that a slot was taken, not that one is about to be free, and
+ * its end is told by nobody. Who waits may not be sent behind one that begins, and is sent to where one has ended.
+ */
+import assert from 'node:assert/strict';
+import type http from 'node:http';
+import type { ServerResponse } from 'node:http';
+import test, { type TestContext } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
+import { eventually } from '../support/eventually.ts';
+import { open, wholeAnswer } from '../support/http-client.ts';
+import { startHttpWorker } from '../support/http-worker.ts';
+import { type Member, TestMesh } from '../support/mesh.ts';
+
+/** Only answers tell of load. */
+const NO_PROBES = { SIDECAR_PROBE_FEW_INTERVAL: '10m', SIDECAR_PROBE_MANY_INTERVAL: '10m' };
+
+interface Holding {
+  readonly sidecar: Member;
+  /** Not answered yet. */
+  readonly held: { readonly body: string; readonly response: ServerResponse }[];
+}
+
+/** A worker of one slot that holds POSTs until the test answers them, and its sidecar. */
+async function holding(t: TestContext, mesh: TestMesh, id: string): Promise<Holding> {
+  const held: Holding['held'] = [];
+  const worker = await startHttpWorker(t, {
+    answer: ({ method, body }, response) => {
+      if (method === 'POST') held.push({ body, response });
+      else response.end('ok');
+    },
+  });
+  const infer = { url: worker.url, concurrency: 1, queue: 10 };
+  return { held, sidecar: await mesh.join({ id, services: { infer } }) };
+}
+
+async function queued({ sidecar }: Holding): Promise<number> {
+  const { body } = await sidecar.admin('/metrics');
+  return Number(/^sidecar_worker_queued{[^}]*} (\d+)$/m.exec(body)?.[1]);
+}
+
+interface Bed {
+  /** Two requests that are being served, and one that waits. */
+  readonly all: readonly Promise<http.IncomingMessage>[];
+  /** Where it waits. */
+  readonly there: Holding;
+  readonly elsewhere: Holding;
+}
+
+async function oneWaits(t: TestContext): Promise<Bed> {
+  const mesh = new TestMesh(t);
+  const [a, b] = [await holding(t, mesh, 'a'), await holding(t, mesh, 'b')];
+  const app = await mesh.join({ id: 'app', env: NO_PROBES });
+  await app.get('infer');
+  await app.knows(['a', 'b']);
+  const post = (body: string) =>
+    open(app.running.outbound, { method: 'POST', target: '/service/infer/', body });
+  const busy = [post('1'), post('2')];
+  await eventually(
+    'both are busy',
+    () => [a.held.length, b.held.length],
+    (lengths) => lengths.join() === '1,1',
+  );
+  const third = post('3');
+  await eventually(
+    'the third waits',
+    async () => (await queued(a)) + (await queued(b)),
+    (count) => count === 1,
+  );
+  // Who has just come is not moved.
+  await pause(100);
+  const [there, elsewhere] = (await queued(a)) === 1 ? [a, b] : [b, a];
+  return { all: [...busy, third], there, elsewhere };
+}
+
+/** Answers the first request there with a stream that goes on. */
+async function stream({ all, elsewhere }: Bed): Promise<ServerResponse> {
+  const response = elsewhere.held[0]?.response as ServerResponse;
+  response.writeHead(200, { 'content-type': 'text/event-stream' });
+  response.write('data: begun\n\n');
+  const begun = await Promise.race(all);
+  assert.equal(begun.headers['sidecar-worker'], elsewhere.sidecar.id);
+  return response;
+}
+
+test('who waits is not sent behind a stream that has just begun', async (t) => {
+  const bed = await oneWaits(t);
+  const { all, there, elsewhere } = bed;
+  const streaming = await stream(bed);
+  // So long it takes at most to be taken back.
+  await pause(100);
+  assert.deepEqual([await queued(there), await queued(elsewhere)], [1, 0], 'the third is where it was');
+
+  there.held[0]?.response.end('done');
+  await eventually(
+    'the third is served by the worker that is free, while the other one streams',
+    () => there.held.map(({ body }) => body),
+    (bodies) => bodies.includes('3'),
+  );
+  there.held.at(-1)?.response.end('done');
+  streaming.end();
+  for (const each of all) assert.equal((await wholeAnswer(await each)).status, 200);
+});
+
+test('who waits is sent to where a stream has just ended', async (t) => {
+  const bed = await oneWaits(t);
+  const { all, there, elsewhere } = bed;
+  (await stream(bed)).end();
+  const first = await Promise.race(all);
+  assert.equal((await wholeAnswer(first)).status, 200);
+  await eventually(
+    'the third is served where the stream was',
+    () => elsewhere.held.map(({ body }) => body),
+    (bodies) => bodies.includes('3'),
+  );
+  for (const { held } of [there, elsewhere]) held.at(-1)?.response.end('done');
+  for (const each of all) assert.equal((await each).statusCode, 200);
+});

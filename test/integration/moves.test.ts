@@ -1,0 +1,209 @@
+/**
+ * Requests that wait in the queue of one worker and have their turn at another: taken back and sent there, once, with
+ * their body; through whole sidecars. What was begun stays where it is, and nothing is delivered twice or lost.
+ */
+import assert from 'node:assert/strict';
+import http, { type ServerResponse } from 'node:http';
+import test, { type TestContext } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
+import { eventually } from '../support/eventually.ts';
+import type { Answer } from '../support/http-client.ts';
+import { type HttpWorker, startHttpWorker } from '../support/http-worker.ts';
+import { type Member, TestMesh } from '../support/mesh.ts';
+
+/** Only answers tell of load. */
+const NO_PROBES = { SIDECAR_PROBE_FEW_INTERVAL: '10m', SIDECAR_PROBE_MANY_INTERVAL: '10m' };
+
+interface Held {
+  readonly body: string;
+  readonly response: ServerResponse;
+}
+
+interface Holding {
+  readonly worker: HttpWorker;
+  /** Not answered yet. */
+  readonly held: Held[];
+  readonly sidecar: Member;
+}
+
+/** A worker of one slot that holds POSTs until the test answers them, and its sidecar. */
+async function holding(t: TestContext, mesh: TestMesh, id: string): Promise<Holding> {
+  const held: Held[] = [];
+  const worker = await startHttpWorker(t, {
+    answer: ({ method, body }, response) => {
+      if (method === 'POST') held.push({ body, response });
+      else response.end('ok');
+    },
+  });
+  const infer = { url: worker.url, concurrency: 1, queue: 10 };
+  return { worker, held, sidecar: await mesh.join({ id, services: { infer } }) };
+}
+
+function gauge(member: Member, name: string, value: number): Promise<unknown> {
+  return eventually(
+    `${name} of ${member.id} is ${value}`,
+    async () => (await member.admin('/metrics')).body.match(new RegExp(`^${name}(?:{[^}]*})? .*$`, 'm'))?.[0],
+    (line) => line?.endsWith(` ${value}`) === true,
+  );
+}
+
+async function moved(app: Member): Promise<number> {
+  const { body } = await app.admin('/metrics');
+  return Number(/^sidecar_moved_requests_total (\d+)$/m.exec(body)?.[1]);
+}
+
+function posts(app: Member, count: number, headers: http.OutgoingHttpHeaders = {}): Promise<Answer>[] {
+  return Array.from({ length: count }, (_, n) =>
+    app.call({ method: 'POST', target: '/service/infer/', body: `number ${n}`, headers }),
+  );
+}
+
+async function bed(t: TestContext): Promise<{ app: Member; slow: Holding; quick: Holding }> {
+  const mesh = new TestMesh(t);
+  const slow = await holding(t, mesh, 'slow');
+  const quick = await holding(t, mesh, 'quick');
+  const app = await mesh.join({ id: 'app', env: NO_PROBES });
+  await app.get('infer');
+  await app.knows(['slow', 'quick']);
+  return { app, slow, quick };
+}
+
+/** Both slots taken and two in the queues. */
+async function allWait({ slow, quick }: { readonly slow: Holding; readonly quick: Holding }): Promise<void> {
+  const queued = async ({ sidecar }: Holding): Promise<number> => {
+    const { body } = await sidecar.admin('/metrics');
+    return Number(/^sidecar_worker_queued{[^}]*} (\d+)$/m.exec(body)?.[1]);
+  };
+  await eventually(
+    'both are busy and two wait',
+    async () => [slow.held.length, quick.held.length, (await queued(slow)) + (await queued(quick))],
+    ([atSlow, atQuick, waiting]) => atSlow === 1 && atQuick === 1 && waiting === 2,
+  );
+  // Who has just come is not moved.
+  await pause(50);
+}
+
+test('what waits behind a request that does not end is served by the other worker', async (t) => {
+  const { app, slow, quick } = await bed(t);
+  const answers = posts(app, 4);
+  await allWait({ slow, quick });
+  const bodies: string[] = [];
+  await eventually(
+    'the quick one has had three',
+    () => {
+      const next = quick.held.shift();
+      if (next !== undefined) bodies.push(next.body);
+      next?.response.end(`did ${next.body}`);
+      return bodies.length;
+    },
+    (count) => count === 3,
+  );
+  assert.equal(slow.held.length, 1);
+  slow.held[0]?.response.end(`did ${slow.held[0].body}`);
+  const got = await Promise.all(answers);
+  for (const [n, { status, body }] of got.entries())
+    assert.deepEqual([status, body], [200, `did number ${n}`]);
+  assert.deepEqual([...bodies, slow.held[0]?.body].sort(), ['number 0', 'number 1', 'number 2', 'number 3']);
+  const posted = [...slow.worker.seen, ...quick.worker.seen].filter(({ method }) => method === 'POST');
+  assert.equal(posted.length, 4, 'each was delivered once');
+
+  assert.ok((await moved(app)) >= 1);
+  const twice = got.filter(({ headers }) => headers['sidecar-attempts'] === '2');
+  assert.ok(twice.length >= 1);
+  for (const { headers } of twice) {
+    assert.equal(headers['sidecar-worker'], 'quick');
+    const id = headers['sidecar-request-id'] as string;
+    const { failed_attempts: attempts } = JSON.parse((await app.admin(`/explain?request=${id}`)).body);
+    assert.equal(attempts[0].code, 'saturated');
+    assert.match(attempts[0].reason, /^taken back from its queue: quick serves younger requests/);
+  }
+  for (const { sidecar } of [slow, quick]) {
+    await gauge(sidecar, 'sidecar_worker_in_flight', 0);
+    await gauge(sidecar, 'sidecar_worker_queued', 0);
+  }
+});
+
+test('a request with an affinity stays in the queue of its worker', async (t) => {
+  const { app, slow, quick } = await bed(t);
+  const answers = posts(app, 4, { 'sidecar-affinity': 'session' });
+  await eventually(
+    'all have come somewhere',
+    async () => {
+      const done: string[] = [];
+      for (const { held } of [slow, quick]) {
+        const next = held.shift();
+        if (next !== undefined) done.push(next.body);
+        next?.response.end();
+      }
+      return slow.worker.seen.length + quick.worker.seen.length;
+    },
+    (count) => count >= 5,
+  );
+  for (const { status } of await Promise.all(answers)) assert.equal(status, 200);
+  assert.equal(await moved(app), 0);
+});
+
+test('a storm with workers that slow down and apps that leave: each POST at most once, none lost', async (t) => {
+  const mesh = new TestMesh(t);
+  const counts = new Map<string, number>();
+  let slowest = 0;
+  const workers: Member[] = [];
+  for (let n = 0; n < 3; n++) {
+    const worker = await startHttpWorker(t, {
+      answer: ({ method, body }, response) => {
+        if (method !== 'POST') {
+          response.end('ok');
+          return;
+        }
+        counts.set(body, (counts.get(body) ?? 0) + 1);
+        setTimeout(() => response.end(body), n === slowest ? 150 : 15);
+      },
+    });
+    const infer = { url: worker.url, concurrency: 2, queue: 1_000 };
+    workers.push(await mesh.join({ id: `worker-${n}`, services: { infer } }));
+  }
+  const apps = [await mesh.join({ id: 'app-0' }), await mesh.join({ id: 'app-1' })];
+  for (const app of apps) {
+    await app.get('infer');
+    await app.knows(['worker-0', 'worker-1', 'worker-2']);
+  }
+  const outcomes = Array.from({ length: 600 }, async (_, n) => {
+    await pause(n * 3);
+    if (n % 200 === 199) slowest = (slowest + 1) % 3;
+    const app = apps[n % 2] as Member;
+    const id = `post ${n}`;
+    return n % 10 === 9 ? await leaves(app, id) : await stays(app, id);
+  });
+  for (const [n, outcome] of (await Promise.all(outcomes)).entries()) {
+    const seen = counts.get(`post ${n}`) ?? 0;
+    assert.ok(seen <= 1, `post ${n} was delivered ${seen} times`);
+    if (n % 10 !== 9) assert.deepEqual([outcome, seen], [`200 post ${n}`, 1]);
+  }
+  const moves = (await moved(apps[0] as Member)) + (await moved(apps[1] as Member));
+  t.diagnostic(`${moves} of 600 were moved`);
+  assert.ok(moves > 0, 'some were moved');
+  for (const worker of workers) {
+    await gauge(worker, 'sidecar_worker_in_flight', 0);
+    await gauge(worker, 'sidecar_worker_queued', 0);
+  }
+});
+
+async function stays(app: Member, id: string): Promise<string> {
+  const { status, body } = await app.call({ method: 'POST', target: '/service/infer/', body: id });
+  return `${status} ${body}`;
+}
+
+/** Gives up after 20 ms, wherever the request is then. */
+function leaves(app: Member, id: string): Promise<string> {
+  const { host, port } = app.running.outbound;
+  return new Promise((resolve) => {
+    const request = http.request({ host, port, method: 'POST', path: '/service/infer/', agent: false });
+    request.on('response', (response) => {
+      response.resume();
+      response.on('close', () => resolve('answered'));
+    });
+    request.on('error', () => resolve('left'));
+    request.end(id);
+    setTimeout(() => request.destroy(), 20);
+  });
+}
