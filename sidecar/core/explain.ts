@@ -37,6 +37,8 @@ export interface ExplainedCandidate {
     readonly service_ms: number | null;
     readonly mine: number;
     readonly sharers: number;
+    /** How long the first in its queue was under way; null = nobody waited, or it is unknown. */
+    readonly oldest_ms: number | null;
   };
   readonly outstanding: number;
   readonly failure_rate: number;
@@ -160,6 +162,7 @@ function describe(
       service_ms: finiteOrNull(endpoint.serviceMs),
       mine: endpoint.mineReported,
       sharers: endpoint.sharers,
+      oldest_ms: finiteOrNull(endpoint.oldestMs),
     },
     outstanding: endpoint.outstanding,
     failure_rate: rounded(failureRateAt(endpoint, nowMs)),

@@ -130,7 +130,13 @@ test('each term of the score is there with the datum it came from', () => {
     recordOf(1, { figures: figures({ service_ms: 100, concurrency: 4, in_flight: 3, queued: 0 }) }),
   ]);
   const endpoint = peerOf(one, 1).endpoint(SERVICE);
-  Object.assign(endpoint ?? {}, { mineReported: 1, outstanding: 3, sharers: 2, reportSource: 'probe' });
+  Object.assign(endpoint ?? {}, {
+    mineReported: 1,
+    outstanding: 3,
+    sharers: 2,
+    oldestMs: 900,
+    reportSource: 'probe',
+  });
   const [candidate] = createBalancer('adaptive', { ttlMs: 60_000 }).explain(
     one.offering(SERVICE),
     asking(seeded(1)),
@@ -147,6 +153,7 @@ test('each term of the score is there with the datum it came from', () => {
       service_ms: 100,
       mine: 1,
       sharers: 2,
+      oldest_ms: 900,
     },
   );
   // 3 there of which 1 is mine; 3 of mine now, 2 of them unreported, and the other sharer is taken to do the same.
