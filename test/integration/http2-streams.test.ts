@@ -12,6 +12,8 @@ const CANCEL_LIMIT_MS = 1_000;
 const HELD_LIMIT_BYTES = 16_777_216;
 /** A thousand streams at once are a second of work each way where nobody else works. */
 const CROWD_PATIENCE_MS = 30_000;
+/** And a thousand connections to an HTTP/1.1 worker, all made in the process that is at that work. */
+const PATIENT = { SIDECAR_TIMEOUT_VPN_CONNECT: '30s', SIDECAR_TIMEOUT_WORKER_CONNECT: '30s' };
 
 async function settled(read: () => number): Promise<number> {
   let last = -1;
@@ -40,7 +42,7 @@ async function abortedWithin(worker: VersionWorker, path: string): Promise<void>
 }
 
 test('streams that end before their time', async (t) => {
-  const { ways, caller } = await startVersionMesh(t);
+  const { ways, caller } = await startVersionMesh(t, PATIENT);
 
   for (const { name, client, worker, at } of ways) {
     await t.test(`${name}: cancelled while it waits, streams, uploads`, async () => {
