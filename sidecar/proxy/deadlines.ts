@@ -38,7 +38,7 @@ export class Deadlines {
     if (wasArmed) return;
     this.#armed.add(deadline);
     if (this.#timer === null) {
-      this.#timer = setInterval(() => this.#check(), this.#tickMs);
+      this.#timer = setInterval(() => this.#tick(), this.#tickMs);
       this.#timer.unref();
     }
   }
@@ -53,12 +53,17 @@ export class Deadlines {
     return this.#armed.size;
   }
 
-  #check(): void {
+  #tick(): void {
     if (this.#armed.size === 0 && this.#timer !== null) {
       clearInterval(this.#timer);
       this.#timer = null;
       return;
     }
+    // After the sockets were read: what came in while the loop stood still is not late (see fair-timeout).
+    setImmediate(() => this.#check());
+  }
+
+  #check(): void {
     const nowMs = performance.now();
     for (const deadline of this.#armed) {
       if (deadline.atMs > nowMs) continue;

@@ -8,6 +8,7 @@ import net from 'node:net';
 import tls from 'node:tls';
 import { dialFault } from './dial-fault.ts';
 import type { Origin, UpstreamFault } from './exchange.ts';
+import { fairTimeout } from './fair-timeout.ts';
 import type { ReadBuffer } from './read-buffer.ts';
 
 export interface DialOptions {
@@ -47,7 +48,7 @@ export function dial(origin: Origin, options: DialOptions): () => void {
       });
 
   const settle = (): void => {
-    clearTimeout(timer);
+    cancelTimeout();
     socket.off(isTls ? 'secureConnect' : 'connect', connected);
     socket.off('error', failed);
     socket.off('close', closed);
@@ -65,7 +66,7 @@ export function dial(origin: Origin, options: DialOptions): () => void {
   const failed = (error: NodeJS.ErrnoException): void =>
     fault('connect_failed', dialFault(origin, error), error.code === 'ECONNREFUSED');
   const closed = (): void => fault('connect_failed', 'the connection closed before it was established');
-  const timer = setTimeout(
+  const cancelTimeout = fairTimeout(
     () =>
       fault(
         'connect_timeout',

@@ -17,6 +17,7 @@ import type {
   UpstreamRequest,
   Upstreams,
 } from './exchange.ts';
+import { fairTimeout } from './fair-timeout.ts';
 import { Http2Session } from './http2-session.ts';
 import { Http2Upstream } from './http2-upstream.ts';
 
@@ -182,11 +183,11 @@ export class Http2Pool implements Upstreams {
     const settle = (): boolean => {
       if (!isOn) return false;
       isOn = false;
-      clearTimeout(timer);
+      cancel();
       place.giveUp = null;
       return true;
     };
-    const timer = setTimeout(() => {
+    const cancel = fairTimeout(() => {
       settle();
       const detail = `${lack} within ${Math.round(limitMs)} ms`;
       this.#fail(place, { code: 'connect_timeout', stage: 'not_sent', detail });

@@ -7,6 +7,7 @@
 import net from 'node:net';
 import { first } from '../core/headers.ts';
 import type { Origin, Upstreams } from './exchange.ts';
+import { fairTimeout } from './fair-timeout.ts';
 import { hostField } from './peer-client.ts';
 
 export interface WorkerHealthOptions {
@@ -146,10 +147,11 @@ export class WorkerHealth {
     return new Promise((resolve) => {
       const socket = net.connect({ host: origin.host, port: origin.port });
       const done = (fault: Fault | null): void => {
+        cancel();
         socket.destroy();
         resolve(fault);
       };
-      socket.setTimeout(timeoutMs, () => done(ill(`no connection within ${timeoutMs} ms`)));
+      const cancel = fairTimeout(() => done(ill(`no connection within ${timeoutMs} ms`)), timeoutMs);
       socket.once('connect', () => done(null));
       socket.once('error', (error: NodeJS.ErrnoException) =>
         done(ill(error.message || 'connection failed', error.code === 'ECONNREFUSED')),
@@ -161,17 +163,17 @@ export class WorkerHealth {
     const { origin, timeoutMs, upstreams } = this.#options;
     return new Promise((resolve) => {
       let fault: Fault | null = ill('no answer');
-      const timer = setTimeout(() => {
+      const cancel = fairTimeout(() => {
         request.abort();
         resolve(ill(`no answer to GET ${path} within ${timeoutMs} ms`));
       }, timeoutMs);
       giveUp.addEventListener('abort', () => {
-        clearTimeout(timer);
+        cancel();
         request.abort();
         resolve(fault);
       });
       const done = (result: Fault | null): void => {
-        clearTimeout(timer);
+        cancel();
         resolve(result);
       };
       const request = upstreams.request(
