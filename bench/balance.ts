@@ -11,9 +11,10 @@
  *   --systems "sidecars adaptive,sidecars p2c,haproxy leastconn+nginx least_conn,haproxy tuned,…"
  */
 import { parseArgs } from 'node:util';
+import { POLICY_NAMES } from '../sidecar/core/choose.ts';
 import { sendAll } from './balance/load.ts';
 import { type Pool, startPool } from './balance/pool.ts';
-import { type ProxyKind, startProxy } from './balance/proxies.ts';
+import { PROXY_KINDS, startProxy } from './balance/proxies.ts';
 import { type BalanceScenario, balanceScenarios, ENTRIES } from './balance/scenarios.ts';
 import { startSidecars } from './balance/sidecars.ts';
 import type { System } from './balance/system.ts';
@@ -23,6 +24,7 @@ import { type Demand, drawDemands } from './sim/demand.ts';
 import { quantiles, ratioText } from './support/quantiles.ts';
 
 const SYSTEMS = 'sidecars adaptive,haproxy leastconn,haproxy random(2),nginx least_conn,nginx random two';
+const SIDECARS = 'sidecars ';
 const WARM_UP_SHARE = 0.15;
 const P99 = 2;
 
@@ -37,6 +39,12 @@ const { values } = parseArgs({
   },
 });
 const groups = values.systems.split(',').map((names) => names.split('+'));
+for (const name of groups.flat()) {
+  const known: string[] = [...POLICY_NAMES.map((policy) => SIDECARS + policy), ...PROXY_KINDS];
+  if (known.includes(name)) continue;
+  console.error(`--systems: there is no "${name}"; there are ${known.join(', ')}`);
+  process.exit(64);
+}
 const verdicts: Verdict[] = [];
 const seconds = Number(values.seconds);
 const warmUpMs = WARM_UP_SHARE * seconds * 1000;
@@ -48,9 +56,11 @@ async function start(name: string, scenario: BalanceScenario): Promise<{ pool: P
     speed,
     port: pool.ports[i] as number,
   }));
-  const system = name.startsWith('sidecars ')
-    ? await startSidecars(name.slice('sidecars '.length), backends, ENTRIES)
-    : await startProxy(name as ProxyKind, backends, ENTRIES);
+  const kind = PROXY_KINDS.find((each) => each === name);
+  const system =
+    kind === undefined
+      ? await startSidecars(name.slice(SIDECARS.length), backends, ENTRIES)
+      : await startProxy(kind, backends, ENTRIES);
   return { pool, system };
 }
 

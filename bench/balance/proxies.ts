@@ -19,12 +19,15 @@ export interface Backend {
 }
 
 /** `tuned`: with weights and maxconn set by hand from what each worker is, which neither has by itself. */
-export type ProxyKind =
-  | 'haproxy leastconn'
-  | 'haproxy random(2)'
-  | 'haproxy tuned'
-  | 'nginx least_conn'
-  | 'nginx random two';
+export const PROXY_KINDS = [
+  'haproxy leastconn',
+  'haproxy random(2)',
+  'haproxy tuned',
+  'nginx least_conn',
+  'nginx random two',
+] as const;
+
+export type ProxyKind = (typeof PROXY_KINDS)[number];
 
 const MAX_SAID = 4_096;
 
