@@ -5,6 +5,7 @@
  * queue. It must not know who may call, nor what the caller is told.
  */
 import type { Acquired, Admission, Slot } from '../core/admission.ts';
+import { BoundedCache } from '../core/bounded-cache.ts';
 import { Callers } from '../core/callers.ts';
 import type { Code } from '../core/errors.ts';
 import { isGrpc } from '../core/grpc.ts';
@@ -40,6 +41,9 @@ export type LocalAttempt = Omit<AttemptOptions, 'upstreams' | 'origin' | 'timeou
   readonly nonce?: string;
 };
 
+/** Remembered of those given back: more than come back to ask again. */
+const MAX_GIVEN_BACK = 4_096;
+
 export class LocalService {
   readonly name: string;
   readonly basePath: string;
@@ -52,6 +56,7 @@ export class LocalService {
   readonly #callers = new Callers();
   /** Requests in the queue whose callers may want them back. */
   readonly #recallable = new Map<string, () => boolean>();
+  readonly #givenBack = new BoundedCache<string, true>(MAX_GIVEN_BACK, () => {});
 
   constructor(options: LocalServiceOptions) {
     this.name = options.name;
@@ -90,9 +95,14 @@ export class LocalService {
     if (load !== undefined) this.word.says('orca', load, performance.now());
   }
 
-  /** Its caller has somewhere better for it. False when it does not wait here, or no more. */
+  /**
+   * Its caller has somewhere better for it. False when it does not wait here, or no more. Who asks again, since what
+   * was said has not reached him, is told the same.
+   */
   giveBack(callerKey: string, nonce: string): boolean {
-    return this.#recallable.get(handleOf(callerKey, nonce))?.() ?? false;
+    const handle = handleOf(callerKey, nonce);
+    if (this.#recallable.get(handle)?.() === true) this.#givenBack.set(handle, true);
+    return this.#givenBack.get(handle) === true;
   }
 
   /** Waits for a slot, then makes the attempt; a refusal is an outcome with stage `not_sent`. */
