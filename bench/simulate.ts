@@ -40,7 +40,9 @@ const wanted = values.scenarios?.split(',') ?? all.map(({ name }) => name);
 console.log(
   `${values.utilisation} busy, ${values.requests} requests, seed ${seed}; ratios to the central queue`,
 );
-console.log(row(['scenario', 'policy', 'p50', 'p90', 'p99', 'p99.9', 'failed', 'reroutes']));
+console.log(
+  row(['scenario', 'policy', 'p50', 'p90', 'p99', 'p99.9', 'failed', 'reroutes', 'moves', 'in vain']),
+);
 for (const scenario of all) {
   if (!wanted.includes(scenario.name)) continue;
   const demands = drawDemands({ ...scenario, seed });
@@ -54,9 +56,23 @@ for (const scenario of all) {
   const seen = fullSightTimesMs(demands, scenario.workers, viewsOf(scenario, seed));
   console.log(row(['', 'full sight', ...ratiosOf(counted(seen)), '', '']));
   for (const policy of values.policies.split(',') as SimPolicy[]) {
-    const { timesMs, failed, reroutes } = runScenario(scenario, demands, policy, seed);
-    console.log(row(['', policy, ...ratiosOf(timesMs), String(failed), `${(100 * reroutes).toFixed(1)} %`]));
+    const { timesMs, failed, reroutes, moves, vain } = runScenario(scenario, demands, policy, seed);
+    console.log(
+      row([
+        '',
+        policy,
+        ...ratiosOf(timesMs),
+        String(failed),
+        percent(reroutes),
+        percent(moves),
+        percent(vain),
+      ]),
+    );
   }
+}
+
+function percent(share: number): string {
+  return `${(100 * share).toFixed(1)} %`;
 }
 
 function row([scenario = '', policy = '', ...figures]: readonly string[]): string {

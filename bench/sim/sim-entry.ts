@@ -124,7 +124,8 @@ export class SimEntry {
         }),
     };
     const waiter = { service: SERVICE, peerKey: peer.key, sinceMs: attempt.sinceMs, attempt, job };
-    const isQueued = job.expectedQueue !== 0 && this.#balancer !== null;
+    const isPatient = attempt.reroutes >= MAX_REROUTES;
+    const isQueued = expectedQueue !== null && (expectedQueue > 0 || isPatient);
     if (isQueued && attempt.moves < MAX_MOVES) this.#waiting.add(waiter);
     clock.after(this.#delayMs(), () => worker.arrive(job));
   }
