@@ -66,9 +66,11 @@ export class Moves {
     this.heard(peer, service, false);
   }
 
-  /** Once; and only what was sent into a queue by the expected time, and can be sent again as it is. */
-  #mayMove({ chosen, reroutes, affinityKey, attempts, downstream }: OutboundRequest): boolean {
-    if (chosen === null || chosen.expectedQueue === null || affinityKey !== null) return false;
+  /** Once; and only what was sent into a queue by the expected time, can be sent again as it is, and goes anywhere. */
+  #mayMove(request: OutboundRequest): boolean {
+    const { chosen, reroutes, affinityKey, tunnelUnfit, attempts, downstream } = request;
+    if (chosen === null || chosen.expectedQueue === null) return false;
+    if (affinityKey !== null || tunnelUnfit !== null) return false;
     if (reroutes.move !== null || attempts.length > MAX_ATTEMPTS_BEFORE) return false;
     if (!willKeep(downstream.head.framing, this.#options.replayBytes)) return false;
     return reroutes.isPatient || chosen.expectedQueue > 0;
