@@ -12,7 +12,7 @@ const MEANINGS: Readonly<Record<string, string>> = {
   EHOSTUNREACH: 'no way to that host: is it up, and the VPN on both sides?',
   ENETUNREACH: 'no way to that network: is the VPN up here?',
   EADDRNOTAVAIL: 'this host has no address or port left to connect from',
-  EMFILE: 'this process has no file descriptor left',
+  EMFILE: 'this sidecar has no file descriptor left: raise its limit (ulimit -n, LimitNOFILE)',
   ENOTFOUND: 'DNS knows no such name',
   EAI_AGAIN: 'DNS does not answer',
   ERR_TLS_CERT_ALTNAME_INVALID: 'its TLS certificate is for another name',
