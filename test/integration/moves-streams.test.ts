@@ -8,48 +8,24 @@ import type { ServerResponse } from 'node:http';
 import test, { type TestContext } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { eventually } from '../support/eventually.ts';
+import { type HoldingWorker, holdingWorker, queuedAt } from '../support/holding-worker.ts';
 import { open, wholeAnswer } from '../support/http-client.ts';
-import { startHttpWorker } from '../support/http-worker.ts';
-import { type Member, TestMesh } from '../support/mesh.ts';
+import { TestMesh } from '../support/mesh.ts';
 
 /** Only answers tell of load. */
 const NO_PROBES = { SIDECAR_PROBE_FEW_INTERVAL: '10m', SIDECAR_PROBE_MANY_INTERVAL: '10m' };
-
-interface Holding {
-  readonly sidecar: Member;
-  /** Not answered yet. */
-  readonly held: { readonly body: string; readonly response: ServerResponse }[];
-}
-
-/** A worker of one slot that holds POSTs until the test answers them, and its sidecar. */
-async function holding(t: TestContext, mesh: TestMesh, id: string): Promise<Holding> {
-  const held: Holding['held'] = [];
-  const worker = await startHttpWorker(t, {
-    answer: ({ method, body }, response) => {
-      if (method === 'POST') held.push({ body, response });
-      else response.end('ok');
-    },
-  });
-  const infer = { url: worker.url, concurrency: 1, queue: 10 };
-  return { held, sidecar: await mesh.join({ id, services: { infer } }) };
-}
-
-async function queued({ sidecar }: Holding): Promise<number> {
-  const { body } = await sidecar.admin('/metrics');
-  return Number(/^sidecar_worker_queued{[^}]*} (\d+)$/m.exec(body)?.[1]);
-}
 
 interface Bed {
   /** Two requests that are being served, and one that waits. */
   readonly all: readonly Promise<http.IncomingMessage>[];
   /** Where it waits. */
-  readonly there: Holding;
-  readonly elsewhere: Holding;
+  readonly there: HoldingWorker;
+  readonly elsewhere: HoldingWorker;
 }
 
 async function oneWaits(t: TestContext): Promise<Bed> {
   const mesh = new TestMesh(t);
-  const [a, b] = [await holding(t, mesh, 'a'), await holding(t, mesh, 'b')];
+  const [a, b] = [await holdingWorker(t, mesh, 'a'), await holdingWorker(t, mesh, 'b')];
   const app = await mesh.join({ id: 'app', env: NO_PROBES });
   await app.get('infer');
   await app.knows(['a', 'b']);
@@ -64,12 +40,12 @@ async function oneWaits(t: TestContext): Promise<Bed> {
   const third = post('3');
   await eventually(
     'the third waits',
-    async () => (await queued(a)) + (await queued(b)),
+    async () => (await queuedAt(a)) + (await queuedAt(b)),
     (count) => count === 1,
   );
   // Who has just come is not moved.
   await pause(100);
-  const [there, elsewhere] = (await queued(a)) === 1 ? [a, b] : [b, a];
+  const [there, elsewhere] = (await queuedAt(a)) === 1 ? [a, b] : [b, a];
   return { all: [...busy, third], there, elsewhere };
 }
 
@@ -89,7 +65,7 @@ test('who waits is not sent behind a stream that has just begun', async (t) => {
   const streaming = await stream(bed);
   // So long it takes at most to be taken back.
   await pause(100);
-  assert.deepEqual([await queued(there), await queued(elsewhere)], [1, 0], 'the third is where it was');
+  assert.deepEqual([await queuedAt(there), await queuedAt(elsewhere)], [1, 0], 'the third is where it was');
 
   there.held[0]?.response.end('done');
   await eventually(

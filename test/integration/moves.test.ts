@@ -3,41 +3,17 @@
  * their body; through whole sidecars. What was begun stays where it is, and nothing is delivered twice or lost.
  */
 import assert from 'node:assert/strict';
-import http, { type ServerResponse } from 'node:http';
+import http from 'node:http';
 import test, { type TestContext } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { eventually } from '../support/eventually.ts';
+import { type HoldingWorker, holdingWorker, queuedAt } from '../support/holding-worker.ts';
 import type { Answer } from '../support/http-client.ts';
-import { type HttpWorker, startHttpWorker } from '../support/http-worker.ts';
+import { startHttpWorker } from '../support/http-worker.ts';
 import { type Member, TestMesh } from '../support/mesh.ts';
 
 /** Only answers tell of load. */
 const NO_PROBES = { SIDECAR_PROBE_FEW_INTERVAL: '10m', SIDECAR_PROBE_MANY_INTERVAL: '10m' };
-
-interface Held {
-  readonly body: string;
-  readonly response: ServerResponse;
-}
-
-interface Holding {
-  readonly worker: HttpWorker;
-  /** Not answered yet. */
-  readonly held: Held[];
-  readonly sidecar: Member;
-}
-
-/** A worker of one slot that holds POSTs until the test answers them, and its sidecar. */
-async function holding(t: TestContext, mesh: TestMesh, id: string): Promise<Holding> {
-  const held: Held[] = [];
-  const worker = await startHttpWorker(t, {
-    answer: ({ method, body }, response) => {
-      if (method === 'POST') held.push({ body, response });
-      else response.end('ok');
-    },
-  });
-  const infer = { url: worker.url, concurrency: 1, queue: 10 };
-  return { worker, held, sidecar: await mesh.join({ id, services: { infer } }) };
-}
 
 function gauge(member: Member, name: string, value: number): Promise<unknown> {
   return eventually(
@@ -58,10 +34,10 @@ function posts(app: Member, count: number, headers: http.OutgoingHttpHeaders = {
   );
 }
 
-async function bed(t: TestContext): Promise<{ app: Member; slow: Holding; quick: Holding }> {
+async function bed(t: TestContext): Promise<{ app: Member; slow: HoldingWorker; quick: HoldingWorker }> {
   const mesh = new TestMesh(t);
-  const slow = await holding(t, mesh, 'slow');
-  const quick = await holding(t, mesh, 'quick');
+  const slow = await holdingWorker(t, mesh, 'slow');
+  const quick = await holdingWorker(t, mesh, 'quick');
   const app = await mesh.join({ id: 'app', env: NO_PROBES });
   await app.get('infer');
   await app.knows(['slow', 'quick']);
@@ -69,14 +45,16 @@ async function bed(t: TestContext): Promise<{ app: Member; slow: Holding; quick:
 }
 
 /** Both slots taken and two in the queues. */
-async function allWait({ slow, quick }: { readonly slow: Holding; readonly quick: Holding }): Promise<void> {
-  const queued = async ({ sidecar }: Holding): Promise<number> => {
-    const { body } = await sidecar.admin('/metrics');
-    return Number(/^sidecar_worker_queued{[^}]*} (\d+)$/m.exec(body)?.[1]);
-  };
+async function allWait({
+  slow,
+  quick,
+}: {
+  readonly slow: HoldingWorker;
+  readonly quick: HoldingWorker;
+}): Promise<void> {
   await eventually(
     'both are busy and two wait',
-    async () => [slow.held.length, quick.held.length, (await queued(slow)) + (await queued(quick))],
+    async () => [slow.held.length, quick.held.length, (await queuedAt(slow)) + (await queuedAt(quick))],
     ([atSlow, atQuick, waiting]) => atSlow === 1 && atQuick === 1 && waiting === 2,
   );
   // Who has just come is not moved.

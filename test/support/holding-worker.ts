@@ -1,0 +1,35 @@
+/**
+ * A worker of one slot that holds POSTs until the test answers them, with its sidecar: to fill queues and empty them.
+ *
+ * It must not know what waits where.
+ */
+import type { ServerResponse } from 'node:http';
+import type { TestContext } from 'node:test';
+import { type HttpWorker, startHttpWorker } from './http-worker.ts';
+import type { Member, TestMesh } from './mesh.ts';
+
+export interface HoldingWorker {
+  readonly worker: HttpWorker;
+  /** POSTs that the test has not answered yet, if it takes out those that it has. */
+  readonly held: { readonly body: string; readonly response: ServerResponse }[];
+  /** Offers it as `infer`. */
+  readonly sidecar: Member;
+}
+
+export async function holdingWorker(t: TestContext, mesh: TestMesh, id: string): Promise<HoldingWorker> {
+  const held: HoldingWorker['held'] = [];
+  const worker = await startHttpWorker(t, {
+    answer: ({ method, body }, response) => {
+      if (method === 'POST') held.push({ body, response });
+      else response.end('ok');
+    },
+  });
+  const infer = { url: worker.url, concurrency: 1, queue: 10 };
+  return { worker, held, sidecar: await mesh.join({ id, services: { infer } }) };
+}
+
+/** Requests that wait for its slot. */
+export async function queuedAt({ sidecar }: HoldingWorker): Promise<number> {
+  const { body } = await sidecar.admin('/metrics');
+  return Number(/^sidecar_worker_queued{[^}]*} (\d+)$/m.exec(body)?.[1]);
+}
