@@ -50,6 +50,8 @@ export interface AttemptOptions {
 
 /** Body of a refused answer that is read to keep the connection; a longer one closes it. */
 const REFUSAL_BODY_BYTES = 65_536;
+/** And for so long: the request waits for it to go elsewhere, and a body may come byte by byte without end. */
+const REFUSAL_BODY_MS = 250;
 
 export function runAttempt(options: AttemptOptions): Promise<Outcome> {
   return new Promise((resolve) => new Attempt(options, resolve).start());
@@ -68,6 +70,7 @@ class Attempt implements UpstreamHandler, RelayListener, WaitingAttempt {
   #firstByteMs: number | null = null;
   #refusal: Outcome | null = null;
   #refusalBytes = 0;
+  #refusalEnd: NodeJS.Timeout | null = null;
 
   constructor(options: AttemptOptions, resolve: (outcome: Outcome) => void) {
     this.#options = options;
@@ -114,9 +117,11 @@ class Attempt implements UpstreamHandler, RelayListener, WaitingAttempt {
     const judgement = this.#options.judge(head);
     if (judgement.kind === 'refuse') {
       const { code, stage, detail, isPathLost = false } = judgement;
-      this.#refusal = { kind: 'failed', code, stage, detail, isPathLost };
+      const refusal: Outcome = { kind: 'failed', code, stage, detail, isPathLost };
+      this.#refusal = refusal;
       this.#options.relay.disconnect();
-      if (stage !== 'not_sent') this.#abandon(this.#refusal);
+      if (stage !== 'not_sent') this.#abandon(refusal);
+      else this.#refusalEnd = setTimeout(() => this.#abandon(refusal), REFUSAL_BODY_MS);
       return;
     }
     this.#stage = 'begun';
@@ -236,6 +241,7 @@ class Attempt implements UpstreamHandler, RelayListener, WaitingAttempt {
     if (this.#isOver) return;
     this.#isOver = true;
     this.#upstream = null;
+    if (this.#refusalEnd !== null) clearTimeout(this.#refusalEnd);
     this.#options.watch?.ends();
     this.#options.relay.disconnect();
     this.#options.relay.listen(null);
