@@ -114,8 +114,9 @@ export function failureRateAt(endpoint: Endpoint, nowMs: number): number {
   return elapsedMs > 0 ? rate * Math.exp(-elapsedMs / FAILURE_TAU_MS) : rate;
 }
 
-/** Back to nothing known, except for what I have outstanding there. */
-export function forget(endpoint: Endpoint): void {
-  const { outstanding } = endpoint;
-  Object.assign(endpoint, createEndpoint(endpoint.peer, endpoint.service), { outstanding });
+/** Back to nothing known, except for what I have outstanding there; and for its failures, unless it is excused. */
+export function forget(endpoint: Endpoint, isExcused: boolean): void {
+  const { outstanding, failureRate, failureAtMs } = endpoint;
+  const kept = isExcused ? { outstanding } : { outstanding, failureRate, failureAtMs };
+  Object.assign(endpoint, createEndpoint(endpoint.peer, endpoint.service), kept);
 }

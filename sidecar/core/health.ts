@@ -14,6 +14,8 @@ export const EJECTION_MS = 30_000;
 export const MAX_EJECTION_MS = 300_000;
 /** A trial that has not ended by then no longer keeps others from trying (a stream may run for hours). */
 const TRIAL_MS = 10_000;
+/** A peer that starts anew more often is not excused again: by its own word it would never be ejected. */
+const EXCUSED_EVERY_MS = 10_000;
 
 export type PeerHealthState =
   | { readonly kind: 'closed' }
@@ -29,6 +31,7 @@ export class PeerHealth {
   #failures = 0;
   #ejections = 0;
   #recoveredAtMs = Number.NEGATIVE_INFINITY;
+  #excusedAtMs = Number.NEGATIVE_INFINITY;
 
   get state(): PeerHealthState {
     return this.#state;
@@ -76,11 +79,17 @@ export class PeerHealth {
     return nowMs < state.trialSinceMs + TRIAL_MS;
   }
 
-  /** The peer has started anew: what its former life did is not held against it. */
-  reset(): void {
+  /**
+   * The peer says that it has started anew: what its former life did is not held against it. False when it said so a
+   * moment ago; then all stays as it is.
+   */
+  excuse(nowMs: number): boolean {
+    if (nowMs - this.#excusedAtMs < EXCUSED_EVERY_MS) return false;
+    this.#excusedAtMs = nowMs;
     this.#state = CLOSED;
     this.#failures = 0;
     this.#ejections = 0;
     this.#recoveredAtMs = Number.NEGATIVE_INFINITY;
+    return true;
   }
 }

@@ -95,7 +95,7 @@ export class Peer {
    */
   adopt(record: WorkerRecord, nowMs: number): boolean {
     let isChanged = false;
-    if (record.epoch !== this.epoch) this.startAnew(record.epoch);
+    if (record.epoch !== this.epoch) this.startAnew(record.epoch, nowMs);
     this.#record = record;
     // A record that third parties keep may be older than what the peer has said since, say that it is draining.
     this.reportState(record.state, record.seq, nowMs);
@@ -118,22 +118,22 @@ export class Peer {
     return isChanged;
   }
 
-  /** The worker was restarted: what its former life did or said counts no longer. */
-  startAnew(epoch: number): void {
+  /** The worker was restarted: what its former life said counts no longer; nor what it did, unless it was another a moment ago. */
+  startAnew(epoch: number, nowMs: number): void {
     this.epoch = epoch;
     this.#stateSeq = -1;
     this.stateReason = '';
     this.lastFault = null;
-    this.health.reset();
+    const isExcused = this.health.excuse(nowMs);
     for (const route of this.#routes) route.health.reset();
-    for (const endpoint of this.#endpoints.values()) forget(endpoint);
+    for (const endpoint of this.#endpoints.values()) forget(endpoint, isExcused);
   }
 
   /** What the peer says its state is, in a record or a report: the newest word counts. */
   reportState(state: WorkerState, seq: number, nowMs: number): void {
     if (seq < this.#stateSeq) return;
     // Its worker was gone and is back: not the one that failed.
-    if (this.state === 'warming' && state === 'ready') this.health.reset();
+    if (this.state === 'warming' && state === 'ready') this.health.excuse(nowMs);
     if (this.state !== state) {
       this.stateSinceMs = nowMs;
       this.stateReason = '';

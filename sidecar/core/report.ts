@@ -169,7 +169,7 @@ export function applyReport(
   // A late answer of a former life; but a probe was answered just now, by whoever stands there.
   if (epoch !== undefined && epoch < peer.epoch && source !== 'probe') return 'stale';
   const hasRestarted = epoch !== undefined && epoch !== peer.epoch;
-  if (hasRestarted) peer.startAnew(epoch);
+  if (hasRestarted) peer.startAnew(epoch, nowMs);
   const endpoint = peer.endpoint(report.service);
   if (endpoint !== undefined && seq !== undefined && seq < endpoint.reportSeq) return 'stale';
   if (report.state !== undefined && seq !== undefined) peer.reportState(report.state, seq, nowMs);

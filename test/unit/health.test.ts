@@ -98,3 +98,19 @@ test('the extra time is a moving average of sane measurements', () => {
   route.measured(100);
   assert.ok(route.extraMs > 50 && route.extraMs < 100);
 });
+
+test('one that has started anew is excused, and not again a moment later', () => {
+  const health = new PeerHealth();
+  const failUntilEjected = (nowMs: number): void => {
+    for (let n = 0; n < EJECT_AFTER_FAILURES; n += 1) health.failed(nowMs);
+    assert.ok(health.isEjected(nowMs));
+  };
+  failUntilEjected(0);
+  assert.ok(health.excuse(0));
+  assert.ok(!health.isEjected(0));
+  failUntilEjected(1_000);
+  assert.ok(!health.excuse(9_999));
+  assert.ok(health.isEjected(9_999));
+  assert.ok(health.excuse(10_000));
+  assert.ok(!health.isEjected(10_000));
+});
