@@ -106,7 +106,17 @@ export class HostilePeer {
     target: string,
     fields: Readonly<Record<string, string>> = {},
   ): Promise<Answer> {
-    return send(to.address, { target, headers: { ...this.proof(to.key, target).headers, ...fields } });
+    return this.send(to, target, this.proof(to.key, target), fields);
+  }
+
+  /** The same with a proof that the test knows. */
+  send(
+    to: { readonly address: HostPort },
+    target: string,
+    proof: { readonly headers: Readonly<Record<string, string>> },
+    fields: Readonly<Record<string, string>> = {},
+  ): Promise<Answer> {
+    return send(to.address, { target, headers: { ...proof.headers, ...fields } });
   }
 
   /** The proof of membership for a request that the test sends by itself. */
