@@ -27,7 +27,8 @@ const MAX_RUNNING = 32;
 
 export class Greeter {
   readonly #o: GreeterOptions;
-  #running = 0;
+  /** Keys of those that are being asked: each once, or one that asks without end would keep out all others. */
+  readonly #running = new Set<string>();
 
   constructor(options: GreeterOptions) {
     this.#o = options;
@@ -37,10 +38,11 @@ export class Greeter {
   async met(keyHex: string, address: HostPort): Promise<void> {
     const { fetcher, log, maxPeers, mayAsk, ownKeyHex, table } = this.#o;
     if (keyHex === ownKeyHex || isAsKnown(table.get(keyHex), address)) return;
-    if (table.size >= maxPeers || this.#running >= MAX_RUNNING || !mayAsk(address)) return;
-    this.#running += 1;
+    if (table.size >= maxPeers || this.#running.size >= MAX_RUNNING || !mayAsk(address)) return;
+    if (this.#running.has(keyHex)) return;
+    this.#running.add(keyHex);
     const outcome = await fetcher.fetch(keyHex, [{ kind: 'address', address }]);
-    this.#running -= 1;
+    this.#running.delete(keyHex);
     log.debug({ peer: keyHex, address, outcome }, 'a newcomer introduced itself');
   }
 }

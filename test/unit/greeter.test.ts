@@ -77,3 +77,17 @@ test('with many known, or many under way, newcomers are left to the lookups', as
   void busy.greeter.met(NEW, ADDRESS);
   assert.equal(busy.fetched.length, 33, 'one that failed makes room');
 });
+
+test('one that introduces itself without end keeps nobody else out', async () => {
+  const { greeter, fetched, ends } = setUp();
+  const all = Array.from({ length: 100 }, () => greeter.met(NEW, ADDRESS));
+  void greeter.met('d'.repeat(64), ADDRESS);
+  assert.deepEqual(
+    fetched.map(({ key }) => key),
+    [NEW, 'd'.repeat(64)],
+  );
+  ends[0]?.('unreachable');
+  await Promise.all(all);
+  void greeter.met(NEW, ADDRESS);
+  assert.equal(fetched.length, 3);
+});
