@@ -154,5 +154,9 @@ try {
   }
 }
 
+// Node's own end waits for every handle to be closed, and goes round for ever over one that never is: a socket that was
+// destroyed while its reset was under way.
+process.on('beforeExit', () => process.exit());
+
 // A name that is being resolved, or a socket in a library's hands, may keep the process for seconds: it has ended.
 setTimeout(() => process.exit(), LINGER_MS).unref();
