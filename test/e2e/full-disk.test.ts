@@ -95,11 +95,11 @@ test('a disk that fills up later: what was kept is whole, and the complaint is o
   await writes(() => lines.includes(SAVE_FAULT));
   for (let round = 0; round < 20; round += 1) await clock.advance(60_000);
   assert.equal(readFileSync(file, 'utf8'), good, 'the good file stands as it was');
-  disk.readOnly(true);
+  await disk.readOnly(true);
   for (let round = 0; round < 5; round += 1) await clock.advance(60_000);
   assert.deepEqual(lines, [SAVE_FAULT]);
 
-  disk.readOnly(false);
+  await disk.readOnly(false);
   disk.free();
   await writes(() => readFileSync(file, 'utf8').includes('"own_port":2'));
   await known.stop();
@@ -114,7 +114,7 @@ test('a read-only disk: what stands there is used, and it serves', { skip }, asy
   assert.equal(await app.stop(), 'exit code 0');
   const { peer } = await app.logged({ message: 'sidecar listens' });
   chmodSync(join(disk.folder, 'worker.key'), 0o644);
-  disk.readOnly(true);
+  await disk.readOnly(true);
   const again = await mesh.sidecar(setup);
   assert.equal((await again.logged({ message: 'sidecar listens' })).peer, peer, 'the same worker');
   await assertServed(again);

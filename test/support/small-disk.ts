@@ -11,6 +11,7 @@ import { mkdtempSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
+import { eventually } from './eventually.ts';
 import { missingPrograms } from './needs.ts';
 
 const SIZE_KB = 64;
@@ -69,10 +70,14 @@ export class SmallDisk {
     for (let n = 0; n <= SIZE_KB / 4; n += 1) rmSync(join(this.folder, `filler-${n}`), { force: true });
   }
 
-  readOnly(isSo: boolean): void {
+  /** Resolves when it is; the kernel refuses while a file is open to be written. */
+  async readOnly(isSo: boolean): Promise<void> {
     const option = `remount,${isSo ? 'ro' : 'rw'}`;
     const args = ['--mount', '--target', String(this.#pid), '--', 'mount', '-o', option, this.#mount];
-    const done = spawnSync('nsenter', args, { encoding: 'utf8' });
-    if (done.status !== 0) throw new Error(`mount -o ${option}: ${done.stderr}`);
+    await eventually(
+      `mount -o ${option}`,
+      () => spawnSync('nsenter', args, { encoding: 'utf8' }),
+      ({ status }) => status === 0,
+    );
   }
 }
