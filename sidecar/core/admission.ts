@@ -149,8 +149,9 @@ export class Admission {
   #youngestAfter(sinceMs: number): Waiter | null {
     while (this.#waiters.length > this.#front && this.#waiters.at(-1)?.isWaiting === false)
       this.#waiters.pop();
-    const last = this.#waiters.length > this.#front ? this.#waiters.at(-1) : undefined;
-    return last?.onDisplaced !== undefined && last.sinceMs > sinceMs ? last : null;
+    const last = this.#waiters.at(-1);
+    const mayGo = last?.isWaiting === true && last.onDisplaced !== undefined;
+    return mayGo && last.sinceMs > sinceMs ? last : null;
   }
 
   #grant(): Slot {

@@ -121,7 +121,8 @@ class Attempt implements UpstreamHandler, RelayListener, WaitingAttempt {
       this.#refusal = refusal;
       this.#options.relay.disconnect();
       if (stage !== 'not_sent') this.#abandon(refusal);
-      else this.#refusalEnd = setTimeout(() => this.#abandon(refusal), REFUSAL_BODY_MS);
+      // Nearly always it came with its head, and is over when what came is read: a timer for each would cost more.
+      else queueMicrotask(() => this.#waitForRefusal(refusal));
       return;
     }
     this.#stage = 'begun';
@@ -129,6 +130,10 @@ class Attempt implements UpstreamHandler, RelayListener, WaitingAttempt {
     this.#headFields = head.fields;
     this.#options.relay.commit();
     this.#options.downstream.start(head.status, head.reason, judgement.fields, head.bodyBytes);
+  }
+
+  #waitForRefusal(refusal: Outcome): void {
+    if (!this.#isOver) this.#refusalEnd = setTimeout(() => this.#abandon(refusal), REFUSAL_BODY_MS);
   }
 
   onData(chunk: Buffer): boolean {

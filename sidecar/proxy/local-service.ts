@@ -155,27 +155,23 @@ export class LocalService {
     const { relay, expectedQueue, sinceMs, deadline, callerKey, nonce } = attempt;
     const handle = nonce === undefined ? null : handleOf(callerKey, nonce);
     return new Promise((resolve) => {
+      const settle = (end: Slot | Lack | 'gone' | 'late' | 'recalled'): void => {
+        if (handle !== null) this.#recallable.delete(handle);
+        relay.listen(null);
+        resolve(end);
+      };
       const acquired = this.admission.acquire({
         expectedQueue,
         sinceMs,
-        onGranted: (slot) => {
-          if (handle !== null) this.#recallable.delete(handle);
-          relay.listen(null);
-          resolve(slot);
-        },
-        onDisplaced: () => {
-          if (handle !== null) this.#recallable.delete(handle);
-          relay.listen(null);
-          resolve('queue_full');
-        },
+        onGranted: settle,
+        onDisplaced: () => settle('queue_full'),
       });
       if (acquired.kind === 'granted') resolve(acquired);
       else if (acquired.kind === 'saturated') resolve(acquired.reason);
       else {
         const leave = (why: 'gone' | 'late' | 'recalled'): boolean => {
           if (!acquired.cancel()) return false;
-          if (handle !== null) this.#recallable.delete(handle);
-          resolve(why);
+          settle(why);
           return true;
         };
         if (handle !== null) this.#recallable.set(handle, () => leave('recalled'));

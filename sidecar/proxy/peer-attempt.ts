@@ -77,7 +77,7 @@ export async function attemptPeer(
           answered?.();
           isStream = !isShort(answer);
           route.health.succeeded(performance.now());
-          return judge(answer, request, target, options);
+          return judge(answer, isStream, request, target, options);
         }
         const { isEdge, judgement } = judgeUnsigned(answer, route.kind);
         if (isEdge) answerer = 'edge';
@@ -116,6 +116,7 @@ function isShort({ status, bodyBytes }: IncomingHead): boolean {
 
 function judge(
   answer: IncomingHead,
+  isStream: boolean,
   request: OutboundRequest,
   target: PeerTarget,
   { directory, moves, pseudonym }: OutboundOptions,
@@ -129,7 +130,7 @@ function judge(
     const said = (detail === '' ? CODES[code].meaning : detail).replace(/\.$/, '');
     return { kind: 'refuse', code, stage, detail: `its sidecar says: ${said}` };
   }
-  if (report !== undefined && answer.status < 500) moves?.heard(peer, request.service, isShort(answer));
+  if (report !== undefined && answer.status < 500) moves?.heard(peer, request.service, !isStream);
   return {
     kind: 'forward',
     fields: [...responseFields(answer.fields, answer.version, pseudonym), ...request.answerFields(target)],

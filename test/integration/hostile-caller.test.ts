@@ -7,6 +7,7 @@ import type { ServerResponse } from 'node:http';
 import net from 'node:net';
 import test from 'node:test';
 import { eventually } from '../support/eventually.ts';
+import { queuedAt } from '../support/holding-worker.ts';
 import { HostilePeer } from '../support/hostile-peer.ts';
 import { HostileStage } from '../support/hostile-stage.ts';
 
@@ -21,12 +22,18 @@ async function queueing(t: test.TestContext, queue: number) {
     service: { concurrency: 1, queue },
   });
   const victim = await HostilePeer.start(t, { id: 'victim', meshKey: stage.mesh.meshKey, services: [] });
-  const waiting = async (): Promise<number> => {
-    const { body } = await stage.honest.admin('/metrics');
-    return Number(/^sidecar_worker_queued{[^}]*} (\d+)$/m.exec(body)?.[1]);
-  };
   const waits = (count: number): Promise<unknown> =>
-    eventually(`${count} wait`, waiting, (queued) => queued === count);
+    eventually(
+      `${count} wait`,
+      () => queuedAt({ sidecar: stage.honest }),
+      (queued) => queued === count,
+    );
+  const isBusy = (): Promise<unknown> =>
+    eventually(
+      'the worker is at it',
+      () => held.length,
+      (length) => length === 1,
+    );
   /** Answers what the worker holds, one by one, until there were so many; what it was asked, in order. */
   const serve = async (count: number): Promise<string[]> => {
     const served: string[] = [];
@@ -43,18 +50,14 @@ async function queueing(t: test.TestContext, queue: number) {
     }
     return served;
   };
-  return { stage, victim, waits, held, serve };
+  return { stage, victim, waits, isBusy, serve };
 }
 
 test('nobody takes back what another has waiting, nor by a flood of recalls', async (t) => {
-  const { stage, victim, waits, held, serve } = await queueing(t, 10);
+  const { stage, victim, waits, isBusy, serve } = await queueing(t, 10);
   const { hostile, toHonest } = stage;
   const first = victim.ask(toHonest, `${PATH}1`);
-  await eventually(
-    'the worker is at it',
-    () => held.length,
-    (length) => length === 1,
-  );
+  await isBusy();
   const proof = victim.proof(toHonest.key, `${PATH}2`);
   const second = victim.send(toHonest, `${PATH}2`, proof);
   await waits(1);
@@ -83,14 +86,10 @@ test('nobody takes back what another has waiting, nor by a flood of recalls', as
 });
 
 test('who says that it is under way for ever counts as two minutes', async (t) => {
-  const { stage, victim, waits, held, serve } = await queueing(t, 10);
+  const { stage, victim, waits, isBusy, serve } = await queueing(t, 10);
   const { hostile, toHonest } = stage;
   const answers = [victim.ask(toHonest, `${PATH}1`)];
-  await eventually(
-    'the worker is at it',
-    () => held.length,
-    (length) => length === 1,
-  );
+  await isBusy();
   const turn = async (who: HostilePeer, name: string, underWayMs: string): Promise<void> => {
     answers.push(who.ask(toHonest, `${PATH}${name}`, { 'sidecar-under-way-ms': underWayMs }));
     await waits(answers.length - 1);
@@ -104,14 +103,10 @@ test('who says that it is under way for ever counts as two minutes', async (t) =
 });
 
 test('ten thousand requests that are left in the queue leave nothing there', async (t) => {
-  const { stage, victim, waits, held, serve } = await queueing(t, 1_100);
+  const { stage, victim, waits, isBusy, serve } = await queueing(t, 1_100);
   const { hostile, toHonest } = stage;
   const first = victim.ask(toHonest, `${PATH}1`);
-  await eventually(
-    'the worker is at it',
-    () => held.length,
-    (length) => length === 1,
-  );
+  await isBusy();
   const second = victim.ask(toHonest, `${PATH}2`);
   await waits(1);
   const { host, port } = toHonest.address;

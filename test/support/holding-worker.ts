@@ -29,7 +29,7 @@ export async function holdingWorker(t: TestContext, mesh: TestMesh, id: string):
 }
 
 /** Requests that wait for its slot. */
-export async function queuedAt({ sidecar }: HoldingWorker): Promise<number> {
+export async function queuedAt({ sidecar }: Pick<HoldingWorker, 'sidecar'>): Promise<number> {
   const { body } = await sidecar.admin('/metrics');
   return Number(/^sidecar_worker_queued{[^}]*} (\d+)$/m.exec(body)?.[1]);
 }
