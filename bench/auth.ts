@@ -8,9 +8,9 @@ import { Buffer } from 'node:buffer';
 import { createHmac, createSecretKey } from 'node:crypto';
 import process from 'node:process';
 import sodium from 'sodium-universal';
-import { type Identity, openIdentity } from '../sidecar/mesh/identity.ts';
-import { createRequestAuth } from '../sidecar/mesh/request-auth.ts';
-import { openRecord, sealRecord } from '../sidecar/mesh/sealed-record.ts';
+import { openRecord, sealRecord } from '../sidecar/mesh/discovery/sealed-record.ts';
+import { type Identity, openIdentity } from '../sidecar/mesh/membership/identity.ts';
+import { createRequestAuth } from '../sidecar/mesh/membership/request-auth.ts';
 
 const MESH_KEY = Buffer.alloc(32, 'bench');
 const START_MS = Date.now();

@@ -11,7 +11,7 @@
  *   --systems "sidecars adaptive,sidecars p2c,haproxy leastconn+nginx least_conn,haproxy tuned,…"
  */
 import { parseArgs } from 'node:util';
-import { POLICY_NAMES } from '../sidecar/core/choose.ts';
+import { POLICY_NAMES } from '../sidecar/core/balancing/balancer.ts';
 import { sendAll } from './balance/load.ts';
 import { type Pool, startPool } from './balance/pool.ts';
 import { PROXY_KINDS, startProxy } from './balance/proxies.ts';

@@ -12,11 +12,11 @@ import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { performance } from 'node:perf_hooks';
 import HyperDHT, { type DhtAddress } from 'hyperdht';
+import { silentLog } from '../sidecar/core/log.ts';
 import { systemClock } from '../sidecar/mesh/clock.ts';
-import { type DhtNode, startDhtNode } from '../sidecar/mesh/dht-node.ts';
-import { silentLog } from '../sidecar/mesh/log.ts';
-import { SealedUDX } from '../sidecar/mesh/sealed-udx.ts';
-import { topicOf } from '../sidecar/mesh/topic.ts';
+import { type DhtNode, startDhtNode } from '../sidecar/mesh/dht/node.ts';
+import { SealedUDX } from '../sidecar/mesh/dht/sealed-udx.ts';
+import { topicOf } from '../sidecar/mesh/dht/topic.ts';
 import { measureStarts } from './support/worker-start.ts';
 
 const HOST = '127.0.0.1';

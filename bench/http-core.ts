@@ -4,19 +4,16 @@
  * Compared with nothing but itself from one commit to the next; what a whole request costs beside nginx is measured
  * by the benches of the proxy. It must not open sockets.
  */
-import { addressOf } from '../sidecar/core/address.ts';
-import { ChunkedDecoder, encodeChunk } from '../sidecar/core/chunked.ts';
-import { forwardedFields } from '../sidecar/core/forwarded.ts';
-import { endToEnd } from '../sidecar/core/headers.ts';
-import { encodeRequestHead } from '../sidecar/core/http1-encode.ts';
-import {
-  type ParseResult,
-  parseRequestHead,
-  parseResponseHead,
-  responseFraming,
-} from '../sidecar/core/http1-head.ts';
-import { withoutSidecarFields } from '../sidecar/core/sidecar-fields.ts';
-import { viaContains } from '../sidecar/core/via.ts';
+import { endToEnd } from '../sidecar/core/forwarding/end-to-end.ts';
+import { forwardedFields } from '../sidecar/core/forwarding/forwarded.ts';
+import { addressOf } from '../sidecar/core/forwarding/service-address.ts';
+import { withoutSidecarFields } from '../sidecar/core/forwarding/sidecar-headers.ts';
+import { viaContains } from '../sidecar/core/forwarding/via.ts';
+import { ChunkedDecoder, encodeChunk } from '../sidecar/core/http/chunked.ts';
+import { encodeRequestHead } from '../sidecar/core/http/http1-encode.ts';
+import { responseFraming } from '../sidecar/core/http/http1-framing.ts';
+import { type ParseResult, parseRequestHead } from '../sidecar/core/http/http1-request-head.ts';
+import { parseResponseHead } from '../sidecar/core/http/http1-response-head.ts';
 
 const LIMITS = { maxHeadBytes: 65_536, maxFields: 200, maxTargetBytes: 16_384 };
 const ROUNDS = 60;

@@ -18,6 +18,7 @@ const CHUNK = Buffer.alloc(65_536, 'x');
 const IDLE_BOUND_MB = 120;
 const GROWTH_BOUND_MB = 50;
 const SAMPLE_MS = 50;
+
 /** A slow end takes this much and then pauses. */
 const SLOW_STEP_BYTES = 8 * 1024 * 1024;
 const SLOW_PAUSE_MS = 20;

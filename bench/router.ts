@@ -7,9 +7,9 @@
  *
  *   npm run bench:router [-- --json]
  */
-import { createBalancer, POLICY_NAMES, type PolicyName } from '../sidecar/core/choose.ts';
-import { PeerTable } from '../sidecar/core/peer-table.ts';
-import type { WorkerRecord } from '../sidecar/core/record.ts';
+import { createBalancer, POLICY_NAMES, type PolicyName } from '../sidecar/core/balancing/balancer.ts';
+import { PeerTable } from '../sidecar/core/peers/peer-table.ts';
+import type { WorkerRecord } from '../sidecar/core/peers/record.ts';
 
 const CALLS = 20_000;
 const WARM_UP_CALLS = 5_000;

@@ -8,11 +8,11 @@
  */
 import { readFileSync } from 'node:fs';
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import { catchStopSignals, type StopSignals } from './app/stop-signals.ts';
 import { type Command, type CommandContext, EXIT_FAILED, EXIT_OK, EXIT_USAGE } from './commands/command.ts';
 import type { CheckMembership } from './config/membership.ts';
 import { isConfigError } from './config/problems.ts';
 import { nearestWord } from './core/nearest-word.ts';
-import { catchStopSignals, type StopSignals } from './stop-signals.ts';
 
 /** After a command has ended. */
 const LINGER_MS = 500;
@@ -33,7 +33,7 @@ const COMMANDS: Readonly<Record<string, Entry>> = {
   demo: {
     summary: 'a whole mesh on this machine, nothing to configure',
     isLasting: true,
-    load: async () => (await import('./commands/demo.ts')).demo,
+    load: async () => (await import('./demo/command.ts')).demo,
   },
   bootstrap: {
     summary: 'a node of the private DHT, for others to join by',
@@ -104,7 +104,7 @@ async function main(args: readonly string[]): Promise<number> {
     process.stdout.write(command.help);
     return EXIT_OK;
   }
-  const { openIdentity } = await import('./mesh/identity.ts');
+  const { openIdentity } = await import('./mesh/membership/identity.ts');
   const { readTextFile } = await import('./config/config-file.ts');
   const { readHostFacts } = await import('./config/host-facts.ts');
   // Only now is a signal heard that came meanwhile.

@@ -23,6 +23,7 @@ export interface BalanceScale {
 }
 
 export const ENTRIES = 4;
+
 /** Of the logarithm of the work: one request in a hundred is 6.2 times the mean. */
 const SIGMA = 1;
 const MAX_WORK_FACTOR = 20;
@@ -43,6 +44,7 @@ const THREE: readonly WorkerSpec[] = [
 ];
 /** The one that has the mishap: an eighth of the whole. */
 const UNLUCKY = 2;
+
 /** The first only when everybody knows the workers: before, it would measure that nobody can know them yet. */
 const BURST = { everyMs: 20_000, firstMs: 10_000, forMs: 1_000, factor: 10 } as const;
 

@@ -6,7 +6,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { encodeOrca } from '../../sidecar/core/report.ts';
+import { encodeOrca } from '../../sidecar/core/peers/load-report.ts';
 import { type LogLine, modulePath, TiedProcess } from '../../sidecar/demo/tied-process.ts';
 import { until } from '../support/two-sidecars.ts';
 import type { Backend } from './proxies.ts';
@@ -14,10 +14,13 @@ import type { System } from './system.ts';
 
 const MAIN = modulePath('../main');
 const SERVICE = 'bench';
+
 /** As long as the others let it get: what is compared is waiting, not turning away. */
 const QUEUE = '100000';
+
 /** Several rounds of probes. */
 const WATCH_MS = 8_000;
+
 /** As `self.ts` writes it on an answer. */
 const ANSWER_FIELD = `endpoint-load-metrics: ${encodeOrca({
   epoch: 1_702_150_000_000,

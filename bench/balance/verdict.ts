@@ -26,6 +26,7 @@ export interface Verdict {
 }
 
 const OURS = 'sidecars adaptive';
+
 /** `haproxy tuned` is told by hand what each worker is, and plays no part. */
 const RIVAL = /^(?:haproxy (?!tuned)|nginx )/;
 const P99 = 2;

@@ -19,6 +19,7 @@ export const SERVICE = 'chaos';
 
 const MAIN = modulePath('../main');
 const WORKER = join(import.meta.dirname, 'worker.ts');
+
 /** Below the range that the system gives to outgoing connections, which could take a port while its owner is dead. */
 const FIRST_PORT = 20_100;
 const LAST_PORT = 32_000;

@@ -32,6 +32,7 @@ export const FAULTS = [
 ] as const;
 
 export type Fault = (typeof FAULTS)[number];
+
 /** Those that need a network that can be cut. */
 export const CUTS: ReadonlySet<Fault> = new Set(['partition', 'split']);
 

@@ -47,6 +47,7 @@ const WARM_MS = 3_000;
 const CALM_MS = 1_500;
 const PATIENCE_MS = 30_000;
 const SHOWN_LINES = 40;
+
 /** A probe or two that is under way when files are counted. */
 export const SPARE_FILES = 5;
 

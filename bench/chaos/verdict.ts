@@ -14,6 +14,7 @@ export interface Kept {
 
 /** Connections to peers that are kept for a minute, when they were not waited for. */
 const KEPT_FILES = 500;
+
 /** Between runs of the collector a heap of this size comes and goes. */
 const KEPT_MB = 60;
 const SHOWN_FAILURES = 12;

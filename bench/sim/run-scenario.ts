@@ -23,6 +23,7 @@ export interface SimResult {
 
 /** Far longer than any queue here gets: what is compared is waiting, not turning away. */
 const QUEUE = 1_000_000;
+
 /** First requests that do not count. */
 export const WARM_UP_SHARE = 0.1;
 

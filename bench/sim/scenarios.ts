@@ -38,6 +38,7 @@ function uneven(count: number, slots: readonly number[]): WorkerSpec[] {
 }
 
 const MICRO = { meanWorkMs: 10, sigma: 1, maxWorkMs: 100, networkMs: 0.2 } as const;
+
 /** Requests of a language model: seconds, up to 20 s at speed 1. */
 const GPU = { meanWorkMs: 3_500, sigma: 1.2, maxWorkMs: 20_000, networkMs: 0.5 } as const;
 

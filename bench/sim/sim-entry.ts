@@ -5,13 +5,13 @@
  * when a queue is longer than expected, takes back what has its turn sooner elsewhere, goes on when nobody is there,
  * and probes those not heard from. It must not know how a policy decides.
  */
-import { type Balancer, createBalancer, type PolicyName } from '../../sidecar/core/choose.ts';
-import { begin, finish } from '../../sidecar/core/endpoint.ts';
-import type { Peer } from '../../sidecar/core/peer.ts';
-import { PeerTable } from '../../sidecar/core/peer-table.ts';
-import type { WorkerRecord } from '../../sidecar/core/record.ts';
-import { applyReport } from '../../sidecar/core/report.ts';
-import { type Waiter, Waiting } from '../../sidecar/core/waiting.ts';
+import { type Balancer, createBalancer, type PolicyName } from '../../sidecar/core/balancing/balancer.ts';
+import { type Waiter, Waiting } from '../../sidecar/core/balancing/queued-requests.ts';
+import { begin, finish } from '../../sidecar/core/peers/accounting.ts';
+import { applyReport } from '../../sidecar/core/peers/load-report.ts';
+import type { Peer } from '../../sidecar/core/peers/peer.ts';
+import { PeerTable } from '../../sidecar/core/peers/peer-table.ts';
+import type { WorkerRecord } from '../../sidecar/core/peers/record.ts';
 import type { Random } from './random.ts';
 import { type Answer, type Job, SERVICE, type SimWorker } from './sim-worker.ts';
 import type { VirtualClock } from './virtual-clock.ts';
@@ -35,6 +35,7 @@ export type SimOutcome = 'served' | 'failed';
 const TTL_MS = 60_000;
 const MAX_REROUTES = 2;
 const MAX_MOVES = 1;
+
 /** As the prober: of so many peers the silent ones are asked so often. */
 const FEW_PEERS = 10;
 const FEW_INTERVAL_MS = 2_000;

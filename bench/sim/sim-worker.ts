@@ -4,9 +4,9 @@
  * Reports are made where the real one makes them: when the answer's head is there, the request itself still in its
  * slot. It must not know who chose it.
  */
-import { Admission, type Slot } from '../../sidecar/core/admission.ts';
-import { Callers } from '../../sidecar/core/callers.ts';
-import type { PeerReport } from '../../sidecar/core/report.ts';
+import type { PeerReport } from '../../sidecar/core/peers/load-report.ts';
+import { Admission, type Slot } from '../../sidecar/core/worker/admission.ts';
+import { Callers } from '../../sidecar/core/worker/caller-counts.ts';
 import { isBroken } from './central-queue.ts';
 import { speedAt, type WorkerSpec } from './demand.ts';
 import type { VirtualClock } from './virtual-clock.ts';
@@ -28,6 +28,7 @@ export interface Job {
 
 /** What an error takes that is answered at once. */
 const ERROR_MS = 1;
+
 /** A connection that hangs is given up after so long (the sidecar's vpnConnect). */
 const HANG_MS = 1_000;
 

@@ -32,6 +32,7 @@ interface Start {
 }
 
 const BARE_SERVER = `require('node:http').createServer((_, answer) => answer.end()).listen(process.argv[1], '127.0.0.1')`;
+
 /** An empty answer is believed for so long (design, finger cache); the starts are spread over it. */
 const EMPTY_TTL_MS = 1_000;
 const ASK_PAUSE_MS = 5;

@@ -5,7 +5,7 @@
  * commands that use it are run when something is wrong already. It must not know what the answers mean.
  */
 import { get } from 'node:http';
-import type { HostPort } from '../config.ts';
+import type { HostPort } from '../config/config.ts';
 import { formatHostPort } from '../core/host-port.ts';
 
 export interface AdminAnswer {

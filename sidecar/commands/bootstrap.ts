@@ -4,12 +4,11 @@
  * To run beside a Nebula lighthouse, so that a mesh has two or three addresses that do not change. It
  * answers the DHT only: it stores sealed records and cannot route. It must not know services.
  */
-
+import type { Config } from '../config/config.ts';
 import { loadConfig } from '../config/load.ts';
-import type { Config } from '../config.ts';
 import { systemClock } from '../mesh/clock.ts';
-import { startDhtNode } from '../mesh/dht-node.ts';
-import { openIdentity } from '../mesh/identity.ts';
+import { startDhtNode } from '../mesh/dht/node.ts';
+import { openIdentity } from '../mesh/membership/identity.ts';
 import { createStdoutLog } from '../observe/log.ts';
 import { type Command, EXIT_OK } from './command.ts';
 

@@ -4,8 +4,8 @@
  * Everything that a command touches outside comes in here, so that tests run commands in-process and main
  * stays a list of names. It must not know which commands there are.
  */
+import type { StopSignals } from '../app/stop-signals.ts';
 import type { ConfigInput } from '../config/load.ts';
-import type { StopSignals } from '../stop-signals.ts';
 
 /** Exit codes of the contract. */
 export const EXIT_OK = 0;

@@ -6,12 +6,12 @@
  */
 import { get } from 'node:http';
 import { connect } from 'node:net';
-import type { Config, HostPort, ServiceConfig } from '../config.ts';
+import type { Config, HostPort, ServiceConfig } from '../config/config.ts';
 import { formatHostPort } from '../core/host-port.ts';
+import { silentLog } from '../core/log.ts';
 import { systemClock } from '../mesh/clock.ts';
-import { startDhtNode } from '../mesh/dht-node.ts';
-import { openIdentity } from '../mesh/identity.ts';
-import { silentLog } from '../mesh/log.ts';
+import { startDhtNode } from '../mesh/dht/node.ts';
+import { openIdentity } from '../mesh/membership/identity.ts';
 import type { Check } from './doctor-checks.ts';
 
 const DHT_WAIT_MS = 4_000;

@@ -4,10 +4,9 @@
  * It goes on after a failure, as the one that matters is often not the first. Each check is a function of
  * its own in doctor-checks.ts; here is the order and the printing. It must not change anything.
  */
-
+import type { Config } from '../config/config.ts';
 import { loadConfig, loadOptions } from '../config/load.ts';
 import { isConfigError } from '../config/problems.ts';
-import type { Config } from '../config.ts';
 import { adminClient } from './admin-client.ts';
 import { type Command, type CommandContext, EXIT_FAILED, EXIT_OK } from './command.ts';
 import { type Check, checkAdmin, checkClocks, checkDht, checkPeers, checkRoutes } from './doctor-checks.ts';

@@ -4,13 +4,12 @@
  * Nothing but the key or certificate goes to standard output, so that `> file` and `$(…)` take exactly that;
  * what to do with it is said on standard error. It must not know the formats: mesh/ does.
  */
-
 import { loadOptions } from '../config/load.ts';
 import { ConfigError } from '../config/problems.ts';
-import { isServiceName } from '../core/address.ts';
-import { isWorkerId } from '../core/certificate.ts';
-import { createBundle, parseBundle } from '../mesh/certificate-bundle.ts';
-import { fromMeshKey, newMeshKey, parseMeshKey } from '../mesh/mesh-keys.ts';
+import { isWorkerId } from '../core/peers/certificate.ts';
+import { isServiceName } from '../core/service-name.ts';
+import { createBundle, parseBundle } from '../mesh/membership/certificate-bundle.ts';
+import { fromMeshKey, newMeshKey, parseMeshKey } from '../mesh/membership/mesh-keys.ts';
 import { type Command, type CommandContext, EXIT_OK } from './command.ts';
 
 const ANY = '*';

@@ -4,10 +4,10 @@
  * Reads the configuration completely before anything is bound, then hands over. It must not know how a
  * sidecar is put together: sidecar/run.ts does.
  */
+import { runSidecar } from '../app/process.ts';
 import { loadConfig } from '../config/load.ts';
 import { argumentOf, listOptions } from '../config/option.ts';
 import { SCHEMA } from '../config/schema.ts';
-import { runSidecar } from '../run.ts';
 import type { Command } from './command.ts';
 
 function optionLines(): string {

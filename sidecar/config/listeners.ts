@@ -5,9 +5,9 @@
  * loopback is said loudly, and the one for apps then wants a token. It must not know whether a port is
  * free; the bind says that.
  */
-import type { Config, HostPort } from '../config.ts';
 import { formatHostPort, isLoopback } from '../core/host-port.ts';
-import { isTunnelUrl, RECORD_LIMITS } from '../core/record.ts';
+import { isTunnelUrl, RECORD_LIMITS } from '../core/peers/record.ts';
+import type { Config, HostPort } from './config.ts';
 import { shown } from './parsers.ts';
 import type { Problems } from './problems.ts';
 import type { SCHEMA } from './schema.ts';

@@ -5,7 +5,7 @@
  * Everything outside comes as a parameter (arguments, environment, a reader of files, facts of the host),
  * so that a test can try any of it. It must not know commands, and does nothing that outlives the call.
  */
-import type { Config } from '../config.ts';
+import type { Config } from './config.ts';
 import { parseConfigFile } from './config-file.ts';
 import type { HostFacts } from './host-facts.ts';
 import type { CheckMembership } from './membership.ts';

@@ -5,7 +5,7 @@
  * certificate is a mistake in the configuration and not a failure after the ports are bound. It must not
  * know how keys and certificates are made or read.
  */
-import type { Config, ServiceConfig } from '../config.ts';
+import type { Config, ServiceConfig } from './config.ts';
 import type { HostFacts } from './host-facts.ts';
 import type { Context } from './listeners.ts';
 import { workerName } from './service-parsers.ts';

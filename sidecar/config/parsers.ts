@@ -6,11 +6,11 @@
  * know the name of an option: the caller puts the variable, argument or key in front.
  */
 import { BlockList } from 'node:net';
-import type { HostPort } from '../config.ts';
 import { parseByteSize } from '../core/byte-size.ts';
 import { parseDuration } from '../core/duration.ts';
 import { isIp4, parseHostPort } from '../core/host-port.ts';
 import { nearestWord } from '../core/nearest-word.ts';
+import type { HostPort } from './config.ts';
 import type { Parser } from './option.ts';
 
 /** How a value is shown in an error; `@` marks the place where a URL keeps its password. */

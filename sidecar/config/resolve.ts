@@ -5,9 +5,9 @@
  * announcement outlives two rounds, a storing node has one address). It must not know where a value came from:
  * it asks the tree for the words.
  */
-import type { CallConfig, Config, ServiceConfig } from '../config.ts';
 import { formatHostPort, isIp4 } from '../core/host-port.ts';
-import { isUnicast } from '../core/record.ts';
+import { isUnicast } from '../core/peers/record.ts';
+import type { CallConfig, Config, ServiceConfig } from './config.ts';
 import { detectedCapabilities, type HostFacts, vpnAddress } from './host-facts.ts';
 import { type Context, checkListeners, inboundOf, outboundOf, tunnelOf } from './listeners.ts';
 import { type CheckMembership, workerAndMesh } from './membership.ts';

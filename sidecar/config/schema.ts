@@ -5,7 +5,7 @@
  * shape of the file is the shape of the tree. It must not know how values are read (sources.ts) or what
  * must hold between two of them (resolve.ts).
  */
-import { LOG_FORMATS, LOG_LEVELS, POLICIES } from '../config.ts';
+import { LOG_FORMATS, LOG_LEVELS, POLICIES } from './config.ts';
 import { option, optional } from './option.ts';
 import {
   byteSize,

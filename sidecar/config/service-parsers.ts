@@ -4,9 +4,9 @@
  * Apart from parsers.ts, which would do for any program. Names are strict here because they become parts
  * of URLs, host names, DHT topics and metric labels. They must not know the name of an option.
  */
-import { isServiceName } from '../core/address.ts';
-import { isWorkerId } from '../core/certificate.ts';
-import { RECORD_LIMITS, UNPRINTABLE } from '../core/record.ts';
+import { isWorkerId } from '../core/peers/certificate.ts';
+import { RECORD_LIMITS, UNPRINTABLE } from '../core/peers/record.ts';
+import { isServiceName } from '../core/service-name.ts';
 import type { Parser } from './option.ts';
 import { decimal, pairs, shown, text } from './parsers.ts';
 

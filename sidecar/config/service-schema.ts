@@ -5,7 +5,7 @@
  * of its own, read by the same machinery. Time limits that are not set are those of the whole. It must not know how
  * values are read.
  */
-import { LOAD_SOURCES } from '../config.ts';
+import { LOAD_SOURCES } from './config.ts';
 import { type Option, option, optional } from './option.ts';
 import { duration, flag, integer, list, oneOf, orNone, url } from './parsers.ts';
 import { SCHEMA } from './schema.ts';

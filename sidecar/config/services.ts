@@ -4,7 +4,7 @@
  * Each entry is a small configuration of its own (SERVICE_SCHEMA), read by the same machinery as the whole,
  * so that nothing is checked twice or differently. It must not know listeners, the mesh or the host.
  */
-import type { CallConfig, ServiceConfig, TimeoutsConfig } from '../config.ts';
+import type { CallConfig, ServiceConfig, TimeoutsConfig } from './config.ts';
 import type { OptionTree, ValuesOf } from './option.ts';
 import type { Problems } from './problems.ts';
 import { SCHEMA } from './schema.ts';

@@ -8,6 +8,7 @@
  */
 
 const MAX_LENGTH = 64;
+
 /** Of those whose length alone does not rule them out; a thousand would take 10 ms. */
 const MAX_COMPARED = 100;
 

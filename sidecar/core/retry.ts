@@ -26,6 +26,7 @@ export interface RetryQuestion {
 
 // RFC 9110 §9.2.2.
 const IDEMPOTENT: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE']);
+
 /** With the leave of both, the app and the service. */
 const BY_LEAVE: ReadonlySet<string> = new Set(['POST', 'PATCH']);
 

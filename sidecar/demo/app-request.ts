@@ -8,7 +8,7 @@
  */
 import { type Agent, request as httpRequest, type IncomingMessage } from 'node:http';
 import { fields, textOf } from '../commands/admin-client.ts';
-import type { HostPort } from '../config.ts';
+import type { HostPort } from '../config/config.ts';
 import { LOCAL_SERVICE, REMOTE_SERVICE } from './mesh.ts';
 
 export const REQUEST_KINDS = ['post', 'get', 'stream', 'local'] as const;
@@ -38,6 +38,7 @@ export interface AppAnswer {
 /** An app would be more patient; here this long is a failure. */
 const PATIENCE_MS = 15_000;
 const STREAM_EVENTS = 8;
+
 /** How often an answer that breaks off is asked for again. */
 const MAX_RESUMES = 2;
 

@@ -9,13 +9,14 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fields, numberOf, textOf } from '../commands/admin-client.ts';
-import type { HostPort } from '../config.ts';
+import type { HostPort } from '../config/config.ts';
 import { formatHostPort, parseHostPort } from '../core/host-port.ts';
 import { MeshWorker, type WorkerTraits } from './mesh-worker.ts';
 import { type LogLine, modulePath, TiedProcess } from './tied-process.ts';
 
 /** Offered by the workers, called by the app. */
 export const REMOTE_SERVICE = 'llm-inference';
+
 /** Offered beside the app. */
 export const LOCAL_SERVICE = 'notes-coa';
 
@@ -40,8 +41,10 @@ export interface AppAddress {
 const START_LIMIT_MS = 20_000;
 const STOP_LIMIT_MS = 5_000;
 const ANY_PORT = '127.0.0.1:0';
+
 /** Short, so that the demo shows refreshes and a worker that comes back. */
 const CACHE_TTL = '4s';
+
 /** Requests that a worker takes at once. */
 const CONCURRENCY = 4;
 

@@ -32,6 +32,7 @@ export interface PlotOptions {
 /** Of the time for traffic: when the worker dies, and when it is started again. */
 const KILL_AT = 0.5;
 const RESTART_AT = 0.65;
+
 /** How much longer than asked traffic goes on, until the worker that came back is used. */
 const MAX_OVERTIME_MS = 20_000;
 const USERS_PER_WORKER = 2;

@@ -8,6 +8,7 @@ import { type AppAnswer, REQUEST_KINDS, type RequestKind } from './app-request.t
 
 /** Those whose times are compared: whole answers of other workers. */
 export const FORWARDED_KINDS: readonly RequestKind[] = ['post', 'get'];
+
 /** Failures whose text is kept. */
 const KEPT_FAILURES = 5;
 

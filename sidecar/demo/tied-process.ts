@@ -25,6 +25,7 @@ export interface TiedProcessOptions {
 /** The same ending as this file: `.ts` in the sources, `.js` in dist. */
 const ENDING = import.meta.url.endsWith('.ts') ? '.ts' : '.js';
 const TIE = new URL(`./tied${ENDING}`, import.meta.url).href;
+
 /** Lines kept for those who ask later, and of those the ones shown when it fails. */
 const KEPT_LINES = 500;
 const SHOWN_LINES = 12;

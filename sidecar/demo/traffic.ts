@@ -5,7 +5,7 @@
  * is routing and not overload. It must not know what the mesh goes through meanwhile.
  */
 import { Agent } from 'node:http';
-import type { HostPort } from '../config.ts';
+import type { HostPort } from '../config/config.ts';
 import { makeRequest, type RequestKind } from './app-request.ts';
 import type { Tally } from './tally.ts';
 

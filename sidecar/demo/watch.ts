@@ -5,7 +5,7 @@
  * knows of them, not what the demo has set. It must not know how a view is shown.
  */
 import { type AskAdmin, adminClient, fields, items, numberOf, textOf } from '../commands/admin-client.ts';
-import type { HostPort } from '../config.ts';
+import type { HostPort } from '../config/config.ts';
 import type { MeshWorker, WorkerLife } from './mesh-worker.ts';
 import type { PlotClock } from './plot-clock.ts';
 import { FORWARDED_KINDS, type Tally } from './tally.ts';

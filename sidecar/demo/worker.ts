@@ -13,6 +13,7 @@ import type { AddressInfo } from 'node:net';
 const [name = 'worker', loadText = '0', workText = '0', portText = '0'] = process.argv.slice(2);
 const workMs = Number(workText);
 const LOAD_REPORT = `TEXT application_utilization=${Number(loadText)}`;
+
 /** No app sends more here. */
 const MAX_BODY_BYTES = 65_536;
 const MAX_EVENTS = 1_000;

@@ -6,7 +6,6 @@
  * a limit (cgroup v2, then v1, then CPU affinity) → used / limit; no limit → the machine, from /proc/stat.
  * It must not know what the figure is used for.
  */
-
 import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import {

@@ -10,6 +10,7 @@ import type { Sample } from './prometheus-text.ts';
 
 /** Percent of time in which a kernel ran, as nvidia-smi's `utilization.gpu`; NVIDIA's default set of metrics. */
 const UTILISATION = 'DCGM_FI_DEV_GPU_UTIL';
+
 /** The same as a ratio, where only the profiling metrics are exported (MIG). */
 const ENGINE_ACTIVE = 'DCGM_FI_PROF_GR_ENGINE_ACTIVE';
 const NAMES = new Set([UTILISATION, ENGINE_ACTIVE]);

@@ -5,7 +5,6 @@
  * better part of a second on a machine with many GPUs. The mean of the GPUs, not the highest: the figure
  * says how much of this worker is taken. It must not know what the figure is used for.
  */
-
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 
@@ -28,6 +27,7 @@ export interface GpuMeterOptions {
 }
 
 const ARGUMENTS = ['--query-gpu=index,utilization.gpu', '--format=csv,noheader,nounits', '-l', '1'];
+
 /** After SIGTERM. */
 const KILL_AFTER_MS = 1_000;
 const MAX_LINE = 1_024;

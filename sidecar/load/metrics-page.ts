@@ -20,6 +20,7 @@ export interface MetricsPageOptions {
 }
 
 const TIMEOUT_MS = 2_000;
+
 /** vLLM's page is about 100 KB. */
 const MAX_PAGE_BYTES = 8 * 1024 * 1024;
 

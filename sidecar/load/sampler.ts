@@ -6,9 +6,8 @@
  * source that fails is dropped with one log line until it speaks again: it never reads as idle. It must
  * not know HTTP or how load is announced.
  */
-
-import { type CombinedLoad, combineLoad, LOAD_KINDS, type LoadKind } from '../core/load.ts';
-import { WORD_KINDS, type WordFigures } from '../core/worker-word.ts';
+import { type CombinedLoad, combineLoad, LOAD_KINDS, type LoadKind } from '../core/worker/combined-load.ts';
+import { WORD_KINDS, type WordFigures } from '../core/worker/self-reported-load.ts';
 import { type SourceLog, SourceWatch } from './source-watch.ts';
 
 /** Which sources count, as a service's configuration names them; `auto` = the highest of all. */

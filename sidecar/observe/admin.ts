@@ -5,7 +5,6 @@
  * a fault in the data plane must not blind the one who looks for it. What is shown comes from handlers that
  * main injects. It must not know the balancer, the DHT or the proxy.
  */
-
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { isFromWorker, type PutLoad, parsePutLoad, readSmallBody } from './load-put.ts';

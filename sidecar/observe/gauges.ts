@@ -4,8 +4,7 @@
  * Pull instead of push, so that nothing on the request path pays for a gauge and none can go stale. It
  * must not know who implements a source; main wires them.
  */
-
-import type { WorkerState } from '../core/record.ts';
+import type { WorkerState } from '../core/peers/record.ts';
 import { type BoundedLabels, DHT_STATES, type DhtState, PEER_STATES, type PeerStateLabel } from './labels.ts';
 import type { Series } from './series.ts';
 

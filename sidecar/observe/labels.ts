@@ -4,7 +4,6 @@
  * One place for them, because a label value that a client or a peer can choose is a way to fill the memory
  * of this process and of Prometheus. It must not know which metrics carry the labels.
  */
-
 import { CODES, type Code } from '../core/errors.ts';
 
 /** By what way a request went; `none` when no worker was reached. */

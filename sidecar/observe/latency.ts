@@ -4,7 +4,6 @@
  * prom-client resolves and checks the labels at each call otherwise, which costs more than observing. It
  * must not know what span of time it measures, nor which service names are real.
  */
-
 import type { Histogram } from 'prom-client';
 import { OUTCOMES, type Outcome, ROUTES, type RouteLabel } from './labels.ts';
 

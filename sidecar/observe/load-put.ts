@@ -6,7 +6,7 @@
  * with it.
  */
 import type { IncomingMessage } from 'node:http';
-import { isServiceName } from '../core/address.ts';
+import { isServiceName } from '../core/service-name.ts';
 
 export interface PutLoad {
   /** null = each service of this worker. */

@@ -5,7 +5,6 @@
  * field to hide in. Nothing per request at `info`: that is what the metrics are for. It must not know where
  * its lines go.
  */
-
 import { type DestinationStream, pino, stdSerializers, stdTimeFunctions } from 'pino';
 import { logSink } from './log-sink.ts';
 import { textDestination } from './log-text.ts';

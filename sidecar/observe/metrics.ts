@@ -5,7 +5,6 @@
  * never disagree and the hot path pays for an addition. Gauges are not pushed either: `watch` names where
  * to read them. It must not know how a request is carried or a peer is found.
  */
-
 import { collectDefaultMetrics, Registry } from 'prom-client';
 import type { Code } from '../core/errors.ts';
 import { type CacheFigures, type GaugeSources, readSource, refreshGauges } from './gauges.ts';

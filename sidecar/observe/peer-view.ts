@@ -5,11 +5,10 @@
  * One place that turns the balancer's tables into an outside form, so that core keeps no JSON and the
  * names here can stay while core changes. It must not change a peer.
  */
-
-import type { Endpoint } from '../core/endpoint.ts';
 import { formatHostPort } from '../core/host-port.ts';
-import { type Peer, routeAddress } from '../core/peer.ts';
-import { standingOf } from '../core/standing.ts';
+import { standingOf } from '../core/peers/exclusion-reason.ts';
+import type { Endpoint, Peer } from '../core/peers/peer.ts';
+import { routeAddress } from '../core/peers/route.ts';
 import { PEER_STATES, type PeerStateLabel } from './labels.ts';
 
 /** Suspicion and ejection are ours and newer than what the record says, so they win. */

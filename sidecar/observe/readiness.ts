@@ -5,7 +5,6 @@
  * first. No peers is never ready, whatever the DHT says: a directory that answers with nobody has not
  * worked. The local worker plays no part: a sidecar routes for its app while its own worker still loads.
  */
-
 import type { DhtState } from './labels.ts';
 
 export interface ReadinessFacts {

@@ -5,7 +5,6 @@
  * ten thousand times). Only the long words of a failure are cut, as others may have chosen them and all are kept for
  * long. It must not know how a decision is made nor what is in it.
  */
-
 import { Buffer } from 'node:buffer';
 import { CODES, type Code } from '../core/errors.ts';
 import type { Outcome, RouteLabel } from './labels.ts';

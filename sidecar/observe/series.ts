@@ -4,11 +4,11 @@
  * Apart from `metrics.ts`, so that the list can be read (and linted, and compared with the dashboard)
  * without the code that feeds it. It must not know who observes what.
  */
-
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 
 /** Decisions take microseconds: 1 µs … 10 ms. */
 const DECISION_SECONDS = [1e-6, 2e-6, 5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 1e-2];
+
 /** From a cached answer on loopback to a model that thinks for minutes. */
 const LATENCY_SECONDS = [
   0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 600,

@@ -5,7 +5,6 @@
  * time. All that comes from peers is put in as text, never as markup, and the policy lets only this very
  * script run. It must not know more than the JSON of those three paths.
  */
-
 import { createHash } from 'node:crypto';
 
 const STYLE = `

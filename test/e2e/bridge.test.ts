@@ -15,6 +15,7 @@ const skip = skipUnless(netnsReason());
 const MAIN = join(import.meta.dirname, '../../sidecar/main.ts');
 const MESH_KEY = randomBytes(32).toString('hex');
 const DHT_PORT = 49737;
+
 /** Far beyond what anything here takes; only a failure waits for it. */
 const PATIENCE_MS = 30_000;
 

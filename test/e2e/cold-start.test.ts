@@ -6,6 +6,7 @@ import type { Answer } from '../support/http-client.ts';
 import { MeshProcesses } from '../support/mesh-processes.ts';
 
 const SERVICE = 'llm-inference';
+
 /** Time that this test's own processes need, on a busy machine, for what should take none. */
 const BUSY_MS = 1_000;
 

@@ -11,6 +11,7 @@ import { modulePath } from '../../sidecar/demo/tied-process.ts';
 import { eventually } from '../support/eventually.ts';
 
 const MAIN = modulePath('../main');
+
 /** A bootstrap node, three workers and the local one, a sidecar for each. */
 const PROCESSES = 9;
 

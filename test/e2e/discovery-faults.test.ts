@@ -17,8 +17,10 @@ import type { SidecarProcess } from '../support/sidecar-process.ts';
 
 /** hyperdht waits 6 s for a dead node; a request never does, whatever it asks for. */
 const COLD_MS = 2_000;
+
 /** The longest that a request waits for the first lookup (3 s), and what a busy machine adds. */
 const FIRST_LOOKUP_MS = 4_500;
+
 /** From the bootstrap node's start: pauses between tries are up to 5 s, a try takes up to 4 s. */
 const FORMED_MS = 15_000;
 

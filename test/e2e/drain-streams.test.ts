@@ -10,6 +10,7 @@ import type { SidecarProcess } from '../support/sidecar-process.ts';
 
 const SERVICE = 'llm-inference';
 const STREAMS = 100;
+
 /** Together much longer than it takes until new requests are refused: the start of another sidecar, and 2 s. */
 const EVENTS = 80;
 const EVENT_MS = 100;

@@ -16,7 +16,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
-import { KnownNodes } from '../../sidecar/mesh/known-nodes.ts';
+import { KnownNodes } from '../../sidecar/mesh/discovery/known-nodes.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { MeshProcesses, type SidecarSetup } from '../support/mesh-processes.ts';
 import { skipUnless } from '../support/needs.ts';

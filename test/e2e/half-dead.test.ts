@@ -12,8 +12,10 @@ import type { SidecarProcess } from '../support/sidecar-process.ts';
 import type { WorkerProcess } from '../support/worker-process.ts';
 
 const SERVICE = 'llm-inference';
+
 /** What a request may lose that was sent to something stopped; the design says 1.2 s of a path that is black. */
 const FIRST_COSTS_MS = 2_500;
+
 /** Far more than a request takes on a busy machine, far less than any time-out. */
 const AT_ONCE_MS = 700;
 

@@ -12,12 +12,16 @@ import { type NebulaHost, NebulaMesh } from '../support/nebula-mesh.ts';
 import { skipUnless } from '../support/needs.ts';
 
 const skip = skipUnless(nebulaReason());
+
 /** A path that was cut costs a request this much before it goes elsewhere. */
 const CUT_COSTS_MS = 1_200;
+
 /** VPN and tunnel of a host that is cut: 1.4 s, and on a busy machine less than one after the other (2.2 s). */
 const HOST_COSTS_MS = 2_100;
+
 /** Far more than a request by tunnel takes, far less than a time-out. */
 const AT_ONCE_MS = 700;
+
 /** Kept connections were used a moment ago; and so long ago that nobody knows of the path. */
 const IDLE_MS = [0, 2_500] as const;
 

@@ -13,12 +13,15 @@ import type { SidecarProcess } from '../support/sidecar-process.ts';
 const SERVICE = 'ocr';
 const CONCURRENCY = 4;
 const QUEUE = 4;
+
 /** Long enough that refusals, and not two busy cores, are what is measured. */
 const WORK_MS = 200;
 const CAPACITY = (2 * CONCURRENCY * 1_000) / WORK_MS;
 const OVERLOAD_MS = 30_000;
+
 /** V8 lets garbage grow by 100 MiB and more before it looks; with little room for it, what grows is kept by somebody. */
 const LITTLE_ROOM = { NODE_OPTIONS: '--max-semi-space-size=4 --max-old-space-size=96' };
+
 /** The heap has found its size by then. */
 const WARM_MS = 8_000;
 const GROWTH_MIB = 32;

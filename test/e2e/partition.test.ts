@@ -13,11 +13,14 @@ import { type NetnsHost, NetnsMesh } from '../support/netns-mesh.ts';
 
 const skip = skipUnless(netnsReason());
 const DHT_PORT = 49737;
+
 /** Who begins a request just before the cut pays a connect time-out, once, and then goes elsewhere. */
 const CUT_COSTS_MS = 1_800;
 const COSTLY_REQUESTS = 2;
+
 /** Longer than anything that was begun before the cut, or for the sake of the other half, is tried again. */
 const PARTED_MS = 25_000;
+
 /** After the heal: a service that came up meanwhile in the other half is found, and everybody knows everybody. */
 const FOUND_WITHIN_MS = 15_000;
 const WHOLE_WITHIN_MS = 25_000;

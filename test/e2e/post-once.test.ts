@@ -27,6 +27,7 @@ const LINK_RATE = 0.02;
 const WORKER_RATE = 0.03;
 const AT_ONCE = 48;
 const ALL_FAULTS: readonly LinkFault[] = [...REQUEST_FAULTS, ...ANSWER_FAULTS];
+
 /** A listener that is gone for a moment takes its worker out for seconds: a fault of its own, and not this one. */
 const WORKER_LINK_FAULTS = ALL_FAULTS.filter((fault) => fault !== 'refuse');
 

@@ -10,6 +10,7 @@ import type { SidecarProcess } from '../support/sidecar-process.ts';
 import type { WorkerProcess } from '../support/worker-process.ts';
 
 const SERVICE = 'llm-inference';
+
 /** A worker goes when its kept connections have been idle for a while. */
 const STOP_LIMIT_MS = 20_000;
 

@@ -10,11 +10,14 @@ import { MeshProcesses } from '../support/mesh-processes.ts';
 import type { SidecarProcess } from '../support/sidecar-process.ts';
 
 const ASLEEP_MS = 60_000;
+
 /** A request begun when the sleep begins pays this before it goes elsewhere. */
 const ASLEEP_COSTS_MS = 4_000;
+
 /** The first request of a host that has just woken. */
 const FIRST_MS = 1_500;
 const USED_AGAIN_MS = 10_000;
+
 /** Lookups and lines of the log (at debug) in the seconds after waking; all those of a minute at once were many more. */
 const CALM_MS = 3_000;
 const MAX_LOOKUPS = 4;

@@ -12,8 +12,10 @@ import { type SidecarProcess, saidAtMs } from '../support/sidecar-process.ts';
 import type { WorkerProcess } from '../support/worker-process.ts';
 
 const SERVICE = 'llm-inference';
+
 /** As configured by default. */
 const INTERVAL_MS = 2_000;
+
 /** A ready worker is used within so long; nothing is added for a busy machine. */
 const USED_AFTER_MS = 2_000;
 

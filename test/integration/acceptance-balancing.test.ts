@@ -6,7 +6,7 @@
  */
 import assert from 'node:assert/strict';
 import test, { type TestContext } from 'node:test';
-import type { PolicyName } from '../../sidecar/config.ts';
+import type { PolicyName } from '../../sidecar/config/config.ts';
 import { eventually } from '../support/eventually.ts';
 import { startHttpWorker } from '../support/http-worker.ts';
 import { type Member, TestMesh } from '../support/mesh.ts';
@@ -15,10 +15,13 @@ const LOADS = { 'worker-1': 0.2, 'worker-2': 0.5, 'worker-3': 0.8 } as const;
 const IDS = Object.keys(LOADS) as (keyof typeof LOADS)[];
 const SHARES = [0.5, 0.3, 0.2];
 const REQUESTS = 400;
+
 /** Far longer than what the machine's own delays add, so that all three are equally fast. */
 const SERVICE_MS = 30;
+
 /** Served by each before, all at the same time: their moving averages of the service time are the same then. */
 const WARM_UP = 20;
+
 /** In flight at once; of so many slots that they do not count as load. */
 const LANES = 3;
 

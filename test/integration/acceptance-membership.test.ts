@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import test, { type TestContext } from 'node:test';
-import { openIdentity } from '../../sidecar/mesh/identity.ts';
-import { createRequestAuth } from '../../sidecar/mesh/request-auth.ts';
+import { openIdentity } from '../../sidecar/mesh/membership/identity.ts';
+import { createRequestAuth } from '../../sidecar/mesh/membership/request-auth.ts';
 import { eventually } from '../support/eventually.ts';
 import { type Answer, send } from '../support/http-client.ts';
 import { type HttpWorker, startHttpWorker } from '../support/http-worker.ts';

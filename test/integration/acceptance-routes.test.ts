@@ -13,6 +13,7 @@ import { skipVpnLink, VpnLink } from '../support/vpn-link.ts';
 
 const CA_FILE = '/edge-ca.pem';
 const VPN_ADDRESS = '127.0.0.2';
+
 /** The prober would find a broken route before the request does. */
 const NO_PROBES = { SIDECAR_PROBE_FEW_INTERVAL: '10m' };
 

@@ -4,12 +4,12 @@ import { once } from 'node:events';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import test, { type TestContext } from 'node:test';
+import { catchStopSignals } from '../../sidecar/app/stop-signals.ts';
 import type { Command } from '../../sidecar/commands/command.ts';
 import { doctor } from '../../sidecar/commands/doctor.ts';
 import { explain } from '../../sidecar/commands/explain.ts';
 import { peers } from '../../sidecar/commands/peers.ts';
 import { stats } from '../../sidecar/commands/stats.ts';
-import { catchStopSignals } from '../../sidecar/stop-signals.ts';
 import { configInput, MESH_KEY } from '../support/config-input.ts';
 
 const NOW_MS = 1_750_000_000_000;

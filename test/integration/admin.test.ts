@@ -1,7 +1,6 @@
 /**
  * Admin: what each path answers over a real socket, and that no request, however odd, ends the server.
  */
-
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { connect } from 'node:net';

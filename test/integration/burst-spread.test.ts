@@ -12,6 +12,7 @@ import { startHttpWorker } from '../support/http-worker.ts';
 import { type Member, TestMesh } from '../support/mesh.ts';
 
 const WORKERS = ['a', 'b', 'c'];
+
 /** Probes would tell of the burst. */
 const NO_PROBES = { SIDECAR_PROBE_FEW_INTERVAL: '10m', SIDECAR_PROBE_MANY_INTERVAL: '10m' };
 

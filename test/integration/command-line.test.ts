@@ -107,7 +107,7 @@ test('mesh new makes a key, mesh cert a certificate that a worker starts with', 
   const input = {
     ...configInput({ env: { SIDECAR_CERT: cert.out, SIDECAR_SERVICES: 'b=http://127.0.0.1:9' } }),
   };
-  const { openIdentity } = await import('../../sidecar/mesh/identity.ts');
+  const { openIdentity } = await import('../../sidecar/mesh/membership/identity.ts');
   const checkMembership: typeof input.checkMembership = (claim) =>
     openIdentity({ ...claim, stateDir: null, nowMs: Date.now() });
   assert.equal(loadConfig({ ...input, checkMembership }).config.worker.id, 'w1');

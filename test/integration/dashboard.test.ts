@@ -1,7 +1,6 @@
 /**
  * The dashboard on a real Prometheus that scrapes a real admin port: each query returns data.
  */
-
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { dashboard } from '../../dashboards/sidecar.ts';

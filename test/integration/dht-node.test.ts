@@ -5,8 +5,8 @@ import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import test from 'node:test';
 import HyperDHT from 'hyperdht';
-import { fromMeshKey } from '../../sidecar/mesh/mesh-keys.ts';
-import { SealedUDX } from '../../sidecar/mesh/sealed-udx.ts';
+import { SealedUDX } from '../../sidecar/mesh/dht/sealed-udx.ts';
+import { fromMeshKey } from '../../sidecar/mesh/membership/mesh-keys.ts';
 import { OTHER_MESH_KEY } from '../support/members.ts';
 import {
   announced,

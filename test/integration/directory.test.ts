@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import HyperDHT from 'hyperdht';
-import { sealRecord } from '../../sidecar/mesh/sealed-record.ts';
-import { topicOf } from '../../sidecar/mesh/topic.ts';
+import { topicOf } from '../../sidecar/mesh/dht/topic.ts';
+import { sealRecord } from '../../sidecar/mesh/discovery/sealed-record.ts';
 import { member, OTHER_MESH_KEY, recordOf } from '../support/members.ts';
 import {
   joinedNode,

@@ -3,9 +3,9 @@
  */
 import assert from 'node:assert/strict';
 import test, { type TestContext } from 'node:test';
-import type { Slot } from '../../sidecar/core/admission.ts';
-import { first } from '../../sidecar/core/headers.ts';
-import { createRequestAuth } from '../../sidecar/mesh/request-auth.ts';
+import { first } from '../../sidecar/core/http/headers.ts';
+import type { Slot } from '../../sidecar/core/worker/admission.ts';
+import { createRequestAuth } from '../../sidecar/mesh/membership/request-auth.ts';
 import { eventually } from '../support/eventually.ts';
 import { InboundSide, SERVICE } from '../support/inbound-side.ts';
 import { member } from '../support/members.ts';

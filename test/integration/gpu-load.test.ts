@@ -1,7 +1,6 @@
 /**
  * GPU load through a real process that stands in for nvidia-smi: lines, silence, death, absence, stop.
  */
-
 import assert from 'node:assert/strict';
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -4,13 +4,13 @@ import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import test from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
-import { Deadlines } from '../../sidecar/proxy/deadlines.ts';
-import { HeldSockets } from '../../sidecar/proxy/held-sockets.ts';
-import { listenHttp } from '../../sidecar/proxy/http-listener.ts';
-import type { Http1Downstream } from '../../sidecar/proxy/http1-downstream.ts';
-import { READ_AHEAD_BYTES } from '../../sidecar/proxy/http1-request-body.ts';
-import { problemAnswer } from '../../sidecar/proxy/respond.ts';
-import { TcpTable } from '../../sidecar/proxy/tcp-table.ts';
+import type { Http1Downstream } from '../../sidecar/http/http1/downstream.ts';
+import { READ_AHEAD_BYTES } from '../../sidecar/http/http1/request-body.ts';
+import { listenHttp } from '../../sidecar/http/listener.ts';
+import { HeldSockets } from '../../sidecar/http/sockets/paused-sockets.ts';
+import { TcpTable } from '../../sidecar/http/sockets/tcp-table.ts';
+import { CoarseTimers } from '../../sidecar/http/sockets/timers.ts';
+import { problemAnswer } from '../../sidecar/proxy/problem.ts';
 import { Arrivals } from '../support/arrivals.ts';
 import { eventually } from '../support/eventually.ts';
 import { LIMITS } from '../support/inbound-side.ts';
@@ -18,8 +18,10 @@ import { Wire } from '../support/wire.ts';
 
 /** The last byte of it makes it too much to be read ahead. */
 const UPLOAD_BYTES = READ_AHEAD_BYTES + 1;
+
 /** More than the system's buffers hold. */
 const ANSWER_BYTES = 16 * 1024 * 1024;
+
 /** Several looks at sockets that are not read. */
 const LOOKS_MS = 400;
 const LONG_LOOK_MS = 400;
@@ -34,7 +36,7 @@ test('an answer that comes before its upload is taken reaches a slow client that
       headTimeoutMs: 5_000,
       held: new HeldSockets(),
       keepAliveMs: 60_000,
-      deadlines: new Deadlines(10),
+      deadlines: new CoarseTimers(10),
       onBug: (error) => bugs.push(error),
       refuse: (code, detail) =>
         problemAnswer({ code, detail, service: null, requestId: null, attempts: [], proxyName: 'x' }),

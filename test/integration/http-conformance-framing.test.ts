@@ -1,7 +1,7 @@
 /** Where messages end, which connections go on, and what is said in between (RFC 9112 §2, §6–9; RFC 9110 §10.1.1, §15.2). */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { all, first } from '../../sidecar/core/headers.ts';
+import { all, first } from '../../sidecar/core/http/headers.ts';
 import { exchange, OK, refused, requestTo } from '../support/exchange.ts';
 import { pairFor } from '../support/sidecar-pair.ts';
 import { answer, answerHead, request, requestHead } from '../support/wire-messages.ts';

@@ -1,7 +1,7 @@
 /** How far a message travels, to whom, and what it carries of the hops before (RFC 9110 §7, §9; RFC 9112 §3). */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { all, first } from '../../sidecar/core/headers.ts';
+import { all, first } from '../../sidecar/core/http/headers.ts';
 import { exchange, OK, refused, requestTo } from '../support/exchange.ts';
 import { pairFor } from '../support/sidecar-pair.ts';
 import { answer, request } from '../support/wire-messages.ts';

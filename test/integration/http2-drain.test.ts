@@ -1,11 +1,11 @@
 /** How HTTP/2 connections of clients end: goodbyes, idle ones, clients that vanish or never leave. */
 import assert from 'node:assert/strict';
 import test, { type TestContext } from 'node:test';
-import { Deadlines } from '../../sidecar/proxy/deadlines.ts';
-import type { Downstream } from '../../sidecar/proxy/exchange.ts';
-import { HeldSockets } from '../../sidecar/proxy/held-sockets.ts';
-import { type HttpListener, listenHttp } from '../../sidecar/proxy/http-listener.ts';
-import { problemAnswer } from '../../sidecar/proxy/respond.ts';
+import type { Downstream } from '../../sidecar/http/exchange.ts';
+import { type HttpListener, listenHttp } from '../../sidecar/http/listener.ts';
+import { HeldSockets } from '../../sidecar/http/sockets/paused-sockets.ts';
+import { CoarseTimers } from '../../sidecar/http/sockets/timers.ts';
+import { problemAnswer } from '../../sidecar/proxy/problem.ts';
 import { Arrivals } from '../support/arrivals.ts';
 import { eventually } from '../support/eventually.ts';
 import * as h2 from '../support/http2-frames.ts';
@@ -30,7 +30,7 @@ class Bed {
         headTimeoutMs: 5_000,
         held: new HeldSockets(),
         keepAliveMs,
-        deadlines: new Deadlines(10),
+        deadlines: new CoarseTimers(10),
         onBug: (error) => bed.bugs.push(error),
         refuse: (code, detail) =>
           problemAnswer({ code, detail, service: null, requestId: null, attempts: [], proxyName: 'x' }),

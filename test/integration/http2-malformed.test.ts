@@ -297,6 +297,7 @@ test('frames that break the connection end that connection alone', async (t) => 
 
 /** Many frames are much work; one whose flood is not seen is kept for 75 s and more. */
 const FLOOD_PATIENCE_MS = 30_000;
+
 /** A head that does not end would be cut after 10 s anyway. */
 const HEAD_PATIENCE_MS = 9_000;
 

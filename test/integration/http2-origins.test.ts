@@ -2,8 +2,7 @@
 import assert from 'node:assert/strict';
 import net from 'node:net';
 import test, { type TestContext } from 'node:test';
-import type { RawFields } from '../../sidecar/core/http1-head.ts';
-import { Deadlines } from '../../sidecar/proxy/deadlines.ts';
+import type { RawFields } from '../../sidecar/core/http/message.ts';
 import type {
   IncomingHead,
   OutgoingHead,
@@ -11,8 +10,9 @@ import type {
   UpstreamFault,
   UpstreamHandler,
   UpstreamRequest,
-} from '../../sidecar/proxy/exchange.ts';
-import { Http2Pool } from '../../sidecar/proxy/http2-pool.ts';
+} from '../../sidecar/http/exchange.ts';
+import { Http2Pool } from '../../sidecar/http/http2/pool.ts';
+import { CoarseTimers } from '../../sidecar/http/sockets/timers.ts';
 import { within } from '../support/arrivals.ts';
 import * as h2 from '../support/http2-frames.ts';
 import { Http2Origin, type OriginConnection } from '../support/http2-origin.ts';
@@ -108,7 +108,7 @@ class Bed {
 
   constructor(origin: Http2Origin, proveAfterMs: number | null, keepIdleMs: number) {
     this.origin = origin;
-    this.pool = new Http2Pool({ limits: LIMITS, deadlines: new Deadlines(10), keepIdleMs, proveAfterMs });
+    this.pool = new Http2Pool({ limits: LIMITS, deadlines: new CoarseTimers(10), keepIdleMs, proveAfterMs });
   }
 
   send(head = get(), timeouts: Partial<RequestTimeouts> = {}): Told & { handle: UpstreamRequest } {
@@ -426,7 +426,7 @@ test('a fault of this program costs one request', async (t) => {
   const bugs: unknown[] = [];
   const pool = new Http2Pool({
     limits: LIMITS,
-    deadlines: new Deadlines(10),
+    deadlines: new CoarseTimers(10),
     keepIdleMs: 60_000,
     proveAfterMs: null,
     onBug: (error) => bugs.push(error),

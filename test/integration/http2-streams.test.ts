@@ -8,10 +8,13 @@ import type { VersionWorker } from '../support/version-workers.ts';
 
 /** The design promises 300 ms; the test waits for the event and looks at the clock. */
 const CANCEL_LIMIT_MS = 1_000;
+
 /** Windows and queues of six hops, generously; the answer itself has no end. */
 const HELD_LIMIT_BYTES = 16_777_216;
+
 /** A thousand streams at once are a second of work each way where nobody else works. */
 const CROWD_PATIENCE_MS = 30_000;
+
 /** And a thousand connections to an HTTP/1.1 worker, all made in the process that is at that work. */
 const PATIENT = { SIDECAR_TIMEOUT_VPN_CONNECT: '30s', SIDECAR_TIMEOUT_WORKER_CONNECT: '30s' };
 

@@ -3,16 +3,16 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import net from 'node:net';
 import test from 'node:test';
-import type { Deadline, Deadlines } from '../../sidecar/proxy/deadlines.ts';
-import { closeLingering } from '../../sidecar/proxy/lingering-close.ts';
+import { closeLingering } from '../../sidecar/http/http1/close.ts';
+import type { CoarseTimer, CoarseTimers } from '../../sidecar/http/sockets/timers.ts';
 import { isStuck } from '../support/fill-up.ts';
 import { Wire } from '../support/wire.ts';
 
 /** Time limits that pass when the test says so. */
 class HandDeadlines {
-  armed: Deadline | null = null;
+  armed: CoarseTimer | null = null;
   afterMs = 0;
-  arm(deadline: Deadline, afterMs: number): void {
+  arm(deadline: CoarseTimer, afterMs: number): void {
     this.armed = deadline;
     this.afterMs = afterMs;
   }
@@ -24,8 +24,8 @@ class HandDeadlines {
     this.armed = null;
     deadline?.onPassed();
   }
-  get asDeadlines(): Deadlines {
-    return this as unknown as Deadlines;
+  get asDeadlines(): CoarseTimers {
+    return this as unknown as CoarseTimers;
   }
 }
 

@@ -1,7 +1,7 @@
 /** Bodies through both sidecars: framings, trailers, interim answers, and streams in both directions at once. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { all, first } from '../../sidecar/core/headers.ts';
+import { all, first } from '../../sidecar/core/http/headers.ts';
 import { pairFor, type SidecarPair } from '../support/sidecar-pair.ts';
 import type { Wire } from '../support/wire.ts';
 import { answer, answerHead, request, requestHead } from '../support/wire-messages.ts';

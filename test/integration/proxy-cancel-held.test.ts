@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import test, { type TestContext } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
-import type { View } from '../../sidecar/proxy/outbound-options.ts';
+import type { View } from '../../sidecar/proxy/outbound/directory.ts';
 import { assertCountsAreZero } from '../support/counts.ts';
 import { fillUp } from '../support/fill-up.ts';
 import { ScriptedOrigin } from '../support/scripted-origin.ts';
@@ -15,8 +15,10 @@ import { request, requestHead } from '../support/wire-messages.ts';
 
 /** More than all buffers on the way hold. */
 const UPLOAD = 'PUT /service/llm-inference/ HTTP/1.1\r\nHost: a\r\nContent-Length: 200000000\r\n\r\n';
+
 /** Usually some 100 ms, more on a host with thousands of connections. Not noticed, it would take for ever. */
 const NOTICED_MS = 2_000;
+
 /** The end of a client in another network namespace cannot be seen behind bytes that were not read. */
 const isLinux = process.platform === 'linux';
 

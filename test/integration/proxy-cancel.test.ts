@@ -1,7 +1,7 @@
 /** The app leaves: wherever its request is, the worker's is aborted, every count returns, and nobody is blamed. */
 import assert from 'node:assert/strict';
 import test, { type TestContext } from 'node:test';
-import type { View } from '../../sidecar/proxy/outbound-options.ts';
+import type { View } from '../../sidecar/proxy/outbound/directory.ts';
 import { assertCountsAreZero } from '../support/counts.ts';
 import { fillUp } from '../support/fill-up.ts';
 import { InboundSide } from '../support/inbound-side.ts';

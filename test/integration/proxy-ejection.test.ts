@@ -1,8 +1,8 @@
 /** Peers that fail: how many requests find out, who comes back, and how many repeats all that may cost. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { first } from '../../sidecar/core/headers.ts';
-import { EJECT_AFTER_FAILURES, EJECTION_MS } from '../../sidecar/core/health.ts';
+import { first } from '../../sidecar/core/http/headers.ts';
+import { EJECT_AFTER_FAILURES, EJECTION_MS } from '../../sidecar/core/peers/peer-health.ts';
 import { RetryBudget } from '../../sidecar/core/retry.ts';
 import type { InboundSide } from '../support/inbound-side.ts';
 import { pairFor, type SidecarPair } from '../support/sidecar-pair.ts';

@@ -8,6 +8,7 @@ import { answer, answerHead, request, requestHead } from '../support/wire-messag
 const GET = 'GET /service/llm-inference/ HTTP/1.1\r\nHost: a\r\n\r\n';
 const POST = 'POST /service/llm-inference/ HTTP/1.1\r\nHost: a\r\n';
 const OK = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';
+
 /** More than all kernel buffers on the way hold. */
 const HUGE_BYTES = 256 * 1024 * 1024;
 

@@ -1,7 +1,7 @@
 /** What both sidecars do to a message, and what they leave alone (RFC 9110 §7, RFC 9112 §3). */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { all, first } from '../../sidecar/core/headers.ts';
+import { all, first } from '../../sidecar/core/http/headers.ts';
 import { exchange, OK } from '../support/exchange.ts';
 import { LIMITS } from '../support/inbound-side.ts';
 import { pairFor } from '../support/sidecar-pair.ts';

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { CODES } from '../../sidecar/core/errors.ts';
-import { all } from '../../sidecar/core/headers.ts';
+import { all } from '../../sidecar/core/http/headers.ts';
 import { isStuck } from '../support/fill-up.ts';
 import { BAD_REQUESTS, OTHER_FAULTS } from '../support/hostile-requests.ts';
 import { pairFor, SidecarPair } from '../support/sidecar-pair.ts';

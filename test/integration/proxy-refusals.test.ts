@@ -1,7 +1,7 @@
 /** What the first sidecar refuses by itself, and how its connection goes on. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { first } from '../../sidecar/core/headers.ts';
+import { first } from '../../sidecar/core/http/headers.ts';
 import { exchange } from '../support/exchange.ts';
 import { pairFor } from '../support/sidecar-pair.ts';
 import { answer } from '../support/wire-messages.ts';

@@ -1,7 +1,7 @@
 /** What is tried again, where, and what is never sent twice (design, "When things fail"). */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { first } from '../../sidecar/core/headers.ts';
+import { first } from '../../sidecar/core/http/headers.ts';
 import type { InboundSide } from '../support/inbound-side.ts';
 import { ScriptedOrigin } from '../support/scripted-origin.ts';
 import { pairFor, type SidecarPair } from '../support/sidecar-pair.ts';

@@ -1,7 +1,7 @@
 /** Who is not a member, and who answers in place of one: neither is served nor believed. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { first } from '../../sidecar/core/headers.ts';
+import { first } from '../../sidecar/core/http/headers.ts';
 import { InboundSide } from '../support/inbound-side.ts';
 import { OTHER_MESH_KEY } from '../support/members.ts';
 import { ScriptedOrigin } from '../support/scripted-origin.ts';

@@ -1,7 +1,7 @@
 /** Peers that say no before their worker saw anything: the next one, without a mark. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { all, first } from '../../sidecar/core/headers.ts';
+import { all, first } from '../../sidecar/core/http/headers.ts';
 import { type InboundSide, SERVICE } from '../support/inbound-side.ts';
 import { pairFor } from '../support/sidecar-pair.ts';
 import { answer } from '../support/wire-messages.ts';

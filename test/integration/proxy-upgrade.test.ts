@@ -1,7 +1,7 @@
 /** Switches of protocol that do not come about: each ends as an ordinary answer, or as none. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { first } from '../../sidecar/core/headers.ts';
+import { first } from '../../sidecar/core/http/headers.ts';
 import { pairFor } from '../support/sidecar-pair.ts';
 import { answer, request, requestHead } from '../support/wire-messages.ts';
 

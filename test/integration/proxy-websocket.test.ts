@@ -1,7 +1,7 @@
 /** Upgrades through both sidecars: the frames pass untouched, and both sides end cleanly whoever breaks. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { all, first } from '../../sidecar/core/headers.ts';
+import { all, first } from '../../sidecar/core/http/headers.ts';
 import { fillUp } from '../support/fill-up.ts';
 import { pairFor, type SidecarPair } from '../support/sidecar-pair.ts';
 import { acceptOf, decodeFrame, encodeFrame, type Frame, type Opcode } from '../support/websocket-frames.ts';

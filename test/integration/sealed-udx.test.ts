@@ -4,8 +4,8 @@ import { once } from 'node:events';
 import test, { type TestContext } from 'node:test';
 import HyperDHT, { type DhtAddress } from 'hyperdht';
 import UDX, { type UdxSocket } from 'udx-native';
-import { fromMeshKey } from '../../sidecar/mesh/mesh-keys.ts';
-import { PACKET_MAC_BYTES, SealedUDX } from '../../sidecar/mesh/sealed-udx.ts';
+import { PACKET_MAC_BYTES, SealedUDX } from '../../sidecar/mesh/dht/sealed-udx.ts';
+import { fromMeshKey } from '../../sidecar/mesh/membership/mesh-keys.ts';
 import { MESH_KEY, OTHER_MESH_KEY } from '../support/members.ts';
 
 const HOST = '127.0.0.1';

@@ -4,9 +4,8 @@
 import assert from 'node:assert/strict';
 import net from 'node:net';
 import test, { type TestContext } from 'node:test';
-import { Deadline, Deadlines } from '../../sidecar/proxy/deadlines.ts';
-import { dial } from '../../sidecar/proxy/dial.ts';
-import { fairTimeout } from '../../sidecar/proxy/fair-timeout.ts';
+import { dial } from '../../sidecar/http/sockets/dial.ts';
+import { CoarseTimer, CoarseTimers, setTimeoutAfterPoll } from '../../sidecar/http/sockets/timers.ts';
 
 const LIMIT_MS = 20;
 
@@ -58,10 +57,10 @@ test('a connection that was made while the loop stood still is one', async (t) =
 
 test('bytes that came in while the loop stood still are in time, by a timer and by the common tick', async (t) => {
   const limits = {
-    timer: (late: () => void) => fairTimeout(late, LIMIT_MS),
+    timer: (late: () => void) => setTimeoutAfterPoll(late, LIMIT_MS),
     tick: (late: () => void) => {
-      const deadlines = new Deadlines(LIMIT_MS);
-      const deadline = new Deadline(late);
+      const deadlines = new CoarseTimers(LIMIT_MS);
+      const deadline = new CoarseTimer(late);
       deadlines.arm(deadline, LIMIT_MS);
       return () => deadlines.disarm(deadline);
     },
@@ -86,12 +85,12 @@ test('bytes that came in while the loop stood still are in time, by a timer and 
 test('a limit that has passed is told once, and not after it was cancelled', async () => {
   let passed = 0;
   await new Promise<void>((resolve) => {
-    fairTimeout(() => {
+    setTimeoutAfterPoll(() => {
       passed += 1;
       resolve();
     }, 1);
   });
-  const cancel = fairTimeout(() => {
+  const cancel = setTimeoutAfterPoll(() => {
     passed += 1;
   }, 1);
   // Both timers are due in the same turn of the loop; the look at the sockets would come after it.

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import net from 'node:net';
 import test from 'node:test';
-import type { RequestHead } from '../../sidecar/core/http1-head.ts';
+import type { RequestHead } from '../../sidecar/core/http/message.ts';
 import { Arrivals } from '../support/arrivals.ts';
 import {
   ANSWER_DIFFERENCES,

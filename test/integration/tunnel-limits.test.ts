@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import https from 'node:https';
 import type { AddressInfo } from 'node:net';
 import test, { type TestContext } from 'node:test';
-import { first } from '../../sidecar/core/headers.ts';
+import { first } from '../../sidecar/core/http/headers.ts';
 import type { InboundSetup, InboundSide } from '../support/inbound-side.ts';
 import { type PairSetup, pairFor, type SidecarPair } from '../support/sidecar-pair.ts';
 import { startTunnelEdge, TUNNEL_CERTIFICATE, TUNNEL_KEY } from '../support/tunnel-edge.ts';

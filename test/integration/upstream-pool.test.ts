@@ -1,14 +1,14 @@
 /** Kept connections: used again when that is safe, and never by somebody whose request is over. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { Deadlines } from '../../sidecar/proxy/deadlines.ts';
 import type {
   OutgoingHead,
   UpstreamFault,
   UpstreamHandler,
   UpstreamRequest,
-} from '../../sidecar/proxy/exchange.ts';
-import { UpstreamPool } from '../../sidecar/proxy/upstream-pool.ts';
+} from '../../sidecar/http/exchange.ts';
+import { UpstreamPool } from '../../sidecar/http/http1/pool.ts';
+import { CoarseTimers } from '../../sidecar/http/sockets/timers.ts';
 import { Arrivals } from '../support/arrivals.ts';
 import { LIMITS, TIMEOUTS } from '../support/inbound-side.ts';
 import { ScriptedOrigin } from '../support/scripted-origin.ts';
@@ -53,7 +53,7 @@ async function setup(
   const origin = await ScriptedOrigin.start();
   const pool = new UpstreamPool({
     limits: LIMITS,
-    deadlines: new Deadlines(20),
+    deadlines: new CoarseTimers(20),
     keepIdleMs,
     reuseUnsafeMs,
     tlsCa: null,

@@ -4,9 +4,9 @@ import http from 'node:http';
 import type { AddressInfo } from 'node:net';
 import test, { type TestContext } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
-import { Deadlines } from '../../sidecar/proxy/deadlines.ts';
-import { workerConnections } from '../../sidecar/proxy/origin-connections.ts';
-import { WorkerHealth, type WorkerHealthOptions } from '../../sidecar/proxy/worker-health.ts';
+import { CoarseTimers } from '../../sidecar/http/sockets/timers.ts';
+import { workerConnections } from '../../sidecar/http/upstream-pools.ts';
+import { WorkerHealth, type WorkerHealthOptions } from '../../sidecar/proxy/worker/worker-health.ts';
 import { eventually } from '../support/eventually.ts';
 import { LIMITS } from '../support/inbound-side.ts';
 
@@ -35,7 +35,7 @@ class Bed {
   static async start(t: TestContext, options: Partial<WorkerHealthOptions> = {}): Promise<Bed> {
     const bed = new Bed();
     await bed.listen();
-    const upstreams = workerConnections({ limits: LIMITS, deadlines: new Deadlines(10), tlsCa: null });
+    const upstreams = workerConnections({ limits: LIMITS, deadlines: new CoarseTimers(10), tlsCa: null });
     bed.health = new WorkerHealth({
       origin: { scheme: 'http', host: '127.0.0.1', port: bed.port },
       path: '/health',

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import fc from 'fast-check';
-import { Admission, type Slot } from '../../sidecar/core/admission.ts';
+import { Admission, type Slot } from '../../sidecar/core/worker/admission.ts';
 
 type Step =
   | { readonly kind: 'acquire'; readonly sinceMs: number; readonly expectedQueue: number | null }

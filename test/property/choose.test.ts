@@ -2,10 +2,11 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import fc from 'fast-check';
-import { type Choice, createBalancer, POLICY_NAMES, type PolicyName } from '../../sidecar/core/choose.ts';
-import type { Endpoint } from '../../sidecar/core/endpoint.ts';
-import type { PeerTable } from '../../sidecar/core/peer-table.ts';
-import { ServiceTime } from '../../sidecar/core/service-time.ts';
+import { createBalancer, POLICY_NAMES, type PolicyName } from '../../sidecar/core/balancing/balancer.ts';
+import type { Choice } from '../../sidecar/core/balancing/choice.ts';
+import type { Endpoint } from '../../sidecar/core/peers/peer.ts';
+import type { PeerTable } from '../../sidecar/core/peers/peer-table.ts';
+import { ServiceTime } from '../../sidecar/core/worker/service-time.ts';
 import {
   asking,
   endpointOf,

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import fc from 'fast-check';
-import { ChunkedDecoder, type ChunkedStep, encodeChunk, lastChunk } from '../../sidecar/core/chunked.ts';
+import { ChunkedDecoder, type ChunkedStep, encodeChunk, lastChunk } from '../../sidecar/core/http/chunked.ts';
 import { anyBytes, chunkedBody, plainFields } from '../support/http-bytes.ts';
 
 const bodyBytes = fc.oneof(

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import fc from 'fast-check';
-import { FingerCache } from '../../sidecar/core/finger-cache.ts';
+import { FingerCache } from '../../sidecar/core/peers/finger-cache.ts';
 
 const TTL = 1_000;
 const EMPTY_TTL = 100;

@@ -1,18 +1,16 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import fc from 'fast-check';
-import { addressOf } from '../../sidecar/core/address.ts';
-import { forwardedFields } from '../../sidecar/core/forwarded.ts';
-import { endToEnd, endToEndTrailers, withHost } from '../../sidecar/core/headers.ts';
-import { encodeRequestHead, encodeResponseHead } from '../../sidecar/core/http1-encode.ts';
-import {
-  type HeadLimits,
-  type ParseResult,
-  parseRequestHead,
-  parseResponseHead,
-} from '../../sidecar/core/http1-head.ts';
-import { isFieldValue } from '../../sidecar/core/http1-syntax.ts';
-import { viaContains } from '../../sidecar/core/via.ts';
+import { endToEnd, endToEndTrailers } from '../../sidecar/core/forwarding/end-to-end.ts';
+import { forwardedFields } from '../../sidecar/core/forwarding/forwarded.ts';
+import { addressOf } from '../../sidecar/core/forwarding/service-address.ts';
+import { viaContains } from '../../sidecar/core/forwarding/via.ts';
+import { withHost } from '../../sidecar/core/http/headers.ts';
+import { encodeRequestHead, encodeResponseHead } from '../../sidecar/core/http/http1-encode.ts';
+import { type ParseResult, parseRequestHead } from '../../sidecar/core/http/http1-request-head.ts';
+import { parseResponseHead } from '../../sidecar/core/http/http1-response-head.ts';
+import { isFieldValue } from '../../sidecar/core/http/http1-syntax.ts';
+import type { HeadLimits } from '../../sidecar/core/http/message.ts';
 import { anyBytes, plainFields, twistedAnswer, twistedRequest } from '../support/http-bytes.ts';
 import { TEST_LIMITS } from '../support/whole-messages.ts';
 
@@ -20,6 +18,7 @@ type Parse = (b: Buffer, start: number, end: number, limits: HeadLimits) => Pars
 
 const requestBytes = fc.oneof(twistedRequest, anyBytes);
 const answerBytes = fc.oneof(twistedAnswer, anyBytes);
+
 /** So small that the twists run into every limit. */
 const TIGHT: HeadLimits = { maxHeadBytes: 60, maxFields: 2, maxTargetBytes: 6 };
 const limits = fc.constantFrom(TEST_LIMITS, TIGHT);

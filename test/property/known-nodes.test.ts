@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import fc from 'fast-check';
-import { formatKnown, type Known, parseKnown } from '../../sidecar/mesh/known-nodes.ts';
+import { formatKnown, type Known, parseKnown } from '../../sidecar/mesh/discovery/known-nodes.ts';
 
 const port = fc.integer({ min: 1, max: 65_535 });
 const ip = fc.ipV4();

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import fc from 'fast-check';
-import { medianInPlace, selectInPlace } from '../../sidecar/core/median.ts';
+import { medianInPlace, selectInPlace } from '../../sidecar/core/balancing/median.ts';
 
 const numbers = fc.array(fc.oneof(fc.double({ noNaN: true }), fc.integer({ min: 0, max: 3 })), {
   minLength: 1,

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import fc from 'fast-check';
-import { decodeRecord, encodeRecord, RECORD_LIMITS } from '../../sidecar/core/record.ts';
+import { decodeRecord, encodeRecord, RECORD_LIMITS } from '../../sidecar/core/peers/record.ts';
 import { recordOf, SERVICE } from '../support/peers.ts';
 
 const odd = fc.oneof(

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import fc from 'fast-check';
-import { ReplayWindow, WINDOW_COUNTERS } from '../../sidecar/core/replay-window.ts';
+import { ReplayWindow, WINDOW_COUNTERS } from '../../sidecar/mesh/membership/replay-window.ts';
 
 const NONE = Number.NEGATIVE_INFINITY;
 

@@ -2,9 +2,9 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import fc from 'fast-check';
-import { RECORD_LIMITS, WORKER_STATES } from '../../sidecar/core/record.ts';
-import { encodeOrca, parseOrca } from '../../sidecar/core/report.ts';
-import { decodeState, encodeState } from '../../sidecar/core/state-report.ts';
+import { encodeOrca, parseOrca } from '../../sidecar/core/peers/load-report.ts';
+import { RECORD_LIMITS, WORKER_STATES } from '../../sidecar/core/peers/record.ts';
+import { decodeState, encodeState } from '../../sidecar/core/peers/state-report.ts';
 
 const name = fc.constantFrom(
   'application_utilization',

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import fc from 'fast-check';
-import { createRequestAuth } from '../../sidecar/mesh/request-auth.ts';
+import { createRequestAuth } from '../../sidecar/mesh/membership/request-auth.ts';
 import { member, NOW_MS } from '../support/members.ts';
 
 const caller = createRequestAuth(member('worker-cpu-001'));

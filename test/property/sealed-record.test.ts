@@ -2,9 +2,9 @@ import assert from 'node:assert/strict';
 import { Buffer } from 'node:buffer';
 import test from 'node:test';
 import fc from 'fast-check';
-import { decodeCertificate, encodeCertificate } from '../../sidecar/core/certificate.ts';
-import { parseBundle } from '../../sidecar/mesh/certificate-bundle.ts';
-import { openRecord, sealRecord } from '../../sidecar/mesh/sealed-record.ts';
+import { decodeCertificate, encodeCertificate } from '../../sidecar/core/peers/certificate.ts';
+import { openRecord, sealRecord } from '../../sidecar/mesh/discovery/sealed-record.ts';
+import { parseBundle } from '../../sidecar/mesh/membership/certificate-bundle.ts';
 import { MESH_KEY, member, NOW_MS, recordOf } from '../support/members.ts';
 
 const worker = member('worker-gpu-001');

@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import fc from 'fast-check';
-import type { Endpoint } from '../../sidecar/core/endpoint.ts';
-import { type Waiter, Waiting } from '../../sidecar/core/waiting.ts';
+import { type Waiter, Waiting } from '../../sidecar/core/balancing/queued-requests.ts';
+import type { Endpoint } from '../../sidecar/core/peers/peer.ts';
 import { endpointOf, keyOf, recordOf, SERVICE, tableOf } from '../support/peers.ts';
 
 const PEERS = [1, 2, 3] as const;

@@ -2,7 +2,7 @@
  * A made-up surrounding for the configuration: no files, environment or host of the machine that tests.
  */
 import type { ConfigInput } from '../../sidecar/config/load.ts';
-import { openIdentity } from '../../sidecar/mesh/identity.ts';
+import { openIdentity } from '../../sidecar/mesh/membership/identity.ts';
 
 export const MESH_KEY = '8f3a1c5e7b9d0246813579bdf02468ace13579bdf02468ace13579bdf0246801';
 

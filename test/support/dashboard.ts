@@ -4,7 +4,6 @@
  * Shared, so that the check against a few metrics and the one against a running mesh ask the same. It must
  * not know which panels there are.
  */
-
 import type { Dashboard } from '../../dashboards/sidecar.ts';
 import type { Prometheus } from './prometheus.ts';
 

@@ -4,7 +4,7 @@
  * docs/http.md shows it as its tables, the transparency test takes it as its oracle: a field that no entry covers must
  * arrive as it was sent, in its place. It must not know how the product does it.
  */
-import { first } from '../../sidecar/core/headers.ts';
+import { first } from '../../sidecar/core/http/headers.ts';
 
 /** A message as one end saw it, and what it belongs to. */
 export interface Seen {

@@ -3,7 +3,7 @@
  *
  * It must not judge what it carries.
  */
-import type { RequestHead } from '../../sidecar/core/http1-head.ts';
+import type { RequestHead } from '../../sidecar/core/http/message.ts';
 import type { SidecarPair } from './sidecar-pair.ts';
 import type { Wire } from './wire.ts';
 import { answer, type Received, type ReceivedAnswer, request } from './wire-messages.ts';

@@ -7,11 +7,11 @@
  */
 import net from 'node:net';
 import type { TestContext } from 'node:test';
-import type { HostPort } from '../../sidecar/config.ts';
-import type { WorkerRecord } from '../../sidecar/core/record.ts';
-import type { Identity } from '../../sidecar/mesh/identity.ts';
-import { createRequestAuth, type RequestAuth } from '../../sidecar/mesh/request-auth.ts';
-import { sealRecord } from '../../sidecar/mesh/sealed-record.ts';
+import type { HostPort } from '../../sidecar/config/config.ts';
+import type { WorkerRecord } from '../../sidecar/core/peers/record.ts';
+import { sealRecord } from '../../sidecar/mesh/discovery/sealed-record.ts';
+import type { Identity } from '../../sidecar/mesh/membership/identity.ts';
+import { createRequestAuth, type RequestAuth } from '../../sidecar/mesh/membership/request-auth.ts';
 import { type Answer, send } from './http-client.ts';
 import { member, recordOf } from './members.ts';
 

@@ -2,7 +2,7 @@
  * Malformed and two-faced request heads, each with the one code it must get: for the parser alone, and for the
  * whole path. It must not know who is tested.
  */
-import type { HeadFaultCode } from '../../sidecar/core/http1-head.ts';
+import type { HeadFaultCode } from '../../sidecar/core/http/http1-request-head.ts';
 
 export const HOST = 'Host: a.mesh\r\n';
 

@@ -2,22 +2,22 @@
  * The called half of two sidecars in one process: a scripted worker, its slots, the inbound listener, and the peer
  * that a caller's directory would hold for it. No DHT.
  */
-import { Admission } from '../../sidecar/core/admission.ts';
-import { betweenSidecars } from '../../sidecar/core/head-limits.ts';
-import type { HeadLimits } from '../../sidecar/core/http1-head.ts';
-import { Peer } from '../../sidecar/core/peer.ts';
-import { encodeOrca } from '../../sidecar/core/report.ts';
-import { createRequestAuth } from '../../sidecar/mesh/request-auth.ts';
-import { Deadlines } from '../../sidecar/proxy/deadlines.ts';
-import type { RequestTimeouts } from '../../sidecar/proxy/exchange.ts';
-import { HeldSockets } from '../../sidecar/proxy/held-sockets.ts';
-import { type HttpListener, listenHttp } from '../../sidecar/proxy/http-listener.ts';
-import { createInbound } from '../../sidecar/proxy/inbound.ts';
-import { LocalService } from '../../sidecar/proxy/local-service.ts';
-import type { FinishedInbound } from '../../sidecar/proxy/request-log.ts';
-import { problemAnswer } from '../../sidecar/proxy/respond.ts';
-import { UpstreamPool } from '../../sidecar/proxy/upstream-pool.ts';
-import { WorkerHealth } from '../../sidecar/proxy/worker-health.ts';
+import { betweenSidecars } from '../../sidecar/core/forwarding/head-limits.ts';
+import type { HeadLimits } from '../../sidecar/core/http/message.ts';
+import { encodeOrca } from '../../sidecar/core/peers/load-report.ts';
+import { Peer } from '../../sidecar/core/peers/peer.ts';
+import { Admission } from '../../sidecar/core/worker/admission.ts';
+import type { RequestTimeouts } from '../../sidecar/http/exchange.ts';
+import { UpstreamPool } from '../../sidecar/http/http1/pool.ts';
+import { type HttpListener, listenHttp } from '../../sidecar/http/listener.ts';
+import { HeldSockets } from '../../sidecar/http/sockets/paused-sockets.ts';
+import { CoarseTimers } from '../../sidecar/http/sockets/timers.ts';
+import { createRequestAuth } from '../../sidecar/mesh/membership/request-auth.ts';
+import { createInbound } from '../../sidecar/proxy/inbound/inbound.ts';
+import type { FinishedInbound } from '../../sidecar/proxy/observers.ts';
+import { problemAnswer } from '../../sidecar/proxy/problem.ts';
+import { LocalService } from '../../sidecar/proxy/worker/local-service.ts';
+import { WorkerHealth } from '../../sidecar/proxy/worker/worker-health.ts';
 import { Arrivals } from './arrivals.ts';
 import { member, recordOf } from './members.ts';
 import { ScriptedOrigin } from './scripted-origin.ts';
@@ -57,7 +57,7 @@ export class InboundSide {
 
   static async start(setup: InboundSetup = {}): Promise<InboundSide> {
     const origin = await ScriptedOrigin.start();
-    const deadlines = new Deadlines(20);
+    const deadlines = new CoarseTimers(20);
     const pool = new UpstreamPool({
       limits: LIMITS,
       deadlines,
@@ -175,7 +175,7 @@ export class InboundSide {
 
 interface Parts {
   readonly origin: ScriptedOrigin;
-  readonly deadlines: Deadlines;
+  readonly deadlines: CoarseTimers;
   readonly pool: UpstreamPool;
   readonly health: WorkerHealth;
   readonly service: LocalService;

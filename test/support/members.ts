@@ -4,16 +4,17 @@
  * It must not know what the tests do with them.
  */
 import { Buffer } from 'node:buffer';
-import type { WorkerRecord } from '../../sidecar/core/record.ts';
-import { createBundle } from '../../sidecar/mesh/certificate-bundle.ts';
-import { type Identity, openIdentity } from '../../sidecar/mesh/identity.ts';
-import { fromMeshKey } from '../../sidecar/mesh/mesh-keys.ts';
+import type { WorkerRecord } from '../../sidecar/core/peers/record.ts';
+import { createBundle } from '../../sidecar/mesh/membership/certificate-bundle.ts';
+import { type Identity, openIdentity } from '../../sidecar/mesh/membership/identity.ts';
+import { fromMeshKey } from '../../sidecar/mesh/membership/mesh-keys.ts';
 
 export const MESH_KEY = Buffer.from(
   '000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f',
   'hex',
 );
 export const OTHER_MESH_KEY = Buffer.from(MESH_KEY).reverse();
+
 /** 2026-01-01 00:00:00 UTC. */
 export const NOW_MS = 1_767_225_600_000;
 

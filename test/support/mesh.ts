@@ -8,11 +8,11 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import type { TestContext } from 'node:test';
+import { type RunningSidecar, startSidecar } from '../../sidecar/app/sidecar.ts';
+import type { HostPort } from '../../sidecar/config/config.ts';
 import { loadConfig } from '../../sidecar/config/load.ts';
-import type { HostPort } from '../../sidecar/config.ts';
 import { createLog } from '../../sidecar/observe/log.ts';
 import type { StatsJson } from '../../sidecar/observe/metrics.ts';
-import { type RunningSidecar, startSidecar } from '../../sidecar/sidecar.ts';
 import { configInput } from './config-input.ts';
 import { eventually } from './eventually.ts';
 import { type Answer, type Sent, send } from './http-client.ts';

@@ -8,7 +8,7 @@ import assert from 'node:assert/strict';
 import { Agent, request } from 'node:http';
 import type { TestContext } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
-import type { HostPort } from '../../sidecar/config.ts';
+import type { HostPort } from '../../sidecar/config/config.ts';
 
 export interface MixedLoadOptions {
   readonly outbound: HostPort;
@@ -23,8 +23,10 @@ type Kind = 'get' | 'post' | 'events';
 const EVENTS = 8;
 const EVENT_MS = 15;
 const BODY = 'a body of the app '.repeat(50);
+
 /** Between two requests of a user: what is tested is not overload. */
 const PAUSE_MS = 10;
+
 /** Far above what any answer takes: it only ends a request that is stuck. */
 const LIMIT_MS = 20_000;
 

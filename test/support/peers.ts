@@ -1,11 +1,10 @@
 /**
  * Made-up peers for the balancer's tests: a record with what a test cares about, and a table of them.
  */
-import type { ChoiceRequest } from '../../sidecar/core/choose.ts';
-import type { Endpoint } from '../../sidecar/core/endpoint.ts';
-import type { Peer } from '../../sidecar/core/peer.ts';
-import { PeerTable } from '../../sidecar/core/peer-table.ts';
-import type { ServiceFigures, WorkerRecord } from '../../sidecar/core/record.ts';
+import type { ChoiceRequest } from '../../sidecar/core/balancing/choice.ts';
+import type { Endpoint, Peer } from '../../sidecar/core/peers/peer.ts';
+import { PeerTable } from '../../sidecar/core/peers/peer-table.ts';
+import type { ServiceFigures, WorkerRecord } from '../../sidecar/core/peers/record.ts';
 
 export const SERVICE = 'llm-inference';
 

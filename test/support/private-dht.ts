@@ -6,17 +6,17 @@
  * tests assert.
  */
 import type { TestContext } from 'node:test';
-import { FingerCache } from '../../sidecar/core/finger-cache.ts';
-import { PeerTable } from '../../sidecar/core/peer-table.ts';
-import type { WorkerRecord } from '../../sidecar/core/record.ts';
-import { Announcer } from '../../sidecar/mesh/announcer.ts';
+import { silentLog } from '../../sidecar/core/log.ts';
+import { FingerCache } from '../../sidecar/core/peers/finger-cache.ts';
+import { PeerTable } from '../../sidecar/core/peers/peer-table.ts';
+import type { WorkerRecord } from '../../sidecar/core/peers/record.ts';
 import { systemClock } from '../../sidecar/mesh/clock.ts';
-import { type DhtNode, type DhtNodeOptions, startDhtNode } from '../../sidecar/mesh/dht-node.ts';
-import { Directory, type DirectoryOptions, type FindResult } from '../../sidecar/mesh/directory.ts';
-import { silentLog } from '../../sidecar/mesh/log.ts';
-import { fromMeshKey } from '../../sidecar/mesh/mesh-keys.ts';
-import { type HostPort, RecordFetcher } from '../../sidecar/mesh/record-fetcher.ts';
-import { openRecord, sealRecord } from '../../sidecar/mesh/sealed-record.ts';
+import { type DhtNode, type DhtNodeOptions, startDhtNode } from '../../sidecar/mesh/dht/node.ts';
+import { Announcer } from '../../sidecar/mesh/discovery/announcer.ts';
+import { Directory, type DirectoryOptions, type FindResult } from '../../sidecar/mesh/discovery/directory.ts';
+import { type HostPort, RecordFetcher } from '../../sidecar/mesh/discovery/record-fetcher.ts';
+import { openRecord, sealRecord } from '../../sidecar/mesh/discovery/sealed-record.ts';
+import { fromMeshKey } from '../../sidecar/mesh/membership/mesh-keys.ts';
 import { MESH_KEY, member, recordOf } from './members.ts';
 
 export const LOOPBACK = '127.0.0.1';

@@ -4,7 +4,6 @@
  * The real program rather than a stand-in, because what a dashboard needs is that Prometheus itself scrapes,
  * parses and answers. It must not know which metrics are there.
  */
-
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';

@@ -2,22 +2,23 @@
  * Two sidecars (or more) in one process, without a DHT: one outbound listener whose directory holds a fixed list of
  * peers, each with its own inbound listener and scripted worker. Real sockets, real authentication.
  */
-import { createBalancer } from '../../sidecar/core/choose.ts';
+import { createBalancer } from '../../sidecar/core/balancing/balancer.ts';
 import type { Code } from '../../sidecar/core/errors.ts';
-import { FirstByteTimes } from '../../sidecar/core/first-byte-times.ts';
-import { betweenSidecars } from '../../sidecar/core/head-limits.ts';
-import type { Peer } from '../../sidecar/core/peer.ts';
+import { betweenSidecars } from '../../sidecar/core/forwarding/head-limits.ts';
+import { FirstByteTimes } from '../../sidecar/core/peers/first-byte-times.ts';
+import type { Peer } from '../../sidecar/core/peers/peer.ts';
 import { RetryBudget } from '../../sidecar/core/retry.ts';
-import { createRequestAuth } from '../../sidecar/mesh/request-auth.ts';
-import { Deadlines } from '../../sidecar/proxy/deadlines.ts';
-import { HeldSockets } from '../../sidecar/proxy/held-sockets.ts';
-import { type HttpListener, listenHttp } from '../../sidecar/proxy/http-listener.ts';
-import type { LocalService } from '../../sidecar/proxy/local-service.ts';
-import { createOutbound } from '../../sidecar/proxy/outbound.ts';
-import type { OutboundOptions, View } from '../../sidecar/proxy/outbound-options.ts';
-import type { FinishedOutbound } from '../../sidecar/proxy/request-log.ts';
-import { problemAnswer } from '../../sidecar/proxy/respond.ts';
-import { UpstreamPool } from '../../sidecar/proxy/upstream-pool.ts';
+import { UpstreamPool } from '../../sidecar/http/http1/pool.ts';
+import { type HttpListener, listenHttp } from '../../sidecar/http/listener.ts';
+import { HeldSockets } from '../../sidecar/http/sockets/paused-sockets.ts';
+import { CoarseTimers } from '../../sidecar/http/sockets/timers.ts';
+import { createRequestAuth } from '../../sidecar/mesh/membership/request-auth.ts';
+import type { FinishedOutbound } from '../../sidecar/proxy/observers.ts';
+import type { View } from '../../sidecar/proxy/outbound/directory.ts';
+import type { OutboundOptions } from '../../sidecar/proxy/outbound/options.ts';
+import { createOutbound } from '../../sidecar/proxy/outbound/outbound.ts';
+import { problemAnswer } from '../../sidecar/proxy/problem.ts';
+import type { LocalService } from '../../sidecar/proxy/worker/local-service.ts';
 import { Arrivals } from './arrivals.ts';
 import { type InboundSetup, InboundSide, LIMITS, SERVICE, TIMEOUTS } from './inbound-side.ts';
 import { member } from './members.ts';
@@ -94,7 +95,7 @@ export class SidecarPair {
 
   async #listen({ outbound, local, headTimeoutMs }: PairSetup): Promise<void> {
     const identity = member('a', { nowMs: Date.now(), services: [] });
-    const deadlines = new Deadlines(20);
+    const deadlines = new CoarseTimers(20);
     const pool = new UpstreamPool({
       limits: betweenSidecars(LIMITS),
       deadlines,

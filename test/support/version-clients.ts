@@ -7,7 +7,7 @@
 import http from 'node:http';
 import http2 from 'node:http2';
 import type { TestContext } from 'node:test';
-import { onEndStream } from '../../sidecar/proxy/end-stream.ts';
+import { onEndStream } from '../../sidecar/http/http2/stream-end.ts';
 import { PATIENCE_MS, within } from './arrivals.ts';
 
 export interface Sending {

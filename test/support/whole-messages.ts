@@ -1,16 +1,11 @@
 /**
  * Reads whole messages with our own parsers, head and body, as the proxy does. It must not judge what it reads.
  */
-import { ChunkedDecoder } from '../../sidecar/core/chunked.ts';
-import {
-  type Framing,
-  type HeadLimits,
-  parseRequestHead,
-  parseResponseHead,
-  type RequestHead,
-  type ResponseHead,
-  responseFraming,
-} from '../../sidecar/core/http1-head.ts';
+import { ChunkedDecoder } from '../../sidecar/core/http/chunked.ts';
+import { responseFraming } from '../../sidecar/core/http/http1-framing.ts';
+import { parseRequestHead } from '../../sidecar/core/http/http1-request-head.ts';
+import { parseResponseHead } from '../../sidecar/core/http/http1-response-head.ts';
+import type { Framing, HeadLimits, RequestHead, ResponseHead } from '../../sidecar/core/http/message.ts';
 
 export const TEST_LIMITS: HeadLimits = { maxHeadBytes: 16_384, maxFields: 100, maxTargetBytes: 8192 };
 

@@ -3,15 +3,11 @@
  *
  * Reads with the strict parsers of core, so a message that they refuse fails the test. It must not judge fields.
  */
-import { ChunkedDecoder } from '../../sidecar/core/chunked.ts';
-import {
-  type Framing,
-  parseRequestHead,
-  parseResponseHead,
-  type RequestHead,
-  type ResponseHead,
-  responseFraming,
-} from '../../sidecar/core/http1-head.ts';
+import { ChunkedDecoder } from '../../sidecar/core/http/chunked.ts';
+import { responseFraming } from '../../sidecar/core/http/http1-framing.ts';
+import { parseRequestHead } from '../../sidecar/core/http/http1-request-head.ts';
+import { parseResponseHead } from '../../sidecar/core/http/http1-response-head.ts';
+import type { Framing, RequestHead, ResponseHead } from '../../sidecar/core/http/message.ts';
 import type { Wire } from './wire.ts';
 
 const LIMITS = { maxHeadBytes: 131_072, maxFields: 500, maxTargetBytes: 65_536 };

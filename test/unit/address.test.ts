@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { addressOf, isServiceName } from '../../sidecar/core/address.ts';
-import { parseRequestHead } from '../../sidecar/core/http1-head.ts';
+import { addressOf } from '../../sidecar/core/forwarding/service-address.ts';
+import { parseRequestHead } from '../../sidecar/core/http/http1-request-head.ts';
+import { isServiceName } from '../../sidecar/core/service-name.ts';
 
 const ALIASES: ReadonlyMap<string, string> = new Map([['llm', 'llm-inference']]);
 const LIMITS = { maxHeadBytes: 65_536, maxFields: 100, maxTargetBytes: 8192 };

@@ -1,7 +1,7 @@
 /** Admission: slots, the queue, and who is turned away. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { type Acquired, Admission, type Slot } from '../../sidecar/core/admission.ts';
+import { type Acquired, Admission, type Slot } from '../../sidecar/core/worker/admission.ts';
 
 function admission(changes: { concurrency?: number | null; queue?: number } = {}): Admission {
   return new Admission({ concurrency: 2, assumedConcurrency: 8, queue: 2, ...changes });

@@ -2,10 +2,10 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import HyperDHT from 'hyperdht';
-import { Announcer, type Place } from '../../sidecar/mesh/announcer.ts';
-import type { DhtStatus } from '../../sidecar/mesh/dht-status.ts';
-import { silentLog } from '../../sidecar/mesh/log.ts';
-import type { Reunion } from '../../sidecar/mesh/seeds.ts';
+import { silentLog } from '../../sidecar/core/log.ts';
+import type { Reunion } from '../../sidecar/mesh/dht/bootstrap-nodes.ts';
+import type { DhtStatus } from '../../sidecar/mesh/dht/status.ts';
+import { Announcer, type Place } from '../../sidecar/mesh/discovery/announcer.ts';
 import { FakeClock, settle } from '../support/fake-clock.ts';
 
 const INTERVAL = 60_000;

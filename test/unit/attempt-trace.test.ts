@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import type { Code } from '../../sidecar/core/errors.ts';
-import { faultText } from '../../sidecar/proxy/attempt-trace.ts';
+import { faultText } from '../../sidecar/proxy/outbound/attempt-trace.ts';
 
 const failed = (code: Code) => faultText({ kind: 'failed', code, stage: 'sent', detail: 'as it was' });
 

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { Duplex } from 'node:stream';
 import test from 'node:test';
-import { joinStreams } from '../../sidecar/proxy/byte-streams.ts';
+import { joinStreams } from '../../sidecar/http/byte-streams.ts';
 
 const NONE = Buffer.alloc(0);
 

@@ -1,7 +1,7 @@
 /** Who calls a service: counts of each, and how many share it over a while. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { Callers, SHARER_WINDOW_MS } from '../../sidecar/core/callers.ts';
+import { Callers, SHARER_WINDOW_MS } from '../../sidecar/core/worker/caller-counts.ts';
 
 test('requests are counted for each caller', () => {
   const callers = new Callers();

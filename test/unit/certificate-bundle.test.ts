@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { Buffer } from 'node:buffer';
 import test from 'node:test';
 import sodium from 'sodium-universal';
-import { createBundle, keyPairOf, parseBundle } from '../../sidecar/mesh/certificate-bundle.ts';
-import { fromMeshKey, memberPart } from '../../sidecar/mesh/mesh-keys.ts';
+import { createBundle, keyPairOf, parseBundle } from '../../sidecar/mesh/membership/certificate-bundle.ts';
+import { fromMeshKey, memberPart } from '../../sidecar/mesh/membership/mesh-keys.ts';
 import { MESH_KEY, NOW_MS, OTHER_MESH_KEY } from '../support/members.ts';
 
 const mesh = fromMeshKey(MESH_KEY);

@@ -9,9 +9,9 @@ import {
   includesService,
   MAX_CERTIFICATE_BYTES,
   validityAt,
-} from '../../sidecar/core/certificate.ts';
-import { checkCertificate, issueCertificate } from '../../sidecar/mesh/issuer.ts';
-import { fromMeshKey } from '../../sidecar/mesh/mesh-keys.ts';
+} from '../../sidecar/core/peers/certificate.ts';
+import { checkCertificate, issueCertificate } from '../../sidecar/mesh/membership/certificate-issuer.ts';
+import { fromMeshKey } from '../../sidecar/mesh/membership/mesh-keys.ts';
 import { MESH_KEY, OTHER_MESH_KEY } from '../support/members.ts';
 
 const certificate: Certificate = {

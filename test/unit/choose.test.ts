@@ -1,10 +1,11 @@
 /** Who may be chosen at all, by which routes, and what a refusal is called. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { type Choice, createBalancer } from '../../sidecar/core/choose.ts';
-import { begin } from '../../sidecar/core/endpoint.ts';
-import type { PeerTable } from '../../sidecar/core/peer-table.ts';
-import type { WorkerRecord } from '../../sidecar/core/record.ts';
+import { createBalancer } from '../../sidecar/core/balancing/balancer.ts';
+import type { Choice } from '../../sidecar/core/balancing/choice.ts';
+import { begin } from '../../sidecar/core/peers/accounting.ts';
+import type { PeerTable } from '../../sidecar/core/peers/peer-table.ts';
+import type { WorkerRecord } from '../../sidecar/core/peers/record.ts';
 import {
   asking,
   endpointOf,

@@ -6,7 +6,7 @@ import {
   chunkHead,
   encodeChunk,
   lastChunk,
-} from '../../sidecar/core/chunked.ts';
+} from '../../sidecar/core/http/chunked.ts';
 
 function decode(text: string): { step: ChunkedStep; data: string } {
   const bytes = Buffer.from(text, 'latin1');

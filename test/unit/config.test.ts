@@ -1,15 +1,15 @@
 /** The configuration: precedence, defaults, and every mistake in plain words at once. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
+import type { Config } from '../../sidecar/config/config.ts';
 import { loadConfig } from '../../sidecar/config/load.ts';
 import { listOptions, type OptionTree } from '../../sidecar/config/option.ts';
 import { isConfigError } from '../../sidecar/config/problems.ts';
 import { SCHEMA } from '../../sidecar/config/schema.ts';
 import { SERVICE_SCHEMA } from '../../sidecar/config/service-schema.ts';
-import type { Config } from '../../sidecar/config.ts';
-import { decodeRecord, RECORD_LIMITS } from '../../sidecar/core/record.ts';
-import { createBundle } from '../../sidecar/mesh/certificate-bundle.ts';
-import { fromMeshKey } from '../../sidecar/mesh/mesh-keys.ts';
+import { decodeRecord, RECORD_LIMITS } from '../../sidecar/core/peers/record.ts';
+import { createBundle } from '../../sidecar/mesh/membership/certificate-bundle.ts';
+import { fromMeshKey } from '../../sidecar/mesh/membership/mesh-keys.ts';
 import { configInput, type MadeUp, MESH_KEY } from '../support/config-input.ts';
 
 const KEY = { SIDECAR_MESH_KEY: MESH_KEY };

@@ -1,7 +1,6 @@
 /**
  * CPU load: the kernel's texts, whole and hostile, and which of them counts on which system.
  */
-
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import fc from 'fast-check';

@@ -1,7 +1,6 @@
 /**
  * The dashboard and what stands around it: whole, on the grid, current, and about metrics that exist.
  */
-
 import assert from 'node:assert/strict';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

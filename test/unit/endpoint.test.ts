@@ -1,7 +1,7 @@
 /** Endpoints: what is mine there, and how failures count and fade. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { begin, failureRateAt, finish } from '../../sidecar/core/endpoint.ts';
+import { begin, failureRateAt, finish } from '../../sidecar/core/peers/accounting.ts';
 import { endpointOf, recordOf, tableOf } from '../support/peers.ts';
 
 test('what begins is counted, what ends is not, and the count never goes below 0', () => {

@@ -1,7 +1,7 @@
 /** Where a comment may stand in an event stream. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { COMMENT, EventStreamPlace, takesComments } from '../../sidecar/core/event-stream.ts';
+import { COMMENT, EventStreamPlace, takesComments } from '../../sidecar/core/http/event-stream.ts';
 
 const TYPE = ['Content-Type', 'text/event-stream'];
 

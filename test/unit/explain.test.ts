@@ -1,8 +1,8 @@
 /** Explanations: complete, true to the choice, plain JSON, and without any effect. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { brief } from '../../sidecar/core/brief.ts';
-import { createBalancer, POLICY_NAMES } from '../../sidecar/core/choose.ts';
+import { createBalancer, POLICY_NAMES } from '../../sidecar/core/balancing/balancer.ts';
+import { brief } from '../../sidecar/core/balancing/explain.ts';
 import { asking, figures, keyOf, peerOf, recordOf, SERVICE, seeded, tableOf } from '../support/peers.ts';
 
 const table = tableOf([

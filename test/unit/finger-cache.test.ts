@@ -1,7 +1,7 @@
 /** The finger cache by examples: when a request waits, what counts as what, when a refresh is due. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { FingerCache } from '../../sidecar/core/finger-cache.ts';
+import { FingerCache } from '../../sidecar/core/peers/finger-cache.ts';
 
 const TTL = 60_000;
 const cacheOf = (): FingerCache => new FingerCache({ ttlMs: TTL, emptyTtlMs: 1_000, maxServices: 100 });

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { type ForwardedFacts, forwardedFields } from '../../sidecar/core/forwarded.ts';
+import { type ForwardedFacts, forwardedFields } from '../../sidecar/core/forwarding/forwarded.ts';
 
 const FORGED = [
   'Forwarded',

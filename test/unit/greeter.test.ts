@@ -1,9 +1,9 @@
 /** The greeter: whom it fetches, whom not, and that it takes nobody's word for more than an address. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { Greeter } from '../../sidecar/mesh/greeter.ts';
-import { silentLog } from '../../sidecar/mesh/log.ts';
-import type { FetchOutcome, HostPort, RecordSource } from '../../sidecar/mesh/record-fetcher.ts';
+import { silentLog } from '../../sidecar/core/log.ts';
+import { Greeter } from '../../sidecar/mesh/discovery/greeter.ts';
+import type { FetchOutcome, HostPort, RecordSource } from '../../sidecar/mesh/discovery/record-fetcher.ts';
 import { keyOf, peerOf, recordOf, tableOf } from '../support/peers.ts';
 
 const OWN = 'a'.repeat(64);

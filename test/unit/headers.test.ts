@@ -1,17 +1,12 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
+import { acceptsTrailers, endToEnd, endToEndTrailers } from '../../sidecar/core/forwarding/end-to-end.ts';
 import {
-  acceptsTrailers,
-  all,
-  endToEnd,
-  endToEndTrailers,
-  first,
-  has,
-  upgradeFields,
-  withHost,
-  without,
-} from '../../sidecar/core/headers.ts';
-import { APP_FIELDS, isSidecarField, withoutSidecarFields } from '../../sidecar/core/sidecar-fields.ts';
+  APP_FIELDS,
+  isSidecarField,
+  withoutSidecarFields,
+} from '../../sidecar/core/forwarding/sidecar-headers.ts';
+import { all, first, has, upgradeFields, withHost, without } from '../../sidecar/core/http/headers.ts';
 
 test('look-ups ignore case and take the first', () => {
   const fields = ['Set-Cookie', 'a', 'X', '', 'set-COOKIE', 'b'];

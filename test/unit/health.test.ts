@@ -1,8 +1,13 @@
 /** Health: ejection of peers, and routes that go down and come back. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { EJECT_AFTER_FAILURES, EJECTION_MS, MAX_EJECTION_MS, PeerHealth } from '../../sidecar/core/health.ts';
-import { RouteHealth } from '../../sidecar/core/route-health.ts';
+import {
+  EJECT_AFTER_FAILURES,
+  EJECTION_MS,
+  MAX_EJECTION_MS,
+  PeerHealth,
+} from '../../sidecar/core/peers/peer-health.ts';
+import { RouteHealth } from '../../sidecar/core/peers/route-health.ts';
 
 function ejected(): PeerHealth {
   const health = new PeerHealth();

@@ -1,7 +1,8 @@
 /** Malformed and two-faced request heads, each with the one code it must get. None may throw or be forwarded. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { type HeadLimits, parseRequestHead } from '../../sidecar/core/http1-head.ts';
+import { parseRequestHead } from '../../sidecar/core/http/http1-request-head.ts';
+import type { HeadLimits } from '../../sidecar/core/http/message.ts';
 import { BAD_REQUESTS, HOST, OTHER_FAULTS } from '../support/hostile-requests.ts';
 
 const LIMITS: HeadLimits = { maxHeadBytes: 65_536, maxFields: 100, maxTargetBytes: 8192 };

@@ -1,7 +1,9 @@
 /** Malformed and two-faced answers of a worker: each must end as `upstream_protocol`, by its head or its framing. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { type HeadLimits, parseResponseHead, responseFraming } from '../../sidecar/core/http1-head.ts';
+import { responseFraming } from '../../sidecar/core/http/http1-framing.ts';
+import { parseResponseHead } from '../../sidecar/core/http/http1-response-head.ts';
+import type { HeadLimits } from '../../sidecar/core/http/message.ts';
 import { BAD_ANSWERS, ok } from '../support/hostile-answers.ts';
 
 const LIMITS: HeadLimits = { maxHeadBytes: 65_536, maxFields: 100, maxTargetBytes: 8192 };

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { encodeRequestHead } from '../../sidecar/core/http1-encode.ts';
-import { type HeadLimits, parseRequestHead, type RequestHead } from '../../sidecar/core/http1-head.ts';
+import { encodeRequestHead } from '../../sidecar/core/http/http1-encode.ts';
+import { parseRequestHead } from '../../sidecar/core/http/http1-request-head.ts';
+import type { HeadLimits, RequestHead } from '../../sidecar/core/http/message.ts';
 
 const LIMITS: HeadLimits = { maxHeadBytes: 65_536, maxFields: 100, maxTargetBytes: 8192 };
 

@@ -1,11 +1,8 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import {
-  type HeadLimits,
-  parseResponseHead,
-  type ResponseHead,
-  responseFraming,
-} from '../../sidecar/core/http1-head.ts';
+import { responseFraming } from '../../sidecar/core/http/http1-framing.ts';
+import { parseResponseHead } from '../../sidecar/core/http/http1-response-head.ts';
+import type { HeadLimits, ResponseHead } from '../../sidecar/core/http/message.ts';
 
 const LIMITS: HeadLimits = { maxHeadBytes: 65_536, maxFields: 100, maxTargetBytes: 8192 };
 

@@ -2,15 +2,15 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import fc from 'fast-check';
-import { grpcMessage, grpcStatus, isGrpc } from '../../sidecar/core/grpc.ts';
+import { grpcMessage, grpcStatus, isGrpc } from '../../sidecar/core/http/grpc.ts';
 import {
   addHttp2Fields,
   http2List,
   listBytes,
+  prefaceIn,
   readHttp2Request,
   withoutPseudoFields,
-} from '../../sidecar/core/http2-head.ts';
-import { prefaceIn } from '../../sidecar/core/http2-preface.ts';
+} from '../../sidecar/core/http/http2-head.ts';
 
 const LIMITS = { maxHeadBytes: 1_000, maxFields: 5, maxTargetBytes: 50 };
 const GET = [':method', 'GET', ':scheme', 'http', ':path', '/a?b', ':authority', 'x:80'];

@@ -1,9 +1,9 @@
 /** Two workers with one id: said once for each pair, with both named. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import type { WorkerRecord } from '../../sidecar/core/record.ts';
-import { IdConflicts } from '../../sidecar/mesh/id-conflicts.ts';
-import { silentLog } from '../../sidecar/mesh/log.ts';
+import { silentLog } from '../../sidecar/core/log.ts';
+import type { WorkerRecord } from '../../sidecar/core/peers/record.ts';
+import { IdConflicts } from '../../sidecar/mesh/discovery/id-conflicts.ts';
 import { keyOf, recordOf, tableOf } from '../support/peers.ts';
 
 function setUp() {

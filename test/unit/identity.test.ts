@@ -4,9 +4,9 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import test, { type TestContext } from 'node:test';
-import { createBundle } from '../../sidecar/mesh/certificate-bundle.ts';
-import { type IdentityOptions, openIdentity } from '../../sidecar/mesh/identity.ts';
-import { fromMeshKey } from '../../sidecar/mesh/mesh-keys.ts';
+import { createBundle } from '../../sidecar/mesh/membership/certificate-bundle.ts';
+import { type IdentityOptions, openIdentity } from '../../sidecar/mesh/membership/identity.ts';
+import { fromMeshKey } from '../../sidecar/mesh/membership/mesh-keys.ts';
 import { certified, MESH_KEY, member, NOW_MS, OTHER_MESH_KEY } from '../support/members.ts';
 
 const DAY_MS = 86_400_000;

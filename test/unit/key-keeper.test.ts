@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import { Buffer } from 'node:buffer';
 import test from 'node:test';
-import { keepKeyInTheEnd } from '../../sidecar/mesh/key-keeper.ts';
-import type { Kept } from '../../sidecar/mesh/worker-key.ts';
+import { keepKeyInTheEnd } from '../../sidecar/mesh/membership/key-keeper.ts';
+import type { Kept } from '../../sidecar/mesh/membership/worker-key.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 
 const FAULT: Kept = { kind: 'fault', reason: 'ENOSPC' };

@@ -4,7 +4,7 @@ import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'node:test';
-import { type Known, KnownNodes, NOTHING_KNOWN } from '../../sidecar/mesh/known-nodes.ts';
+import { type Known, KnownNodes, NOTHING_KNOWN } from '../../sidecar/mesh/discovery/known-nodes.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 
 const KNOWN: Known = {

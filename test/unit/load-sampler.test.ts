@@ -1,7 +1,6 @@
 /**
  * Load: the highest source wins and is named, and a source that fails is dropped, never idle.
  */
-
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { PushWatch } from '../../sidecar/load/push-watch.ts';

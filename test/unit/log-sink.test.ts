@@ -9,6 +9,7 @@ import { logSink } from '../../sidecar/observe/log-sink.ts';
 import { eventually } from '../support/eventually.ts';
 
 const LINE = `${'x'.repeat(1_022)}`;
+
 /** Far more than a pipe and what may wait hold. */
 const LINES = 4_000;
 

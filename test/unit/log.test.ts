@@ -1,7 +1,6 @@
 /**
  * Log: one line per event in both formats, nothing that a stranger can forge, only the allowed names.
  */
-
 import assert from 'node:assert/strict';
 import { globSync, readFileSync } from 'node:fs';
 import test from 'node:test';

@@ -1,9 +1,10 @@
 /** How the hops of OPTIONS and TRACE are counted, and what the last one sends back. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { parseRequestHead, type RequestHead } from '../../sidecar/core/http1-head.ts';
-import { hopsOf, withOneHopLess } from '../../sidecar/core/max-forwards.ts';
-import { lastRecipient } from '../../sidecar/proxy/last-recipient.ts';
+import { hopsOf, withOneHopLess } from '../../sidecar/core/forwarding/max-forwards.ts';
+import { parseRequestHead } from '../../sidecar/core/http/http1-request-head.ts';
+import type { RequestHead } from '../../sidecar/core/http/message.ts';
+import { lastRecipient } from '../../sidecar/proxy/final-recipient.ts';
 
 test('OPTIONS and TRACE are counted, other methods carry the field unread', () => {
   for (const method of ['OPTIONS', 'TRACE']) {

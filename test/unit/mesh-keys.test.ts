@@ -1,7 +1,12 @@
 import assert from 'node:assert/strict';
 import { Buffer } from 'node:buffer';
 import test from 'node:test';
-import { fromMeshKey, memberPart, newMeshKey, parseMeshKey } from '../../sidecar/mesh/mesh-keys.ts';
+import {
+  fromMeshKey,
+  memberPart,
+  newMeshKey,
+  parseMeshKey,
+} from '../../sidecar/mesh/membership/mesh-keys.ts';
 import { MESH_KEY, OTHER_MESH_KEY } from '../support/members.ts';
 
 test('one mesh key always gives the same keys, another key gives none of them', () => {

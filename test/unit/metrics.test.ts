@@ -1,7 +1,6 @@
 /**
  * Metrics: /stats keeps its keys and agrees with /metrics, labels stay bounded, promtool accepts all of it.
  */
-
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { CODES } from '../../sidecar/core/errors.ts';

@@ -1,8 +1,9 @@
 /** A path that dies without a sign: when it is looked at, and what becomes of a request that waits on it. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { Peer, type Route } from '../../sidecar/core/peer.ts';
-import { PathWatch, type WatchedRequest } from '../../sidecar/proxy/path-watch.ts';
+import { Peer } from '../../sidecar/core/peers/peer.ts';
+import type { Route } from '../../sidecar/core/peers/route.ts';
+import { PathWatch, type WatchedRequest } from '../../sidecar/proxy/outbound/stall-watch.ts';
 import { recordOf } from '../support/peers.ts';
 
 interface Lost {

@@ -1,9 +1,9 @@
 /** The peer table: which news is newer, who is doubted, who has left. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { begin, finish } from '../../sidecar/core/endpoint.ts';
-import { PeerTable } from '../../sidecar/core/peer-table.ts';
-import { applyReport } from '../../sidecar/core/report.ts';
+import { begin, finish } from '../../sidecar/core/peers/accounting.ts';
+import { applyReport } from '../../sidecar/core/peers/load-report.ts';
+import { PeerTable } from '../../sidecar/core/peers/peer-table.ts';
 import { endpointOf, figures, keyOf, peerOf, recordOf, SERVICE, tableOf } from '../support/peers.ts';
 
 test('epoch and sequence decide which record is newer', () => {

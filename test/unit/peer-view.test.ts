@@ -1,11 +1,10 @@
 /**
  * Peer view: the record's own names and what is ours, as JSON without NaN, counted by state.
  */
-
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { Peer } from '../../sidecar/core/peer.ts';
-import type { WorkerRecord } from '../../sidecar/core/record.ts';
+import { Peer } from '../../sidecar/core/peers/peer.ts';
+import type { WorkerRecord } from '../../sidecar/core/peers/record.ts';
 import { countPeers, describePeer, peerStateOf, scrapeTargets } from '../../sidecar/observe/peer-view.ts';
 
 const record = (change: Partial<WorkerRecord> = {}): WorkerRecord => ({

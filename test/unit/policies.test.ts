@@ -1,10 +1,10 @@
 /** Policies: their shares over many seeded choices, their spread in a burst, and affinity. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { createBalancer, POLICY_NAMES, type PolicyName } from '../../sidecar/core/choose.ts';
-import { begin, finish } from '../../sidecar/core/endpoint.ts';
-import type { PeerTable } from '../../sidecar/core/peer-table.ts';
-import type { WorkerRecord } from '../../sidecar/core/record.ts';
+import { createBalancer, POLICY_NAMES, type PolicyName } from '../../sidecar/core/balancing/balancer.ts';
+import { begin, finish } from '../../sidecar/core/peers/accounting.ts';
+import type { PeerTable } from '../../sidecar/core/peers/peer-table.ts';
+import type { WorkerRecord } from '../../sidecar/core/peers/record.ts';
 import { asking, endpointOf, figures, keyOf, recordOf, SERVICE, seeded, tableOf } from '../support/peers.ts';
 
 const CHOICES = 10_000;

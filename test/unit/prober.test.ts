@@ -2,12 +2,13 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { SidecarError } from '../../sidecar/core/errors.ts';
-import type { Peer, Route } from '../../sidecar/core/peer.ts';
-import { PeerTable } from '../../sidecar/core/peer-table.ts';
-import type { WorkerState } from '../../sidecar/core/record.ts';
-import { encodeState } from '../../sidecar/core/state-report.ts';
-import { silentLog } from '../../sidecar/mesh/log.ts';
-import { Prober } from '../../sidecar/mesh/prober.ts';
+import { silentLog } from '../../sidecar/core/log.ts';
+import type { Peer } from '../../sidecar/core/peers/peer.ts';
+import { PeerTable } from '../../sidecar/core/peers/peer-table.ts';
+import type { WorkerState } from '../../sidecar/core/peers/record.ts';
+import type { Route } from '../../sidecar/core/peers/route.ts';
+import { encodeState } from '../../sidecar/core/peers/state-report.ts';
+import { Prober } from '../../sidecar/mesh/discovery/prober.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { member, recordOf } from '../support/members.ts';
 

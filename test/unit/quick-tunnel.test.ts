@@ -3,7 +3,7 @@ import http from 'node:http';
 import type { AddressInfo } from 'node:net';
 import test from 'node:test';
 import fc from 'fast-check';
-import { parseHostname, QuickTunnel } from '../../sidecar/quick-tunnel.ts';
+import { parseHostname, QuickTunnel } from '../../sidecar/app/quick-tunnel.ts';
 
 test('a quick tunnel has a hostname, a named one has none', () => {
   assert.equal(parseHostname('{"hostname":"a-b-c.trycloudflare.com"}'), 'https://a-b-c.trycloudflare.com');

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import fc from 'fast-check';
-import { ReadBuffer } from '../../sidecar/proxy/read-buffer.ts';
+import { ReadBuffer } from '../../sidecar/http/sockets/read-buffer.ts';
 
 /** What net does: fills the buffer that it was given last, calls back, asks for the next one. */
 function reads(read: ReadBuffer, pieces: readonly Buffer[]): void {

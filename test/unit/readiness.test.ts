@@ -1,7 +1,6 @@
 /**
  * Readiness: no peers is never ready, and every "no" comes with a reason and what to do.
  */
-
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { assessReadiness, type ReadinessFacts } from '../../sidecar/observe/readiness.ts';

@@ -1,10 +1,10 @@
 /** A recall: what its address says, and that it is believed only when the peer promises it. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { Peer } from '../../sidecar/core/peer.ts';
-import { createRequestAuth } from '../../sidecar/mesh/request-auth.ts';
-import type { PeerClient } from '../../sidecar/proxy/peer-client.ts';
-import { parseRecall, recallFrom } from '../../sidecar/proxy/recall.ts';
+import { Peer } from '../../sidecar/core/peers/peer.ts';
+import { createRequestAuth } from '../../sidecar/mesh/membership/request-auth.ts';
+import type { PeerClient } from '../../sidecar/proxy/peer/client.ts';
+import { parseRecall, recallFrom } from '../../sidecar/proxy/peer/recall.ts';
 import { member } from '../support/members.ts';
 import { recordOf } from '../support/peers.ts';
 

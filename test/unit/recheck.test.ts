@@ -1,7 +1,7 @@
 /** The second look at those that were warming: shared, never older than the question, not too often, and soon over. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { Recheck } from '../../sidecar/mesh/recheck.ts';
+import { Recheck } from '../../sidecar/mesh/discovery/warming-check.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 
 function setUp() {

@@ -1,7 +1,7 @@
 /** Records: what is believed, what is refused and with which words. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { decodeRecord, encodeRecord, type WorkerRecord } from '../../sidecar/core/record.ts';
+import { decodeRecord, encodeRecord, type WorkerRecord } from '../../sidecar/core/peers/record.ts';
 import { recordOf, SERVICE } from '../support/peers.ts';
 
 const honest = recordOf(1, {

@@ -7,7 +7,7 @@ import {
   parseRefusal,
   UNDER_WAY_FIELD,
   underWayMs,
-} from '../../sidecar/proxy/refusal.ts';
+} from '../../sidecar/proxy/peer/refusal.ts';
 
 test('code, stage and words come out as they went in', () => {
   const refusal = { code: 'connect_failed', stage: 'not_sent', detail: 'refused; by 127.0.0.1:9' } as const;

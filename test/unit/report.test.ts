@@ -1,8 +1,8 @@
 /** Reports: the ORCA header both ways, the state body, and which report is newer. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { applyReport, encodeOrca, type PeerReport, parseOrca } from '../../sidecar/core/report.ts';
-import { decodeState, encodeState } from '../../sidecar/core/state-report.ts';
+import { applyReport, encodeOrca, type PeerReport, parseOrca } from '../../sidecar/core/peers/load-report.ts';
+import { decodeState, encodeState } from '../../sidecar/core/peers/state-report.ts';
 import { endpointOf, peerOf, recordOf, SERVICE, tableOf } from '../support/peers.ts';
 
 const report: PeerReport = {

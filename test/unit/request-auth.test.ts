@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { Buffer } from 'node:buffer';
 import test from 'node:test';
-import type { Verdict } from '../../sidecar/mesh/auth-verdict.ts';
-import { openIdentity } from '../../sidecar/mesh/identity.ts';
-import { createRequestAuth, type RequestAuth } from '../../sidecar/mesh/request-auth.ts';
+import type { Verdict } from '../../sidecar/mesh/membership/auth-verdict.ts';
+import { openIdentity } from '../../sidecar/mesh/membership/identity.ts';
+import { createRequestAuth, type RequestAuth } from '../../sidecar/mesh/membership/request-auth.ts';
 import { certified, MESH_KEY, member, NOW_MS, OTHER_MESH_KEY } from '../support/members.ts';
 
 const caller = member('worker-cpu-001');

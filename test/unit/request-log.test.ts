@@ -1,7 +1,6 @@
 /**
  * Request log: the last requests by id, and no more of them than its capacity.
  */
-
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { type LoggedRequest, RequestLog } from '../../sidecar/observe/request-log.ts';

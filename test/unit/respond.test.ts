@@ -1,11 +1,11 @@
 /** The fields of an answer stay well-formed and short, however much there is to say. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { first } from '../../sidecar/core/headers.ts';
-import { dialFault } from '../../sidecar/proxy/dial-fault.ts';
-import type { Downstream } from '../../sidecar/proxy/exchange.ts';
-import { inFormOf } from '../../sidecar/proxy/grpc-answer.ts';
-import { problemAnswer } from '../../sidecar/proxy/respond.ts';
+import { first } from '../../sidecar/core/http/headers.ts';
+import type { Downstream } from '../../sidecar/http/exchange.ts';
+import { dialFault } from '../../sidecar/http/sockets/dial-error.ts';
+import { inFormOf } from '../../sidecar/proxy/outbound/grpc-error.ts';
+import { problemAnswer } from '../../sidecar/proxy/problem.ts';
 
 const MAX_FIELDS_BYTES = 8_192;
 const GRPC = {

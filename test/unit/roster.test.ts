@@ -1,10 +1,10 @@
 /** The roster on a clock that stands still: when it is looked at, and that joining is never missed. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import type { DhtStatus } from '../../sidecar/mesh/dht-status.ts';
-import type { LookupOptions } from '../../sidecar/mesh/lookup.ts';
-import { Roster } from '../../sidecar/mesh/roster.ts';
-import type { Reunion } from '../../sidecar/mesh/seeds.ts';
+import type { Reunion } from '../../sidecar/mesh/dht/bootstrap-nodes.ts';
+import type { DhtStatus } from '../../sidecar/mesh/dht/status.ts';
+import type { LookupOptions } from '../../sidecar/mesh/discovery/lookup.ts';
+import { Roster } from '../../sidecar/mesh/discovery/roster.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 
 function setUp(t: test.TestContext) {

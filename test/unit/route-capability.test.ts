@@ -1,10 +1,10 @@
 /** Requests that a tunnel cannot carry: which way they go, and that the decision says why. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { createBalancer } from '../../sidecar/core/choose.ts';
-import { FirstByteTimes } from '../../sidecar/core/first-byte-times.ts';
-import type { Route } from '../../sidecar/core/peer.ts';
-import { tunnelUnfit } from '../../sidecar/core/route-capability.ts';
+import { createBalancer } from '../../sidecar/core/balancing/balancer.ts';
+import { FirstByteTimes } from '../../sidecar/core/peers/first-byte-times.ts';
+import type { Route } from '../../sidecar/core/peers/route.ts';
+import { tunnelUnfit } from '../../sidecar/core/peers/tunnel-limits.ts';
 import { asking, peerOf, recordOf, SERVICE, tableOf } from '../support/peers.ts';
 
 const LIMITS = { maxBodyBytes: 100, firstByteMs: 1_000 };
@@ -36,6 +36,7 @@ test('the worst first byte counts, and is forgotten in time', () => {
 });
 
 const URL = 'https://t.example/base';
+
 /** 0 by both ways, 1 by tunnel alone, 2 by VPN alone and the most loaded. */
 function threeWays() {
   return tableOf([

@@ -2,17 +2,17 @@ import assert from 'node:assert/strict';
 import { Buffer } from 'node:buffer';
 import test from 'node:test';
 import sodium from 'sodium-universal';
-import type { WorkerRecord } from '../../sidecar/core/record.ts';
-import type { Identity } from '../../sidecar/mesh/identity.ts';
-import { issueCertificate } from '../../sidecar/mesh/issuer.ts';
-import { fromMeshKey } from '../../sidecar/mesh/mesh-keys.ts';
+import type { WorkerRecord } from '../../sidecar/core/peers/record.ts';
 import {
   MAX_PUT_BYTES,
   MAX_SEALED_BYTES,
   openRecord,
   type RecordFault,
   sealRecord,
-} from '../../sidecar/mesh/sealed-record.ts';
+} from '../../sidecar/mesh/discovery/sealed-record.ts';
+import { issueCertificate } from '../../sidecar/mesh/membership/certificate-issuer.ts';
+import type { Identity } from '../../sidecar/mesh/membership/identity.ts';
+import { fromMeshKey } from '../../sidecar/mesh/membership/mesh-keys.ts';
 import { certified, member, NOW_MS, OTHER_MESH_KEY, recordOf } from '../support/members.ts';
 
 const worker = member('worker-gpu-001', { services: ['llm-inference', 'vision-ocr'] });

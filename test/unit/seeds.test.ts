@@ -2,9 +2,9 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import type { DhtAddress } from 'hyperdht';
-import { describeDht } from '../../sidecar/mesh/dht-status.ts';
-import { LostNodes } from '../../sidecar/mesh/lost-nodes.ts';
-import { Seeds } from '../../sidecar/mesh/seeds.ts';
+import { Seeds } from '../../sidecar/mesh/dht/bootstrap-nodes.ts';
+import { LostNodes } from '../../sidecar/mesh/dht/lost-nodes.ts';
+import { describeDht } from '../../sidecar/mesh/dht/status.ts';
 import { FakeClock, settle } from '../support/fake-clock.ts';
 
 const at = (n: number): DhtAddress => ({ host: `10.0.0.${n}`, port: 49_737 });

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { Random } from '../../bench/sim/random.ts';
-import { ServiceTime } from '../../sidecar/core/service-time.ts';
+import { ServiceTime } from '../../sidecar/core/worker/service-time.ts';
 
 const MINUTE_MS = 60_000;
 

@@ -1,8 +1,8 @@
 /** How workers that were not asked stand: what the reader of a 503 is told of each. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { EJECT_AFTER_FAILURES } from '../../sidecar/core/health.ts';
-import { notAskedOf, notAskedText, standingOf } from '../../sidecar/core/standing.ts';
+import { notAskedOf, notAskedText, standingOf } from '../../sidecar/core/peers/exclusion-reason.ts';
+import { EJECT_AFTER_FAILURES } from '../../sidecar/core/peers/peer-health.ts';
 import { keyOf, peerOf, recordOf, SERVICE, tableOf } from '../support/peers.ts';
 
 const one = (changes: Parameters<typeof recordOf>[1] = {}) => peerOf(tableOf([recordOf(1, changes)]), 1);

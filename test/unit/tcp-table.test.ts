@@ -4,11 +4,12 @@ import { once } from 'node:events';
 import net from 'node:net';
 import { endianness, networkInterfaces } from 'node:os';
 import test from 'node:test';
-import { TcpTable } from '../../sidecar/proxy/tcp-table.ts';
+import { TcpTable } from '../../sidecar/http/sockets/tcp-table.ts';
 import { eventually } from '../support/eventually.ts';
 import { skipUnless } from '../support/needs.ts';
 
 const skipText = endianness() === 'LE' ? false : 'the text is of a machine with the low byte first';
+
 /** False to run it, or why not. */
 function skipReal(host: string): string | false {
   if (process.platform !== 'linux') return 'needs /proc/net/tcp';

@@ -1,7 +1,7 @@
 /** Topics and shards. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { shardOf, shuffledShards, topicOf } from '../../sidecar/mesh/topic.ts';
+import { shardOf, shuffledShards, topicOf } from '../../sidecar/mesh/dht/topic.ts';
 
 const KEY = Buffer.alloc(32, 1);
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { viaContains, viaPseudonym, viaValue } from '../../sidecar/core/via.ts';
+import { viaContains, viaPseudonym, viaValue } from '../../sidecar/core/forwarding/via.ts';
 
 test('the value names the version that was received', () => {
   assert.equal(viaValue('1.1', 'worker-1'), '1.1 worker-1');

@@ -1,9 +1,10 @@
 /** Waiting: which of mine is taken back from the queue of one peer and sent to another. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { type Endpoint, finish } from '../../sidecar/core/endpoint.ts';
-import type { PeerTable } from '../../sidecar/core/peer-table.ts';
-import { type Waiter, Waiting } from '../../sidecar/core/waiting.ts';
+import { type Waiter, Waiting } from '../../sidecar/core/balancing/queued-requests.ts';
+import { finish } from '../../sidecar/core/peers/accounting.ts';
+import type { Endpoint } from '../../sidecar/core/peers/peer.ts';
+import type { PeerTable } from '../../sidecar/core/peers/peer-table.ts';
 import { endpointOf, keyOf, peerOf, recordOf, SERVICE, tableOf } from '../support/peers.ts';
 
 const NOW_MS = 100_000;

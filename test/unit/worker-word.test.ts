@@ -1,7 +1,7 @@
 /** The worker's own word: each way apart, each with its time, never idle for want of a word. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { WORD_TTL_MS, WorkerWord } from '../../sidecar/core/worker-word.ts';
+import { WORD_TTL_MS, WorkerWord } from '../../sidecar/core/worker/self-reported-load.ts';
 
 test('nothing said is null and not 0', () => {
   assert.deepEqual(new WorkerWord().figures(0), { orca: null, push: null, metrics: null });

@@ -1,0 +1,152 @@
+/**
+ * Puts the operator's side together: what the admin pages and the gauges read, and where they read it.
+ *
+ * Composition only. It must not hold a rule of its own.
+ */
+import type { Config } from '../config/config.ts';
+import type { Balancer } from '../core/balancing/balancer.ts';
+import { WORD_TTL_MS } from '../core/worker/self-reported-load.ts';
+import { PushWatch } from '../load/push-watch.ts';
+import type { RequestAuth } from '../mesh/membership/request-auth.ts';
+import { Admin, type AdminHandlers } from '../observe/admin.ts';
+import type { Log } from '../observe/log.ts';
+import type { Metrics } from '../observe/metrics.ts';
+import { countPeers, describePeer, scrapeTargets } from '../observe/peer-view.ts';
+import { assessReadiness, type Readiness } from '../observe/readiness.ts';
+import type { RequestLog } from '../observe/request-log.ts';
+import type { LocalService } from '../proxy/worker/local-service.ts';
+import type { Mesh } from './build-mesh.ts';
+import type { Self } from './self-report.ts';
+
+export interface AdminParts {
+  readonly config: Config;
+  readonly mesh: Mesh;
+  readonly auth: Pick<RequestAuth, 'clockOffsetMs'>;
+  readonly metrics: Metrics;
+  readonly requests: RequestLog;
+  readonly balancer: Balancer;
+  readonly services: ReadonlyMap<string, LocalService>;
+  readonly self: Self;
+  readonly version: string;
+  readonly log: Log;
+  isDraining(): boolean;
+}
+
+export function readiness({ mesh, isDraining }: AdminParts): Readiness {
+  const counts = countPeers(mesh.table.all(), performance.now());
+  return assessReadiness({
+    peersKnown: mesh.table.size,
+    peersUsable: counts.ready,
+    dht: mesh.node.status(),
+    draining: isDraining(),
+  });
+}
+
+export function watchGauges(parts: AdminParts): void {
+  const { mesh, metrics, self, services } = parts;
+  metrics.watch({
+    cache: () => {
+      const { cache_hits, cache_misses, dht_lookups } = mesh.cache.counters;
+      const nowMs = performance.now();
+      return {
+        hits: cache_hits,
+        misses: cache_misses,
+        lookups: dht_lookups,
+        size: mesh.cache.size,
+        services: mesh.cache.inUse(nowMs).map((service) => ({
+          service,
+          ageMs: mesh.directory.ageMs(service, nowMs) ?? Number.POSITIVE_INFINITY,
+          peers: mesh.table.offering(service).length,
+        })),
+      };
+    },
+    peers: () => countPeers(mesh.table.all(), performance.now()),
+    load: () => self.load(null),
+    services: () =>
+      [...services.values()].map(({ name, admission }) => ({
+        service: name,
+        inFlight: admission.inFlight,
+        queued: admission.queued,
+        concurrency: admission.concurrency,
+      })),
+    dht: () => mesh.node.status(),
+    state: () => self.state,
+    ready: () => readiness(parts).ready,
+  });
+}
+
+export function buildAdmin(parts: AdminParts): Admin {
+  const { auth, balancer, config, log, mesh, metrics, requests, self, version } = parts;
+  const startedMs = performance.now();
+  const pushes = new PushWatch(log, WORD_TTL_MS.push);
+  const handlers: AdminHandlers = {
+    stats: () => metrics.stats(),
+    metricsText: () => metrics.text(),
+    metricsType: metrics.contentType,
+    peers: (service) => {
+      const peers =
+        service === null
+          ? [...mesh.table.all()]
+          : mesh.table.offering(config.aliases.get(service) ?? service);
+      return peers.map((peer) => describePeer(peer, performance.now(), auth.clockOffsetMs(peer.key)));
+    },
+    ready: () => readiness(parts),
+    explainService: (name) => explainService(config.aliases.get(name) ?? name),
+    explainRequest: (id) => requests.explain(id),
+    targets: () =>
+      scrapeTargets(
+        { workerId: config.worker.id, host: scrapeHost(config), port: config.admin.listen.port },
+        mesh.table.all(),
+      ),
+    load: () => ({ services: [...parts.services.keys()].map((service) => loadOf(service)) }),
+    putLoad: ({ service, loadRatio }) => {
+      const named = service === null ? null : (config.aliases.get(service) ?? service);
+      const told = [...parts.services.values()].filter(({ name }) => named === null || name === named);
+      for (const { name, word } of told) {
+        word.says('push', loadRatio, performance.now());
+        pushes.pushed(name);
+      }
+      return told.length === 0 ? null : WORD_TTL_MS.push;
+    },
+    identity: () => ({
+      worker_id: self.workerId,
+      version,
+      uptime_s: Math.round((performance.now() - startedMs) / 1000),
+    }),
+  };
+
+  function loadOf(service: string): object {
+    const { loadRatio, source, bySource } = self.load(service);
+    return { service, load: loadRatio, source, by_source: bySource };
+  }
+
+  /** A dry run: it looks a service up that nobody is known for, and counts as no request. */
+  async function explainService(service: string): Promise<object> {
+    if (mesh.table.offering(service).length === 0) await mesh.lookUpNow(service);
+    const nowMs = performance.now();
+    const peers = mesh.table.offering(service);
+    const local = parts.services.get(service);
+    const explanation = balancer.explain(peers, {
+      service,
+      nowMs,
+      random: Math.random,
+      excluded: new Set(),
+      affinityKey: null,
+    });
+    return {
+      ...explanation,
+      absent: mesh.table.absent(service, nowMs),
+      known_services: [...new Set([...mesh.table.services(), ...parts.services.keys()])].sort(),
+      local: local === undefined ? null : { state: local.state, reason: local.healthReason },
+      view_age_ms: mesh.directory.ageMs(service, nowMs),
+      dht: mesh.node.status(),
+    };
+  }
+  return new Admin({ host: config.admin.listen.host, port: config.admin.listen.port, handlers, log });
+}
+
+/** Where others scrape this sidecar: a listener on all addresses is reached by the one of the VPN. */
+function scrapeHost({ admin, vpn }: Config): string {
+  const { host } = admin.listen;
+  return (host === '0.0.0.0' || host === '::') && vpn.ip !== null ? vpn.ip : host;
+}

@@ -1,0 +1,48 @@
+/**
+ * Puts the machine's sources of load together: CPU, its pressure, and GPU by nvidia-smi or a DCGM exporter.
+ *
+ * Composition only. It must not know what services and their workers say: that is asked in build-services.
+ */
+import type { Config } from '../config/config.ts';
+import { createCpuMeter, systemCpu } from '../load/cpu.ts';
+import { createPressureMeter } from '../load/cpu-pressure.ts';
+import { DcgmGpuMeter } from '../load/dcgm.ts';
+import { type GpuMeter, NvidiaGpuMeter } from '../load/gpu.ts';
+import { LoadSampler } from '../load/sampler.ts';
+import type { Log } from '../observe/log.ts';
+import type { Lifecycle } from './lifecycle.ts';
+
+const LOAD_INTERVAL_MS = 1_000;
+const GPU_STALE_MS = 5_000;
+const GPU_RESTART_MS = 30_000;
+
+/** The sampling begins, and ends with the lifecycle. */
+export function startSampler(config: Config, log: Log, lifecycle: Lifecycle): LoadSampler {
+  const system = systemCpu();
+  const cpu = createCpuMeter(system);
+  const gpu = gpuMeter(config.gpu);
+  gpu.start();
+  lifecycle.began('gpu meter', () => gpu.stop());
+  const sampler = new LoadSampler({
+    intervalMs: LOAD_INTERVAL_MS,
+    cpu: cpu.source === null ? null : () => cpu.sample(),
+    pressure: createPressureMeter(system),
+    gpu: () => gpu.sample(),
+    log,
+  });
+  sampler.start();
+  lifecycle.began('load sampler', () => sampler.stop());
+  return sampler;
+}
+
+function gpuMeter({ metricsUrl, devices }: Config['gpu']): GpuMeter {
+  if (metricsUrl !== null) {
+    return new DcgmGpuMeter({ url: metricsUrl, intervalMs: LOAD_INTERVAL_MS, devices });
+  }
+  return new NvidiaGpuMeter({
+    command: 'nvidia-smi',
+    staleMs: GPU_STALE_MS,
+    restartMs: GPU_RESTART_MS,
+    nowMs: () => performance.now(),
+  });
+}

@@ -1,0 +1,245 @@
+/**
+ * Puts discovery together: the DHT node, the peer table, lookups, probes, announcements, what is kept on disk.
+ *
+ * Composition only, apart from run.ts because it is half of it. It must not hold a rule of its own.
+ */
+import type { Config } from '../config/config.ts';
+import { INTRODUCTION_FIELD } from '../core/forwarding/sidecar-headers.ts';
+import { formatHostPort } from '../core/host-port.ts';
+import type { Log } from '../core/log.ts';
+import { FingerCache } from '../core/peers/finger-cache.ts';
+import { PeerTable } from '../core/peers/peer-table.ts';
+import type { Route } from '../core/peers/route.ts';
+import { systemClock, within } from '../mesh/clock.ts';
+import { type DhtNode, startDhtNode } from '../mesh/dht/node.ts';
+import { Announcer } from '../mesh/discovery/announcer.ts';
+import { Directory } from '../mesh/discovery/directory.ts';
+import { Greeter } from '../mesh/discovery/greeter.ts';
+import { IdConflicts } from '../mesh/discovery/id-conflicts.ts';
+import { KnownNodes } from '../mesh/discovery/known-nodes.ts';
+import { lookUp } from '../mesh/discovery/lookup.ts';
+import { Prober } from '../mesh/discovery/prober.ts';
+import { RecordFetcher } from '../mesh/discovery/record-fetcher.ts';
+import { ROSTER, Roster } from '../mesh/discovery/roster.ts';
+import { openRecord, sealRecord } from '../mesh/discovery/sealed-record.ts';
+import type { Identity } from '../mesh/membership/identity.ts';
+import type { RequestAuth } from '../mesh/membership/request-auth.ts';
+import type { PeerDirectory } from '../proxy/outbound/directory.ts';
+import type { PeerClient } from '../proxy/peer/client.ts';
+import type { Lifecycle } from './lifecycle.ts';
+import { addressOf, vpnFilter } from './peer-addresses.ts';
+import { peerDirectory } from './peer-directory.ts';
+import type { Self } from './self-report.ts';
+
+export interface Mesh {
+  readonly node: DhtNode;
+  readonly table: PeerTable;
+  readonly cache: FingerCache;
+  readonly directory: Directory;
+  readonly announcer: Announcer;
+  readonly greeter: Greeter;
+  readonly fetcher: RecordFetcher;
+  readonly peerDirectory: PeerDirectory;
+  /** Looks a service up now, for one who asks about it; counts as no request. Never rejects. */
+  lookUpNow(service: string): Promise<void>;
+}
+
+export interface MeshOptions {
+  readonly config: Config;
+  readonly identity: Identity;
+  readonly auth: Pick<RequestAuth, 'clockOffsetMs'>;
+  readonly self: Self;
+  readonly client: PeerClient;
+  readonly lifecycle: Lifecycle;
+  readonly log: Log;
+}
+
+/** "Nobody" is believed for so long (design, finger cache). */
+const EMPTY_TTL_MS = 1_000;
+
+/** Names of services are chosen by apps. */
+const MAX_SERVICES = 1_000;
+
+/** Peers kept per service. */
+const SAMPLE_SIZE = 64;
+const EVICTION_BAN_MS = 30_000;
+const RECORD_TIMEOUT_MS = 2_000;
+const MAX_RECORD_BYTES = 16_384;
+const MAX_STATE_BYTES = 65_536;
+
+/** How far the time of a record may be from now, by the clock of its worker. */
+const MAX_SKEW_MS = 30_000;
+
+/** So far apart the clocks of a fleet may be. */
+const CLOCKS_APART_MS = 15 * 60_000;
+const SAVE_INTERVAL_MS = 60_000;
+const UNANNOUNCE_LIMIT_MS = 2_000;
+const SHARDS = 1;
+
+/** Known peers above which newcomers are not greeted. */
+const MAX_GREETED = 256;
+
+/** Binds the DHT node and begins; joining and finding go on behind. */
+export async function buildMesh(options: MeshOptions): Promise<Mesh> {
+  const { config, identity, lifecycle, log, self } = options;
+  const clock = systemClock;
+  const known = new KnownNodes({ stateDir: config.state.dir, clock, log, intervalMs: SAVE_INTERVAL_MS });
+  const remembered = await known.load();
+  const node = await startDhtNode({
+    role: config.vpn.ip === null ? 'client' : 'persistent',
+    host: config.dht.listen.host,
+    port: config.dht.listen.port,
+    preferredPort: remembered.ownPort,
+    bootstrap: config.dht.bootstrap,
+    knownNodes: remembered.nodes,
+    packetKey: identity.secrets.packetKey,
+    maxAgeMs: config.dht.maxAgeMs,
+    clock,
+    log,
+  });
+  lifecycle.began('dht', () => node.destroy());
+  known.start(() => ({ ownPort: node.address.port, nodes: node.nodes(64), peers: directory.view() }));
+  lifecycle.began('known nodes', () => known.stop());
+
+  const { ttlMs, firstLookupWaitMs } = config.cache;
+  const hasVpn = config.vpn.ip !== null;
+  const routeKinds = new Set<Route['kind']>(hasVpn ? ['vpn', 'tunnel'] : ['tunnel']);
+  const table = new PeerTable({ ttlMs, evictionBanMs: EVICTION_BAN_MS, routeKinds });
+  const cache = new FingerCache({ ttlMs, emptyTtlMs: EMPTY_TTL_MS, maxServices: MAX_SERVICES });
+  const introduction =
+    config.vpn.ip === null
+      ? []
+      : [INTRODUCTION_FIELD, formatHostPort({ host: config.vpn.ip, port: self.inboundPort })];
+  const fetcher = new RecordFetcher({
+    node,
+    table,
+    fetchRecord: (from, expectedKey, signal) => {
+      if (expectedKey === null) return Promise.reject(new Error('a record is only asked of a known key'));
+      const address = addressOf(from);
+      return options.client.get({
+        address,
+        peerKey: expectedKey,
+        path: '/record',
+        fields: self.state === 'draining' ? [] : introduction,
+        signal,
+        maxBytes: MAX_RECORD_BYTES,
+      });
+    },
+    openRecord: (bytes, maxSkewMs, keyHex) => {
+      const nowMs = Date.now() + (options.auth.clockOffsetMs(keyHex) ?? 0);
+      return openRecord(identity.secrets, bytes, { nowMs, maxSkewMs });
+    },
+    clock,
+    log,
+    timeoutMs: RECORD_TIMEOUT_MS,
+    maxSkewMs: MAX_SKEW_MS,
+    mutableMaxAgeMs: config.dht.maxAgeMs + CLOCKS_APART_MS,
+  });
+  lifecycle.began('records', () => fetcher.stop());
+  const conflicts = new IdConflicts({
+    table,
+    own: {
+      key: identity.keyHex,
+      workerId: config.worker.id,
+      isAt: ({ vpn_ip, inbound_port, tunnel_url }) =>
+        vpn_ip === null
+          ? tunnel_url === self.tunnelUrl
+          : vpn_ip === config.vpn.ip && inbound_port === self.inboundPort,
+    },
+    log,
+  });
+  fetcher.onRecord((record) => conflicts.check(record));
+  const looking = {
+    node,
+    table,
+    fetcher,
+    topicKey: identity.secrets.topicKey,
+    ownKeyHex: identity.keyHex,
+    clock,
+    random: Math.random,
+    shards: SHARDS,
+    sampleSize: SAMPLE_SIZE,
+    recordMaxAgeMs: ttlMs / 2,
+    hasVpn,
+    mayAsk: vpnFilter(config),
+  };
+  const directory = new Directory({
+    ...looking,
+    cache,
+    ttlMs,
+    firstLookupWaitMs,
+    lastKnown: remembered.peers,
+    log,
+  });
+  const lookUpNow = (service: string): Promise<void> =>
+    within(clock, firstLookupWaitMs, lookUp(service, looking), undefined).then(
+      () => {},
+      () => {},
+    );
+  directory.start();
+  lifecycle.began('directory', () => directory.stop());
+  const greeter = new Greeter({
+    table,
+    fetcher,
+    ownKeyHex: identity.keyHex,
+    mayAsk: looking.mayAsk,
+    maxPeers: MAX_GREETED,
+    log,
+  });
+  const roster = new Roster({ ...looking, dht: node, intervalMs: ttlMs / 2, log });
+  roster.start();
+  lifecycle.began('roster', () => roster.stop());
+  const prober = new Prober({
+    table,
+    cache,
+    ask: (peer, route, path, signal) =>
+      options.client.get({
+        address: route,
+        peerKey: peer.key,
+        path,
+        signal,
+        maxBytes: MAX_STATE_BYTES,
+        isFresh: !route.health.isUp,
+      }),
+    refetch: (peer) => directory.refetch(peer),
+    fewIntervalMs: config.probe.fewIntervalMs,
+    manyIntervalMs: config.probe.manyIntervalMs,
+    timeoutMs: config.probe.timeoutMs,
+    tunnelTimeoutMs: config.calls.default.timeouts.tunnelConnectMs,
+    clock,
+    random: Math.random,
+    log,
+  });
+  prober.start();
+  lifecycle.began('prober', () => prober.stop());
+  const announcer = new Announcer({
+    node,
+    keyPair: { publicKey: identity.publicKey, secretKey: identity.secretKey },
+    topicKey: identity.secrets.topicKey,
+    services: [ROSTER, ...config.services.map(({ name }) => name)],
+    shards: SHARDS,
+    place: () => ({
+      address: config.vpn.ip === null ? null : { host: config.vpn.ip, port: self.inboundPort },
+      hasTunnel: self.tunnelUrl !== null,
+    }),
+    sealRecord: (maxBytes) => sealRecord(identity, self.record(), maxBytes),
+    intervalMs: config.dht.announceIntervalMs,
+    stopLimitMs: UNANNOUNCE_LIMIT_MS,
+    clock,
+    random: Math.random,
+    log,
+  });
+  announcer.start();
+  lifecycle.began('announcer', () => announcer.stop());
+  return {
+    node,
+    table,
+    cache,
+    directory,
+    announcer,
+    greeter,
+    fetcher,
+    peerDirectory: peerDirectory(directory, table, prober),
+    lookUpNow,
+  };
+}

@@ -1,0 +1,56 @@
+/**
+ * What the request path tells, handed to metrics, the request log and the count of what runs.
+ *
+ * Composition only: proxy/ declares what it tells, observe/ what it takes. It must not hold a rule of its own.
+ */
+import type { Metrics } from '../observe/metrics.ts';
+import type { RequestLog } from '../observe/request-log.ts';
+import type { InboundObserver, OutboundObserver } from '../proxy/observers.ts';
+import type { Activity } from './in-flight-count.ts';
+
+export function inboundObserver(
+  metrics: Metrics,
+  activity: Activity,
+  bug: (error: unknown) => void,
+): InboundObserver {
+  return {
+    inboundStarted() {
+      activity.began();
+      metrics.inboundStarted();
+    },
+    inboundFinished(request) {
+      metrics.inboundFinished(request);
+      activity.ended();
+    },
+    inputRefused: (kind, reason) => metrics.inputRefused(kind, reason),
+    bug,
+  };
+}
+
+export function outboundObserver(
+  metrics: Metrics,
+  requests: RequestLog,
+  activity: Activity,
+  bug: (error: unknown) => void,
+): OutboundObserver {
+  return {
+    requestStarted() {
+      activity.began();
+      metrics.requestStarted();
+    },
+    requestFinished(request) {
+      metrics.requestFinished(request);
+      const { decision } = request;
+      requests.add({ ...request, decision: decision === null ? undefined : () => decision });
+      activity.ended();
+    },
+    requestRouted: (to) => metrics.requestRouted(to),
+    decided: (us) => metrics.decided(us),
+    attempted: (route) => metrics.attempted(route),
+    attemptFailed: (code) => metrics.attemptFailed(code),
+    retried: (code) => metrics.retried(code),
+    retryRefused: () => metrics.retryRefused(),
+    moved: () => metrics.moved(),
+    bug,
+  };
+}

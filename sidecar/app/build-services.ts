@@ -1,0 +1,120 @@
+/**
+ * Puts the local services together: slots, health checks and the connections to the worker.
+ *
+ * Composition only. It must not know who calls.
+ */
+import type { Config, ServiceConfig } from '../config/config.ts';
+import { Admission } from '../core/worker/admission.ts';
+import type { Upstreams } from '../http/exchange.ts';
+import { loadOfTerms, namedTerms, vllmTerms } from '../load/metric-terms.ts';
+import { MetricsPage } from '../load/metrics-page.ts';
+import { SourceWatch } from '../load/source-watch.ts';
+import type { Log } from '../observe/log.ts';
+import { LocalService } from '../proxy/worker/local-service.ts';
+import { WorkerHealth } from '../proxy/worker/worker-health.ts';
+import type { Lifecycle } from './lifecycle.ts';
+
+export interface ServicesOptions {
+  readonly config: Config;
+  readonly upstreams: Upstreams;
+  readonly lifecycle: Lifecycle;
+  readonly log: Log;
+  /** A service became ready, or is not any more. */
+  onChange(): void;
+}
+
+/** Health checks begin; nothing waits for them. */
+export function buildServices({
+  config,
+  upstreams,
+  lifecycle,
+  log,
+  onChange,
+}: ServicesOptions): Map<string, LocalService> {
+  const services = new Map<string, LocalService>();
+  for (const service of config.services) {
+    const { scheme, host, port } = service;
+    const origin = { scheme, host, port };
+    const { path, intervalMs, timeoutMs, healthyAfter, unhealthyAfter } = service.health;
+    const health = new WorkerHealth({
+      origin,
+      path: path === null ? null : `${service.basePath}${path}`,
+      intervalMs,
+      timeoutMs,
+      healthyAfter,
+      unhealthyAfter,
+      upstreams,
+      onChange: (isReady, reason) => {
+        const fields = {
+          service: service.name,
+          state: isReady ? 'ready' : 'warming',
+          reason,
+          url: service.url,
+        };
+        if (isReady) log.info(fields, 'the worker is ready');
+        else {
+          log.warn(fields, 'the worker is not ready: withdrawn until it is');
+          local.admission.workerFailed();
+        }
+        onChange();
+      },
+      onReport: (value) => local.reported(value),
+    });
+    const { workerConnectMs, headMs, idleMs } = service.timeouts;
+    const local: LocalService = new LocalService({
+      name: service.name,
+      origin,
+      basePath: service.basePath,
+      timeouts: { connectMs: workerConnectMs, headMs, idleMs },
+      admission: new Admission(service),
+      health,
+      upstreams,
+    });
+    services.set(service.name, local);
+    const late = setTimeout(() => {
+      if (health.isReady) return;
+      const fields = { service: service.name, url: service.url, reason: health.reason };
+      log.error(fields, `the worker is still not ready after ${Math.round(service.warmingLimitMs / 1000)} s`);
+    }, service.warmingLimitMs);
+    late.unref();
+    void health.start();
+    const page = followMetrics(service, local, log);
+    lifecycle.began(`health of ${service.name}`, () => {
+      clearTimeout(late);
+      health.stop();
+      page?.stop();
+    });
+  }
+  return services;
+}
+
+/** Asks the worker's own metrics page for its load, where there is one. */
+function followMetrics(
+  { name, load, ...service }: ServiceConfig,
+  local: LocalService,
+  log: Log,
+): MetricsPage | null {
+  if (load.metricsUrl === null) return null;
+  const terms =
+    load.metrics === null
+      ? vllmTerms(service.concurrency ?? service.assumedConcurrency)
+      : namedTerms(load.metrics);
+  const watch = new SourceWatch(log, { source: 'metrics', service: name, url: load.metricsUrl });
+  const page = new MetricsPage({
+    url: load.metricsUrl,
+    names: new Set(terms.flatMap(({ names }) => names)),
+    intervalMs: load.intervalMs,
+    onNews: (news) => {
+      const ratio = news.kind === 'samples' ? loadOfTerms(news.samples, terms) : null;
+      if (ratio === null) {
+        local.word.silent('metrics');
+        watch.silent(news.kind === 'failed' ? news.fault : undefined);
+      } else {
+        local.word.says('metrics', ratio, performance.now());
+        watch.spoke();
+      }
+    },
+  });
+  page.start();
+  return page;
+}

@@ -1,0 +1,46 @@
+/**
+ * The directory as the request path wants it: mesh/ on one side, the interface that proxy/ declares on the other.
+ *
+ * The seam between the two folders that may not know each other. It must not hold more than translation.
+ */
+import { applyReport, parseOrca } from '../core/peers/load-report.ts';
+import type { Peer } from '../core/peers/peer.ts';
+import type { PeerTable } from '../core/peers/peer-table.ts';
+import { systemClock } from '../mesh/clock.ts';
+import type { Directory } from '../mesh/discovery/directory.ts';
+import type { Prober } from '../mesh/discovery/prober.ts';
+import { Recheck } from '../mesh/discovery/warming-check.ts';
+import type { PeerDirectory } from '../proxy/outbound/directory.ts';
+
+export function peerDirectory(directory: Directory, table: PeerTable, prober: Prober): PeerDirectory {
+  const recheck = new Recheck({ clock: systemClock, look: (service) => prober.askWarming(service) });
+  type Answer = Awaited<Extract<ReturnType<Directory['find']>, { kind: 'wait' }>['ready']>;
+  const viewOf = (found: Answer) =>
+    found.kind === 'hit' ? { kind: 'peers' as const, peers: found.peers, ageMs: found.ageMs } : found;
+  return {
+    find(service) {
+      const found = directory.find(service, performance.now());
+      if (found.kind === 'wait') return { kind: 'wait', ready: found.ready.then(viewOf) };
+      return { kind: 'hit', view: { kind: 'peers', peers: found.peers, ageMs: found.ageMs } };
+    },
+    peek: (service) => table.offering(service),
+    reported(peer: Peer, service: string, value: string) {
+      const patch = parseOrca(value);
+      if (patch === null) return;
+      const nowMs = performance.now();
+      table.heard(peer.key, nowMs);
+      const outcome = applyReport(peer, { ...patch, service }, 'response', nowMs);
+      if (outcome === 'restarted') void directory.refetch(peer);
+    },
+    // One doubt, however many requests shared the failure: the prober settles it.
+    doubted: (peer) => {
+      if (peer.presence === 'live') table.missed(peer.key, performance.now());
+    },
+    notOffered: (peer, service) => table.dropService(peer.key, service),
+    absent: (service, limit) => table.absent(service, performance.now(), limit),
+    services: () => table.services(),
+    answers: (peer, route) => prober.answers(peer, route),
+    recheck: (service) => recheck.look(service),
+    silent: (route) => prober.silent(route),
+  };
+}

@@ -1,0 +1,204 @@
+/**
+ * One whole sidecar: everything built and wired, listening, findable; and the way to end it.
+ *
+ * Composition only, in the order in which things begin; the lifecycle ends them in reverse. Nothing waits for
+ * discovery: the listeners are up first. It must not know signals, exit codes or where the configuration is from.
+ */
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import type { Config, HostPort } from '../config/config.ts';
+import { SidecarError } from '../core/errors.ts';
+import { systemClock } from '../mesh/clock.ts';
+import { openIdentity } from '../mesh/membership/identity.ts';
+import { keepKeyInTheEnd } from '../mesh/membership/key-keeper.ts';
+import { createRequestAuth } from '../mesh/membership/request-auth.ts';
+import type { Log } from '../observe/log.ts';
+import { Metrics } from '../observe/metrics.ts';
+import { RequestLog } from '../observe/request-log.ts';
+import { buildAdmin, readiness, watchGauges } from './build-admin.ts';
+import { startSampler } from './build-load.ts';
+import { buildMesh } from './build-mesh.ts';
+import { buildProxy } from './build-proxy.ts';
+import { Lifecycle } from './lifecycle.ts';
+import { watchOpenFiles } from './open-files-watch.ts';
+import { QuickTunnel } from './quick-tunnel.ts';
+import type { Self } from './self-report.ts';
+import { packageVersion } from './version.ts';
+
+/** Addresses as they are bound. */
+export interface RunningSidecar {
+  readonly outbound: HostPort;
+  readonly inbound: HostPort;
+  readonly admin: HostPort;
+  readonly dht: HostPort;
+  /** Takes the worker out of the mesh and finishes what runs; `cut` stops the waiting. */
+  drain(cut: AbortSignal): Promise<void>;
+  /** Ends everything at once. Idempotent; never rejects. */
+  stop(): Promise<void>;
+}
+
+/** Service names that become label values of metrics. */
+const MAX_SERVICE_LABELS = 100;
+
+/** Requests that /explain remembers. */
+const REMEMBERED_REQUESTS = 1_000;
+
+/** How often it is looked at whether discovery stands otherwise than was said last. */
+const SAY_INTERVAL_MS = 3_000;
+
+/** How often it is tried to keep the worker key, while that is not possible. */
+const KEEP_KEY_MS = 60_000;
+
+/**
+ * Rejects, with nothing left behind, when a port cannot be bound or the identity not be opened; with the reason of
+ * `unless` when that is aborted before it listens.
+ */
+export async function startSidecar(config: Config, log: Log, unless?: AbortSignal): Promise<RunningSidecar> {
+  const lifecycle = new Lifecycle(log);
+  try {
+    return await start(config, log, lifecycle, unless);
+  } catch (error) {
+    await lifecycle.stop();
+    throw error;
+  }
+}
+
+async function start(
+  config: Config,
+  log: Log,
+  lifecycle: Lifecycle,
+  unless: AbortSignal | undefined,
+): Promise<RunningSidecar> {
+  const version = packageVersion();
+  for (const warning of config.warnings) log.warn({ part: 'config' }, warning);
+  const identity = openIdentity({
+    meshKey: config.mesh.key,
+    certBundle: config.mesh.cert,
+    workerId: config.worker.id,
+    services: config.services.map(({ name }) => name),
+    stateDir: config.state.dir,
+    nowMs: Date.now(),
+  });
+  lifecycle.began(
+    'worker key',
+    keepKeyInTheEnd({ keepKey: () => identity.keepKey(), clock: systemClock, log, intervalMs: KEEP_KEY_MS }),
+  );
+  lifecycle.began('open files', watchOpenFiles(log));
+  const metrics = new Metrics({
+    version,
+    workerId: config.worker.id,
+    serviceLimit: MAX_SERVICE_LABELS,
+    processMetrics: true,
+  });
+  for (const { name } of config.services) metrics.knowService(name);
+  const requests = new RequestLog({ capacity: REMEMBERED_REQUESTS });
+  const sampler = startSampler(config, log, lifecycle);
+  const auth = createRequestAuth(identity, {
+    onClock: (peer, offsetMs) =>
+      log.warn(
+        { peer, hint: 'set both clocks by NTP' },
+        `the clock of a peer is ${Math.round(offsetMs / 1000)} s ahead of ours: requests to it are signed by its clock`,
+      ),
+  });
+  const proxy = await listening(
+    buildProxy({ config, identity, auth, metrics, requests, sampler, lifecycle, log }),
+  );
+  await mayGoOn(unless);
+  const mesh = await buildMesh({ ...proxy, config, identity, auth, lifecycle, log });
+  proxy.onSelfChanged(() => mesh.announcer.changed());
+  proxy.onIntroduced((callerKey, address) => void mesh.greeter.met(callerKey, address));
+  proxy.connect(mesh.peerDirectory);
+  const outbound = await listening(proxy.listenOutbound());
+  const parts = { ...proxy, auth, config, mesh, metrics, requests, version, log };
+  watchGauges(parts);
+  const admin = buildAdmin(parts);
+  const adminAddress = await listening(admin.listen());
+  lifecycle.began('admin', () => admin.close());
+  // From here on a stop is a drain.
+  await mayGoOn(unless);
+  log.info(
+    {
+      version,
+      peer: identity.keyHex,
+      services: config.services.map(({ name }) => name),
+      address: { outbound: text(outbound), inbound: text(proxy.inbound), admin: text(adminAddress) },
+    },
+    'sidecar listens',
+  );
+  lifecycle.began(
+    'first word',
+    sayDiscovery(log, () => readiness(parts)),
+  );
+  followTunnel(config, () => mesh.announcer.changed(), proxy.self, lifecycle, log);
+  mesh.node.onReunion(({ isWide }) => {
+    const fields = { part: 'dht', nodes: mesh.node.status().nodes };
+    if (isWide) log.info(fields, 'parted from others for a while, and not any more');
+    else log.debug(fields, 'a node that was silent answers again');
+  });
+  mesh.node.onStatus((status) => {
+    const fields = { part: 'dht', state: status.kind, nodes: status.nodes, hint: status.hint };
+    if (status.kind === 'unreachable') log.warn(fields, 'no DHT node answers');
+    else log.info(fields, status.kind === 'connected' ? 'joined the DHT' : 'alone in the DHT');
+  });
+  const { host, port } = mesh.node.address;
+  return {
+    outbound: { host: outbound.host, port: outbound.port },
+    inbound: { host: proxy.inbound.host, port: proxy.inbound.port },
+    admin: adminAddress,
+    dht: { host, port },
+    drain: (cut) => proxy.drain(cut, () => mesh.announcer.stop()),
+    stop: () => lifecycle.stop(),
+  };
+}
+
+/** A signal is only heard between two turns of the event loop, and a start on loopback may be a single one. */
+async function mayGoOn(unless: AbortSignal | undefined): Promise<void> {
+  await nextTurn();
+  unless?.throwIfAborted();
+}
+
+/** Says how discovery stands, each time that it stands otherwise: zero peers is never passed over in silence. */
+function sayDiscovery(log: Log, ready: () => ReturnType<typeof readiness>): () => void {
+  let said = '';
+  const say = (): void => {
+    const { peers_known: peers, dht, reasons } = ready();
+    const [reason] = reasons;
+    const saying = reason === undefined ? 'ready' : `${reason.code} ${reason.hint}`;
+    if (saying === said || reason?.code === 'draining') return;
+    said = saying;
+    const fields = { peers, nodes: dht.nodes, state: dht.status };
+    if (reason === undefined) log.info(fields, 'peers are known');
+    else log.warn({ ...fields, reason: reason.code, hint: reason.hint }, reason.detail);
+  };
+  const timer = setInterval(say, SAY_INTERVAL_MS);
+  return () => clearInterval(timer);
+}
+
+function followTunnel(config: Config, changed: () => void, self: Self, lifecycle: Lifecycle, log: Log): void {
+  const metricsUrl = config.tunnel.cloudflaredMetrics;
+  if (metricsUrl === null || config.tunnel.url !== null) return;
+  const tunnel = new QuickTunnel({
+    metricsUrl,
+    log,
+    onUrl: (url) => {
+      if (self.foundTunnel(url)) changed();
+    },
+  });
+  tunnel.start();
+  lifecycle.began('quick tunnel', () => tunnel.stop());
+}
+
+/** A port that cannot be bound, in words. */
+async function listening<T>(promise: Promise<T>): Promise<T> {
+  try {
+    return await promise;
+  } catch (error) {
+    const { code, address, port } = error as NodeJS.ErrnoException & { address?: string; port?: number };
+    if (code === undefined || port === undefined) throw error;
+    const why = code === 'EADDRINUSE' ? 'another program listens there' : code;
+    throw new SidecarError('internal', `cannot listen on ${address}:${port}: ${why}`, { cause: error });
+  }
+}
+
+function text({ host, port }: { readonly host: string; readonly port: number }): string {
+  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
+}

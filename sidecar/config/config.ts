@@ -1,0 +1,192 @@
+/**
+ * What the sidecar is told to do: the one frozen `Config` that every part is built from.
+ *
+ * A tree of plain readonly values, resolved at boot (durations in ms, sizes in bytes, addresses split,
+ * secrets read from their files), because convict's own `get()` is slow and untyped: nothing on the
+ * request path may ask it. Defaults and the reference text are in config-schema.ts, reading and checking
+ * in config-load.ts. It must not know files, the environment, or which part uses which value.
+ */
+
+/** A literal address or host name with a port; port 0 asks the system for any free one. */
+export interface HostPort {
+  readonly host: string;
+  readonly port: number;
+}
+
+export const POLICIES = ['adaptive', 'rank', 'least-load', 'p2c', 'round-robin', 'random'] as const;
+export type PolicyName = (typeof POLICIES)[number];
+
+export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
+export type LogLevel = (typeof LOG_LEVELS)[number];
+
+export const LOG_FORMATS = ['json', 'pretty'] as const;
+export type LogFormat = (typeof LOG_FORMATS)[number];
+
+export const LOAD_SOURCES = ['auto', 'in-flight', 'cpu', 'gpu', 'worker'] as const;
+
+/** `auto` = the highest of all the others that are known. */
+export type LoadSource = (typeof LOAD_SOURCES)[number];
+
+export interface HealthConfig {
+  /** Asked with GET on the worker; null = a TCP connection is enough. */
+  readonly path: string | null;
+  readonly intervalMs: number;
+  readonly timeoutMs: number;
+  /** Successes in a row before the worker counts as ready. */
+  readonly healthyAfter: number;
+  /** Failures in a row before a ready worker counts as gone. */
+  readonly unhealthyAfter: number;
+}
+
+export interface TimeoutsConfig {
+  readonly vpnConnectMs: number;
+  readonly tunnelConnectMs: number;
+  readonly workerConnectMs: number;
+  /** From the end of the request to the head of the response. */
+  readonly headMs: number;
+  /** Between two bytes of a body. */
+  readonly idleMs: number;
+}
+
+/** How a service is called, wherever it runs. */
+export interface CallConfig {
+  readonly timeouts: TimeoutsConfig;
+  /** A POST with `Idempotency-Key` may be sent again after it was sent once. */
+  readonly retryPost: boolean;
+}
+
+export interface ServiceLoadConfig {
+  readonly source: LoadSource;
+  /** Prometheus text of the worker (vLLM); null = it is not asked. */
+  readonly metricsUrl: string | null;
+  /** Name of a metric → its value when the worker is full; null = those of vLLM. */
+  readonly metrics: ReadonlyMap<string, number> | null;
+  readonly intervalMs: number;
+}
+
+/** One service that the local worker offers. */
+export interface ServiceConfig extends CallConfig {
+  readonly name: string;
+  /** Where the worker listens. */
+  readonly url: string;
+  /** `h2c`: it is spoken to in HTTP/2. */
+  readonly scheme: 'http' | 'h2c';
+  readonly host: string;
+  readonly port: number;
+  /** Path of the URL without a trailing slash; '' for none. */
+  readonly basePath: string;
+  /** Requests that the worker serves at once; null = not limited. */
+  readonly concurrency: number | null;
+  /** Stands in for the concurrency in the load figure when there is no limit. */
+  readonly assumedConcurrency: number;
+  /** Requests that may wait for a slot here. */
+  readonly queue: number;
+  readonly aliases: readonly string[];
+  readonly health: HealthConfig;
+  readonly load: ServiceLoadConfig;
+  /** How long the worker may take to become ready before that is an error. */
+  readonly warmingLimitMs: number;
+}
+
+export interface MeshConfig {
+  /** 32 bytes, or null when a certificate is given. */
+  readonly key: Uint8Array | null;
+  /** The text that `mesh cert` printed, or null. */
+  readonly cert: string | null;
+}
+
+export interface DhtConfig {
+  /** Any nodes of the private DHT; empty = this sidecar is the first. */
+  readonly bootstrap: readonly HostPort[];
+  /** Host: the VPN address unless set; port 0 = any. */
+  readonly listen: HostPort;
+  readonly announceIntervalMs: number;
+  /** How long a storing node keeps an announcement. */
+  readonly maxAgeMs: number;
+}
+
+export interface ProbeConfig {
+  /** Interval for up to 10 peers of a service, and beyond. */
+  readonly fewIntervalMs: number;
+  readonly manyIntervalMs: number;
+  readonly timeoutMs: number;
+}
+
+export interface LimitsConfig {
+  readonly maxHeadBytes: number;
+  readonly maxFields: number;
+  readonly maxTargetBytes: number;
+  /** From the first byte of a request head to its end. */
+  readonly headTimeoutMs: number;
+}
+
+export interface Config {
+  readonly worker: {
+    readonly id: string;
+    readonly capabilities: Readonly<Record<string, string | number | boolean>>;
+  };
+  readonly services: readonly ServiceConfig[];
+  readonly calls: {
+    readonly default: CallConfig;
+    /** Also holds each service of `services`. */
+    readonly byService: ReadonlyMap<string, CallConfig>;
+  };
+  /** Alias → service name; also holds the aliases of each service. */
+  readonly aliases: ReadonlyMap<string, string>;
+  readonly outbound: {
+    readonly listen: HostPort;
+    /** Asked of apps when set; always set when `listen` is not loopback. */
+    readonly token: string | null;
+  };
+  readonly inbound: { readonly listen: HostPort };
+  readonly admin: { readonly listen: HostPort };
+  readonly vpn: {
+    /** The advertised address; null = no VPN. */
+    readonly ip: string | null;
+    readonly cidr: string;
+  };
+  readonly tunnel: {
+    /** Public https (or, on loopback, http) URL without a trailing slash; null = none known. */
+    readonly url: string | null;
+    /** cloudflared's metrics address, asked for `/quicktunnel`; null = not asked. */
+    readonly cloudflaredMetrics: string | null;
+    /** PEM of the only CAs to trust for tunnels, already read; null = the system's. */
+    readonly ca: string | null;
+    /** Silence of an event stream after which a comment goes out by the tunnel; 0 = never. */
+    readonly heartbeatMs: number;
+    /** What tunnels to others carry. */
+    readonly limits: { readonly maxBodyBytes: number; readonly firstByteMs: number };
+  };
+  readonly mesh: MeshConfig;
+  readonly dht: DhtConfig;
+  readonly cache: { readonly ttlMs: number; readonly firstLookupWaitMs: number };
+  readonly probe: ProbeConfig;
+  readonly balance: { readonly policy: PolicyName };
+  readonly gpu: {
+    /** The page of a DCGM exporter; null = nvidia-smi. */
+    readonly metricsUrl: string | null;
+    /** Which GPUs on that page are this worker's; null = all. */
+    readonly devices: readonly string[] | null;
+  };
+  readonly retries: {
+    /** Retries allowed per request, on the average. */
+    readonly budgetRatio: number;
+    readonly perSecond: number;
+    /** Of a request body kept for sending it again. */
+    readonly replayBytes: number;
+  };
+  readonly limits: LimitsConfig;
+  readonly drain: {
+    /** New requests are still taken for this long. */
+    readonly acceptMs: number;
+    /** Then the running ones may take this long. */
+    readonly waitMs: number;
+  };
+  /** `Forwarded` and `X-Forwarded-*` of apps are kept and added to, not replaced. */
+  readonly trustForwarded: boolean;
+  /** Directory for identity and last-known-good view; null = nothing is kept. */
+  readonly state: { readonly dir: string | null };
+  readonly log: { readonly level: LogLevel; readonly format: LogFormat };
+  /** Things that are allowed but should be said loudly at start. */
+  readonly warnings: readonly string[];
+}

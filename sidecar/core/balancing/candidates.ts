@@ -1,0 +1,147 @@
+/**
+ * The candidates of one choice: which peers of a service may be chosen at all.
+ *
+ * What makes a peer eligible is decided here once for all policies. One pass in the usual case and an array
+ * that is kept from choice to choice: a choice among 1,000 peers allocates nothing. It must not know any
+ * policy, nor what a candidate is worth (core/measures).
+ */
+import type { Endpoint, Peer } from '../peers/peer.ts';
+import { badUntilMs, hasUsableRoute } from '../peers/route-order.ts';
+import type { ChoiceRequest, Refusal } from './choice.ts';
+import { selectInPlace } from './median.ts';
+
+/** Why a peer is not among the first to be chosen from. */
+export type Ineligible =
+  | 'not_offered'
+  | 'warming'
+  | 'draining'
+  | 'tried'
+  | 'ejected'
+  | 'no_route'
+  /** Reached only by routes that cannot carry the request. */
+  | 'unfit_route'
+  | 'suspect';
+
+/** What is asked of the candidates: the request without its randomness. */
+export type Wanted = Pick<ChoiceRequest, 'service' | 'nowMs' | 'excluded' | 'tunnelUnfit'>;
+
+export class Candidates {
+  /** The first `count` are the candidates; what follows is left from earlier choices. */
+  readonly endpoints: Endpoint[] = [];
+  count = 0;
+  /** Ejections that end no later than this are not in force. */
+  #pardonedMs = Number.NEGATIVE_INFINITY;
+  #offering = 0;
+  #ejectedUntilMs = new Float64Array(64);
+
+  /**
+   * Fill from the peers of a service with the first of these that is not empty: sound peers; suspects; those whose
+   * routes do not fit the request; the least bad of those that are ejected or whose routes are all down; those that
+   * shut down, which still take requests for a moment. Returns null, or why there is none.
+   */
+  fill(peers: readonly Peer[], wanted: Wanted): Refusal | null {
+    this.#pardonedMs = Number.NEGATIVE_INFINITY;
+    const ejected = this.#collect(peers, wanted, null);
+    // At most half of the peers are ejected, and never the last: those that end first are pardoned.
+    const excess = ejected - (this.#offering >> 1);
+    if (excess > 0) {
+      this.#pardonedMs = selectInPlace(this.#ejectedUntilMs, ejected, excess - 1);
+      this.#collect(peers, wanted, null);
+    }
+    if (this.count === 0) this.#collect(peers, wanted, 'suspect');
+    if (this.count === 0 && wanted.tunnelUnfit != null) this.#collect(peers, wanted, 'unfit_route');
+    if (this.count === 0) this.#collectLeastBad(peers, wanted);
+    if (this.count === 0) this.#collectLeaving(peers, wanted);
+    // Peers that have left must not be held by the unused end.
+    if (this.endpoints.length > 2 * this.count + 64) this.endpoints.length = this.count;
+    return this.count > 0 ? null : refusalOf(peers, wanted.service);
+  }
+
+  verdict(peer: Peer, wanted: Wanted): Ineligible | null {
+    if (peer.endpoint(wanted.service) === undefined) return 'not_offered';
+    return this.#verdict(peer, wanted);
+  }
+
+  #verdict(peer: Peer, wanted: Wanted): Ineligible | null {
+    if (peer.state !== 'ready') return peer.state;
+    if (ejectedUntilMs(peer, wanted.nowMs) > this.#pardonedMs) return 'ejected';
+    if (wanted.excluded.size > 0 && wanted.excluded.has(peer.key)) return 'tried';
+    if (!hasUsableRoute(peer.routes, wanted.nowMs)) return 'no_route';
+    const unfit = wanted.tunnelUnfit ?? null;
+    if (unfit !== null && !hasUsableRoute(peer.routes, wanted.nowMs, unfit)) return 'unfit_route';
+    return peer.presence === 'live' ? null : 'suspect';
+  }
+
+  /** Returns how many are ejected, with the ends of their ejections in `#ejectedUntilMs`. */
+  #collect(peers: readonly Peer[], wanted: Wanted, verdict: Ineligible | null): number {
+    const { endpoints } = this;
+    let count = 0;
+    let offering = 0;
+    let ejected = 0;
+    for (let i = 0; i < peers.length; i += 1) {
+      const peer = peers[i] as Peer;
+      const endpoint = peer.endpoint(wanted.service);
+      if (endpoint === undefined) continue;
+      const found = this.#verdict(peer, wanted);
+      if (found !== 'warming' && found !== 'draining') offering += 1;
+      if (found === verdict) endpoints[count++] = endpoint;
+      if (found === 'ejected') {
+        if (ejected === this.#ejectedUntilMs.length) this.#grow();
+        this.#ejectedUntilMs[ejected++] = ejectedUntilMs(peer, wanted.nowMs);
+      }
+    }
+    this.count = count;
+    this.#offering = offering;
+    return ejected;
+  }
+
+  #collectLeastBad(peers: readonly Peer[], wanted: Wanted): void {
+    let leastMs = Number.POSITIVE_INFINITY;
+    for (const peer of peers) {
+      const endpoint = peer.endpoint(wanted.service);
+      if (endpoint === undefined || peer.routes.length === 0 || wanted.excluded.has(peer.key)) continue;
+      const verdict = this.#verdict(peer, wanted);
+      if (verdict !== 'ejected' && verdict !== 'no_route') continue;
+      const untilMs = Math.max(ejectedUntilMs(peer, wanted.nowMs), badUntilMs(peer.routes));
+      if (this.count > 0 && !(untilMs < leastMs)) continue;
+      leastMs = untilMs;
+      this.endpoints[0] = endpoint;
+      this.count = 1;
+    }
+  }
+
+  /** Not those that are gone by now. */
+  #collectLeaving(peers: readonly Peer[], wanted: Wanted): void {
+    for (const peer of peers) {
+      const endpoint = peer.endpoint(wanted.service);
+      if (endpoint === undefined || peer.state !== 'draining' || peer.presence === 'suspect') continue;
+      if (wanted.excluded.has(peer.key) || !hasUsableRoute(peer.routes, wanted.nowMs)) continue;
+      this.endpoints[this.count++] = endpoint;
+    }
+  }
+
+  #grow(): void {
+    const longer = new Float64Array(this.#ejectedUntilMs.length * 2);
+    longer.set(this.#ejectedUntilMs);
+    this.#ejectedUntilMs = longer;
+  }
+}
+
+/** -Infinity = not ejected. While a trial runs nobody knows its end: the same as ending now. */
+function ejectedUntilMs(peer: Peer, nowMs: number): number {
+  const { state } = peer.health;
+  if (state.kind === 'closed' || !peer.health.isEjected(nowMs)) return Number.NEGATIVE_INFINITY;
+  return state.kind === 'ejected' ? state.untilMs : nowMs;
+}
+
+/** Warming before draining: the first says that waiting helps. */
+function refusalOf(peers: readonly Peer[], service: string): Refusal {
+  let refusal: Refusal = 'no_peers';
+  for (const peer of peers) {
+    if (peer.endpoint(service) === undefined) continue;
+    if (peer.state === 'ready') return 'all_ejected';
+    if (peer.state === 'warming') refusal = 'warming';
+    else if (refusal === 'no_peers') refusal = 'draining';
+  }
+  return refusal;
+}

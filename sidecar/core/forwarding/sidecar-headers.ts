@@ -1,0 +1,59 @@
+/**
+ * The header fields that belong to the sidecars, and that neither an app nor a worker may put into a message.
+ *
+ * One prefix instead of a list, so that a field of a later version cannot be forged through an older sidecar. It
+ * must not know what the fields say.
+ *
+ * | field | in | said by |
+ * | --- | --- | --- |
+ * | `sidecar-service`, `sidecar-explain`, `sidecar-affinity`, `sidecar-deadline-ms` | request | the app; read and taken out by the first sidecar |
+ * | `sidecar-auth` | both | one sidecar to the other |
+ * | `sidecar-route` | request | one sidecar to the other: `tunnel` where it came by one |
+ * | `sidecar-expected-queue`, `sidecar-under-way-ms` | request | one sidecar to the other: the longest queue that it takes, and its place there |
+ * | `sidecar-inbound` | request | one that asks for a record: `host:port` where its own is to be had |
+ * | `sidecar-worker`, `sidecar-route`, `sidecar-attempts`, `sidecar-request-id`, `sidecar-decision` | response | the app's sidecar |
+ * | `endpoint-load-metrics`, `endpoint-load-metrics-bin` | response | the worker to its sidecar, which reads it and says its own |
+ */
+import type { RawFields } from '../http/message.ts';
+
+/** The request fields that an app may send; every one is consumed by the sidecar it is sent to. */
+export const APP_FIELDS: ReadonlySet<string> = new Set([
+  'sidecar-service',
+  'sidecar-explain',
+  'sidecar-affinity',
+  'sidecar-deadline-ms',
+]);
+
+/** By it the asked one meets the one who asks (mesh/greeter). */
+export const INTRODUCTION_FIELD = 'sidecar-inbound';
+
+/** In a request between sidecars: by which way it came, where the other cannot see it. */
+export const ROUTE_FIELD = 'sidecar-route';
+
+const PREFIX = 'sidecar-';
+
+/**
+ * Whether a field (name in lower case) is the sidecars' own: never passed on from an app or a worker. True also for
+ * APP_FIELDS, because those end at the sidecar that reads them.
+ */
+export function isSidecarField(lowerName: string): boolean {
+  return (
+    lowerName.startsWith(PREFIX) ||
+    lowerName === 'endpoint-load-metrics' ||
+    lowerName === 'endpoint-load-metrics-bin'
+  );
+}
+
+/** A new list without the sidecars' own fields; as `without(fields, isSidecarField)`, cheaper. */
+export function withoutSidecarFields(fields: RawFields): RawFields {
+  const kept: RawFields = [];
+  for (let i = 0; i < fields.length; i += 2) {
+    const name = fields[i]!;
+    const initial = name.charCodeAt(0) | 0x20;
+    // 's' and 'e': the only initials of such fields.
+    if ((initial === 0x73 || initial === 0x65) && name.length > 8 && isSidecarField(name.toLowerCase()))
+      continue;
+    kept.push(name, fields[i + 1]!);
+  }
+  return kept;
+}

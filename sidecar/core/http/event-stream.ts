@@ -1,0 +1,69 @@
+/**
+ * Where a comment may be put into a stream of server-sent events without anybody reading another event.
+ *
+ * Between two events alone: readers that cut the stream at empty lines, as many do, then see one more event that says
+ * nothing (WHATWG HTML, "Server-sent events": a line that begins with a colon is ignored). It must not know time.
+ */
+import { first, has } from './headers.ts';
+import { trimOws } from './http1-syntax.ts';
+import type { RawFields } from './message.ts';
+
+/** A comment and the empty line that ends it. Do not write into it. */
+export const COMMENT: Buffer = Buffer.from(':\n\n', 'latin1');
+
+const LF = 10;
+const CR = 13;
+
+/** What a digest of the content was made of must not change (RFC 9530). */
+const DIGESTS = ['content-digest', 'repr-digest', 'digest', 'content-md5'];
+
+/**
+ * Whether comments may be added to the answer with this head: a whole event stream in plain text, that nobody forbids
+ * to change (RFC 9110 §7.7) and nobody has signed.
+ */
+export function takesComments(status: number, fields: RawFields): boolean {
+  const type = first(fields, 'content-type')?.toLowerCase() ?? '';
+  if (status !== 200 || trimOws(type.split(';', 1)[0] as string) !== 'text/event-stream') return false;
+  const encoding = first(fields, 'content-encoding');
+  if (encoding !== undefined && trimOws(encoding).toLowerCase() !== 'identity') return false;
+  for (let i = 0; i < fields.length; i += 2) {
+    const name = fields[i]!.toLowerCase();
+    if (name === 'cache-control' && /\bno-transform\b/i.test(fields[i + 1]!)) return false;
+    if (name === 'trailer' && /digest/i.test(fields[i + 1]!)) return false;
+  }
+  return !DIGESTS.some((name) => has(fields, name));
+}
+
+/** Follows one stream. */
+export class EventStreamPlace {
+  /** The last bytes, oldest first, at most three; empty at the beginning. */
+  #tail: readonly number[] = [];
+  #isCommented = false;
+
+  /** The next byte begins an event. */
+  get isBetweenEvents(): boolean {
+    const tail = this.#tail;
+    if (tail.length === 0) return true;
+    // An empty line: a line end, LF for certain, right behind another. A CR alone may be half of a line end.
+    if (tail.at(-1) !== LF) return false;
+    const before = tail.at(-2);
+    return before === LF || (before === CR && (tail.at(-3) === LF || tail.at(-3) === CR));
+  }
+
+  /** A comment was put in. */
+  commented(): void {
+    this.#isCommented = true;
+  }
+
+  /**
+   * Bytes of the worker; returns what is to be sent of them: all, but for a byte order mark that no longer stands
+   * first.
+   */
+  took(chunk: Buffer): Buffer {
+    if (chunk.length === 0) return chunk;
+    const isMarked = this.#tail.length === 0 && chunk[0] === 0xef && chunk[1] === 0xbb && chunk[2] === 0xbf;
+    const tail = [...this.#tail, ...chunk.subarray(-3)];
+    this.#tail = tail.slice(-3);
+    return isMarked && this.#isCommented ? chunk.subarray(3) : chunk;
+  }
+}

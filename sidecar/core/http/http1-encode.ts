@@ -1,0 +1,25 @@
+/**
+ * The head of an HTTP/1.1 message as text: the counterpart of the head parsers.
+ *
+ * Strings instead of buffers, because one `socket.write(text, 'latin1')` is the cheapest write there is. It checks
+ * nothing: fields that were parsed are clean, and a value of another origin (a record, a config) must pass
+ * `isFieldValue` of http1-syntax before it is put in a field. It must not decide what to send.
+ */
+import type { RawFields } from './message.ts';
+
+/** `name: value CRLF` for each field, without the empty line. */
+export function fieldLines(fields: RawFields): string {
+  let text = '';
+  for (let i = 0; i < fields.length; i += 2) text += `${fields[i]!}: ${fields[i + 1]!}\r\n`;
+  return text;
+}
+
+/** Always HTTP/1.1: an intermediary sends its own version (RFC 9110 §2.5). Write it as latin1. */
+export function encodeRequestHead(method: string, target: string, fields: RawFields): string {
+  return `${method} ${target} HTTP/1.1\r\n${fieldLines(fields)}\r\n`;
+}
+
+/** Always HTTP/1.1, also to a client of HTTP/1.0 (RFC 9110 §6.2). Write it as latin1. */
+export function encodeResponseHead(status: number, reason: string, fields: RawFields): string {
+  return `HTTP/1.1 ${status} ${reason}\r\n${fieldLines(fields)}\r\n`;
+}

@@ -1,0 +1,61 @@
+/**
+ * One service of one peer, as the balancer sees it: the last reported figures and my own count.
+ *
+ * Plain mutable numbers in one flat object, instead of an immutable snapshot per report: a choice reads
+ * a thousand of them in microseconds and a response updates one, neither allocating. It must not know how
+ * figures travel (core/report) nor what they are worth (core/candidates).
+ */
+import type { Endpoint } from './peer.ts';
+
+/** How a request that was sent to an endpoint ended, as far as the endpoint is to blame. */
+export type Outcome =
+  /** Answered. */
+  | 'served'
+  /** Transport failed, or the worker answered with a fault of its own (5xx). */
+  | 'failed'
+  /** It said no before the worker saw anything (saturated, draining, warming, 421): no mark. */
+  | 'refused'
+  /** The client went away: no mark. */
+  | 'cancelled';
+/** A report counts in full for so long; then less and less, until the TTL. */
+export const FRESH_MS = 3_000;
+
+/** Weight of one outcome in the failure rate. */
+const FAILURE_ALPHA = 0.1;
+
+/** Time constant at which the failure rate fades by itself: without it, one bad minute would bar for ever. */
+const FAILURE_TAU_MS = 5_000;
+
+/** Count a request as mine at the moment it is sent, so that a burst between two reports spreads. */
+export function begin(endpoint: Endpoint, nowMs: number): void {
+  endpoint.outstanding += 1;
+  endpoint.peer.health.tried(nowMs);
+}
+
+/** Undo `begin` and judge. Call exactly once for each `begin`. */
+export function finish(endpoint: Endpoint, outcome: Outcome, nowMs: number): void {
+  endpoint.outstanding = Math.max(0, endpoint.outstanding - 1);
+  const { health } = endpoint.peer;
+  if (outcome === 'refused' || outcome === 'cancelled') {
+    health.abandoned(nowMs);
+    return;
+  }
+  const wasEjected = health.state.kind !== 'closed';
+  const rate = failureRateAt(endpoint, nowMs);
+  endpoint.failureAtMs = nowMs;
+  if (outcome === 'failed') {
+    endpoint.failureRate = rate + FAILURE_ALPHA * (1 - rate);
+    health.failed(nowMs);
+  } else {
+    endpoint.failureRate = wasEjected ? 0 : rate * (1 - FAILURE_ALPHA);
+    health.succeeded(nowMs);
+  }
+}
+
+/** The failure rate as it has faded until now, 0..1. */
+export function failureRateAt(endpoint: Endpoint, nowMs: number): number {
+  const rate = Math.min(1, endpoint.failureRate);
+  if (!(rate > 0)) return 0;
+  const elapsedMs = nowMs - endpoint.failureAtMs;
+  return elapsedMs > 0 ? rate * Math.exp(-elapsedMs / FAILURE_TAU_MS) : rate;
+}

@@ -1,0 +1,115 @@
+/**
+ * How a peer that was not asked stands, in a sentence for the one who reads a refusal.
+ *
+ * Made from the same state that decides about candidates (core/candidates), only when nobody could be chosen. It must
+ * not decide.
+ */
+import type { Peer } from './peer.ts';
+import type { Route } from './route.ts';
+import { routeAddress } from './route.ts';
+import type { Barrier } from './tombstones.ts';
+
+/** A known worker that was not asked, and why. */
+export interface NotAsked {
+  /** worker_id. */
+  readonly peer: string;
+  readonly reason: string;
+}
+
+/** Longer lists help nobody, and a refusal must stay cheap when there are a thousand workers. */
+const MAX_LISTED = 8;
+
+/** Older failures say nothing of the present. */
+const RECENT_MS = 300_000;
+
+/** Of the peers that offer a service those that were not tried. */
+export function notAskedOf(
+  peers: readonly Peer[],
+  triedKeys: ReadonlySet<string>,
+  nowMs: number,
+): { readonly listed: readonly NotAsked[]; readonly more: number } {
+  const listed: NotAsked[] = [];
+  let more = 0;
+  for (const peer of peers) {
+    if (triedKeys.has(peer.key)) continue;
+    if (listed.length === MAX_LISTED) more += 1;
+    else listed.push({ peer: peer.record.worker_id, reason: standingOf(peer, nowMs) });
+  }
+  return { listed, more };
+}
+
+/** `gpu-1: warming …; gpu-2: draining …; and 3 more`. */
+export function notAskedText(listed: readonly NotAsked[], more: number): string {
+  const parts = listed.map(({ peer, reason }) => `${peer}: ${reason}`);
+  if (more > 0) parts.push(`and ${more} more`);
+  return parts.join('; ');
+}
+
+export function standingOf(peer: Peer, nowMs: number): string {
+  switch (peer.state) {
+    case 'warming': {
+      const { stateReason } = peer;
+      const why =
+        stateReason === '' ? `its health check does not pass${lastFault(peer, nowMs)}` : stateReason;
+      const sinceMs = nowMs - peer.stateSinceMs;
+      const since = sinceMs < 1_000 ? '' : ` for at least ${span(sinceMs)}`;
+      return `warming${since}: ${why}${silence(peer, nowMs)}`;
+    }
+    case 'draining':
+      return `draining: it shuts down and takes no new requests${silence(peer, nowMs)}`;
+  }
+  if (peer.routes.length === 0) return noRoute(peer);
+  if (peer.health.isEjected(nowMs)) return `${ejected(peer, nowMs)}${lastFault(peer, nowMs)}`;
+  if (peer.routes.every(({ health }) => !health.isUp)) {
+    return `no route works: ${peer.routes.map((route) => downRoute(route, nowMs)).join(', ')}`;
+  }
+  if (peer.presence === 'suspect') {
+    return `suspect: it did not answer when asked, last heard ${span(nowMs - peer.heardAtMs)} ago${lastFault(peer, nowMs)}`;
+  }
+  return `ready, and not chosen${lastFault(peer, nowMs)}`;
+}
+
+/** Of a peer that was known. `hasLeft`: it said good-bye; else it did not answer. */
+export function absenceOf({ peer, sinceMs }: Barrier, hasLeft: boolean, nowMs: number): NotAsked | null {
+  if (peer === null) return null;
+  const ago = `${span(nowMs - sinceMs)} ago`;
+  const reason = hasLeft
+    ? `left: it said good-bye ${ago}`
+    : `gone: it did not answer when asked, ${ago}${lastFault(peer, nowMs)}; used again once it answers`;
+  return { peer: peer.record.worker_id, reason };
+}
+
+/** What it said may be old by now. */
+function silence(peer: Peer, nowMs: number): string {
+  if (peer.presence !== 'suspect') return '';
+  return `; its sidecar was asked since and does not answer, last heard ${span(nowMs - peer.heardAtMs)} ago`;
+}
+
+function noRoute({ record }: Peer): string {
+  if (record.vpn_ip === null) return 'no route to it: it has neither a VPN address nor a tunnel';
+  return `no route from here: it has the VPN address ${record.vpn_ip} and no tunnel, and this sidecar has no VPN`;
+}
+
+function ejected(peer: Peer, nowMs: number): string {
+  const { consecutiveFailures, state } = peer.health;
+  const failures = `after ${consecutiveFailures} failures in a row`;
+  if (state.kind !== 'ejected') return `ejected ${failures}, and on trial with another request now`;
+  return `ejected for ${span(state.untilMs - nowMs)} more ${failures}`;
+}
+
+function downRoute(route: Route, nowMs: number): string {
+  const { state, lastFault: why } = route.health;
+  const since = state.kind === 'up' ? '' : ` for ${span(nowMs - state.sinceMs)}`;
+  return `${route.kind} ${routeAddress(route)} is down${since}${why === '' ? '' : ` (${why})`}`;
+}
+
+function lastFault({ lastFault: fault }: Peer, nowMs: number): string {
+  if (fault === null || nowMs - fault.atMs > RECENT_MS) return '';
+  return `; its last failure, ${span(nowMs - fault.atMs)} ago: ${fault.text}`;
+}
+
+/** A length of time in whole seconds, or minutes. */
+function span(ms: number): string {
+  const seconds = Math.max(0, Math.round(ms / 1000));
+  return seconds < 120 ? `${seconds} s` : `${Math.round(seconds / 60)} min`;
+}

@@ -1,0 +1,189 @@
+/**
+ * A report: what a peer says of one of its services now, as an ORCA header, and its way into the table.
+ *
+ * ORCA's `endpoint-load-metrics` (TEXT) instead of an own header, since it is the field's standard and a
+ * worker may already send it. It must not know HTTP, nor the JSON of probes (core/state-report).
+ */
+import type { Peer, ReportSource } from './peer.ts';
+import { RECORD_LIMITS, WORKER_STATES, type WorkerState } from './record.ts';
+
+export interface PeerReport {
+  epoch: number;
+  /** The same counter as that of the records: it orders all that one life of a peer says. */
+  seq: number;
+  state: WorkerState;
+  /** 0..1. */
+  load: number;
+  service: string;
+  inFlight: number;
+  queued: number;
+  /** 0 = not limited. */
+  concurrency: number;
+  serviceMs: number | null;
+  /** The reader's own share of inFlight + queued. */
+  mine: number;
+  sharers: number;
+  /** How long the first in the queue is under way; null = nobody waits, or it was not said. */
+  oldestMs: number | null;
+}
+
+/** What was in a header: absent = not said. */
+export type ReportPatch = Partial<PeerReport>;
+
+/** Longer values are not read: a hostile peer may not make a response cost much. */
+const MAX_ORCA_CHARS = 4096;
+
+/** Where each count is found: ours first, then vLLM's. Each is bounded. */
+const COUNTS = [
+  ['inFlight', 'in_flight', 'num_requests_running'],
+  ['queued', 'queued', 'num_requests_waiting'],
+  ['concurrency', 'concurrency', ''],
+  ['mine', 'mine', ''],
+  ['sharers', 'sharers', ''],
+] as const;
+
+/**
+ * Value of the header `endpoint-load-metrics`, TEXT form (xds `OrcaLoadReport`, as Envoy and vLLM write it).
+ * The service is not in it: the reader asked for one.
+ */
+export function encodeOrca(r: PeerReport): string {
+  let text =
+    `TEXT application_utilization=${round(r.load, 1000)},named_metrics.in_flight=${r.inFlight}` +
+    `,named_metrics.queued=${r.queued},named_metrics.concurrency=${r.concurrency}` +
+    `,named_metrics.mine=${r.mine},named_metrics.sharers=${r.sharers}`;
+  if (r.oldestMs !== null) text += `,named_metrics.oldest_ms=${Math.round(r.oldestMs)}`;
+  if (r.serviceMs !== null) text += `,named_metrics.service_ms=${round(r.serviceMs, 100)}`;
+  return (
+    `${text},named_metrics.sidecar_state=${WORKER_STATES.indexOf(r.state)}` +
+    `,named_metrics.sidecar_epoch=${r.epoch},named_metrics.sidecar_seq=${r.seq}`
+  );
+}
+
+/**
+ * What a header value says; null when nothing in it is usable. Never throws; every number is finite and
+ * bounded. Takes TEXT and JSON, with or without that word in front. Load is `application_utilization`, or
+ * else the higher of `cpu_utilization` and vLLM's `kv_cache_usage_perc`.
+ */
+export function parseOrca(value: string): ReportPatch | null {
+  if (value.length > MAX_ORCA_CHARS) return null;
+  const text = value.trim();
+  const isJson = /^(?:JSON\s*)?\{/.test(text);
+  const metrics = isJson ? jsonMetrics(text.replace('JSON', '')) : textMetrics(text.replace(/^TEXT\s+/, ''));
+  const patch: ReportPatch = {};
+  const load =
+    metrics.get('application_utilization') ??
+    Math.max(metrics.get('cpu_utilization') ?? -1, metrics.get('kv_cache_usage_perc') ?? -1);
+  if (load >= 0) patch.load = Math.min(1, load);
+  for (const [field, ours, foreign] of COUNTS) {
+    const count = metrics.get(ours) ?? metrics.get(foreign);
+    if (count !== undefined) patch[field] = bounded(count, RECORD_LIMITS.requests);
+  }
+  const serviceMs = metrics.get('service_ms');
+  if (serviceMs !== undefined) patch.serviceMs = bounded(serviceMs, RECORD_LIMITS.serviceMs);
+  const oldestMs = metrics.get('oldest_ms');
+  if (oldestMs !== undefined) patch.oldestMs = bounded(oldestMs, RECORD_LIMITS.serviceMs);
+  const state = WORKER_STATES[metrics.get('sidecar_state') ?? -1];
+  if (state !== undefined) patch.state = state;
+  const epoch = metrics.get('sidecar_epoch');
+  const seq = metrics.get('sidecar_seq');
+  if (isCount(epoch) && isCount(seq)) {
+    patch.epoch = epoch;
+    patch.seq = seq;
+    // A sidecar that says no service time does not know it, and one without a waiting request has none.
+    patch.serviceMs ??= null;
+    patch.oldestMs ??= null;
+  }
+  return Object.keys(patch).length === 0 ? null : patch;
+}
+
+/** `name=number,…`; a part that is not of this form is skipped. */
+function textMetrics(text: string): Map<string, number> {
+  const metrics = new Map<string, number>();
+  for (const part of text.split(',')) {
+    const at = part.indexOf('=');
+    if (at > 0) put(metrics, part.slice(0, at).trim(), toNumber(part.slice(at + 1)));
+  }
+  return metrics;
+}
+
+function jsonMetrics(text: string): Map<string, number> {
+  const metrics = new Map<string, number>();
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch {
+    return metrics;
+  }
+  if (typeof json !== 'object' || json === null) return metrics;
+  for (const [name, value] of Object.entries(json)) {
+    if (typeof value === 'number') put(metrics, name, value);
+    else if (name === 'named_metrics' && typeof value === 'object' && value !== null) {
+      for (const [named, number] of Object.entries(value))
+        if (typeof number === 'number') put(metrics, named, number);
+    }
+  }
+  return metrics;
+}
+
+function put(metrics: Map<string, number>, name: string, value: number): void {
+  if (Number.isFinite(value)) metrics.set(name.startsWith('named_metrics.') ? name.slice(14) : name, value);
+}
+
+function toNumber(text: string): number {
+  const trimmed = text.trim();
+  return /^[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?$/i.test(trimmed) ? Number(trimmed) : Number.NaN;
+}
+
+function isCount(value: number | undefined): value is number {
+  return Number.isSafeInteger(value) && (value ?? -1) >= 0;
+}
+
+function bounded(value: number, max: number): number {
+  return Math.min(max, Math.max(0, value));
+}
+
+function round(value: number, factor: number): number {
+  return Math.round(value * factor) / factor;
+}
+
+export type ReportOutcome =
+  | 'applied'
+  /** Older than what is known. */
+  | 'stale'
+  /** The peer has started anew: applied, and its record should be fetched again. */
+  | 'restarted'
+  /** The peer is not known to offer the service. */
+  | 'not_offered';
+
+/**
+ * Take over what a peer said of one service. A report of an earlier life, or older than the last one of this
+ * service, changes nothing; what a patch does not say stays as it is.
+ */
+export function applyReport(
+  peer: Peer,
+  report: ReportPatch & { service: string },
+  source: ReportSource,
+  nowMs: number,
+): ReportOutcome {
+  const { epoch, seq } = report;
+  // A late answer of a former life; but a probe was answered just now, by whoever stands there.
+  if (epoch !== undefined && epoch < peer.epoch && source !== 'probe') return 'stale';
+  const hasRestarted = epoch !== undefined && epoch !== peer.epoch;
+  if (hasRestarted) peer.startAnew(epoch, nowMs);
+  const endpoint = peer.endpoint(report.service);
+  if (endpoint !== undefined && seq !== undefined && seq < endpoint.reportSeq) return 'stale';
+  if (report.state !== undefined && seq !== undefined) peer.reportState(report.state, seq, nowMs);
+  if (endpoint === undefined) return hasRestarted ? 'restarted' : 'not_offered';
+  if (seq !== undefined) endpoint.reportSeq = seq;
+  if (report.load !== undefined) endpoint.load = report.load;
+  if (report.inFlight !== undefined) endpoint.inFlight = report.inFlight;
+  if (report.queued !== undefined) endpoint.queued = report.queued;
+  if (report.concurrency !== undefined) endpoint.concurrency = report.concurrency;
+  if (report.serviceMs !== undefined) endpoint.serviceMs = report.serviceMs ?? Number.NaN;
+  if (report.oldestMs !== undefined) endpoint.oldestMs = report.oldestMs ?? Number.NaN;
+  if (report.mine !== undefined) endpoint.mineReported = report.mine;
+  if (report.sharers !== undefined) endpoint.sharers = Math.max(1, report.sharers);
+  endpoint.reportedAtMs = nowMs;
+  endpoint.reportSource = source;
+  return hasRestarted ? 'restarted' : 'applied';
+}

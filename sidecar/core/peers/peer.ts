@@ -1,0 +1,213 @@
+/**
+ * One peer: its record, its routes with their health, its services, and when it was last heard.
+ *
+ * One mutable object per peer for its whole stay in the table, instead of a new one per record: health,
+ * outstanding counts and route states survive a refresh. It must not know which record is newer
+ * (core/peer-table) nor who is better (core/candidates).
+ */
+import { PeerHealth } from './peer-health.ts';
+import type { ServiceFigures, WorkerRecord, WorkerState } from './record.ts';
+import type { Route, UsableKinds } from './route.ts';
+import { ALL_KINDS, isSameAddress, routesOf } from './route.ts';
+
+/** `suspect`: missed once, so not chosen while others are there. */
+export type Presence = 'live' | 'suspect';
+
+export class Peer {
+  /** Public key, 64 hex digits. */
+  readonly key: string;
+  /** 32 bits of the key, for consistent hashing. */
+  readonly keyHash: number;
+  readonly health: PeerHealth = new PeerHealth();
+  presence: Presence = 'live';
+  /** Monotonic ms of the miss that made it suspect; NaN while it is live. */
+  suspectedAtMs: number = Number.NaN;
+  /** Monotonic ms at which it was last heard from. */
+  heardAtMs: number;
+  /** Newest known state, from its record or from a report. */
+  state: WorkerState;
+  /** Monotonic ms since when it is known to be in that state. */
+  stateSinceMs: number;
+  /** Why, in its own words; '' = not told. */
+  stateReason = '';
+  /** What went wrong with the last request that failed there, in this life. */
+  lastFault: { readonly atMs: number; readonly text: string } | null = null;
+  /** Start epoch of its present life, from its record or from a report. */
+  epoch: number;
+  /** Sequence number of the newest record or report that told the state; -1 = none in this life. */
+  #stateSeq = -1;
+  #record: WorkerRecord;
+  #routes: readonly Route[] = [];
+  readonly #kinds: UsableKinds;
+  readonly #endpoints = new Map<string, Endpoint>();
+
+  constructor(record: WorkerRecord, nowMs: number, kinds: UsableKinds = ALL_KINDS) {
+    this.#kinds = kinds;
+    this.key = record.public_key;
+    this.keyHash = Number.parseInt(record.public_key.slice(0, 8), 16) | 0;
+    this.#record = record;
+    this.state = record.state;
+    this.stateSinceMs = nowMs;
+    this.epoch = record.epoch;
+    this.heardAtMs = nowMs;
+    this.adopt(record, nowMs);
+  }
+
+  get record(): WorkerRecord {
+    return this.#record;
+  }
+
+  /** Those that lead there from here, in the order of preference: vpn, p2p, tunnel. */
+  get routes(): readonly Route[] {
+    return this.#routes;
+  }
+
+  endpoint(service: string): Endpoint | undefined {
+    return this.#endpoints.get(service);
+  }
+
+  endpoints(): Iterable<Endpoint> {
+    return this.#endpoints.values();
+  }
+
+  /**
+   * Take over a record that is newer than the present one. A route with the same address keeps its health.
+   * Returns whether the peer now offers other services than before.
+   */
+  adopt(record: WorkerRecord, nowMs: number): boolean {
+    let isChanged = false;
+    if (record.epoch !== this.epoch) this.startAnew(record.epoch, nowMs);
+    this.#record = record;
+    // A record that third parties keep may be older than what the peer has said since, say that it is draining.
+    this.reportState(record.state, record.seq, nowMs);
+    this.#routes = routesOf(record)
+      .filter(({ kind }) => this.#kinds.has(kind))
+      .map((route) => this.#routes.find((old) => isSameAddress(old, route)) ?? route);
+    for (const service of this.#endpoints.keys()) {
+      if (!record.services.includes(service)) isChanged = this.#endpoints.delete(service);
+    }
+    for (const service of record.services) {
+      let endpoint = this.#endpoints.get(service);
+      if (endpoint === undefined) {
+        endpoint = createEndpoint(this, service);
+        this.#endpoints.set(service, endpoint);
+        isChanged = true;
+      }
+      const figures = Object.hasOwn(record.figures, service) ? record.figures[service] : undefined;
+      takeFigures(endpoint, record, figures, nowMs);
+    }
+    return isChanged;
+  }
+
+  /** The worker was restarted: what its former life said counts no longer; nor what it did, unless it was another a moment ago. */
+  startAnew(epoch: number, nowMs: number): void {
+    this.epoch = epoch;
+    this.#stateSeq = -1;
+    this.stateReason = '';
+    this.lastFault = null;
+    const isExcused = this.health.excuse(nowMs);
+    for (const route of this.#routes) route.health.reset();
+    for (const endpoint of this.#endpoints.values()) forget(endpoint, isExcused);
+  }
+
+  /** What the peer says its state is, in a record or a report: the newest word counts. */
+  reportState(state: WorkerState, seq: number, nowMs: number): void {
+    if (seq < this.#stateSeq) return;
+    // Its worker was gone and is back: not the one that failed.
+    if (this.state === 'warming' && state === 'ready') this.health.excuse(nowMs);
+    if (this.state !== state) {
+      this.stateSinceMs = nowMs;
+      this.stateReason = '';
+    }
+    this.state = state;
+    this.#stateSeq = seq;
+  }
+
+  /** Returns whether it was offered. */
+  drop(service: string): boolean {
+    return this.#endpoints.delete(service);
+  }
+}
+
+/** Unless a report has said something newer: records and reports count by the same sequence. */
+function takeFigures(
+  endpoint: Endpoint,
+  record: WorkerRecord,
+  figures: ServiceFigures | undefined,
+  nowMs: number,
+): void {
+  if (record.seq < endpoint.reportSeq) return;
+  endpoint.reportSeq = record.seq;
+  endpoint.load = record.load;
+  endpoint.reportedAtMs = nowMs;
+  endpoint.reportSource = 'record';
+  if (figures === undefined) return;
+  endpoint.inFlight = figures.in_flight;
+  endpoint.queued = figures.queued;
+  endpoint.concurrency = figures.concurrency;
+  endpoint.serviceMs = figures.service_ms ?? Number.NaN;
+  // A record is for everybody and does not say what is mine; what I have there now is the best guess.
+  endpoint.mineReported = Math.min(endpoint.outstanding, figures.in_flight + figures.queued);
+}
+
+export type ReportSource = 'record' | 'probe' | 'response';
+
+export interface Endpoint {
+  readonly peer: Peer;
+  readonly service: string;
+  /** Last reported load, 0..1. */
+  load: number;
+  /** Requests being served there at the last report. */
+  inFlight: number;
+  /** Requests waiting there at the last report. */
+  queued: number;
+  /** Slots there; 0 = unknown or not limited. */
+  concurrency: number;
+  /** Moving average of the service time there in ms; NaN = unknown. */
+  serviceMs: number;
+  /** How long the first in its queue was under way at the last report, in ms; NaN = nobody waited, or it is unknown. */
+  oldestMs: number;
+  /** My own share of `inFlight + queued` in the last report. */
+  mineReported: number;
+  /** How many sidecars send to it, ≥ 1. */
+  sharers: number;
+  /** Monotonic ms of the last report; -Infinity = never. */
+  reportedAtMs: number;
+  reportSource: ReportSource;
+  /** Sequence number of the last record or report of the peer's present life; -1 = none. */
+  reportSeq: number;
+  /** Mine, now: sent there and not ended. */
+  outstanding: number;
+  /** Moving average of failures, 0..1, as of `failureAtMs`. */
+  failureRate: number;
+  /** Monotonic ms of the last change of `failureRate`. */
+  failureAtMs: number;
+}
+
+function createEndpoint(peer: Peer, service: string): Endpoint {
+  return {
+    peer,
+    service,
+    load: 0,
+    inFlight: 0,
+    queued: 0,
+    concurrency: 0,
+    serviceMs: Number.NaN,
+    oldestMs: Number.NaN,
+    mineReported: 0,
+    sharers: 1,
+    reportedAtMs: Number.NEGATIVE_INFINITY,
+    reportSource: 'record',
+    reportSeq: -1,
+    outstanding: 0,
+    failureRate: 0,
+    failureAtMs: Number.NEGATIVE_INFINITY,
+  };
+}
+
+/** Back to nothing known, except for what I have outstanding there; and for its failures, unless it is excused. */
+function forget(endpoint: Endpoint, isExcused: boolean): void {
+  const { outstanding, failureRate, failureAtMs } = endpoint;
+  const kept = isExcused ? { outstanding } : { outstanding, failureRate, failureAtMs };
+  Object.assign(endpoint, createEndpoint(endpoint.peer, endpoint.service), kept);
+}

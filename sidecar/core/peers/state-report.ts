@@ -1,0 +1,86 @@
+/**
+ * The JSON body of `GET /state`: all services of one peer, as the one who asks sees them.
+ *
+ * Apart from the ORCA header, which speaks of one service and costs every response its bytes: a probe wants
+ * all at once. It must not know who asks whom, nor when.
+ */
+import type { PeerReport } from './load-report.ts';
+import { RECORD_LIMITS, WORKER_STATES } from './record.ts';
+
+const MAX_REASON_CHARS = 240;
+
+/** The reports of one peer: one epoch, sequence number and state for all. `reason`: why that state; '' = none. */
+export function encodeState(reports: readonly PeerReport[], reason = ''): Record<string, unknown> {
+  const services: Record<string, unknown> = {};
+  for (const r of reports) {
+    services[r.service] = {
+      load: r.load,
+      in_flight: r.inFlight,
+      queued: r.queued,
+      concurrency: r.concurrency,
+      service_ms: r.serviceMs,
+      mine: r.mine,
+      sharers: r.sharers,
+      oldest_ms: r.oldestMs,
+    };
+  }
+  const first = reports[0];
+  return { epoch: first?.epoch ?? 0, seq: first?.seq ?? 0, state: first?.state ?? 'ready', reason, services };
+}
+
+/** Why the peer is in its state, as it may be shown; '' = not told. Never throws. */
+export function decodeReason(json: unknown): string {
+  if (!isObject(json) || typeof json.reason !== 'string') return '';
+  return json.reason.slice(0, MAX_REASON_CHARS).replace(/[^\x20-\x7e]/g, '?');
+}
+
+/** The reports in a parsed body; null when it is not one. Never throws; every number is finite and bounded. */
+export function decodeState(json: unknown): PeerReport[] | null {
+  if (!isObject(json) || !isObject(json.services)) return null;
+  const state = WORKER_STATES.find((name) => name === json.state);
+  const epoch = count(json.epoch, RECORD_LIMITS.epochMs);
+  const seq = count(json.seq, Number.MAX_SAFE_INTEGER);
+  if (state === undefined || epoch === null || seq === null) return null;
+  const entries = Object.entries(json.services);
+  if (entries.length > RECORD_LIMITS.services) return null;
+  const reports: PeerReport[] = [];
+  for (const [service, figures] of entries) {
+    if (!isObject(figures)) return null;
+    const load = amount(figures.load, 1);
+    const inFlight = count(figures.in_flight, RECORD_LIMITS.requests);
+    const queued = count(figures.queued, RECORD_LIMITS.requests);
+    const concurrency = count(figures.concurrency, RECORD_LIMITS.requests);
+    const mine = count(figures.mine, RECORD_LIMITS.requests);
+    const sharers = count(figures.sharers, RECORD_LIMITS.requests);
+    const serviceMs = amount(figures.service_ms, RECORD_LIMITS.serviceMs);
+    if (load === null || inFlight === null || queued === null || concurrency === null) return null;
+    if (mine === null || sharers === null || (serviceMs === null && figures.service_ms !== null)) return null;
+    reports.push({
+      epoch,
+      seq,
+      state,
+      load,
+      service,
+      inFlight,
+      queued,
+      concurrency,
+      serviceMs,
+      mine,
+      sharers,
+      oldestMs: amount(figures.oldest_ms, RECORD_LIMITS.serviceMs),
+    });
+  }
+  return reports;
+}
+
+function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function amount(value: unknown, max: number): number | null {
+  return typeof value === 'number' && value >= 0 && value <= max ? value : null;
+}
+
+function count(value: unknown, max: number): number | null {
+  return Number.isSafeInteger(value) ? amount(value, max) : null;
+}

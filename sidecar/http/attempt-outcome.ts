@@ -1,0 +1,44 @@
+/**
+ * How one attempt ended, and what its caller makes of the head of an answer: the words that attempt, its callers and
+ * the choice of what comes next share.
+ *
+ * Apart from the attempt that moves the bytes, since most who ask how it ended make none. It must not hold logic.
+ */
+import type { Code } from '../core/errors.ts';
+import type { RawFields } from '../core/http/message.ts';
+import type { Stage } from '../core/retry.ts';
+
+/** What the caller makes of a head: hand it on with these fields, or take it as a refusal. */
+export type Judgement =
+  | { readonly kind: 'forward'; readonly fields: RawFields }
+  | {
+      readonly kind: 'refuse';
+      readonly code: Code;
+      readonly stage: Stage;
+      readonly detail: string;
+      /** As in the outcome. */
+      readonly isPathLost?: boolean;
+    };
+
+export type Outcome =
+  | { readonly kind: 'completed'; readonly status: number; readonly firstByteMs: number }
+  /** Nothing of an answer reached the client: another attempt is possible if `stage` allows. */
+  | {
+      readonly kind: 'failed';
+      readonly code: Code;
+      readonly stage: Stage;
+      readonly detail: string;
+      /** The path is to blame, and not who was asked: given up by its watch, or by the edge of a tunnel. */
+      readonly isPathLost?: boolean;
+      /** The other side's host answered that nobody listens there. */
+      readonly isRefused?: boolean;
+    }
+  /** The client's response was cut off, and its connection destroyed. */
+  | {
+      readonly kind: 'broken';
+      readonly code: Code;
+      readonly status: number;
+      readonly firstByteMs: number;
+      readonly detail: string;
+    }
+  | { readonly kind: 'client_gone'; readonly firstByteMs: number | null };

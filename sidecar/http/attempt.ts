@@ -1,0 +1,270 @@
+/**
+ * ONE attempt: a request out to one origin, its answer back to the client, until either is over.
+ *
+ * Knows exactly how far it got (not sent, sent, begun), which is all that decides about another attempt, and
+ * moves bytes with back-pressure both ways. It must not know peers, choice, or why it was asked: the caller
+ * judges the head (`judge`) and the outcome.
+ */
+import type { Code } from '../core/errors.ts';
+import { first } from '../core/http/headers.ts';
+import type { RawFields } from '../core/http/message.ts';
+import { mayRetry, type Stage } from '../core/retry.ts';
+import type { Judgement, Outcome } from './attempt-outcome.ts';
+import { joinStreams } from './byte-streams.ts';
+import type {
+  ByteStream,
+  Downstream,
+  IncomingHead,
+  Origin,
+  OutgoingHead,
+  RequestTimeouts,
+  UpstreamFault,
+  UpstreamHandler,
+  UpstreamRequest,
+  Upstreams,
+} from './exchange.ts';
+import type { RelayListener, RequestRelay } from './request-relay.ts';
+
+export interface AttemptOptions {
+  readonly downstream: Downstream;
+  readonly relay: RequestRelay;
+  readonly upstreams: Upstreams;
+  readonly origin: Origin;
+  readonly head: OutgoingHead;
+  readonly timeouts: RequestTimeouts;
+  judge(head: IncomingHead): Judgement;
+  /** Fields of a 1xx answer, as they go to the client. */
+  informational(fields: RawFields): RawFields;
+  /** Trailers that may travel on, judged with the fields of their head. */
+  trailers(trailers: RawFields, headFields: RawFields): RawFields;
+  /**
+   * Whether the same bytes may be sent again when a kept connection proves stale. Not to peers: a signature holds
+   * once.
+   */
+  readonly repeatStale: boolean;
+  /** When it settles, the attempt is given up: the caller's deadline. */
+  readonly deadline: Promise<void> | null;
+  readonly watch?: AttemptWatch | null;
+}
+
+/** Body of a refused answer that is read to keep the connection; a longer one closes it. */
+const REFUSAL_BODY_BYTES = 65_536;
+
+/** And for so long: the request waits for it to go elsewhere, and a body may come byte by byte without end. */
+const REFUSAL_BODY_MS = 250;
+
+export function runAttempt(options: AttemptOptions): Promise<Outcome> {
+  return new Promise((resolve) => new Attempt(options, resolve).start());
+}
+
+class Attempt implements UpstreamHandler, RelayListener, WaitingAttempt {
+  readonly #options: AttemptOptions;
+  readonly #resolve: (outcome: Outcome) => void;
+  readonly #startedMs = performance.now();
+  #upstream: UpstreamRequest | null = null;
+  #isOver = false;
+  #isPaused = false;
+  #stage: Stage = 'not_sent';
+  #status = 0;
+  #headFields: RawFields = [];
+  #firstByteMs: number | null = null;
+  #refusal: Outcome | null = null;
+  #refusalBytes = 0;
+  #refusalEnd: NodeJS.Timeout | null = null;
+
+  constructor(options: AttemptOptions, resolve: (outcome: Outcome) => void) {
+    this.#options = options;
+    this.#resolve = resolve;
+  }
+
+  start(): void {
+    const { relay, deadline } = this.#options;
+    if (relay.isGone) {
+      this.#settle({ kind: 'client_gone', firstByteMs: null });
+      return;
+    }
+    relay.listen(this);
+    this.#options.watch?.begins(this);
+    this.#send(false);
+    void deadline?.then(() => this.#deadlinePassed());
+  }
+
+  #send(isFresh: boolean): void {
+    const { upstreams, origin, head, timeouts } = this.#options;
+    const request = upstreams.request(origin, head, timeouts, this, isFresh);
+    if (!this.#isOver) this.#upstream ??= request;
+  }
+
+  onSent(request: UpstreamRequest): void {
+    this.#upstream = request;
+    this.#stage = 'sent';
+    this.#options.watch?.waits();
+    this.#options.relay.connect(request);
+  }
+
+  lose(stage: Exclude<Stage, 'begun'>, detail: string): void {
+    if (this.#stage === 'begun' || this.#refusal !== null) return;
+    this.#abandon({ kind: 'failed', code: 'upstream_reset', stage, detail, isPathLost: true });
+  }
+
+  onInformational(status: number, reason: string, fields: RawFields): void {
+    this.#options.downstream.informational(status, reason, this.#options.informational(fields));
+  }
+
+  onHead(head: IncomingHead): void {
+    this.#options.watch?.ends();
+    this.#firstByteMs = performance.now() - this.#startedMs;
+    const judgement = this.#options.judge(head);
+    if (judgement.kind === 'refuse') {
+      const { code, stage, detail, isPathLost = false } = judgement;
+      const refusal: Outcome = { kind: 'failed', code, stage, detail, isPathLost };
+      this.#refusal = refusal;
+      this.#options.relay.disconnect();
+      if (stage !== 'not_sent') this.#abandon(refusal);
+      // Nearly always it came with its head, and is over when what came is read: a timer for each would cost more.
+      else queueMicrotask(() => this.#waitForRefusal(refusal));
+      return;
+    }
+    this.#stage = 'begun';
+    this.#status = head.status;
+    this.#headFields = head.fields;
+    this.#options.relay.commit();
+    this.#options.downstream.start(head.status, head.reason, judgement.fields, head.bodyBytes);
+  }
+
+  #waitForRefusal(refusal: Outcome): void {
+    if (!this.#isOver) this.#refusalEnd = setTimeout(() => this.#abandon(refusal), REFUSAL_BODY_MS);
+  }
+
+  onData(chunk: Buffer): boolean {
+    if (this.#refusal !== null) {
+      this.#refusalBytes += chunk.length;
+      if (this.#refusalBytes > REFUSAL_BODY_BYTES) this.#abandon(this.#refusal);
+      return false;
+    }
+    const { downstream } = this.#options;
+    if (!downstream.write(chunk) && !this.#isOver) {
+      this.#isPaused = true;
+      this.#upstream?.pause();
+    }
+    return !downstream.isFlushed;
+  }
+
+  onEnd(trailers: RawFields): void {
+    if (this.#refusal !== null) {
+      this.#settle(this.#refusal);
+      return;
+    }
+    this.#options.downstream.end(
+      trailers.length === 0 ? trailers : this.#options.trailers(trailers, this.#headFields),
+    );
+    this.#settle({ kind: 'completed', status: this.#status, firstByteMs: this.#firstByteMs ?? 0 });
+  }
+
+  onUpgrade(head: IncomingHead, stream: ByteStream): void {
+    this.#options.watch?.ends();
+    const judgement = this.#options.judge(head);
+    if (judgement.kind === 'refuse') {
+      stream.socket.destroy();
+      this.#settle({
+        kind: 'failed',
+        code: judgement.code,
+        stage: judgement.stage,
+        detail: judgement.detail,
+      });
+      return;
+    }
+    const firstByteMs = performance.now() - this.#startedMs;
+    const { downstream, relay } = this.#options;
+    relay.listen(null);
+    this.#isOver = true;
+    const protocol = first(head.fields, 'upgrade') ?? '';
+    const client = downstream.upgrade(head.reason, judgement.fields, protocol);
+    void joinStreams(client, stream).then(() =>
+      this.#resolve({ kind: 'completed', status: head.status, firstByteMs }),
+    );
+  }
+
+  onUpstreamDrain(): void {
+    this.#options.relay.upstreamDrained();
+  }
+
+  onClientDrain(): void {
+    if (!this.#isPaused) return;
+    this.#isPaused = false;
+    this.#upstream?.resume();
+  }
+
+  onFault(fault: UpstreamFault): void {
+    if (this.#refusal !== null) {
+      this.#settle(this.#refusal); // its body broke; the refusal itself was whole
+      return;
+    }
+    if (fault.wasStale === true && this.#mayRepeat()) {
+      this.#options.relay.disconnect();
+      this.#upstream = null;
+      this.#stage = 'not_sent';
+      this.#send(true);
+      return;
+    }
+    const { code, stage, detail, isRefused = false } = fault;
+    if (this.#stage === 'begun') this.#break(code, detail);
+    else this.#settle({ kind: 'failed', code, stage, detail, isRefused });
+  }
+
+  onGone(): void {
+    this.#abandon({ kind: 'client_gone', firstByteMs: this.#firstByteMs });
+  }
+
+  /** Once, on a fresh connection: what no byte came back for was a stale connection's fault, not the origin's. */
+  #mayRepeat(): boolean {
+    const { repeatStale, head, relay } = this.#options;
+    const question = { method: head.method, replayable: relay.isReplayable, idempotencyKey: false };
+    return repeatStale && mayRetry({ ...question, stage: 'sent', postOptIn: false });
+  }
+
+  #deadlinePassed(): void {
+    if (this.#isOver) return;
+    const detail = 'the deadline of the caller passed';
+    this.#upstream?.abort();
+    if (this.#stage === 'begun') this.#break('deadline', detail);
+    else this.#settle({ kind: 'failed', code: 'deadline', stage: 'sent', detail });
+  }
+
+  #break(code: Code, detail: string): void {
+    this.#options.downstream.destroy();
+    this.#settle({ kind: 'broken', code, status: this.#status, firstByteMs: this.#firstByteMs ?? 0, detail });
+  }
+
+  #abandon(outcome: Outcome): void {
+    if (this.#isOver) return;
+    this.#upstream?.abort();
+    this.#settle(outcome);
+  }
+
+  #settle(outcome: Outcome): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    this.#upstream = null;
+    if (this.#refusalEnd !== null) clearTimeout(this.#refusalEnd);
+    this.#options.watch?.ends();
+    this.#options.relay.disconnect();
+    this.#options.relay.listen(null);
+    this.#resolve(outcome);
+  }
+}
+
+/** An attempt that is out and unanswered, as its watch sees it. */
+export interface WaitingAttempt {
+  /** Gives it up; `stage` is what is known of its delivery. Does nothing once an answer has begun. */
+  lose(stage: Exclude<Stage, 'begun'>, detail: string): void;
+}
+
+export interface AttemptWatch {
+  /** A connection is being made, if none was kept. */
+  begins(attempt: WaitingAttempt): void;
+  /** The request is out. */
+  waits(): void;
+  /** Answered or over; may be called more than once. */
+  ends(): void;
+}

@@ -1,0 +1,150 @@
+/**
+ * The two halves of one HTTP exchange, as the request path sees them: downstream (whoever called us) and
+ * upstream (whoever we call), in the style of undici's dispatch handlers.
+ *
+ * Callbacks instead of Node streams, because the proxy has to know exactly what was sent and what has
+ * begun, and because one write per message is what makes a proxy cheap. No HTTP version shows here: the
+ * modules http1-* (and any later version) implement these interfaces, everything else only uses them.
+ */
+import type { Code } from '../core/errors.ts';
+import type { HttpVersion, RawFields, RequestHead } from '../core/http/message.ts';
+import type { Stage } from '../core/retry.ts';
+
+/** What a downstream tells its current handler. Nothing is called after `onGone`. */
+export interface DownstreamHandler {
+  /** A piece of the request body. Return false to be called again only after `resumeBody`. */
+  onBody(chunk: Buffer): boolean;
+  onBodyEnd(trailers: RawFields): void;
+  /** Whether a piece that `onBody` was given is still held; its memory is used again when not. */
+  readonly holdsBody: boolean;
+  /** Room again after `write` returned false. */
+  onDrain(): void;
+  /** The client left, or its request body broke, before the response was complete. */
+  onGone(): void;
+}
+
+/** One request of a client, and the way to answer it. */
+export interface Downstream {
+  readonly head: RequestHead;
+  /** In which the request came. */
+  readonly version: HttpVersion;
+  readonly remoteAddress: string;
+  readonly hasBody: boolean;
+  /** True from `start` on: a second answer is impossible. */
+  readonly isStarted: boolean;
+  /** Takes over the events; body bytes read so far are delivered at once (unless paused). */
+  attach(handler: DownstreamHandler): void;
+  resumeBody(): void;
+  /** A 1xx answer (not 101); ignored for HTTP/1.0 clients, which do not know them (RFC 9110 §15.2). */
+  informational(status: number, reason: string, fields: RawFields): void;
+  /**
+   * Starts the final response. `bodyBytes` is the length if known, null if not; `fields` carry no framing
+   * field other than the Content-Length that belongs to them (as in an answer to HEAD).
+   */
+  start(status: number, reason: string, fields: RawFields, bodyBytes: number | null): void;
+  /** Returns false when the client reads slower than we write: wait for `onDrain`. */
+  write(chunk: Buffer): boolean;
+  /** Everything written has left: no chunk is held any more. */
+  readonly isFlushed: boolean;
+  end(trailers: RawFields): void;
+  /** Breaks the connection, so that the client cannot take a cut-off response for a whole one. */
+  destroy(): void;
+  /** Answers 101 with the protocol that was agreed on, and gives away the bytes of the connection. */
+  upgrade(reason: string, fields: RawFields, protocol: string): ByteStream;
+}
+
+/** Raw bytes both ways, after an upgrade. `early` is what the other side sent ahead of the switch. */
+export interface ByteStream {
+  readonly early: Buffer;
+  readonly socket: import('node:stream').Duplex;
+}
+
+/** Request line and fields as they go out; framing fields are added by the transport. */
+export interface OutgoingHead {
+  readonly method: string;
+  readonly target: string;
+  readonly host: string;
+  /** End-to-end fields, without Host, Content-Length and Transfer-Encoding. */
+  readonly fields: RawFields;
+  readonly body:
+    | { readonly kind: 'none' }
+    | { readonly kind: 'length'; readonly bytes: number }
+    | { readonly kind: 'chunked' };
+  /** Protocol to switch to (the value of Upgrade), null for an ordinary request. */
+  readonly upgrade: string | null;
+}
+
+export interface IncomingHead {
+  readonly status: number;
+  readonly reason: string;
+  readonly version: HttpVersion;
+  /** All fields as received, hop-by-hop ones included. */
+  readonly fields: RawFields;
+  /** Length of the body if the framing gives it; 0 = no body; null = unknown until it ends. */
+  readonly bodyBytes: number | null;
+}
+
+export interface UpstreamFault {
+  readonly code: Code;
+  readonly stage: Stage;
+  readonly detail: string;
+  /** The other side's host answered that nobody listens there. */
+  readonly isRefused?: boolean;
+  /** A kept connection broke before a byte of an answer: most likely it was being closed when it was used. */
+  readonly wasStale?: boolean;
+}
+
+/** What an upstream request tells its owner. Exactly one of onEnd, onUpgrade, onFault comes last. */
+export interface UpstreamHandler {
+  /**
+   * Connected, head on its way: from here on the stage is `sent`, and body may be written to `request`. On a
+   * kept connection this comes before `Upstreams.request` returns.
+   */
+  onSent(request: UpstreamRequest): void;
+  onInformational(status: number, reason: string, fields: RawFields): void;
+  onHead(head: IncomingHead): void;
+  /** Returns true when it keeps the chunk beyond the call; otherwise its memory is used again. */
+  onData(chunk: Buffer): boolean;
+  onEnd(trailers: RawFields): void;
+  onUpgrade(head: IncomingHead, stream: ByteStream): void;
+  /** Room again for the request body after `write` returned false. */
+  onUpstreamDrain(): void;
+  onFault(fault: UpstreamFault): void;
+}
+
+/** One request on its way. After `abort` no callback comes; once it is over, nothing here does anything. */
+export interface UpstreamRequest {
+  write(chunk: Buffer): boolean;
+  /** Nothing written is held any more; false when that cannot be told. */
+  readonly isFlushed: boolean;
+  end(trailers: RawFields): void;
+  pause(): void;
+  resume(): void;
+  abort(): void;
+}
+
+export interface Origin {
+  /** `h2c`: HTTP/2 without TLS and with prior knowledge (RFC 9113 §3.3). */
+  readonly scheme: 'http' | 'https' | 'h2c';
+  readonly host: string;
+  readonly port: number;
+}
+
+export interface RequestTimeouts {
+  readonly connectMs: number;
+  /** Until the final response head. */
+  readonly headMs: number;
+  /** Between two bytes, in either direction, once the head is there. */
+  readonly idleMs: number;
+}
+
+/** Sends requests to origins; owns the connections. `isFresh`: not on a kept connection. */
+export interface Upstreams {
+  request(
+    origin: Origin,
+    head: OutgoingHead,
+    timeouts: RequestTimeouts,
+    handler: UpstreamHandler,
+    isFresh?: boolean,
+  ): UpstreamRequest;
+}

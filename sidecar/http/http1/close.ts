@@ -1,0 +1,55 @@
+/**
+ * Ends a client's connection without losing what was written to it: first everything leaves, then our half closes,
+ * then what still comes in is thrown away for a while (RFC 9112 §9.6).
+ *
+ * Apart from the connection, because it outlives every request on it. A socket that is closed with unread bytes is
+ * reset, and the reset takes the answer with it; one that is destroyed with unsent bytes makes a cut answer look
+ * whole. It must not know HTTP.
+ */
+import type { Socket } from 'node:net';
+import { TLSSocket } from 'node:tls';
+import type { OutgoingHead } from '../exchange.ts';
+import { CoarseTimer, type CoarseTimers } from '../sockets/timers.ts';
+
+/** How long a client may take no byte of what is left for it. */
+const STALLED_MS = 30_000;
+
+/** How long the client may go on sending after our end: since its last byte, and in all. */
+const SILENT_MS = 2_000;
+const LINGER_MS = 30_000;
+
+export function closeLingering(socket: Socket, deadlines: CoarseTimers): void {
+  let unsentBytes = socket.writableLength;
+  let untilMs = Number.POSITIVE_INFINITY;
+  const deadline = new CoarseTimer(() => {
+    if (socket.writableFinished) {
+      socket.destroy();
+    } else if (socket.writableLength < unsentBytes) {
+      unsentBytes = socket.writableLength;
+      deadlines.arm(deadline, STALLED_MS);
+    } else {
+      socket.resetAndDestroy();
+    }
+  });
+  socket.on('data', () => {
+    const leftMs = untilMs - performance.now();
+    if (leftMs < Number.POSITIVE_INFINITY) deadlines.arm(deadline, Math.min(SILENT_MS, leftMs));
+  });
+  socket.once('finish', () => {
+    untilMs = performance.now() + LINGER_MS;
+    deadlines.arm(deadline, SILENT_MS);
+  });
+  socket.once('close', () => deadlines.disarm(deadline));
+  if (socket.destroyed) return;
+  deadlines.arm(deadline, STALLED_MS);
+  socket.end();
+  socket.resume();
+}
+
+export function breakOff(socket: Socket, request: OutgoingHead | null): void {
+  if (socket.destroyed) return;
+  // Node can reset plain TCP alone.
+  const mayReset = !(socket instanceof TLSSocket);
+  if (mayReset && request !== null && request.body.kind !== 'none') socket.resetAndDestroy();
+  else socket.destroy();
+}

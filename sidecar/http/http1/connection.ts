@@ -1,0 +1,233 @@
+/**
+ * One HTTP/1.1 connection from a client: reads requests one after the other, hands each out as a
+ * Downstream, and decides what becomes of the connection afterwards.
+ *
+ * Own code on raw sockets instead of node:http, because a proxy has to see what node:http hides: duplicate
+ * fields, 1xx answers, trailers as sent, where a pipelined request begins, and when exactly the client went.
+ * It must not know services, peers, or how an error is worded (the `refuse` option).
+ */
+import type { Socket } from 'node:net';
+import type { Code } from '../../core/errors.ts';
+import { parseRequestHead } from '../../core/http/http1-request-head.ts';
+import { prefaceIn } from '../../core/http/http2-head.ts';
+import type { Http1ConnectionOptions } from '../connection-options.ts';
+import { lastAnswerBytes } from '../local-reply.ts';
+import type { ReadBuffer } from '../sockets/read-buffer.ts';
+import { CoarseTimer } from '../sockets/timers.ts';
+import { closeLingering } from './close.ts';
+import { Http1Downstream } from './downstream.ts';
+import { mayEndHead } from './partial-head.ts';
+import { READ_AHEAD_BYTES } from './request-body.ts';
+
+const INCOMPLETE = { kind: 'incomplete' } as const;
+
+/** `left`: the socket has another owner, or none. */
+type ConnectionState = 'head' | 'exchange' | 'left';
+
+export class Http1Connection {
+  readonly socket: Socket;
+  readonly remoteAddress: string;
+  readonly options: Http1ConnectionOptions;
+  isDraining = false;
+  #state: ConnectionState = 'head';
+  #pending: Buffer | null = null;
+  #exchange: Http1Downstream | null = null;
+  /** The held bytes are about to be read. */
+  #isTurning = false;
+  readonly #deadline: CoarseTimer;
+  readonly #read: ReadBuffer | null;
+  readonly #onData = (chunk: Buffer): void => void this.#taken(chunk);
+  readonly #onEnd = (): void => this.#clientEnded();
+  readonly #onClose = (): void => this.#closed();
+  readonly #onDrain = (): void => this.#drained();
+
+  /** `read`: what the socket is read into; null for one that is read by 'data' events. */
+  constructor(socket: Socket, read: ReadBuffer | null, options: Http1ConnectionOptions) {
+    this.socket = socket;
+    this.#read = read;
+    this.options = options;
+    this.remoteAddress = socket.remoteAddress ?? '';
+    this.#deadline = new CoarseTimer(() => this.#timedOut());
+    if (read === null) socket.on('data', this.#onData);
+    else read.onChunk = (chunk) => this.#taken(chunk);
+    socket.on('end', this.#onEnd);
+    socket.on('close', this.#onClose);
+    socket.on('drain', this.#onDrain);
+    socket.on('error', () => {}); // 'close' follows, and says all
+    options.deadlines.arm(this.#deadline, options.headTimeoutMs);
+  }
+
+  /** No further request after the one that runs now; an idle connection is closed at once. */
+  drain(): void {
+    this.drainAfterOne();
+    if (this.#state === 'head' && this.#pending === null) this.close();
+  }
+
+  /** For one made while draining: its first request is answered, and is its last. */
+  drainAfterOne(): void {
+    this.isDraining = true;
+  }
+
+  /** Keeps bytes that belong to the next request; called by the exchange. */
+  hold(bytes: Buffer): void {
+    if (bytes.length === 0) return;
+    this.#pending = this.#pending === null ? bytes : Buffer.concat([this.#pending, bytes]);
+    this.updateFlow();
+  }
+
+  /** Reads on, or not: the exchange or the held bytes may ask for a pause. */
+  updateFlow(): void {
+    const isFull = this.#state === 'exchange' && (this.#pending?.length ?? 0) > READ_AHEAD_BYTES;
+    this.options.held.flow(this.socket, isFull || this.#exchange?.wantsPause === true);
+  }
+
+  /** Request and response are complete; the connection goes on or ends. */
+  exchangeDone(keepAlive: boolean): void {
+    this.#exchange = null;
+    if (!keepAlive || this.isDraining) {
+      this.close();
+      return;
+    }
+    this.#state = 'head';
+    this.options.deadlines.arm(this.#deadline, this.options.keepAliveMs);
+    // Who pipelines and does not read the answers gets no more of them.
+    if (this.socket.writableNeedDrain) this.options.held.rest(this.socket);
+    else this.#readOn();
+  }
+
+  /** Sends what is written, ends, and takes no more requests; what still comes in is thrown away. */
+  close(): void {
+    if (this.#state === 'left') return;
+    this.#leave();
+    closeLingering(this.socket, this.options.deadlines);
+  }
+
+  /** The connection leaves HTTP; returns the bytes that were read ahead. */
+  giveAway(): Buffer {
+    const early = this.#pending ?? Buffer.alloc(0);
+    this.#leave();
+    this.socket.pause();
+    return early;
+  }
+
+  /** A request that cannot be read, or whose body broke the rules before an answer began. */
+  refuse(code: Code, detail: string): void {
+    this.socket.write(lastAnswerBytes(this.options.refuse(code, detail)));
+    this.close();
+  }
+
+  #leave(): void {
+    this.#state = 'left';
+    this.#exchange = null;
+    this.#pending = null;
+    this.options.deadlines.disarm(this.#deadline);
+    this.options.held.forget(this.socket);
+    if (this.#read === null) this.socket.off('data', this.#onData);
+    else this.#read.emitOn(this.socket);
+    this.socket.off('end', this.#onEnd);
+    this.socket.off('close', this.#onClose);
+    this.socket.off('drain', this.#onDrain);
+  }
+
+  /** Goes on with what was held of the next request. */
+  #readOn(): void {
+    this.updateFlow();
+    if (this.#pending === null) return;
+    this.#isTurning = true;
+    // Not from inside the last answer. What was read meanwhile may come before this, and belongs behind it.
+    queueMicrotask(() => {
+      const pending = this.#pending;
+      this.#pending = null;
+      this.#isTurning = false;
+      if (pending !== null) this.#taken(pending);
+    });
+  }
+
+  #drained(): void {
+    if (this.#exchange !== null) this.#exchange.drained();
+    else if (this.socket.isPaused()) this.#readOn();
+  }
+
+  /** Whatever is wrong with this program, one connection pays for it. Returns true when the chunk is still held. */
+  #taken(chunk: Buffer): boolean {
+    try {
+      this.#received(chunk);
+    } catch (error) {
+      this.options.onBug(error);
+      this.socket.destroy();
+    }
+    return this.#state === 'left' || this.#pending !== null || this.#exchange?.holdsBytes === true;
+  }
+
+  #received(chunk: Buffer): void {
+    if (this.#state === 'exchange') this.#exchange?.received(chunk);
+    else if (this.#isTurning) this.hold(chunk);
+    else if (this.#state === 'head') this.#readHead(chunk);
+  }
+
+  #readHead(chunk: Buffer): void {
+    const bytes = this.#pending === null ? chunk : Buffer.concat([this.#pending, chunk]);
+    const known = this.#pending?.length ?? 0;
+    this.#pending = null;
+    const { limits, deadlines, headTimeoutMs } = this.options;
+    const isWorthIt = mayEndHead(bytes, known, limits);
+    const result = isWorthIt ? parseRequestHead(bytes, 0, bytes.length, limits) : INCOMPLETE;
+    switch (result.kind) {
+      case 'incomplete':
+        if (known === 0) deadlines.arm(this.#deadline, headTimeoutMs);
+        this.#pending = bytes;
+        return;
+      case 'bad':
+        if (!this.#isHttp2(bytes)) this.refuse(result.code, result.detail);
+        return;
+      case 'head': {
+        deadlines.disarm(this.#deadline);
+        this.#state = 'exchange';
+        const exchange = new Http1Downstream(this, result.head);
+        this.#exchange = exchange;
+        if (result.end < bytes.length) exchange.received(bytes.subarray(result.end));
+        if (this.#exchange === exchange) this.#handOut(exchange);
+      }
+    }
+  }
+
+  /** Asked when the parser has refused the bytes, which it does with the preface of HTTP/2. */
+  #isHttp2(bytes: Buffer): boolean {
+    if (this.options.onHttp2 === undefined || this.socket.bytesRead !== bytes.length) return false;
+    const preface = prefaceIn(bytes);
+    if (preface === 'partial') this.#pending = bytes; // the time limit of a head runs
+    if (preface !== 'whole') return preface === 'partial';
+    this.giveAway();
+    this.options.onHttp2(this.socket, bytes);
+    return true;
+  }
+
+  #handOut(exchange: Http1Downstream): void {
+    try {
+      this.options.onRequest(exchange);
+    } catch (error) {
+      this.options.onBug(error);
+      exchange.gone(); // whoever has attached to it gives up
+      if (exchange.isStarted) this.socket.destroy();
+      else this.refuse('internal', 'a fault in this sidecar');
+    }
+  }
+
+  /** The client's half is closed: while an answer is due this counts as "gone", as in nginx and Envoy. */
+  #clientEnded(): void {
+    if (this.#state === 'exchange') this.socket.destroy();
+    else if (this.#pending === null) this.socket.end();
+    else this.refuse('bad_request', 'the connection ended inside a request head');
+  }
+
+  #closed(): void {
+    const exchange = this.#exchange;
+    this.#leave();
+    exchange?.gone();
+  }
+
+  #timedOut(): void {
+    if (this.#pending === null) this.close();
+    else this.refuse('request_timeout', 'the request head did not arrive in time');
+  }
+}

@@ -1,0 +1,195 @@
+/**
+ * Reads the answers on one HTTP/1.1 connection to an origin: heads, informational ones too, and bodies by the
+ * framing of RFC 9112 §6.3.
+ *
+ * Apart from the connection, so that what bytes mean and what becomes of the socket are two questions. It must
+ * not know the socket, time limits, or who asked.
+ */
+import { ChunkedDecoder } from '../../core/http/chunked.ts';
+import { responseFraming } from '../../core/http/http1-framing.ts';
+import { parseResponseHead } from '../../core/http/http1-response-head.ts';
+import type { HeadLimits, RawFields, ResponseHead } from '../../core/http/message.ts';
+import type { IncomingHead } from '../exchange.ts';
+import { mayEndHead } from './partial-head.ts';
+
+export interface ResponseSink {
+  onInformational(head: ResponseHead): void;
+  onHead(head: IncomingHead): void;
+  /** Returns true when the chunk is kept beyond the call. */
+  onData(chunk: Buffer): boolean;
+  /** The answer is whole. `isClean`: no surplus byte, and the origin means to keep the connection. */
+  onWhole(trailers: RawFields, isClean: boolean): void;
+  /** 101: the rest of the connection is not HTTP. */
+  onSwitch(head: ResponseHead, rest: Buffer): void;
+  onBad(detail: string): void;
+}
+
+type Reading =
+  | { readonly kind: 'idle' }
+  | { readonly kind: 'head' }
+  | { readonly kind: 'length'; left: number }
+  | { readonly kind: 'chunked'; readonly decoder: ChunkedDecoder }
+  | { readonly kind: 'until_close' };
+
+const IDLE: Reading = { kind: 'idle' };
+const HEAD: Reading = { kind: 'head' };
+
+/** Interim answers to one request; more is an origin that talks without end. */
+const MAX_INFORMATIONAL = 64;
+
+export class Http1ResponseReader {
+  readonly #limits: HeadLimits;
+  readonly #sink: ResponseSink;
+  #reading: Reading = IDLE;
+  #method = '';
+  #pending: Buffer | null = null;
+  #keepAlive = true;
+  #isKept = false;
+  #informationals = 0;
+
+  constructor(limits: HeadLimits, sink: ResponseSink) {
+    this.#limits = limits;
+    this.#sink = sink;
+  }
+
+  /** Waiting for a head, or in the middle of one. */
+  get isInHead(): boolean {
+    return this.#reading === HEAD;
+  }
+
+  get isIdle(): boolean {
+    return this.#reading === IDLE;
+  }
+
+  /** An answer to `method` is due. */
+  expect(method: string): void {
+    this.#method = method;
+    this.#reading = HEAD;
+    this.#pending = null;
+    this.#keepAlive = true;
+    this.#informationals = 0;
+  }
+
+  /** No answer is due any more. */
+  stop(): void {
+    this.#reading = IDLE;
+    this.#pending = null;
+  }
+
+  /** Returns true when a piece of the chunk is kept beyond the call. */
+  received(chunk: Buffer): boolean {
+    this.#isKept = false;
+    if (this.#pending === null) {
+      this.#read(chunk);
+    } else {
+      const knownBytes = this.#pending.length;
+      const bytes = Buffer.concat([this.#pending, chunk]);
+      this.#pending = bytes;
+      if (!mayEndHead(bytes, knownBytes, this.#limits)) return false;
+      this.#pending = null;
+      this.#read(bytes);
+    }
+    return this.#isKept || this.#pending !== null;
+  }
+
+  /** The origin closed its side: the end of a body without another one, or a cut. True if it was an end. */
+  ended(): boolean {
+    if (this.#reading.kind !== 'until_close') return false;
+    this.#whole([], false);
+    return true;
+  }
+
+  #read(bytes: Buffer): void {
+    const reading = this.#reading;
+    switch (reading.kind) {
+      case 'idle':
+        return;
+      case 'head':
+        this.#readHead(bytes);
+        return;
+      case 'length': {
+        const take = Math.min(reading.left, bytes.length);
+        reading.left -= take;
+        this.#hand(take === bytes.length ? bytes : bytes.subarray(0, take));
+        if (reading.left === 0 && this.#reading === reading) this.#whole([], bytes.length > take);
+        return;
+      }
+      case 'chunked': {
+        const step = reading.decoder.feed(bytes, 0, bytes.length, (slice) => {
+          if (this.#reading === reading) this.#hand(slice);
+        });
+        if (this.#reading !== reading) return; // given up from inside onData
+        if (step.kind === 'bad') this.#sink.onBad(step.detail);
+        else if (step.kind === 'done') this.#whole(step.trailers, step.end < bytes.length);
+        return;
+      }
+      case 'until_close':
+        this.#hand(bytes);
+    }
+  }
+
+  #hand(bytes: Buffer): void {
+    if (this.#sink.onData(bytes)) this.#isKept = true;
+  }
+
+  #readHead(bytes: Buffer): void {
+    const result = parseResponseHead(bytes, 0, bytes.length, this.#limits);
+    if (result.kind === 'incomplete') {
+      this.#pending = bytes;
+      return;
+    }
+    if (result.kind === 'bad') {
+      this.#sink.onBad(result.detail);
+      return;
+    }
+    const { head, end } = result;
+    const rest = bytes.subarray(end);
+    if (head.status === 101) {
+      this.#sink.onSwitch(head, rest);
+      return;
+    }
+    if (head.status < 200) {
+      const framing = responseFraming(head, this.#method);
+      if (framing.kind === 'bad') {
+        this.#sink.onBad(framing.detail);
+        return;
+      }
+      this.#informationals++;
+      if (this.#informationals > MAX_INFORMATIONAL) {
+        this.#sink.onBad(`more than ${MAX_INFORMATIONAL} interim answers`);
+        return;
+      }
+      this.#sink.onInformational(head);
+      if (rest.length > 0 && this.#reading === HEAD) this.#readHead(rest);
+      return;
+    }
+    this.#readBody(head, rest);
+  }
+
+  #readBody(head: ResponseHead, rest: Buffer): void {
+    const framing = responseFraming(head, this.#method);
+    if (framing.kind === 'bad') {
+      this.#sink.onBad(framing.detail);
+      return;
+    }
+    this.#keepAlive = head.keepAlive && framing.kind !== 'close';
+    const bodyBytes = framing.kind === 'none' ? 0 : framing.kind === 'length' ? framing.bytes : null;
+    const reading: Reading =
+      framing.kind === 'chunked'
+        ? { kind: 'chunked', decoder: new ChunkedDecoder() }
+        : framing.kind === 'close'
+          ? { kind: 'until_close' }
+          : { kind: 'length', left: bodyBytes ?? 0 };
+    this.#reading = reading;
+    const version = head.minor === 1 ? '1.1' : '1.0';
+    this.#sink.onHead({ status: head.status, reason: head.reason, version, fields: head.fields, bodyBytes });
+    if (this.#reading !== reading) return; // given up from inside onHead
+    if (bodyBytes === 0) this.#whole([], rest.length > 0);
+    else if (rest.length > 0) this.#read(rest);
+  }
+
+  #whole(trailers: RawFields, hasSurplus: boolean): void {
+    this.#reading = IDLE;
+    this.#sink.onWhole(trailers, this.#keepAlive && !hasSurplus);
+  }
+}

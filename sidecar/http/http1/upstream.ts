@@ -1,0 +1,249 @@
+/**
+ * One HTTP/1.1 connection to an origin: sends one request at a time and says whether it may serve again.
+ *
+ * Never pipelines (a stream would block the ones behind it) and never reuses a connection with a doubt: a
+ * surplus byte, an unfinished upload, a close announced. It must not know retries, peers or services, nor how
+ * an answer is read (http1-response-reader).
+ */
+import type { Socket } from 'node:net';
+import { TLSSocket } from 'node:tls';
+import type { Code } from '../../core/errors.ts';
+import { first, has } from '../../core/http/headers.ts';
+import type { HeadLimits, RawFields, ResponseHead } from '../../core/http/message.ts';
+import type {
+  IncomingHead,
+  OutgoingHead,
+  RequestTimeouts,
+  UpstreamHandler,
+  UpstreamRequest,
+} from '../exchange.ts';
+import type { ReadBuffer } from '../sockets/read-buffer.ts';
+import { CoarseTimer, type CoarseTimers, tooLate } from '../sockets/timers.ts';
+import { breakOff } from './close.ts';
+import { Http1RequestWriter } from './request-writer.ts';
+import { Http1ResponseReader, type ResponseSink } from './response-reader.ts';
+import type { UpstreamHandle } from './upstream-handle.ts';
+
+export interface Http1UpstreamOptions {
+  readonly limits: HeadLimits;
+  readonly deadlines: CoarseTimers;
+  /** The connection is clean and free for the next request. */
+  onIdle(upstream: Http1Upstream): void;
+  onClosed(upstream: Http1Upstream): void;
+  /** A fault of this program while it handled an answer: the request fails, the process lives. */
+  readonly onBug?: ((error: unknown) => void) | undefined;
+}
+
+export class Http1Upstream implements UpstreamRequest, ResponseSink {
+  /** Monotonic ms since when the connection is unused. */
+  idleSinceMs = 0;
+  readonly #socket: Socket;
+  readonly #options: Http1UpstreamOptions;
+  readonly #reader: Http1ResponseReader;
+  readonly #writer: Http1RequestWriter;
+  readonly #deadline: CoarseTimer;
+  #handler: UpstreamHandler | null = null;
+  #handle: UpstreamHandle | null = null;
+  #request: OutgoingHead | null = null;
+  #timeouts: RequestTimeouts | null = null;
+  /** Served another request before this one. */
+  #isKept = false;
+  /** A byte of an answer to this request came. */
+  #hasHeard = false;
+  readonly #onSocketData = (chunk: Buffer): void => void this.#received(chunk);
+  readonly #onSocketEnd = (): void => this.#ended();
+  readonly #onSocketClose = (): void => this.#closed();
+  readonly #onSocketDrain = (): void => this.#handler?.onUpstreamDrain();
+
+  /** `read` is null for a socket that is read by 'data' events (TLS, or one that may be given away). */
+  constructor(socket: Socket, read: ReadBuffer | null, options: Http1UpstreamOptions) {
+    this.#socket = socket;
+    this.#options = options;
+    this.#reader = new Http1ResponseReader(options.limits, this);
+    this.#writer = new Http1RequestWriter(socket);
+    this.#deadline = new CoarseTimer(() => this.#timedOut());
+    if (read === null) socket.on('data', this.#onSocketData);
+    else read.onChunk = (chunk) => this.#received(chunk);
+    socket.on('end', this.#onSocketEnd);
+    socket.on('close', this.#onSocketClose);
+    socket.on('drain', this.#onSocketDrain);
+    socket.on('error', () => {}); // 'close' follows
+  }
+
+  get isIdle(): boolean {
+    return this.#handler === null && this.#reader.isIdle && !this.#socket.destroyed && this.#socket.readable;
+  }
+
+  start(
+    head: OutgoingHead,
+    timeouts: RequestTimeouts,
+    handler: UpstreamHandler,
+    handle: UpstreamHandle,
+  ): void {
+    this.#handler = handler;
+    this.#handle = handle;
+    this.#hasHeard = false;
+    handle.running(this);
+    this.#request = head;
+    this.#timeouts = timeouts;
+    this.#reader.expect(head.method);
+    this.#options.deadlines.arm(this.#deadline, timeouts.headMs);
+    this.#writer.begin(head);
+    handler.onSent(handle);
+  }
+
+  write(chunk: Buffer): boolean {
+    this.#touch();
+    return this.#writer.write(chunk);
+  }
+
+  end(trailers: RawFields): void {
+    this.#writer.end(trailers);
+  }
+
+  get isFlushed(): boolean {
+    return this.#socket.writableLength === 0;
+  }
+
+  pause(): void {
+    this.#socket.pause();
+  }
+
+  resume(): void {
+    this.#touch();
+    this.#socket.resume();
+  }
+
+  abort(): void {
+    if (this.#handler !== null) breakOff(this.#socket, this.#release());
+  }
+
+  destroy(): void {
+    this.#socket.destroy();
+  }
+
+  onInformational(head: ResponseHead): void {
+    this.#handler?.onInformational(head.status, head.reason, head.fields);
+  }
+
+  onHead(head: IncomingHead): void {
+    // Node does not tell whether TLS ended with its alert, and without one the answer may be cut (RFC 9112 §9.8).
+    const isUntilClose = head.bodyBytes === null && !has(head.fields, 'transfer-encoding');
+    this.#touch(); // from here on every byte counts anew
+    if (isUntilClose && this.#socket instanceof TLSSocket) this.onBad('an answer by TLS that says no length');
+    else this.#handler?.onHead(head);
+  }
+
+  onData(chunk: Buffer): boolean {
+    return this.#handler?.onData(chunk) ?? false;
+  }
+
+  onWhole(trailers: RawFields, isClean: boolean): void {
+    const handler = this.#handler;
+    const isReusable = isClean && this.#writer.isComplete && !this.#socket.destroyed;
+    this.#release();
+    if (isReusable) {
+      this.#isKept = true;
+      this.idleSinceMs = performance.now();
+      this.#socket.resume(); // a paused socket in the pool would hang the next request
+      this.#options.onIdle(this);
+    } else {
+      this.destroy();
+    }
+    handler?.onEnd(trailers);
+  }
+
+  onSwitch(head: ResponseHead, rest: Buffer): void {
+    const handler = this.#handler;
+    const asked = this.#request?.upgrade ?? null;
+    if (handler === null || asked === null || !isOneOf(first(head.fields, 'upgrade'), asked)) {
+      this.onBad('101 to a protocol that was not asked for');
+      return;
+    }
+    const socket = this.#socket;
+    this.#release();
+    socket.off('data', this.#onSocketData);
+    socket.off('end', this.#onSocketEnd);
+    socket.off('close', this.#onSocketClose);
+    socket.off('drain', this.#onSocketDrain);
+    socket.pause();
+    this.#options.onClosed(this);
+    const { reason, fields } = head;
+    const incoming: IncomingHead = { status: 101, reason, version: '1.1', fields, bodyBytes: 0 };
+    handler.onUpgrade(incoming, { early: rest, socket });
+  }
+
+  onBad(detail: string): void {
+    this.#fault('upstream_protocol', detail);
+  }
+
+  #received(chunk: Buffer): boolean {
+    if (this.#reader.isIdle) {
+      this.destroy(); // bytes that nobody asked for
+      return false;
+    }
+    this.#hasHeard = true;
+    if (!this.#reader.isInHead) this.#touch();
+    try {
+      return this.#reader.received(chunk);
+    } catch (error) {
+      this.#options.onBug?.(error);
+      this.#fault('internal', 'a fault in this sidecar');
+      return true;
+    }
+  }
+
+  /** While the head is due, its limit runs from the last byte of the request; then every byte counts anew. */
+  #touch(): void {
+    if (this.#timeouts === null) return;
+    const { headMs, idleMs } = this.#timeouts;
+    this.#options.deadlines.arm(this.#deadline, this.#reader.isInHead ? headMs : idleMs);
+  }
+
+  #fault(code: Code, detail: string): void {
+    const handler = this.#handler;
+    const stage = this.#reader.isInHead ? 'sent' : 'begun';
+    const wasStale = code === 'upstream_reset' && this.#isKept && !this.#hasHeard;
+    breakOff(this.#socket, this.#release());
+    handler?.onFault({ code, stage, detail, wasStale });
+  }
+
+  /** Returns what was asked. */
+  #release(): OutgoingHead | null {
+    const request = this.#request;
+    this.#handler = null;
+    this.#handle?.over();
+    this.#handle = null;
+    this.#request = null;
+    this.#timeouts = null;
+    this.#writer.drop();
+    this.#reader.stop();
+    this.#options.deadlines.disarm(this.#deadline);
+    return request;
+  }
+
+  #ended(): void {
+    if (!this.#reader.ended()) this.#socket.destroy();
+  }
+
+  #closed(): void {
+    this.#options.onClosed(this);
+    if (this.#handler === null) return;
+    const where = this.#reader.isInHead ? 'before an answer began' : 'in the middle of the answer';
+    this.#fault('upstream_reset', `the connection closed ${where}`);
+  }
+
+  #timedOut(): void {
+    // Whoever does not do its part is to blame: the client that sends or reads no more, or the origin.
+    if (this.#socket.isPaused()) this.#fault('request_timeout', 'the client reads no more');
+    else if (!this.#writer.isComplete && this.#socket.writableLength === 0)
+      this.#fault('request_timeout', 'the client sends no more of its body');
+    else this.#fault('response_timeout', tooLate(this.#timeouts, !this.#reader.isInHead));
+  }
+}
+
+/** Whether the protocol that was switched to is among those of the request's Upgrade (RFC 9110 §7.8). */
+function isOneOf(protocol: string | undefined, asked: string): boolean {
+  if (protocol === undefined) return false;
+  return asked.split(',').some((each) => each.trim().toLowerCase() === protocol.toLowerCase());
+}

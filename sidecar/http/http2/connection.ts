@@ -1,0 +1,135 @@
+/**
+ * One HTTP/2 connection from a client: hands each stream out as a Downstream, says goodbye in an orderly way, and
+ * closes when nobody uses it.
+ *
+ * It takes over a connection from HTTP/1.1 after the preface, so that both versions share a port. It must not know
+ * services or peers, nor what becomes of a stream (http2-downstream).
+ */
+import {
+  constants,
+  performServerHandshake,
+  type ServerHttp2Session,
+  type ServerHttp2Stream,
+} from 'node:http2';
+import type { Socket } from 'node:net';
+import type { Code } from '../../core/errors.ts';
+import { addHttp2Fields, http2List, readHttp2Request } from '../../core/http/http2-head.ts';
+import type { Http1ConnectionOptions } from '../connection-options.ts';
+import { CoarseTimer } from '../sockets/timers.ts';
+import { Http2Downstream } from './downstream.ts';
+import { CONNECTION_WINDOW_BYTES, serverSettings } from './settings.ts';
+
+/** How long a client has to close its side after the last stream. */
+const LINGER_MS = 2_000;
+
+export class Http2Connection {
+  readonly socket: Socket;
+  readonly #options: Http1ConnectionOptions;
+  readonly #session: ServerHttp2Session;
+  readonly #remoteAddress: string;
+  readonly #deadline: CoarseTimer;
+  #isClosing = false;
+  #isLastStream = false;
+  #openStreams = 0;
+
+  /** `early`: what was read of the connection so far, from the preface on; the socket is paused, without listeners. */
+  constructor(socket: Socket, early: Buffer, options: Http1ConnectionOptions) {
+    this.socket = socket;
+    this.#options = options;
+    this.#remoteAddress = socket.remoteAddress ?? '';
+    this.#deadline = new CoarseTimer(() => this.#timedOut());
+    socket.unshift(early);
+    socket.on('error', () => {}); // 'close' follows
+    socket.once('end', () => socket.destroy()); // half a connection is of no use: no answer could be acknowledged
+    socket.once('close', () => options.deadlines.disarm(this.#deadline));
+    const session = performServerHandshake(socket, serverSettings(options.limits));
+    this.#session = session;
+    session.on('error', () => {}); // 'close' follows, on the socket too
+    session.on('stream', (stream, _list, flags, raw) =>
+      this.#began(stream, flags, raw as unknown as string[]),
+    );
+    session.setLocalWindowSize(CONNECTION_WINDOW_BYTES);
+    this.#unused();
+  }
+
+  /**
+   * Streams that run go on; those that come later were not looked at, and the client is told so (the last stream in
+   * GOAWAY). The warning that RFC 9113 §6.8 suggests before is not to be had: node:http2 takes no stream after any
+   * GOAWAY, whatever it says.
+   */
+  drain(): void {
+    this.#close();
+  }
+
+  /** For a connection made while draining: its first stream is answered, and is its last. */
+  drainAfterOne(): void {
+    this.#isLastStream = true;
+  }
+
+  #began(stream: ServerHttp2Stream, flags: number, raw: readonly string[]): void {
+    stream.on('error', () => {}); // 'close' follows
+    if (stream.destroyed) return;
+    this.#openStreams++;
+    this.#options.deadlines.disarm(this.#deadline);
+    stream.once('close', () => this.#ended());
+    const isEnded = (flags & constants.NGHTTP2_FLAG_END_STREAM) !== 0;
+    const request = readHttp2Request(raw, isEnded, this.#options.limits);
+    if (request.kind === 'malformed') {
+      this.#options.refuse('bad_request', request.detail); // counts it; a stream error carries no words
+      stream.close(constants.NGHTTP2_PROTOCOL_ERROR);
+    } else if (request.kind === 'refused') {
+      this.#refuse(stream, request.code, request.detail);
+    } else {
+      const { onBug } = this.#options;
+      const downstream = new Http2Downstream(stream, request.head, this.#remoteAddress, isEnded, onBug);
+      this.#handOut(downstream, stream);
+    }
+    if (this.#isLastStream) this.drain();
+  }
+
+  #handOut(downstream: Http2Downstream, stream: ServerHttp2Stream): void {
+    try {
+      this.#options.onRequest(downstream);
+    } catch (error) {
+      this.#options.onBug(error);
+      if (downstream.isStarted) downstream.destroy();
+      else this.#refuse(stream, 'internal', 'a fault in this sidecar');
+    }
+  }
+
+  #refuse(stream: ServerHttp2Stream, code: Code, detail: string): void {
+    const { status, fields, body } = this.#options.refuse(code, detail);
+    const list = http2List();
+    list[':status'] = String(status);
+    list['content-length'] = String(body.length);
+    addHttp2Fields(list, fields);
+    stream.respond(list);
+    if (!stream.writableEnded) stream.end(body); // that of a HEAD has ended already
+    stream.resume();
+    stream.once('finish', () => stream.close(constants.NGHTTP2_NO_ERROR)); // stops an upload
+  }
+
+  #ended(): void {
+    this.#openStreams--;
+    if (this.#openStreams === 0) this.#unused();
+  }
+
+  #unused(): void {
+    const { deadlines, keepAliveMs } = this.#options;
+    // A client that never closes its side would hold the socket for ever.
+    deadlines.arm(this.#deadline, this.#isClosing ? LINGER_MS : keepAliveMs);
+  }
+
+  #timedOut(): void {
+    if (this.#isClosing) this.socket.destroy();
+    else this.#close();
+  }
+
+  /** Takes no more streams; node:http2 closes the connection after the last one. */
+  #close(): void {
+    if (this.#isClosing) return;
+    this.#isClosing = true;
+    this.#session.close();
+    if (this.#openStreams === 0) this.#unused();
+  }
+}

@@ -1,0 +1,228 @@
+/**
+ * One HTTP/2 connection to an origin: many requests at once, and the knowledge whether it may take another.
+ *
+ * It counts as connected when the other side's SETTINGS are here, as in gRPC: then it is known to speak HTTP/2 and how
+ * many streams it allows, and whatever failed before was not sent. It must not know origins or who waits for room.
+ */
+import {
+  type ClientHttp2Session,
+  type ClientHttp2Stream,
+  type ClientSessionRequestOptions,
+  connect,
+  sensitiveHeaders,
+} from 'node:http2';
+import type { Socket } from 'node:net';
+import type { Http2List } from '../../core/http/http2-head.ts';
+import type { HeadLimits } from '../../core/http/message.ts';
+import { CoarseTimer, type CoarseTimers } from '../sockets/timers.ts';
+import { CONNECTION_WINDOW_BYTES, clientSettings } from './settings.ts';
+import type { Http2Upstream, StreamCarrier } from './upstream.ts';
+
+export interface Http2SessionOptions {
+  readonly limits: HeadLimits;
+  readonly deadlines: CoarseTimers;
+  /** A session without streams is closed after this. */
+  readonly keepIdleMs: number;
+  /**
+   * Silence after which the other side must show that it lives: before a new request goes there, and while streams
+   * run; without an answer for twice as long, those are cut. null = never asked (a gRPC server takes more than a few pings for abuse).
+   */
+  readonly proveAfterMs: number | null;
+  /** SETTINGS came: it takes requests. */
+  onReady(): void;
+  /** A stream ended, or more are allowed. */
+  onRoom(): void;
+  /** It takes no more requests; `fault` says why it was never ready. */
+  onRetired(fault: string | null): void;
+  onClosed(): void;
+}
+
+/** How long the other side has to close after a goodbye. */
+const LINGER_MS = 2_000;
+
+/** Stream ids run out at 2^31 (RFC 9113 §5.1.1). */
+const LAST_STREAM_ID = 2 ** 31 - 1_000;
+
+/** Different for each request: in the compression table it would only push out what repeats (RFC 7541 §7.1.3). */
+const NEVER_INDEXED = { [sensitiveHeaders]: ['sidecar-auth'] };
+
+type SessionState = 'connecting' | 'ready' | 'retired';
+
+export class Http2Session implements StreamCarrier {
+  readonly #socket: Socket;
+  readonly #session: ClientHttp2Session;
+  readonly #options: Http2SessionOptions;
+  readonly #deadline: CoarseTimer;
+  readonly #requests = new Set<Http2Upstream>();
+  #state: SessionState = 'connecting';
+  #maxStreams = 0;
+  #heardAtMs = performance.now();
+  #isPinging = false;
+  /** The other side has closed its half: a word to it would be answered with a reset. */
+  #hasEnded = false;
+  #lastSeenStream = Number.POSITIVE_INFINITY;
+  #fault = 'the connection closed before it was established';
+
+  constructor(socket: Socket, options: Http2SessionOptions) {
+    this.#socket = socket;
+    this.#options = options;
+    this.#deadline = new CoarseTimer(() => this.#timedOut());
+    socket.on('error', () => {}); // 'close' follows
+    socket.once('end', () => this.#ended());
+    const session = connect('http://origin', {
+      ...clientSettings(options.limits),
+      createConnection: () => socket,
+    });
+    this.#session = session;
+    session.on('error', (error) => this.#broke(error));
+    session.once('close', () => this.#closed()); // after 'error', which the socket's own 'close' is not
+    session.on('remoteSettings', ({ maxConcurrentStreams }) => this.#settled(maxConcurrentStreams));
+    session.on('goaway', (_code, lastStream) => this.#dismissed(lastStream));
+    session.once('connect', () => session.setLocalWindowSize(CONNECTION_WINDOW_BYTES));
+  }
+
+  get hasRoom(): boolean {
+    if (this.#state !== 'ready' || this.#session.closed || this.#session.destroyed) return false;
+    return this.#requests.size < this.#maxStreams;
+  }
+
+  /** Nothing was heard for so long that it may be gone without a word. */
+  get isDoubtful(): boolean {
+    const { proveAfterMs } = this.#options;
+    return proveAfterMs !== null && performance.now() - this.#heardAtMs > proveAfterMs;
+  }
+
+  /** Asks the other side for a sign of life; exactly one of the two is called. */
+  prove(onProved: () => void, onBroken: () => void): void {
+    if (this.#session.destroyed || this.#session.closed) {
+      onBroken();
+      return;
+    }
+    this.#session.ping((error) => {
+      if (error !== null) {
+        onBroken();
+        return;
+      }
+      this.heard();
+      onProved();
+    });
+  }
+
+  take(request: Http2Upstream): void {
+    this.#requests.add(request);
+    if (this.#requests.size === 1) this.#watch();
+    request.begin(this);
+    if (request.isOver) this.closed(request); // it could not be sent at all
+  }
+
+  open(list: Http2List, options: ClientSessionRequestOptions): ClientHttp2Stream {
+    const stream = this.#session.request(Object.assign(list, NEVER_INDEXED), options);
+    if ((stream.id ?? 0) > LAST_STREAM_ID) this.retire();
+    return stream;
+  }
+
+  heard(): void {
+    this.#heardAtMs = performance.now();
+  }
+
+  closed(request: Http2Upstream): void {
+    if (!this.#requests.delete(request)) return;
+    if (this.#requests.size === 0) this.#unused();
+    if (this.#state === 'ready') this.#options.onRoom();
+  }
+
+  isBeyondGoodbye(stream: ClientHttp2Stream): boolean {
+    return (stream.id ?? 0) > this.#lastSeenStream;
+  }
+
+  /** Takes no more requests; those that run go on. */
+  retire(): void {
+    if (!this.#session.destroyed && !this.#hasEnded) this.#session.close();
+    if (this.#state === 'retired') return;
+    const fault = this.#state === 'connecting' ? this.#fault : null;
+    this.#state = 'retired';
+    if (this.#requests.size === 0) this.#unused();
+    this.#options.onRetired(fault);
+  }
+
+  destroy(): void {
+    this.#socket.destroy();
+  }
+
+  #settled(maxStreams: number | undefined): void {
+    this.heard();
+    this.#maxStreams = maxStreams ?? Number.POSITIVE_INFINITY;
+    if (this.#state === 'retired') return;
+    if (this.#state === 'ready') {
+      this.#options.onRoom();
+      return;
+    }
+    this.#state = 'ready';
+    this.#unused();
+    this.#options.onReady();
+  }
+
+  #dismissed(lastStream: number): void {
+    this.#lastSeenStream = lastStream;
+    this.retire();
+  }
+
+  #broke(error: Error): void {
+    const isForeign = (error as NodeJS.ErrnoException).code?.startsWith('ERR_HTTP2') === true;
+    this.#fault = isForeign
+      ? `this is not HTTP/2 with prior knowledge (${error.message})`
+      : `the connection broke before it was established (${error.message})`;
+    this.retire();
+  }
+
+  /** The other side sends nothing more. Answers that are whole, though unread, must not fall with the connection. */
+  #ended(): void {
+    this.#hasEnded = true;
+    this.retire();
+    for (const request of [...this.#requests])
+      request.cut('the connection ended in the middle of the answer');
+    if ([...this.#requests].every((request) => !request.isAnswerWhole)) this.#socket.destroy();
+  }
+
+  #closed(): void {
+    this.retire();
+    this.#options.deadlines.disarm(this.#deadline);
+    this.#options.onClosed();
+  }
+
+  /** From now on silence is suspicious. */
+  #watch(): void {
+    const { proveAfterMs, deadlines } = this.#options;
+    if (proveAfterMs === null) deadlines.disarm(this.#deadline);
+    else deadlines.arm(this.#deadline, proveAfterMs);
+  }
+
+  #unused(): void {
+    const { deadlines, keepIdleMs } = this.#options;
+    deadlines.arm(this.#deadline, this.#state === 'retired' ? LINGER_MS : keepIdleMs);
+  }
+
+  #timedOut(): void {
+    if (this.#requests.size > 0) this.#checkLife();
+    else if (this.#state === 'retired') this.#socket.destroy();
+    else this.retire();
+  }
+
+  #checkLife(): void {
+    const { proveAfterMs, deadlines } = this.#options;
+    if (proveAfterMs === null) return;
+    if (this.#isPinging) {
+      this.#socket.destroy(); // every stream on it learns that it was cut
+    } else if (this.isDoubtful) {
+      this.#isPinging = true;
+      deadlines.arm(this.#deadline, 2 * proveAfterMs);
+      const proved = (): void => {
+        this.#isPinging = false;
+        if (this.#requests.size > 0) this.#watch();
+      };
+      this.prove(proved, () => {});
+    } else {
+      this.#watch();
+    }
+  }
+}

@@ -1,0 +1,43 @@
+/**
+ * Why a connection could not be made, for the one who has to mend it: what it means, then the system's own code.
+ *
+ * Apart from dial, which only has to know that it failed. It must not decide anything.
+ */
+import { formatHostPort } from '../../core/host-port.ts';
+import type { Origin } from '../exchange.ts';
+
+const MEANINGS: Readonly<Record<string, string>> = {
+  ECONNREFUSED: 'connection refused: its host is there, and nothing listens at that port',
+  ECONNRESET: 'the connection broke while it was made',
+  EHOSTUNREACH: 'no way to that host: is it up, and the VPN on both sides?',
+  ENETUNREACH: 'no way to that network: is the VPN up here?',
+  EADDRNOTAVAIL: 'this host has no address or port left to connect from',
+  EMFILE: 'this sidecar has no file descriptor left: raise its limit (ulimit -n, LimitNOFILE)',
+  ENOTFOUND: 'DNS knows no such name',
+  EAI_AGAIN: 'DNS does not answer',
+  ERR_TLS_CERT_ALTNAME_INVALID: 'its TLS certificate is for another name',
+  CERT_HAS_EXPIRED: 'its TLS certificate has expired: or is the clock here wrong?',
+  CERT_NOT_YET_VALID: 'its TLS certificate is not valid yet: or is the clock here wrong?',
+};
+
+/** Nobody trusts the one who signed it. */
+const UNTRUSTED: ReadonlySet<string> = new Set([
+  'DEPTH_ZERO_SELF_SIGNED_CERT',
+  'SELF_SIGNED_CERT_IN_CHAIN',
+  'UNABLE_TO_GET_ISSUER_CERT',
+  'UNABLE_TO_GET_ISSUER_CERT_LOCALLY',
+  'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
+]);
+
+/** What OpenSSL says of a certificate names all that stands in it, and who made that is a stranger. */
+const MAX_SAID_CHARS = 200;
+
+export function dialFault(origin: Origin, error: NodeJS.ErrnoException): string {
+  const inner = error instanceof AggregateError ? (error.errors[0] as NodeJS.ErrnoException) : error;
+  const said = (inner.message || inner.code || 'no reason given').slice(0, MAX_SAID_CHARS);
+  const code = inner.code ?? '';
+  if (UNTRUSTED.has(code)) return `its TLS certificate is not signed by a CA that is trusted here (${said})`;
+  const meaning = Object.hasOwn(MEANINGS, code) ? MEANINGS[code] : undefined;
+  if (meaning !== undefined) return `${meaning} (${said})`;
+  return `no connection to ${formatHostPort(origin)} (${said})`;
+}

@@ -1,0 +1,105 @@
+/**
+ * Time limits of requests and connections, coarse ones and exact ones.
+ *
+ * A setTimeout per request costs about 4 µs, as much as parsing its head, and limits of seconds to minutes do not need
+ * that precision: one interval checks them all, and they fire up to one tick late. Both kinds look at the sockets once
+ * more before they fire: after a pause of the whole process (a busy host, SIGSTOP), timers that are due run before
+ * sockets are read, and what the kernel received long ago would count as missing.
+ */
+
+/** Which limit has passed, for people. */
+export function tooLate(limits: { headMs: number; idleMs: number } | null, hasBegun: boolean): string {
+  if (hasBegun) return `no byte for ${limits?.idleMs} ms, the limit of timeouts.idle`;
+  return `no answer within ${limits?.headMs} ms, the limit of timeouts.head`;
+}
+
+export class CoarseTimer {
+  /** Monotonic ms; Infinity = not armed. */
+  atMs = Number.POSITIVE_INFINITY;
+  readonly onPassed: () => void;
+
+  constructor(onPassed: () => void) {
+    this.onPassed = onPassed;
+  }
+}
+
+export class CoarseTimers {
+  readonly #armed = new Set<CoarseTimer>();
+  readonly #tickMs: number;
+  #timer: NodeJS.Timeout | null = null;
+
+  constructor(tickMs: number) {
+    this.#tickMs = tickMs;
+  }
+
+  /** Arms (or moves) a timer `afterMs` from now. Moving an armed one is one assignment. */
+  arm(timer: CoarseTimer, afterMs: number): void {
+    const wasArmed = timer.atMs !== Number.POSITIVE_INFINITY;
+    timer.atMs = performance.now() + afterMs;
+    if (wasArmed) return;
+    this.#armed.add(timer);
+    if (this.#timer === null) {
+      this.#timer = setInterval(() => this.#tick(), this.#tickMs);
+      this.#timer.unref();
+    }
+  }
+
+  disarm(timer: CoarseTimer): void {
+    if (timer.atMs === Number.POSITIVE_INFINITY) return;
+    timer.atMs = Number.POSITIVE_INFINITY;
+    this.#armed.delete(timer);
+  }
+
+  get size(): number {
+    return this.#armed.size;
+  }
+
+  #tick(): void {
+    if (this.#armed.size === 0 && this.#timer !== null) {
+      clearInterval(this.#timer);
+      this.#timer = null;
+      return;
+    }
+    // After the sockets were read: what came in while the loop stood still is not late.
+    setImmediate(() => this.#check());
+  }
+
+  #check(): void {
+    const nowMs = performance.now();
+    for (const timer of this.#armed) {
+      if (timer.atMs > nowMs) continue;
+      this.disarm(timer);
+      timer.onPassed();
+    }
+  }
+}
+
+/**
+ * Calls `onPassed` once, unless the function that it returns is called before: `setImmediate` runs after the poll phase
+ * (libuv, the event loop), so what has arrived by then is read first.
+ */
+export function setTimeoutAfterPoll(onPassed: () => void, afterMs: number): () => void {
+  let look: NodeJS.Immediate | null = null;
+  const timer = setTimeout(() => {
+    look = setImmediate(onPassed);
+  }, afterMs);
+  return () => {
+    clearTimeout(timer);
+    if (look !== null) clearImmediate(look);
+  };
+}
+
+/** The limit that a caller sets for a whole request (`sidecar-deadline-ms`); exact, because it is in milliseconds. */
+export class RequestDeadline {
+  /** Resolves when the time is up; never, when it is cancelled before. */
+  readonly passed: Promise<void>;
+  readonly cancel: () => void;
+
+  constructor(afterMs: number) {
+    let resolve: () => void = () => {};
+    this.passed = new Promise((done) => {
+      resolve = done;
+    });
+    this.cancel = setTimeoutAfterPoll(resolve, afterMs);
+  }
+}

@@ -1,0 +1,87 @@
+/**
+ * Connections to origins of any kind: HTTP/1.1 and TLS by one pool, HTTP/2 without TLS by another.
+ *
+ * The origin's scheme alone decides, so that whoever sends a request says with the address in which version. It must
+ * not know who that is.
+ */
+import type {
+  Origin,
+  OutgoingHead,
+  RequestTimeouts,
+  UpstreamHandler,
+  UpstreamRequest,
+  Upstreams,
+} from './exchange.ts';
+import { UpstreamPool, type UpstreamPoolOptions } from './http1/pool.ts';
+import { Http2Pool } from './http2/pool.ts';
+
+type Shared = Pick<UpstreamPoolOptions, 'limits' | 'deadlines' | 'tlsCa' | 'onBug'>;
+
+/** Our own listeners close idle connections after 75 s; an HTTP/2 server says so first (GOAWAY). */
+const IDLE_MS = 60_000;
+const PEER_REUSE_UNSAFE_MS = 30_000;
+
+/** A VPN that is cut is silent (no reset): for so long a connection to a peer is trusted without a sign of life. */
+const PEER_PROVE_AFTER_MS = 5_000;
+
+/** Below the 5 s that HTTP/1.1 servers of Node and Python keep idle connections. */
+const WORKER_IDLE_MS = 4_000;
+const WORKER_REUSE_UNSAFE_MS = 1_000;
+
+export interface OriginConnectionsOptions extends UpstreamPoolOptions {
+  readonly keepIdleHttp2Ms: number;
+  /** See Http2PoolOptions. */
+  readonly proveAfterMs: number | null;
+}
+
+export function peerConnections(shared: Shared): OriginConnections {
+  return new OriginConnections({
+    ...shared,
+    keepIdleMs: IDLE_MS,
+    keepIdleHttp2Ms: IDLE_MS,
+    reuseUnsafeMs: PEER_REUSE_UNSAFE_MS,
+    proveAfterMs: PEER_PROVE_AFTER_MS,
+  });
+}
+
+export function workerConnections(shared: Shared): OriginConnections {
+  return new OriginConnections({
+    ...shared,
+    keepIdleMs: WORKER_IDLE_MS,
+    keepIdleHttp2Ms: IDLE_MS,
+    reuseUnsafeMs: WORKER_REUSE_UNSAFE_MS,
+    proveAfterMs: null, // on loopback nothing is silent, and a gRPC server takes pings for abuse
+  });
+}
+
+export class OriginConnections implements Upstreams {
+  readonly #http1: UpstreamPool;
+  readonly #http2: Http2Pool;
+
+  constructor(options: OriginConnectionsOptions) {
+    const { limits, deadlines, keepIdleHttp2Ms: keepIdleMs, proveAfterMs, onBug } = options;
+    this.#http1 = new UpstreamPool(options);
+    this.#http2 = new Http2Pool({ limits, deadlines, keepIdleMs, proveAfterMs, onBug });
+  }
+
+  get openConnections(): number {
+    return this.#http1.openConnections + this.#http2.openConnections;
+  }
+
+  request(
+    origin: Origin,
+    head: OutgoingHead,
+    timeouts: RequestTimeouts,
+    handler: UpstreamHandler,
+    isFresh = false,
+  ): UpstreamRequest {
+    const pool = origin.scheme === 'h2c' ? this.#http2 : this.#http1;
+    return pool.request(origin, head, timeouts, handler, isFresh);
+  }
+
+  /** Closes everything at once; for the end of the process. */
+  destroy(): void {
+    this.#http1.destroy();
+    this.#http2.destroy();
+  }
+}

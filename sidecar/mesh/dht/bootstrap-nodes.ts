@@ -1,0 +1,280 @@
+/**
+ * The nodes by which the DHT is joined, and joined again: which are asked, which answer, are we cut off.
+ *
+ * hyperdht takes a fixed bootstrap list and lets every query wait for its dead members (measured: 16 s to
+ * bootstrap with one of two dead, 6 s to the end of each query), and a node that finds none at its start
+ * does not look again for minutes. So the list is kept here: all are pinged side by side, the first answer
+ * joins, the silent ones stay out of the queries' list and are asked again. The library also forgets who does not
+ * answer: after a partition each half would be a DHT of its own for good, so who fell silent is asked again here.
+ * It must not know what is looked up or stored.
+ */
+import { lookup as resolveName } from 'node:dns/promises';
+import HyperDHT, { type DhtAddress } from 'hyperdht';
+import type { Clock } from '../clock.ts';
+import type { LostNodes } from './lost-nodes.ts';
+import type { RunningQueries } from './running-queries.ts';
+
+/** What Seeds needs of the DHT node. */
+export interface SeedTalk {
+  /** Rejects when no answer comes. `persistent` is false for a node that is not where it believes to be. */
+  ping(address: DhtAddress): Promise<{ persistent: boolean }>;
+  /** Walk toward our own place in the DHT, so that our table and those of the neighbours fill. */
+  settle(): void;
+  tableSize(): number;
+  /** Up to `count` nodes of the routing table. */
+  sample(count: number): DhtAddress[];
+  /** Nodes that queries ask beside the table while that is small. */
+  setBootstrap(nodes: DhtAddress[]): void;
+  /** IPv4 address of a name; rejects when there is none. */
+  resolve(host: string): Promise<string>;
+}
+
+export interface SeedState {
+  /** host:port as configured. */
+  readonly address: string;
+  /** `foreign`: answers, but stands at another address than it believes (NAT), so it cannot store. */
+  readonly answer: 'not_asked' | 'yes' | 'foreign' | 'no' | 'no_such_name';
+}
+
+/** `none_yet`: nobody to ask, or no round is over. `silent`: asked, and nobody answers (any more). */
+export type Contact = 'none_yet' | 'answering' | 'silent';
+
+/** `isWide`: more than one node that comes and goes: seeds, several nodes, or this host itself was away. */
+export interface Reunion {
+  readonly isWide: boolean;
+}
+
+export interface SeedsOptions {
+  readonly talk: SeedTalk;
+  readonly bootstrap: readonly DhtAddress[];
+  /** To be asked again until they answer. */
+  readonly lost: LostNodes;
+  /** This node itself, when it stores: asked by its own queries too. null for a client. */
+  readonly own: DhtAddress | null;
+  readonly clock: Clock;
+  readonly onChange: () => void;
+  /**
+   * Others and we were parted and are not any more: nodes that were silent answer, or this host has slept. Who is
+   * there, and who knows of us, may have changed without any change of `contact`.
+   */
+  readonly onReunion: (reunion: Reunion) => void;
+}
+
+interface Seed {
+  readonly at: DhtAddress;
+  answer: SeedState['answer'];
+  resolved: DhtAddress | null;
+}
+
+const JOINED_INTERVAL_MS = 5_000;
+
+/** Pauses between rounds while nobody answers; the last one repeats. */
+const SEARCH_PAUSES_MS = [500, 1_000, 2_000, 5_000];
+
+/** hyperdht adds its bootstrap list to a query while it knows fewer nodes than it wants answers (k = 20). */
+const SMALL_TABLE = 20;
+
+/** Of those that fell silent, so many are asked per round: once joined, and while nobody answers. */
+const LOST_ASKED = 2;
+const MAX_LOST_ASKED = 16;
+
+/** With a large table the seeds are not asked in queries, but still so often: in a partition they are the others. */
+const SELDOM_ASKED_MS = 30_000;
+
+/** When many come back one after the other, it is one reunion, or a few. */
+const REUNION_PAUSE_MS = 15_000;
+
+/** More than two rounds take, however silent: so long between two of them, this process did not run. */
+const SLEPT_MS = 25_000;
+
+/** One lost ping is not an outage: cut off after this many rounds without any answer. */
+const SILENT_ROUNDS = 2;
+
+export class Seeds {
+  readonly #o: SeedsOptions;
+  readonly #seeds: Seed[];
+  #silentRounds = 0;
+  #contact: Contact = 'none_yet';
+  #cancel = (): void => {};
+  #stopped = false;
+  #seedsAskedMs = Number.NEGATIVE_INFINITY;
+  #roundUnixMs = Number.POSITIVE_INFINITY;
+  #isReunionDue = false;
+  /** Of the reunion to come. */
+  #isWide = false;
+  #returned = 0;
+  #joinedMs = Number.NEGATIVE_INFINITY;
+  #reunitedMs = Number.NEGATIVE_INFINITY;
+
+  constructor(options: SeedsOptions) {
+    this.#o = options;
+    this.#seeds = options.bootstrap
+      .filter((at) => !(options.own && at.host === options.own.host && at.port === options.own.port))
+      .map((at) => ({ at, answer: 'not_asked', resolved: null }));
+  }
+
+  /** Whether there is anybody to join: without, this node is the first. */
+  get hasSeeds(): boolean {
+    return this.#seeds.length > 0;
+  }
+
+  get contact(): Contact {
+    return this.#contact;
+  }
+
+  states(): SeedState[] {
+    return this.#seeds.map((seed) => ({ address: `${seed.at.host}:${seed.at.port}`, answer: seed.answer }));
+  }
+
+  /** It is heard, whoever asked first. */
+  found(node: DhtAddress): void {
+    if (!this.#o.lost.remove(node)) return;
+    this.#returned += 1;
+    this.#reunite();
+  }
+
+  start(): void {
+    this.#publish();
+    void this.#round();
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    this.#cancel();
+  }
+
+  async #round(): Promise<void> {
+    const { clock, talk } = this.#o;
+    const [nowMs, unixMs] = [clock.monotonicMs(), clock.unixMs()];
+    // By the time of day: the other clock stands still while a host sleeps.
+    if (unixMs - this.#roundUnixMs > SLEPT_MS) this.#isReunionDue = this.#isWide = true;
+    this.#roundUnixMs = unixMs;
+    const joined = this.#contact === 'answering';
+    const jobs: Promise<boolean>[] = [];
+    if (!joined || talk.tableSize() < SMALL_TABLE || nowMs - this.#seedsAskedMs >= SELDOM_ASKED_MS) {
+      this.#seedsAskedMs = nowMs;
+      for (const seed of this.#seeds) jobs.push(this.#askSeed(seed));
+    }
+    const others = talk.sample(2);
+    if (joined) this.#askLost();
+    else others.push(...this.#o.lost.next(MAX_LOST_ASKED));
+    for (const node of others) jobs.push(this.#ask(node).then((answer) => answer !== 'no'));
+
+    const answers = await Promise.all(jobs);
+    if (this.#stopped) return;
+    if (jobs.length === 0) this.#contact = 'none_yet';
+    else if (!answers.includes(true)) {
+      this.#silentRounds += 1;
+      if (this.#contact !== 'answering' || this.#silentRounds >= SILENT_ROUNDS) this.#contact = 'silent';
+    }
+    this.#publish();
+    this.#o.onChange();
+    this.#cancel = clock.after(this.#pauseMs(), () => void this.#round());
+  }
+
+  /** Beside the round, which their silence must not lengthen. */
+  #askLost(): void {
+    for (const node of this.#o.lost.next(LOST_ASKED)) {
+      void this.#ask(node).then((answer) => {
+        if (answer !== 'no') this.found(node);
+      });
+    }
+    if (this.#isReunionDue) this.#reunite();
+  }
+
+  #reunite(): void {
+    if (this.#stopped || this.#contact !== 'answering') return;
+    const nowMs = this.#o.clock.monotonicMs();
+    // Who has just joined tells everybody anyway, and whoever it knew from its last run was not lost.
+    if (nowMs - this.#joinedMs < REUNION_PAUSE_MS) {
+      this.#returned = 0;
+      return;
+    }
+    this.#isReunionDue = nowMs - this.#reunitedMs < REUNION_PAUSE_MS;
+    if (this.#isReunionDue) return;
+    this.#reunitedMs = nowMs;
+    this.#o.talk.settle();
+    const isWide = this.#isWide || this.#returned > 1;
+    this.#isWide = false;
+    this.#returned = 0;
+    this.#o.onReunion({ isWide });
+  }
+
+  #pauseMs(): number {
+    if (this.#contact === 'none_yet') return JOINED_INTERVAL_MS;
+    if (this.#contact === 'answering' && this.#silentRounds === 0) return JOINED_INTERVAL_MS;
+    return SEARCH_PAUSES_MS[Math.min(this.#silentRounds, SEARCH_PAUSES_MS.length) - 1] ?? JOINED_INTERVAL_MS;
+  }
+
+  async #askSeed(seed: Seed): Promise<boolean> {
+    try {
+      seed.resolved = { host: await this.#o.talk.resolve(seed.at.host), port: seed.at.port };
+    } catch {
+      seed.resolved = null;
+      seed.answer = 'no_such_name';
+      return false;
+    }
+    const before = seed.answer;
+    const wasCutOff = this.#contact !== 'answering';
+    seed.answer = await this.#ask(seed.resolved);
+    // At once, not at the end of the round: a query that starts now must not miss the one that answers.
+    if (seed.answer !== before && !this.#stopped) {
+      this.#publish();
+      if (before === 'no' && !wasCutOff) {
+        this.#isWide = true;
+        this.#reunite();
+      }
+    }
+    return seed.answer !== 'no';
+  }
+
+  async #ask(node: DhtAddress): Promise<'yes' | 'foreign' | 'no'> {
+    try {
+      const { persistent } = await this.#o.talk.ping(node);
+      if (!this.#stopped) this.#answered();
+      return persistent ? 'yes' : 'foreign';
+    } catch {
+      return 'no';
+    }
+  }
+
+  #answered(): void {
+    this.#silentRounds = 0;
+    if (this.#contact === 'answering') return;
+    this.#contact = 'answering';
+    this.#joinedMs = this.#o.clock.monotonicMs();
+    this.#publish();
+    this.#o.talk.settle();
+    this.#o.onChange();
+  }
+
+  #publish(): void {
+    const nodes = this.#o.own === null ? [] : [this.#o.own];
+    for (const seed of this.#seeds) {
+      if (seed.resolved !== null && (seed.answer === 'yes' || seed.answer === 'foreign'))
+        nodes.push(seed.resolved);
+    }
+    this.#o.talk.setBootstrap(nodes);
+  }
+}
+
+/** `own`: where this node is bound; it gives a client, which has no place in the DHT, one to walk to. */
+export function seedTalk(dht: HyperDHT, own: DhtAddress, queries: RunningQueries): SeedTalk {
+  return {
+    ping: async (node) => ({ persistent: (await dht.ping(node)).from.id !== null }),
+    settle() {
+      if (dht.destroyed) return;
+      const target = dht.id ?? HyperDHT.hash(Buffer.from(`${own.host}:${own.port}`));
+      queries
+        .add(dht.findNode(target, { retries: 1 }))
+        .finished()
+        .catch(() => {});
+    },
+    tableSize: () => dht.nodes.length,
+    sample: (count) => dht.toArray({ limit: count }),
+    setBootstrap(nodes) {
+      dht.bootstrapNodes = nodes;
+    },
+    resolve: async (host) => (await resolveName(host, { family: 4 })).address,
+  };
+}

@@ -1,0 +1,248 @@
+/**
+ * One node of the private DHT: the only place where hyperdht is called.
+ *
+ * A narrow interface over the library instead of its object, because what is needed is a handful of calls
+ * and each has a trap: the role decides if a node ever stores, a query ends seconds after its answers are
+ * in, a put resolves though it was refused, and every stream throws without an `error` listener. It must not
+ * know services, records or HTTP.
+ */
+import type HyperDHT from 'hyperdht';
+import type { DhtAddress, DhtKeyPair, DhtQuery } from 'hyperdht';
+import { SidecarError } from '../../core/errors.ts';
+import type { Log } from '../../core/log.ts';
+import { type Clock, within } from '../clock.ts';
+import { type Reunion, Seeds, seedTalk } from './bootstrap-nodes.ts';
+import { Listeners } from './listeners.ts';
+import { LostNodes } from './lost-nodes.ts';
+import { type DhtBinding, openHyperDht } from './open.ts';
+import { RunningQueries } from './running-queries.ts';
+import { SealedUDX } from './sealed-udx.ts';
+import { type DhtStatus, describeDht } from './status.ts';
+
+export interface DhtNodeOptions extends DhtBinding {
+  /** Addresses or names; empty = this is the first node. */
+  readonly bootstrap: readonly DhtAddress[];
+  /** Nodes of the last run. */
+  readonly knownNodes: readonly DhtAddress[];
+  /** 32 bytes; all nodes of the mesh have the same. */
+  readonly packetKey: Buffer;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+export interface Announcement {
+  readonly publicKey: Buffer;
+  /** What the announcer put into the relay slots: for a worker with VPN, its inbound listener. */
+  readonly addresses: readonly DhtAddress[];
+}
+
+export interface DhtNode {
+  readonly address: DhtAddress;
+  /** Yields as answers come; repeats a key that several nodes name. Unsigned: a storing node can invent them. */
+  lookup(topic: Buffer): AsyncIterable<Announcement>;
+  /** How many nodes were asked to store it, ≥ 1. Throws `discovery_unavailable` when none answered. */
+  announce(
+    topic: Buffer,
+    keyPair: DhtKeyPair,
+    addresses: readonly DhtAddress[],
+    o: { clear: boolean },
+  ): Promise<number>;
+  /** Best effort; never throws. */
+  unannounce(topic: Buffer, keyPair: DhtKeyPair): Promise<void>;
+  /** Resolves also when every node refused it: read back to know. Throws `discovery_unavailable`. */
+  mutablePut(keyPair: DhtKeyPair, value: Buffer, seq: number): Promise<void>;
+  /** The first authentic value with at least this `seq`; null when there is none. */
+  mutableGet(
+    publicKey: Buffer,
+    minSeq: number,
+  ): Promise<{ readonly value: Buffer; readonly seq: number } | null>;
+  /** The most recently heard nodes first. */
+  nodes(limit: number): DhtAddress[];
+  status(): DhtStatus;
+  /** Called after each change of `status().kind`; the returned function ends it. */
+  onStatus(listener: (status: DhtStatus) => void): () => void;
+  /** Called when others answer again, or this host has slept, without change of `status().kind`: see Seeds. */
+  onReunion(listener: (reunion: Reunion) => void): () => void;
+  /** Idempotent; ends all queries that run. */
+  destroy(): Promise<void>;
+}
+
+/** One repeat, not five: streamed answers come within one round trip, and a dead node must not hold the end. */
+const RETRIES = 1;
+
+/** A query that is not over by then is ended, whatever the library waits for. */
+const MAX_QUERY_MS = 8_000;
+
+/** Binds and resolves; joining goes on behind, see `status`. Rejects with a plain reason when it cannot bind. */
+export async function startDhtNode(options: DhtNodeOptions): Promise<DhtNode> {
+  const udx = new SealedUDX(options.packetKey);
+  const dht = await openHyperDht(options, udx);
+  return new HyperDhtNode(dht, () => udx.rejected, options);
+}
+
+class HyperDhtNode implements DhtNode {
+  readonly address: DhtAddress;
+  readonly #dht: HyperDHT;
+  readonly #rejected: () => number;
+  readonly #o: DhtNodeOptions;
+  readonly #seeds: Seeds;
+  readonly #queries: RunningQueries;
+  readonly #statusListeners = new Listeners<DhtStatus>();
+  readonly #reunionListeners = new Listeners<Reunion>();
+  readonly onStatus = this.#statusListeners.add;
+  readonly onReunion = this.#reunionListeners.add;
+  #kind: DhtStatus['kind'];
+  #destroying: Promise<void> | null = null;
+
+  constructor(dht: HyperDHT, rejected: () => number, options: DhtNodeOptions) {
+    this.#dht = dht;
+    this.#rejected = rejected;
+    this.#o = options;
+    this.#queries = new RunningQueries(options.clock, MAX_QUERY_MS);
+    const bound = dht.address();
+    this.address = { host: options.host, port: bound?.port ?? options.port };
+    const isSelf = ({ host, port }: DhtAddress) => host === options.host && port === this.address.port;
+    const lost = new LostNodes(options.knownNodes.filter((node) => !isSelf(node)));
+    this.#seeds = new Seeds({
+      talk: seedTalk(dht, this.address, this.#queries),
+      bootstrap: options.bootstrap,
+      lost,
+      // A query never asks the node that makes it, so in a small DHT what is stored here would be invisible
+      // here, and a lone node could not announce at all. With its own address in the list it asks itself.
+      own: options.role === 'client' ? null : this.address,
+      clock: options.clock,
+      onChange: () => this.#changed(),
+      onReunion: (reunion) => this.#reunionListeners.call(reunion),
+    });
+    this.#kind = this.status().kind;
+    dht.on('add-node', (node) => {
+      this.#seeds.found(node);
+      this.#changed();
+    });
+    dht.on('remove-node', (node) => {
+      lost.add(node);
+      this.#changed();
+    });
+    this.#seeds.start();
+  }
+
+  async *lookup(topic: Buffer): AsyncIterable<Announcement> {
+    const query = this.#run(() => this.#dht.lookup(topic, { retries: RETRIES }));
+    try {
+      for await (const reply of query) {
+        for (const peer of reply.peers) {
+          // Copied: the buffers are slices of whole datagrams.
+          yield { publicKey: Buffer.from(peer.publicKey), addresses: peer.relayAddresses.slice(0, 3) };
+        }
+      }
+    } catch (cause) {
+      // Ended by RunningQueries: with the node (an error), or at its limit (what came is the answer).
+      if (this.#destroying !== null) throw stopped(cause);
+    } finally {
+      query.destroy();
+    }
+  }
+
+  async announce(
+    topic: Buffer,
+    keyPair: DhtKeyPair,
+    addresses: readonly DhtAddress[],
+    o: { clear: boolean },
+  ): Promise<number> {
+    const query = this.#run(() =>
+      this.#dht.announce(topic, keyPair, addresses, { retries: RETRIES, clear: o.clear }),
+    );
+    try {
+      await query.finished();
+    } catch (cause) {
+      throw new SidecarError('discovery_unavailable', `No DHT node stored the announcement: ${text(cause)}`, {
+        cause,
+      });
+    }
+    return query.closestNodes.length;
+  }
+
+  async unannounce(topic: Buffer, keyPair: DhtKeyPair): Promise<void> {
+    try {
+      await within(
+        this.#o.clock,
+        MAX_QUERY_MS,
+        this.#dht.unannounce(topic, keyPair, { retries: RETRIES }),
+        undefined,
+      );
+    } catch (cause) {
+      // With nobody there, there is also nobody who could name us.
+      this.#o.log.debug({ reason: text(cause) }, 'unannounce reached no node');
+    }
+  }
+
+  async mutablePut(keyPair: DhtKeyPair, value: Buffer, seq: number): Promise<void> {
+    try {
+      const put = this.#dht.mutablePut(keyPair, value, { seq, retries: RETRIES });
+      await within(this.#o.clock, MAX_QUERY_MS, put, undefined);
+    } catch (cause) {
+      throw new SidecarError('discovery_unavailable', `No DHT node stored the record: ${text(cause)}`, {
+        cause,
+      });
+    }
+  }
+
+  async mutableGet(publicKey: Buffer, minSeq: number): Promise<{ value: Buffer; seq: number } | null> {
+    try {
+      const get = this.#dht.mutableGet(publicKey, { seq: minSeq, latest: false, retries: RETRIES });
+      const found = await within(this.#o.clock, MAX_QUERY_MS, get, null);
+      return found === null ? null : { value: Buffer.from(found.value), seq: found.seq };
+    } catch {
+      return null;
+    }
+  }
+
+  nodes(limit: number): DhtAddress[] {
+    return this.#dht.toArray({ limit });
+  }
+
+  status(): DhtStatus {
+    return describeDht({
+      contact: this.#seeds.contact,
+      nodes: this.#dht.nodes.length,
+      joinAddress: this.#o.role === 'client' ? null : `${this.address.host}:${this.address.port}`,
+      seeds: this.#seeds.states(),
+      rejectedDatagrams: this.#rejected(),
+    });
+  }
+
+  destroy(): Promise<void> {
+    this.#destroying ??= this.#destroy();
+    return this.#destroying;
+  }
+
+  async #destroy(): Promise<void> {
+    this.#seeds.stop();
+    this.#statusListeners.clear();
+    this.#reunionListeners.clear();
+    this.#queries.endAll();
+    // `force` skips the library's own unannounce rounds: what this node announced, its owner has withdrawn.
+    await this.#dht.destroy({ force: true });
+  }
+
+  #run<T>(start: () => DhtQuery<T>): DhtQuery<T> {
+    if (this.#destroying !== null)
+      throw new SidecarError('discovery_unavailable', 'The DHT node is stopped.');
+    return this.#queries.add(start());
+  }
+
+  #changed(): void {
+    const status = this.status();
+    if (status.kind === this.#kind || this.#destroying !== null) return;
+    this.#kind = status.kind;
+    this.#statusListeners.call(status);
+  }
+}
+
+function stopped(cause?: unknown): SidecarError {
+  return new SidecarError('discovery_unavailable', 'The DHT node is stopped.', { cause });
+}
+
+function text(cause: unknown): string {
+  return cause instanceof Error ? cause.message : String(cause);
+}

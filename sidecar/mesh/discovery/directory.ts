@@ -1,0 +1,242 @@
+/**
+ * The directory: who offers a service, at once from the cache, else after one shared lookup.
+ *
+ * What `find` answers without waiting is a plain value and not a promise, because nearly every request goes
+ * that way and must not pay for the few that wait. Nobody waits longer than for the first usable peer; a
+ * lookup that brings nothing leaves the older view in place. It must not know balancing, HTTP or how a
+ * record is fetched.
+ */
+import { BoundedCache } from '../../core/bounded-cache.ts';
+import type { Log } from '../../core/log.ts';
+import type { FingerCache, FingerCounters } from '../../core/peers/finger-cache.ts';
+import type { Peer } from '../../core/peers/peer.ts';
+import { within } from '../clock.ts';
+import type { DhtNode } from '../dht/node.ts';
+import type { KnownPeer } from './known-nodes.ts';
+import { LastKnown } from './last-known.ts';
+import { describeLookup, type LookupOptions, type LookupReport, lookUp } from './lookup.ts';
+import { sourcesOf } from './record-fetcher.ts';
+
+/** The peers are those of the table: their array must not be changed or kept. */
+export type Found = { readonly kind: 'hit'; readonly peers: readonly Peer[]; readonly ageMs: number };
+
+export type FindResult =
+  | Found
+  /** `detail` says what was seen, for the one who reads the 503. */
+  | { readonly kind: 'none'; readonly code: 'no_peers' | 'discovery_unavailable'; readonly detail: string };
+
+export type Finding = Found | { readonly kind: 'wait'; readonly ready: Promise<FindResult> };
+
+export interface DirectoryOptions extends LookupOptions {
+  readonly node: Pick<DhtNode, 'lookup' | 'status' | 'onStatus'>;
+  readonly cache: FingerCache;
+  readonly ttlMs: number;
+  /** The longest that a request waits for its first peer. */
+  readonly firstLookupWaitMs: number;
+  /** From the last run; asked for their records beside the first lookup of their services. */
+  readonly lastKnown: readonly KnownPeer[];
+  readonly log: Log;
+}
+
+interface Flight {
+  /** Settles at the first usable peer, or at the end. */
+  readonly ready: Promise<void>;
+  readonly landed: () => void;
+}
+
+/** Names of services are chosen by apps. */
+const MAX_REPORTS = 1_000;
+
+export class Directory {
+  readonly #o: DirectoryOptions;
+  readonly #flights = new Map<string, Flight>();
+  /** Why there is nobody, by service. */
+  readonly #lastReports = new BoundedCache<string, LookupReport>(MAX_REPORTS, () => {});
+  readonly #lastKnown: LastKnown;
+  #cancelTick = (): void => {};
+  #stopped = false;
+
+  constructor(options: DirectoryOptions) {
+    this.#o = options;
+    this.#lastKnown = new LastKnown({
+      ...options,
+      peers: options.lastKnown,
+      isDhtReachable: () => options.node.status().kind !== 'unreachable',
+    });
+    options.fetcher.onRecord((record) => {
+      for (const service of record.services) this.#arrived(service);
+    });
+  }
+
+  get counters(): FingerCounters {
+    return this.#o.cache.counters;
+  }
+
+  /** Services found at least once: `cache_size`. */
+  get size(): number {
+    return this.#o.cache.size;
+  }
+
+  /** Begins the background refresh. */
+  start(): void {
+    const { clock, cache, table, ttlMs } = this.#o;
+    const tick = (): void => {
+      const nowMs = clock.monotonicMs();
+      for (const service of cache.due(nowMs)) this.#launch(service);
+      table.sweep(nowMs);
+      this.#cancelTick = clock.after(Math.min(1_000, Math.max(20, ttlMs / 8)), tick);
+    };
+    tick();
+  }
+
+  /** Those who wait get what there is; nothing is looked up afterwards. */
+  stop(): void {
+    this.#stopped = true;
+    this.#cancelTick();
+    for (const flight of this.#flights.values()) flight.landed();
+  }
+
+  /** For a request, and counted as one. `nowMs` is monotonic. `ready` never rejects. */
+  find(service: string, nowMs: number): Finding {
+    const peers = this.#o.table.offering(service);
+    const { state, lookup } = this.#o.cache.ask(service, peers.length, nowMs);
+    if (state.kind === 'fresh') return { kind: 'hit', peers, ageMs: state.ageMs };
+    if (lookup) this.#launch(service);
+    // Peers known by an older view, or through another service, are good while one of them was heard lately
+    // or nothing better can come. Else they may be long gone: a lookup is cheaper than a dead connect.
+    const isHeard = this.#anyHeard(peers, nowMs);
+    // A first view: the end of its lookup, which dead nodes delay, must not cost the next request a miss.
+    if (isHeard && state.kind === 'missing') this.#o.cache.found(service, nowMs);
+    if (peers.length > 0 && (!this.#canHope(service) || isHeard)) {
+      return { kind: 'hit', peers, ageMs: state.kind === 'stale' ? state.ageMs : 0 };
+    }
+    const flight = this.#flights.get(service);
+    if (flight === undefined) return { kind: 'wait', ready: Promise.resolve(this.#outcome(service)) };
+    const ready = within(this.#o.clock, this.#o.firstLookupWaitMs, flight.ready, undefined);
+    return { kind: 'wait', ready: ready.then(() => this.#outcome(service)) };
+  }
+
+  /** How old the view of a service is, for those who only look; not counted. null = never found. */
+  ageMs(service: string, nowMs: number): number | null {
+    const state = this.#o.cache.state(service, this.#o.table.offering(service).length, nowMs);
+    return state.kind === 'fresh' || state.kind === 'stale' ? state.ageMs : null;
+  }
+
+  /** The present view in the form that is kept for the next start. */
+  view(): KnownPeer[] {
+    const view: KnownPeer[] = [];
+    for (const { record } of this.#o.table.all()) {
+      const { vpn_ip: host, inbound_port: port } = record;
+      view.push({
+        key: record.public_key,
+        services: record.services,
+        address: host !== null && port !== null ? { host, port } : null,
+        tunnelUrl: record.tunnel_url,
+      });
+    }
+    return view.length > 0 ? view : [...this.#lastKnown.peers];
+  }
+
+  /** A peer has started anew, or was dropped wrongly: fetch its record from where it stands. */
+  async refetch(peer: Peer): Promise<void> {
+    const { vpn_ip: host, inbound_port: port, tunnel_url: url } = peer.record;
+    await this.#o.fetcher.fetch(
+      peer.key,
+      sourcesOf(host !== null && port !== null ? { host, port } : null, url),
+    );
+  }
+
+  #launch(service: string): void {
+    if (this.#stopped || this.#flights.has(service)) return;
+    const { clock, cache } = this.#o;
+    let landed = (): void => {};
+    const ready = new Promise<void>((resolve) => {
+      landed = resolve;
+    });
+    this.#flights.set(service, { ready, landed });
+    cache.began(service, clock.monotonicMs());
+    void this.#fly(service).then((outcome) => {
+      cache.ended(service, outcome, clock.monotonicMs());
+      this.#flights.delete(service);
+      landed();
+    });
+  }
+
+  /** Never rejects. */
+  async #fly(service: string): Promise<'found' | 'empty' | 'failed'> {
+    const { log, node, table } = this.#o;
+    const remembered = this.#lastKnown.ask(service);
+    try {
+      if (node.status().kind === 'unreachable') await this.#untilReachable();
+      const report = await lookUp(service, this.#o);
+      await remembered;
+      this.#lastReports.set(service, report);
+      const unreachable = node.status().kind === 'unreachable';
+      const peers = table.offering(service).length;
+      const outcome = report.usable > 0 && peers > 0 ? 'found' : unreachable ? 'failed' : 'empty';
+      log.debug({ service, outcome, peers, ...report }, 'lookup done');
+      if (outcome === 'found') this.#trim(service);
+      return outcome;
+    } catch (cause) {
+      log.debug({ service, reason: String(cause) }, 'lookup failed');
+      await remembered;
+      return 'failed';
+    }
+  }
+
+  /** Returns also when it took too long: then the lookup fails, and says so. */
+  async #untilReachable(): Promise<void> {
+    const { clock, firstLookupWaitMs, node } = this.#o;
+    let off = (): void => {};
+    const reached = new Promise<void>((resolve) => {
+      off = node.onStatus((status) => {
+        if (status.kind !== 'unreachable') resolve();
+      });
+    });
+    await within(clock, firstLookupWaitMs, reached, undefined);
+    off();
+  }
+
+  #arrived(service: string): void {
+    const flight = this.#flights.get(service);
+    if (flight === undefined) return;
+    // Who is still warming, or leaving, is no answer to a request that waits; the end of the lookup is.
+    if (!this.#o.table.offering(service).some((peer) => peer.state === 'ready')) return;
+    this.#o.cache.found(service, this.#o.clock.monotonicMs());
+    flight.landed();
+  }
+
+  #outcome(service: string): FindResult {
+    const { cache, clock, node, table } = this.#o;
+    const peers = table.offering(service);
+    const nowMs = clock.monotonicMs();
+    const state = cache.state(service, peers.length, nowMs);
+    if (peers.length > 0) {
+      return { kind: 'hit', peers, ageMs: 'ageMs' in state && state.kind !== 'empty' ? state.ageMs : 0 };
+    }
+    const { kind, hint } = node.status();
+    if (kind === 'unreachable') return { kind: 'none', code: 'discovery_unavailable', detail: hint };
+    const detail = `${describeLookup(this.#lastReports.get(service))} ${hint}`;
+    return { kind: 'none', code: 'no_peers', detail };
+  }
+
+  /** More than the sample: let go of those that were not heard for longest and have nothing of mine. */
+  #trim(service: string): void {
+    const { sampleSize, table } = this.#o;
+    const surplus = table.offering(service).length - sampleSize;
+    if (surplus <= 0) return;
+    const idle = table.offering(service).filter((peer) => peer.endpoint(service)?.outstanding === 0);
+    idle.sort((a, b) => a.heardAtMs - b.heardAtMs);
+    for (const peer of idle.slice(0, surplus)) table.dropService(peer.key, service);
+  }
+
+  /** A lookup is under way, and somebody may answer it. */
+  #canHope(service: string): boolean {
+    return this.#flights.has(service) && this.#o.node.status().kind !== 'unreachable';
+  }
+
+  /** One that can take a request was heard within the TTL. */
+  #anyHeard(peers: readonly Peer[], nowMs: number): boolean {
+    return peers.some((peer) => peer.state === 'ready' && nowMs - peer.heardAtMs < this.#o.ttlMs);
+  }
+}

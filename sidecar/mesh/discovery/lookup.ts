@@ -1,0 +1,156 @@
+/**
+ * One lookup of one service: ask the DHT who announces it, and fetch their records as they come in.
+ *
+ * A bounded random sample, not a roster: each storing node answers with 20 announcements at random, a router
+ * needs a fair few and not all, and thousands of sidecars must not each ask thousands. It must not know who
+ * waits for it, nor how fresh a view is.
+ */
+import type { PeerTable } from '../../core/peers/peer-table.ts';
+import type { Clock } from '../clock.ts';
+import type { Announcement, DhtNode } from '../dht/node.ts';
+import { shuffledShards, topicOf } from '../dht/topic.ts';
+import type { FetchOutcome, HostPort, RecordFetcher, RecordSource } from './record-fetcher.ts';
+
+export interface LookupOptions {
+  readonly node: Pick<DhtNode, 'lookup'>;
+  readonly table: PeerTable;
+  readonly fetcher: RecordFetcher;
+  readonly topicKey: Buffer;
+  /** This worker's own key: its announcements come back too. */
+  readonly ownKeyHex: string;
+  readonly clock: Clock;
+  /** [0, 1). */
+  readonly random: () => number;
+  readonly shards: number;
+  /** Peers wanted per service. */
+  readonly sampleSize: number;
+  /** The record of a known peer is not fetched again while it is younger. */
+  readonly recordMaxAgeMs: number;
+  /** Whether announced VPN addresses can be reached from here; else the DHT is asked first. */
+  readonly hasVpn: boolean;
+  /** Which announced addresses may be asked: an announcement is a request to connect somewhere. */
+  readonly mayAsk: (address: HostPort) => boolean;
+}
+
+type Failure = FetchOutcome | 'banned' | 'address_refused';
+
+/** What a lookup saw, for the one who asks why there is nobody. */
+export interface LookupReport {
+  /** Different workers that were announced, this one not counted. */
+  readonly announced: number;
+  /** Of these, how many are in the table now with a record that is young enough. */
+  readonly usable: number;
+  readonly failures: Readonly<Partial<Record<Failure, number>>>;
+}
+
+/** Shards asked at once; more only while nobody was found. */
+const SHARDS_PER_LOOKUP = 2;
+
+/** When the sample is full, so many new peers are still let in, that a newcomer is not unknown for ever. */
+const ROTATION = 4;
+
+/** Rejects when the DHT node is stopped. Resolves when the DHT has answered and all records are in or given up. */
+export async function lookUp(service: string, options: LookupOptions): Promise<LookupReport> {
+  const order = shuffledShards(options.shards, options.random);
+  const walk = new Walk(service, options);
+  for (let at = 0; at < order.length; at += SHARDS_PER_LOOKUP) {
+    await Promise.all(order.slice(at, at + SHARDS_PER_LOOKUP).map((shard) => walk.ask(shard)));
+    if (walk.foundAny) break;
+  }
+  return await walk.end();
+}
+
+/** For the one who asks why there is nobody. */
+export function describeLookup(report: LookupReport | undefined): string {
+  if (report === undefined || report.announced === 0) return 'No worker announces this service.';
+  const why = Object.entries(report.failures).map(
+    ([name, count]) => `${count} ${FAILURE_WORDS[name as keyof typeof FAILURE_WORDS]}`,
+  );
+  const who = report.announced === 1 ? '1 worker announces' : `${report.announced} workers announce`;
+  return `${who} this service and none can be used: ${why.join(', ') || 'not offered in any record'}.`;
+}
+
+const FAILURE_WORDS: Readonly<Record<Failure, string>> = {
+  ok: 'well',
+  unreachable: 'could not be reached for its record',
+  not_in_dht: 'has no record in the DHT',
+  wrong_worker: 'has another worker at its address now',
+  gone: 'has left',
+  bad_record: 'has a record that does not verify (clock, certificate)',
+  banned: 'did not answer a moment ago',
+  address_refused: 'announces an address outside vpn.cidr',
+};
+
+class Walk {
+  readonly #service: string;
+  readonly #o: LookupOptions;
+  readonly #seen = new Set<string>();
+  readonly #jobs: Promise<void>[] = [];
+  readonly #failures: Partial<Record<Failure, number>> = {};
+  #usable = 0;
+  #room: number;
+
+  constructor(service: string, options: LookupOptions) {
+    this.#service = service;
+    this.#o = options;
+    const known = options.table.offering(service).length;
+    this.#room = Math.max(ROTATION, options.sampleSize - known);
+  }
+
+  get foundAny(): boolean {
+    return this.#seen.size > 0;
+  }
+
+  async ask(shard: number): Promise<void> {
+    for await (const announcement of this.#o.node.lookup(topicOf(this.#o.topicKey, this.#service, shard))) {
+      this.#take(announcement);
+    }
+  }
+
+  async end(): Promise<LookupReport> {
+    await Promise.all(this.#jobs);
+    return { announced: this.#seen.size, usable: this.#usable, failures: this.#failures };
+  }
+
+  #take({ publicKey, addresses }: Announcement): void {
+    const key = publicKey.toString('hex');
+    if (key === this.#o.ownKeyHex || this.#seen.has(key)) return;
+    this.#seen.add(key);
+    const nowMs = this.#o.clock.monotonicMs();
+    if (this.#o.table.isBanned(key, nowMs)) {
+      this.#failed('banned');
+      return;
+    }
+    if (nowMs - this.#o.fetcher.fetchedAtMs(key) < this.#o.recordMaxAgeMs) {
+      this.#usable += 1;
+      return;
+    }
+    if (this.#o.table.get(key)?.endpoint(this.#service) === undefined) {
+      if (this.#room <= 0) return;
+      this.#room -= 1;
+    }
+    const address = addresses[0];
+    if (address !== undefined && !this.#o.mayAsk(address)) {
+      this.#failed('address_refused');
+      return;
+    }
+    this.#jobs.push(
+      this.#o.fetcher.fetch(key, this.#sourcesOf(address)).then((outcome) => {
+        if (outcome === 'ok') this.#usable += 1;
+        else this.#failed(outcome);
+      }),
+    );
+  }
+
+  /** A worker with VPN and tunnel is announced by its VPN address, and has its record in the DHT as well. */
+  #sourcesOf(address: HostPort | undefined): RecordSource[] {
+    const inDht: RecordSource = { kind: 'dht' };
+    if (address === undefined) return [inDht];
+    const atPeer: RecordSource = { kind: 'address', address };
+    return this.#o.hasVpn ? [atPeer, inDht] : [inDht, atPeer];
+  }
+
+  #failed(why: Failure): void {
+    this.#failures[why] = (this.#failures[why] ?? 0) + 1;
+  }
+}

@@ -1,0 +1,187 @@
+/**
+ * Fetching records: from where a peer stands, or from the DHT, checked and put into the peer table.
+ *
+ * One place for all who need a record (a lookup, a probe that saw a restart, the last-known-good view), so
+ * that a peer is asked once however many services brought it up, and so that nothing enters the table that
+ * was not signed by the key it was announced under. It must not know HTTP: `fetchRecord` is passed in.
+ */
+import type { Log } from '../../core/log.ts';
+import type { PeerTable } from '../../core/peers/peer-table.ts';
+import type { WorkerRecord } from '../../core/peers/record.ts';
+import type { Clock } from '../clock.ts';
+import type { DhtNode } from '../dht/node.ts';
+
+export interface HostPort {
+  readonly host: string;
+  readonly port: number;
+}
+
+/** `GET /record` of an inbound listener or below a tunnel URL. Rejects when there is no 200 in time. */
+export type FetchRecord = (
+  from: HostPort | string,
+  expectedKeyHex: string | null,
+  signal: AbortSignal,
+) => Promise<Buffer>;
+
+/**
+ * Decrypts and checks the bytes of a record: signature, certificate, and that its time is at most `maxSkewMs`
+ * from now, as far as known by the clock of the worker with `keyHex`. Never throws.
+ */
+export type OpenRecord = (
+  bytes: Buffer,
+  maxSkewMs: number,
+  keyHex: string,
+) =>
+  | { readonly kind: 'ok'; readonly record: WorkerRecord }
+  | { readonly kind: 'bad'; readonly reason: string; readonly detail: string };
+
+export type RecordSource =
+  | { readonly kind: 'address'; readonly address: HostPort }
+  | { readonly kind: 'tunnel'; readonly url: string }
+  /** The mutable value that a worker with a tunnel or without VPN keeps in the DHT. */
+  | { readonly kind: 'dht' };
+
+/** All ways to the record of a peer whose addresses are known, the surest first. */
+export function sourcesOf(address: HostPort | null, tunnelUrl: string | null): RecordSource[] {
+  const sources: RecordSource[] = [];
+  if (address !== null) sources.push({ kind: 'address', address });
+  if (tunnelUrl !== null) sources.push({ kind: 'tunnel', url: tunnelUrl });
+  sources.push({ kind: 'dht' });
+  return sources;
+}
+
+/** Why there is no record; `ok` means that it is in the table, now or since before. */
+export type FetchOutcome = 'ok' | 'unreachable' | 'not_in_dht' | 'wrong_worker' | 'gone' | 'bad_record';
+
+export interface RecordFetcherOptions {
+  readonly node: Pick<DhtNode, 'mutableGet'>;
+  readonly table: PeerTable;
+  readonly fetchRecord: FetchRecord;
+  readonly openRecord: OpenRecord;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly timeoutMs: number;
+  /** For a record that the peer itself made just now, with its clock known from its answer. */
+  readonly maxSkewMs: number;
+  /**
+   * A record in the DHT may be so old; its `seq` is the Unix ms of its making. Nobody can be asked what time it is
+   * where it was made, so this allows for clocks that differ, and what is too old shows when its address is tried.
+   */
+  readonly mutableMaxAgeMs: number;
+}
+
+export class RecordFetcher {
+  readonly #o: RecordFetcherOptions;
+  readonly #running = new Map<string, Promise<FetchOutcome>>();
+  readonly #fetchedAtMs = new Map<string, number>();
+  readonly #listeners = new Set<(record: WorkerRecord) => void>();
+  readonly #stop = new AbortController();
+  #rejected = 0;
+
+  constructor(options: RecordFetcherOptions) {
+    this.#o = options;
+  }
+
+  /** Records that did not verify, since the start. */
+  get rejectedRecords(): number {
+    return this.#rejected;
+  }
+
+  /** Called for each verified record that the table took. */
+  onRecord(listener: (record: WorkerRecord) => void): void {
+    this.#listeners.add(listener);
+  }
+
+  /** Monotonic ms of the last successful fetch of a peer that is still in the table; -Infinity for never. */
+  fetchedAtMs(keyHex: string): number {
+    if (this.#o.table.get(keyHex) === undefined) return Number.NEGATIVE_INFINITY;
+    return this.#fetchedAtMs.get(keyHex) ?? Number.NEGATIVE_INFINITY;
+  }
+
+  /**
+   * Tries the sources in their order until one gives a record that the table takes; the outcome is that of
+   * the first source otherwise. Never rejects. Concurrent calls for one key share one fetch.
+   */
+  fetch(keyHex: string, sources: readonly RecordSource[]): Promise<FetchOutcome> {
+    const running = this.#running.get(keyHex);
+    if (running !== undefined) return running;
+    const fetch = this.#fetchAny(keyHex, sources).finally(() => this.#running.delete(keyHex));
+    this.#running.set(keyHex, fetch);
+    return fetch;
+  }
+
+  stop(): void {
+    this.#stop.abort();
+    this.#listeners.clear();
+  }
+
+  async #fetchAny(keyHex: string, sources: readonly RecordSource[]): Promise<FetchOutcome> {
+    let first: FetchOutcome | null = null;
+    for (const source of sources) {
+      const outcome = await this.#fetch(keyHex, source);
+      if (outcome === 'ok' || outcome === 'gone') return outcome;
+      first ??= outcome;
+    }
+    return first ?? 'unreachable';
+  }
+
+  async #fetch(keyHex: string, source: RecordSource): Promise<FetchOutcome> {
+    let bytes: Buffer | null;
+    try {
+      bytes = source.kind === 'dht' ? await this.#fromDht(keyHex) : await this.#fromPeer(keyHex, source);
+    } catch (cause) {
+      this.#o.log.debug({ peer: keyHex, source, reason: String(cause) }, 'no record from a peer');
+      return 'unreachable';
+    }
+    if (this.#stop.signal.aborted) return 'gone';
+    if (bytes === null) return 'not_in_dht';
+    const { maxSkewMs, mutableMaxAgeMs } = this.#o;
+    const opened = this.#o.openRecord(bytes, source.kind === 'dht' ? mutableMaxAgeMs : maxSkewMs, keyHex);
+    if (opened.kind === 'bad') {
+      this.#rejected += 1;
+      const { reason, detail } = opened;
+      this.#o.log.warn({ peer: keyHex, source, reason, detail }, 'a record was refused');
+      return 'bad_record';
+    }
+    // Another worker may stand at an address by now; who was announced is not there.
+    if (opened.record.public_key !== keyHex) return 'wrong_worker';
+    return this.#apply(opened.record, source);
+  }
+
+  #apply(record: WorkerRecord, source: RecordSource): FetchOutcome {
+    const nowMs = this.#o.clock.monotonicMs();
+    const key = record.public_key;
+    // What came from the peer's own listener also proves that it lives; a copy in the DHT proves nothing.
+    const outcome = this.#o.table.apply(record, source.kind === 'dht' ? 'record' : 'probe', nowMs);
+    if (outcome === 'departed' || this.#o.table.get(key) === undefined) return 'gone';
+    if (this.#fetchedAtMs.size > 4 * this.#o.table.size + 64) this.#forgetGone();
+    this.#fetchedAtMs.set(key, nowMs);
+    for (const listener of this.#listeners) listener(record);
+    return 'ok';
+  }
+
+  async #fromPeer(keyHex: string, source: Exclude<RecordSource, { kind: 'dht' }>): Promise<Buffer> {
+    const timeout = new AbortController();
+    const cancel = this.#o.clock.after(this.#o.timeoutMs, () =>
+      timeout.abort(new Error(`no record within ${this.#o.timeoutMs} ms`)),
+    );
+    try {
+      const from = source.kind === 'address' ? source.address : source.url;
+      return await this.#o.fetchRecord(from, keyHex, AbortSignal.any([timeout.signal, this.#stop.signal]));
+    } finally {
+      cancel();
+    }
+  }
+
+  async #fromDht(keyHex: string): Promise<Buffer | null> {
+    const minSeq = this.#o.clock.unixMs() - this.#o.mutableMaxAgeMs;
+    const found = await this.#o.node.mutableGet(Buffer.from(keyHex, 'hex'), minSeq);
+    return found?.value ?? null;
+  }
+
+  #forgetGone(): void {
+    for (const key of this.#fetchedAtMs.keys()) {
+      if (this.#o.table.get(key) === undefined) this.#fetchedAtMs.delete(key);
+    }
+  }
+}

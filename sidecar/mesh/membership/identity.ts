@@ -1,0 +1,199 @@
+/**
+ * The identity: who this sidecar is to the others, and whom it takes for a member.
+ *
+ * One object for both ways in (the mesh key, with which a sidecar certifies itself, or a certificate that
+ * someone made for it), so that nothing behind it asks which one it was. It must not know requests, records
+ * or the network.
+ */
+import type { Buffer } from 'node:buffer';
+import { BoundedCache } from '../../core/bounded-cache.ts';
+import {
+  ANY_SERVICE,
+  type Certificate,
+  includesService,
+  MAX_CERTIFICATE_BYTES,
+  validityAt,
+} from '../../core/peers/certificate.ts';
+import { BACKDATE_SECONDS, type Bundle, keyPairOf, parseBundle } from './certificate-bundle.ts';
+import { checkCertificate, issueCertificate } from './certificate-issuer.ts';
+import { fromMeshKey, type MemberSecrets, memberPart } from './mesh-keys.ts';
+import { type Kept, keep, keptSeed, newSeed } from './worker-key.ts';
+
+export interface Identity {
+  /** The worker's Ed25519 key pair; also its key pair in the DHT. */
+  readonly publicKey: Buffer;
+  readonly secretKey: Buffer;
+  /** The public key as 64 hex digits. */
+  readonly keyHex: string;
+  readonly workerId: string;
+  /** As of the last `renew`. */
+  readonly certificate: Certificate;
+  /** The signed certificate, to be sent. */
+  readonly certBytes: Buffer;
+  readonly secrets: MemberSecrets;
+  /**
+   * Replaces a certificate of one's own making when half of its life is gone; true if it did. Cheap to call
+   * before each use. A certificate made by someone else stays as it is.
+   */
+  renew(nowMs: number): boolean;
+  /** Whether the key is kept in the state directory as it should be; tries anew when it is not. */
+  keepKey(): Kept;
+  /** The certificate if the mesh signed it and it holds now, else null. The signature is checked once. */
+  verifyCertificate(bytes: Buffer, nowSeconds: number): Certificate | null;
+}
+
+export interface IdentityOptions {
+  /** 32 bytes; null when `certBundle` is given. */
+  readonly meshKey: Uint8Array | null;
+  /** The line that `mesh cert` printed; null when `meshKey` is given. */
+  readonly certBundle: string | null;
+  /** Null: the one in the certificate. */
+  readonly workerId: string | null;
+  /** Services that this worker offers. */
+  readonly services: readonly string[];
+  /** Where the worker key is kept; null: a fresh key at each start. Not used with a bundle. */
+  readonly stateDir: string | null;
+  /** Unix ms. */
+  readonly nowMs: number;
+}
+
+/** Life of a certificate that a sidecar makes for itself; a stolen worker key is of use for no longer. */
+const OWN_LIFE_SECONDS = 7 * 86_400;
+const MAX_VERIFIED = 8192;
+const KEPT: Kept = { kind: 'kept' };
+
+/**
+ * Throws an Error in plain words, fit to be shown to the one who configured it, when the key or certificate
+ * is not usable, is not for this worker or its services, or does not hold now.
+ */
+export function openIdentity(options: IdentityOptions): Identity {
+  if (options.meshKey !== null && options.certBundle !== null) {
+    throw new Error('A mesh key and a certificate are both given: a worker needs one of them, not both.');
+  }
+  if (options.certBundle !== null) return fromBundle(parseBundle(options.certBundle), options);
+  if (options.meshKey !== null) return fromKey(options.meshKey, options);
+  throw new Error(
+    'Neither a mesh key nor a certificate is given: `dht-sidecar mesh new` makes a key, `dht-sidecar mesh cert` a certificate.',
+  );
+}
+
+function fromKey(meshKey: Uint8Array, options: IdentityOptions): Identity {
+  const secrets = fromMeshKey(meshKey);
+  const { workerId, stateDir, services } = options;
+  if (workerId === null) throw new Error('With a mesh key the worker needs an id.');
+  const { seed, fault } = stateDir === null ? { seed: newSeed(), fault: null } : keptSeed(stateDir);
+  const keyPair = keyPairOf(seed);
+  const keepKey = (): Kept => (stateDir === null || fault === null ? KEPT : keep(stateDir, seed));
+  const issue = (nowMs: number): Issued => {
+    const nowSeconds = Math.floor(nowMs / 1000);
+    const certificate: Certificate = {
+      workerKey: keyPair.publicKey.toString('hex'),
+      workerId,
+      offers: services,
+      calls: ANY_SERVICE,
+      notBefore: Math.max(0, nowSeconds - BACKDATE_SECONDS),
+      notAfter: nowSeconds + OWN_LIFE_SECONDS,
+    };
+    return { certificate, certBytes: issueCertificate(secrets, certificate) };
+  };
+  return new OpenIdentity(keyPair, memberPart(secrets), issue(options.nowMs), { issue, keepKey });
+}
+
+function fromBundle(bundle: Bundle, options: IdentityOptions): Identity {
+  const { certificate } = bundle;
+  const { workerId, services, nowMs } = options;
+  const whose = `The certificate of worker ${certificate.workerId}`;
+  if (workerId !== null && workerId !== certificate.workerId) {
+    throw new Error(
+      `${whose} cannot be used by worker ${workerId}: set the same worker id, or make a certificate for this one.`,
+    );
+  }
+  const missing = services.filter((service) => !includesService(certificate.offers, service));
+  if (missing.length > 0) {
+    throw new Error(
+      `${whose} does not allow it to offer ${missing.join(', ')}: it names ${certificate.offers.join(', ') || 'no service'}.`,
+    );
+  }
+  const validity = validityAt(certificate, Math.floor(nowMs / 1000));
+  if (validity === 'expired') {
+    throw new Error(
+      `${whose} ended at ${isoTime(certificate.notAfter)} and it is ${isoTime(nowMs / 1000)}: make a new one with \`dht-sidecar mesh cert\`.`,
+    );
+  }
+  if (validity === 'early') {
+    throw new Error(
+      `${whose} begins at ${isoTime(certificate.notBefore)} and it is ${isoTime(nowMs / 1000)}: check the clock of this machine.`,
+    );
+  }
+  return new OpenIdentity(keyPairOf(bundle.seed), bundle.secrets, bundle, {
+    issue: null,
+    keepKey: () => KEPT,
+  });
+}
+
+interface Issued {
+  readonly certificate: Certificate;
+  readonly certBytes: Buffer;
+}
+
+class OpenIdentity implements Identity {
+  readonly publicKey: Buffer;
+  readonly secretKey: Buffer;
+  readonly keyHex: string;
+  readonly workerId: string;
+  readonly secrets: MemberSecrets;
+  readonly keepKey: () => Kept;
+  #issued: Issued;
+  readonly #issue: ((nowMs: number) => Issued) | null;
+  readonly #verified = new BoundedCache<string, Certificate>(MAX_VERIFIED, () => {});
+
+  constructor(
+    keyPair: { publicKey: Buffer; secretKey: Buffer },
+    secrets: MemberSecrets,
+    issued: Issued,
+    own: { readonly issue: ((nowMs: number) => Issued) | null; readonly keepKey: () => Kept },
+  ) {
+    this.publicKey = keyPair.publicKey;
+    this.secretKey = keyPair.secretKey;
+    this.keyHex = keyPair.publicKey.toString('hex');
+    this.workerId = issued.certificate.workerId;
+    this.secrets = secrets;
+    this.#issued = issued;
+    this.#issue = own.issue;
+    this.keepKey = own.keepKey;
+  }
+
+  get certificate(): Certificate {
+    return this.#issued.certificate;
+  }
+
+  get certBytes(): Buffer {
+    return this.#issued.certBytes;
+  }
+
+  renew(nowMs: number): boolean {
+    const { notBefore, notAfter } = this.#issued.certificate;
+    const nowSeconds = nowMs / 1000;
+    // Also when the clock was set back before the certificate begins.
+    const isDue = nowSeconds > (notBefore + notAfter) / 2 || nowSeconds < notBefore;
+    if (!isDue || this.#issue === null) return false;
+    this.#issued = this.#issue(nowMs);
+    return true;
+  }
+
+  verifyCertificate(bytes: Buffer, nowSeconds: number): Certificate | null {
+    if (bytes.length > MAX_CERTIFICATE_BYTES) return null;
+    const key = bytes.toString('latin1');
+    const known = this.#verified.get(key);
+    if (known !== undefined) return validityAt(known, nowSeconds) === 'valid' ? known : null;
+    const checked = checkCertificate(this.secrets, bytes, nowSeconds);
+    if (checked.kind !== 'valid') return null;
+    // Only what the mesh signed is kept, so strangers cannot fill the cache.
+    this.#verified.set(key, checked.certificate);
+    return checked.certificate;
+  }
+}
+
+function isoTime(seconds: number): string {
+  return new Date(seconds * 1000).toISOString().slice(0, 19).replace('T', ' ').concat(' UTC');
+}

@@ -1,0 +1,110 @@
+/**
+ * The field lists of the three hops: app → peer, peer → worker, answer → whoever asked.
+ *
+ * One place, so that what is added, replaced or taken out can be read in a minute and compared with
+ * docs/http.md. It must not know what the values mean, nor send anything.
+ */
+import { acceptsTrailers, endToEnd } from '../core/forwarding/end-to-end.ts';
+import { forwardedFields } from '../core/forwarding/forwarded.ts';
+import { withOneHopLess } from '../core/forwarding/max-forwards.ts';
+import { withoutSidecarFields } from '../core/forwarding/sidecar-headers.ts';
+import { viaValue } from '../core/forwarding/via.ts';
+import { without } from '../core/http/headers.ts';
+import type { HttpVersion, RawFields, RequestHead } from '../core/http/message.ts';
+import type { Origin, OutgoingHead } from '../http/exchange.ts';
+
+export interface HopFacts {
+  /** In which the message came in. */
+  readonly version: HttpVersion;
+  readonly clientIp: string;
+  /** This sidecar's name on this hop. */
+  readonly pseudonym: string;
+  /** Whether the sender's word about earlier hops is believed. */
+  readonly trusted: boolean;
+}
+
+/** Framing and routing fields: the transport writes them anew. */
+function isRewritten(lowerName: string): boolean {
+  return lowerName === 'host' || lowerName === 'content-length';
+}
+
+/** A client of HTTP/1.0 does not wait for 100, whatever it says (RFC 9110 §10.1.1). */
+function isRewrittenOfOld(lowerName: string): boolean {
+  return isRewritten(lowerName) || lowerName === 'expect';
+}
+
+/** Request fields for the next hop, whoever it is. */
+export function requestFields(head: RequestHead, facts: HopFacts): RawFields {
+  const kept = withoutSidecarFields(
+    without(endToEnd(head.fields), head.minor === 0 ? isRewrittenOfOld : isRewritten),
+  );
+  const fields = forwardedFields({
+    fields: withOneHopLess(head.method, kept),
+    clientIp: facts.clientIp,
+    proto: 'http',
+    host: head.host,
+    by: facts.pseudonym,
+    trusted: facts.trusted,
+  });
+  fields.push('Via', viaValue(facts.version, facts.pseudonym));
+  if (acceptsTrailers(head.fields)) fields.push('TE', 'trailers', 'Connection', 'TE');
+  return fields;
+}
+
+/**
+ * What Cloudflare's edge must not be sent: it answers 403 (error 1000) to a forged `CF-Connecting-IP` and to
+ * more than one X-Forwarded-For. `Forwarded` still carries the chain.
+ */
+export function withoutEdgeFields(fields: RawFields): RawFields {
+  return without(
+    fields,
+    (name) => name.startsWith('cf-') || name.startsWith('x-forwarded-') || name === 'cdn-loop',
+  );
+}
+
+/** The body as the next hop gets it: same length if it is known, chunked otherwise. */
+export function outgoingBody(head: RequestHead): OutgoingHead['body'] {
+  switch (head.framing.kind) {
+    case 'length':
+      return { kind: 'length', bytes: head.framing.bytes };
+    case 'chunked':
+      return { kind: 'chunked' };
+    default:
+      return { kind: 'none' };
+  }
+}
+
+/**
+ * The protocols to offer for a switch; null for none, as any server may ignore an Upgrade (RFC 9110 §7.8). Not with a
+ * body, whose end and the switch could be taken for each other; not h2c, by which requests would pass unseen.
+ */
+export function outgoingUpgrade(head: RequestHead): string | null {
+  const { upgrade, framing } = head;
+  if (upgrade === null || framing.kind === 'chunked' || (framing.kind === 'length' && framing.bytes > 0)) {
+    return null;
+  }
+  return /(?:^|,)[ \t]*h2c?(?:[ \t]*(?:,|\/)|[ \t]*$)/i.test(upgrade) ? null : upgrade;
+}
+
+/** Fields of a 1xx answer; a length has no place in one (RFC 9110 §8.6). */
+export function interimFields(fields: RawFields, version: HttpVersion, pseudonym: string): RawFields {
+  return responseFields(
+    without(fields, (name) => name === 'content-length'),
+    version,
+    pseudonym,
+  );
+}
+
+/** An answer's own fields, ready for more to be added. */
+export function responseFields(fields: RawFields, version: HttpVersion, pseudonym: string): RawFields {
+  const kept = withoutSidecarFields(endToEnd(fields));
+  kept.push('Via', viaValue(version, pseudonym));
+  return kept;
+}
+
+/** The Host field for an origin: without a default port, IPv6 in brackets (RFC 9110 §7.2). */
+export function hostField(origin: Origin): string {
+  const host = origin.host.includes(':') ? `[${origin.host}]` : origin.host;
+  const defaultPort = origin.scheme === 'https' ? 443 : 80;
+  return origin.port === defaultPort ? host : `${host}:${origin.port}`;
+}

@@ -1,0 +1,262 @@
+/**
+ * Requests from peers (and, through the tunnel, from anywhere): who asks, what for, then the local worker.
+ *
+ * Reads top to bottom: classify → admit → attempt → answer. One hop only: nothing that comes in here is ever
+ * sent on to another peer. It must not know discovery or choice.
+ */
+import { CODES, type Code } from '../../core/errors.ts';
+import { endToEndTrailers } from '../../core/forwarding/end-to-end.ts';
+import { addressOf } from '../../core/forwarding/service-address.ts';
+import { INTRODUCTION_FIELD, ROUTE_FIELD } from '../../core/forwarding/sidecar-headers.ts';
+import { viaContains } from '../../core/forwarding/via.ts';
+import { type HostPortParts, parseHostPort } from '../../core/host-port.ts';
+import { first } from '../../core/http/headers.ts';
+import type { RawFields } from '../../core/http/message.ts';
+import type { Stage } from '../../core/retry.ts';
+import type { Outcome } from '../../http/attempt-outcome.ts';
+import type { Downstream } from '../../http/exchange.ts';
+import { RequestRelay } from '../../http/request-relay.ts';
+import type { CoarseTimers } from '../../http/sockets/timers.ts';
+import { lastRecipient } from '../final-recipient.ts';
+import {
+  interimFields,
+  outgoingBody,
+  outgoingUpgrade,
+  requestFields,
+  responseFields,
+} from '../hop-headers.ts';
+import type { InboundObserver, RequestOutcome } from '../observers.ts';
+import type { CallerVerdict, PeerAuth } from '../peer/auth.ts';
+import { parseRecall, RECALL_PATH, type Recall } from '../peer/recall.ts';
+import {
+  EXPECTED_QUEUE_FIELD,
+  encodeRefusal,
+  parseCount,
+  REFUSAL_FIELD,
+  underWayMs,
+} from '../peer/refusal.ts';
+import { bytesAnswer, jsonAnswer, problemAnswer, sendAnswer } from '../problem.ts';
+import { atWorker, type LocalService } from '../worker/local-service.ts';
+import { StreamHeartbeat } from './stream-heartbeat.ts';
+
+type Member = Extract<CallerVerdict, { kind: 'member' }>;
+type Proved = Pick<Member, 'key' | 'nonce'>;
+
+/** What peers may learn of this sidecar. */
+export interface InboundSelf {
+  readonly workerId: string;
+  health(): { readonly status: 'ok' | 'warming' | 'draining' };
+  /** The sealed record, fresh. */
+  record(): Buffer;
+  /** Body of GET /state for this caller. */
+  state(callerKey: string): unknown;
+  /** Value of `endpoint-load-metrics` for a caller's response. */
+  report(service: string, callerKey: string): string;
+  /** Makes sure that this request of the caller is never delivered; false when it is too late for that. */
+  recall?(callerKey: string, recall: Recall): boolean;
+}
+
+export interface InboundOptions {
+  readonly pseudonym: string;
+  readonly services: ReadonlyMap<string, LocalService>;
+  readonly auth: PeerAuth;
+  readonly self: InboundSelf;
+  readonly observer: InboundObserver;
+  /** True once no new request is taken. */
+  isClosed(): boolean;
+  /** For event streams that leave by a tunnel; absent: they stay as silent as the worker. */
+  readonly heartbeat?: { readonly intervalMs: number; readonly deadlines: CoarseTimers } | undefined;
+  /** A member asked for our record, and says where it has its own. */
+  introduced?(callerKey: string, address: HostPortParts): void;
+}
+
+const NO_ALIASES: ReadonlyMap<string, string> = new Map();
+
+/** The worker's side is never sent a body twice: retries are the caller's affair. */
+const NO_REPLAY = 0;
+
+export function createInbound(options: InboundOptions): (downstream: Downstream) => void {
+  const { auth, self, services, pseudonym, observer } = options;
+
+  function handle(downstream: Downstream): void {
+    const { head } = downstream;
+    if (head.target === '/health') {
+      const health = { ...self.health(), worker_id: self.workerId };
+      sendAnswer(downstream, jsonAnswer(200, health), []);
+      return;
+    }
+    const isOwn =
+      head.target === '/record' || head.target === '/state' || head.target.startsWith(RECALL_PATH);
+    const addressed = isOwn ? null : addressOf({ ...head, host: '', fields: [] }, NO_ALIASES);
+    if (addressed !== null && 'error' in addressed) {
+      refuse(downstream, null, addressed.error, 'not_sent', addressed.detail, null);
+      return;
+    }
+    const service = addressed?.service ?? '';
+    const caller = auth.verify({
+      header: first(head.fields, 'sidecar-auth'),
+      method: head.method,
+      target: head.target,
+      service,
+      nowMs: Date.now(),
+    });
+    if (caller.kind === 'refused') {
+      observer.inputRefused('auth', caller.code);
+      refuse(downstream, caller.caller, caller.code, 'not_sent', caller.detail, service);
+      return;
+    }
+    if (addressed === null) answerOwn(downstream, caller);
+    else {
+      serve(downstream, caller, service, addressed.target).catch((error: unknown) => observer.bug(error));
+    }
+  }
+
+  function answerOwn(downstream: Downstream, caller: Member): void {
+    const { target } = downstream.head;
+    if (target === '/record') introduce(downstream.head.fields, caller);
+    const answer =
+      target === '/record' ? bytesAnswer(self.record()) : jsonAnswer(200, ownAnswer(target, caller));
+    sendAnswer(downstream, answer, signature(caller, 200));
+  }
+
+  function ownAnswer(target: string, caller: Member): unknown {
+    if (target === '/state') return self.state(caller.key);
+    const recall = parseRecall(target);
+    return { recalled: recall !== null && self.recall?.(caller.key, recall) === true };
+  }
+
+  function introduce(fields: RawFields, caller: Member): void {
+    const address = parseHostPort(first(fields, INTRODUCTION_FIELD) ?? '');
+    if (address !== null) options.introduced?.(caller.key, address);
+  }
+
+  async function serve(
+    downstream: Downstream,
+    caller: Member,
+    service: string,
+    target: string,
+  ): Promise<void> {
+    const startedMs = performance.now();
+    observer.inboundStarted();
+    let outcome: Outcome = {
+      kind: 'failed',
+      code: 'internal',
+      stage: 'sent',
+      detail: 'a fault in this sidecar',
+    };
+    try {
+      outcome = await attempt(downstream, caller, service, target);
+    } catch (error) {
+      observer.bug(error);
+    }
+    if (outcome.kind === 'failed')
+      refuse(downstream, caller, outcome.code, outcome.stage, outcome.detail, service);
+    observer.inboundFinished({
+      service,
+      outcome: inboundOutcome(outcome),
+      code: outcome.kind === 'failed' ? outcome.code : null,
+      durationMs: performance.now() - startedMs,
+    });
+  }
+
+  async function attempt(
+    downstream: Downstream,
+    caller: Member,
+    service: string,
+    target: string,
+  ): Promise<Outcome> {
+    const { head } = downstream;
+    const local = services.get(service);
+    if (local === undefined) return failed('not_offered_here', `${self.workerId} does not offer ${service}`);
+    if (!caller.mayCall(service)) return failed('not_allowed', `${caller.workerId} may not call ${service}`);
+    if (viaContains(head.fields, pseudonym)) return failed('loop_detected', 'Via names this sidecar already');
+    if (options.isClosed()) return failed('draining', `${self.workerId} is shutting down`);
+    if (head.method === 'CONNECT') return failed('not_supported', 'CONNECT is not carried');
+    const last = lastRecipient(head);
+    if (last.kind === 'refuse') return failed(last.code, last.detail);
+    if (last.kind === 'answer') {
+      sendAnswer(downstream, last.answer, signature(caller, last.answer.status));
+      return { kind: 'completed', status: last.answer.status, firstByteMs: 0 };
+    }
+    const path = target === '*' ? target : `${local.basePath}${target}`;
+    const { heartbeat } = options;
+    const client =
+      heartbeat !== undefined && first(head.fields, ROUTE_FIELD) === 'tunnel'
+        ? new StreamHeartbeat(downstream, heartbeat.intervalMs, heartbeat.deadlines)
+        : downstream;
+    const outcome = await local.attempt({
+      downstream: client,
+      relay: new RequestRelay(client, NO_REPLAY),
+      head: {
+        method: head.method,
+        target: path,
+        host: local.host,
+        fields: requestFields(head, {
+          version: downstream.version,
+          clientIp: downstream.remoteAddress,
+          pseudonym,
+          trusted: true,
+        }),
+        body: outgoingBody(head),
+        upgrade: outgoingUpgrade(head),
+      },
+      callerKey: caller.key,
+      expectedQueue: parseCount(first(head.fields, EXPECTED_QUEUE_FIELD)),
+      sinceMs: performance.now() - underWayMs(head.fields),
+      nonce: caller.nonce,
+      judge: (answer) => {
+        const fields = responseFields(answer.fields, answer.version, pseudonym);
+        fields.push(
+          'endpoint-load-metrics',
+          self.report(service, caller.key),
+          ...signature(caller, answer.status),
+        );
+        return { kind: 'forward', fields };
+      },
+      informational: (fields) => interimFields(fields, '1.1', pseudonym),
+      trailers: endToEndTrailers,
+      deadline: null,
+    });
+    return atWorker(local, outcome);
+  }
+
+  function signature({ key: peerKey, nonce }: Proved, status: number): RawFields {
+    return ['sidecar-auth', auth.signResponse({ peerKey, nonce, status, nowMs: Date.now() })];
+  }
+
+  function refuse(
+    downstream: Downstream,
+    caller: Proved | null,
+    code: Code,
+    stage: Stage,
+    detail: string,
+    service: string | null,
+  ): void {
+    const problem = { code, detail, service, requestId: null, attempts: [], proxyName: pseudonym };
+    const fields: RawFields = [REFUSAL_FIELD, encodeRefusal({ code, stage, detail })];
+    if (caller !== null) {
+      fields.push(...signature(caller, CODES[code].status));
+      if (service !== null && services.has(service)) {
+        fields.push('endpoint-load-metrics', self.report(service, caller.key));
+      }
+    }
+    sendAnswer(downstream, problemAnswer(problem), fields);
+  }
+
+  return handle;
+}
+
+function failed(code: Code, detail: string): Outcome {
+  return { kind: 'failed', code, stage: 'not_sent', detail };
+}
+
+function inboundOutcome(outcome: Outcome): RequestOutcome {
+  switch (outcome.kind) {
+    case 'completed':
+      return outcome.status >= 500 ? 'worker_error' : 'ok';
+    case 'failed':
+      return CODES[outcome.code].status < 500 ? 'rejected' : 'failed';
+    default:
+      return outcome.kind;
+  }
+}

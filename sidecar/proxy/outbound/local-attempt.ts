@@ -1,0 +1,55 @@
+/**
+ * An attempt on the worker beside this sidecar, for an app's request.
+ *
+ * It must not know peers.
+ */
+import { endToEndTrailers } from '../../core/forwarding/end-to-end.ts';
+import type { Outcome } from '../../http/attempt-outcome.ts';
+import {
+  interimFields,
+  outgoingBody,
+  outgoingUpgrade,
+  requestFields,
+  responseFields,
+} from '../hop-headers.ts';
+import type { OutboundOptions } from './options.ts';
+import type { OutboundRequest } from './request.ts';
+import type { Target } from './target.ts';
+
+export function attemptLocal(
+  request: OutboundRequest,
+  target: Extract<Target, { kind: 'local' }>,
+  { pseudonym, trustForwarded, observer }: OutboundOptions,
+): Promise<Outcome> {
+  const { downstream, relay, deadline } = request;
+  const { service } = target;
+  request.attemptStartedMs = performance.now();
+  observer.attempted('local');
+  return service.attempt({
+    downstream,
+    relay,
+    head: {
+      method: downstream.head.method,
+      target: request.target === '*' ? '*' : `${service.basePath}${request.target}`,
+      host: service.host,
+      fields: requestFields(downstream.head, {
+        version: downstream.version,
+        clientIp: downstream.remoteAddress,
+        pseudonym,
+        trusted: trustForwarded,
+      }),
+      body: outgoingBody(downstream.head),
+      upgrade: outgoingUpgrade(downstream.head),
+    },
+    callerKey: '',
+    expectedQueue: null,
+    sinceMs: request.sinceMs,
+    judge: (answer) => ({
+      kind: 'forward',
+      fields: [...responseFields(answer.fields, answer.version, pseudonym), ...request.answerFields(target)],
+    }),
+    informational: (fields) => interimFields(fields, '1.1', pseudonym),
+    trailers: endToEndTrailers,
+    deadline: deadline?.passed ?? null,
+  });
+}

@@ -1,0 +1,69 @@
+/**
+ * A request as a peer gets it: over which protocol, with which target and fields, and the proof of who sends it.
+ *
+ * Apart from the attempt, which sends it and judges the answer. It must not know what comes back.
+ */
+import { ROUTE_FIELD } from '../../core/forwarding/sidecar-headers.ts';
+import type { Route } from '../../core/peers/route.ts';
+import type { Origin, OutgoingHead } from '../../http/exchange.ts';
+import {
+  hostField,
+  outgoingBody,
+  outgoingUpgrade,
+  requestFields,
+  withoutEdgeFields,
+} from '../hop-headers.ts';
+import { EXPECTED_QUEUE_FIELD, MAX_UNDER_WAY_MS, UNDER_WAY_FIELD } from '../peer/refusal.ts';
+import type { OutboundOptions } from './options.ts';
+import type { OutboundRequest } from './request.ts';
+import type { Target } from './target.ts';
+
+/**
+ * An app that speaks HTTP/2 is carried in HTTP/2, so that gRPC stays what it is. Not `OPTIONS *`: between sidecars it
+ * travels as an absolute form, which HTTP/2 has no place for.
+ */
+export function peerOrigin(route: Route, { downstream, target }: OutboundRequest): Origin {
+  const isHttp2 = downstream.version === '2.0' && route.kind === 'vpn' && target !== '*';
+  return isHttp2 ? { scheme: 'h2c', host: route.host, port: route.port } : route;
+}
+
+/** Signed; the nonce proves whose answer comes, and names the request to the peer. */
+export function peerHead(
+  request: OutboundRequest,
+  { peer, route, expectedQueue }: Extract<Target, { kind: 'peer' }>,
+  { auth, pseudonym, trustForwarded }: OutboundOptions,
+): { readonly head: OutgoingHead; readonly nonce: string } {
+  const { downstream, service } = request;
+  const { version, remoteAddress: clientIp } = downstream;
+  const facts = { version, clientIp, pseudonym, trusted: trustForwarded };
+  const target = peerTarget(service, request.target, route.kind);
+  const { method } = downstream.head;
+  const { header, nonce } = auth.sign({ peerKey: peer.key, method, target, service, nowMs: Date.now() });
+  const all = requestFields(downstream.head, facts);
+  const fields = route.kind === 'tunnel' ? [...withoutEdgeFields(all), ROUTE_FIELD, 'tunnel'] : all;
+  fields.push('sidecar-auth', header);
+  if (expectedQueue !== null && !request.reroutes.isPatient)
+    fields.push(EXPECTED_QUEUE_FIELD, String(expectedQueue));
+  const underWayMs = Math.round(request.elapsedMs);
+  if (underWayMs > 0) fields.push(UNDER_WAY_FIELD, String(Math.min(underWayMs, MAX_UNDER_WAY_MS)));
+  return {
+    nonce,
+    head: {
+      method,
+      target: target.startsWith('/') ? `${route.basePath}${target}` : target,
+      host: hostField(route),
+      fields,
+      body: outgoingBody(downstream.head),
+      upgrade: outgoingUpgrade(downstream.head),
+    },
+  };
+}
+
+/**
+ * The target as the peer sees it. `OPTIONS *` travels as the absolute form without a path, of which the last proxy
+ * makes `*` again (RFC 9112 §3.2.4); a tunnel's edge takes no absolute form, so there it asks for the root.
+ */
+function peerTarget(service: string, target: string, kind: Route['kind']): string {
+  if (target !== '*') return `/service/${service}${target}`;
+  return kind === 'tunnel' ? `/service/${service}/` : `http://${service}.mesh`;
+}

@@ -1,0 +1,156 @@
+/**
+ * Watches requests that are out and unanswered: a path that was cut gives no sign, and they would wait for minutes.
+ *
+ * A model may think for minutes too, so no time limit tells the two apart. The peer's sidecar does: it answers at
+ * once, whatever its worker is at. Who has waited for a while has it asked over the same route, one question for all
+ * who wait there. Without an answer the request is lost on that path: it goes elsewhere if it may be sent twice, or
+ * if the peer promises, by another route, that the first copy will never be delivered. It must not know how a peer
+ * is asked, nor where a request goes next.
+ */
+import type { Peer } from '../../core/peers/peer.ts';
+import type { Route } from '../../core/peers/route.ts';
+import type { AttemptWatch, WaitingAttempt } from '../../http/attempt.ts';
+import type { Recall } from '../peer/recall.ts';
+
+export interface PathWatchOptions {
+  /** Whether the peer answers over this route now. Never rejects. */
+  answers(peer: Peer, route: Route): Promise<boolean>;
+  /** Has the peer promise by one of these routes not to deliver a request. Never rejects. */
+  recall(peer: Peer, routes: readonly Route[], recall: Recall): Promise<boolean>;
+}
+
+export interface WatchedRequest {
+  readonly peer: Peer;
+  readonly route: Route;
+  /** The other routes that lead there. */
+  readonly others: readonly Route[];
+  /** It may be sent again, and there is somewhere else to send it. Asked when the path has turned out dead. */
+  mayGoElsewhere(): boolean;
+  /** Has the peer promise not to deliver it; false if it was delivered, or nobody can be asked. Never rejects. */
+  recall(): Promise<boolean>;
+}
+
+/** Longer than nearly all answers of quick services take, shorter than anybody notices. */
+const FIRST_LOOK_MS = 100;
+
+/** So long after the start, without a sign, the other routes are asked too: whether to go there is soon the question. */
+const ASK_OTHERS_MS = 300;
+const NEXT_LOOK_MS = 1_000;
+
+/** A path that is dead for so long is given up also by those who have nowhere else to go. */
+const GIVE_UP_MS = 15_000;
+const TICK_MS = 25;
+
+export class PathWatch {
+  readonly #options: PathWatchOptions;
+  readonly #waiting = new Set<Watched>();
+  #timer: NodeJS.Timeout | null = null;
+
+  constructor(options: PathWatchOptions) {
+    this.#options = options;
+  }
+
+  recall(peer: Peer, routes: readonly Route[], recall: Recall): Promise<boolean> {
+    return this.#options.recall(peer, routes, recall);
+  }
+
+  /** For one attempt. */
+  watch(request: WatchedRequest): AttemptWatch {
+    const watched = new Watched(request, this.#options);
+    return {
+      waits: () => watched.waits(),
+      begins: (attempt) => {
+        watched.begins(attempt);
+        this.#waiting.add(watched);
+        if (this.#timer === null) {
+          this.#timer = setInterval(() => this.#tick(), TICK_MS);
+          this.#timer.unref();
+        }
+      },
+      ends: () => {
+        watched.isOver = true;
+        this.#waiting.delete(watched);
+      },
+    };
+  }
+
+  #tick(): void {
+    if (this.#waiting.size === 0 && this.#timer !== null) {
+      clearInterval(this.#timer);
+      this.#timer = null;
+      return;
+    }
+    const nowMs = performance.now();
+    for (const watched of this.#waiting) if (watched.isDue(nowMs)) void watched.look(nowMs);
+  }
+}
+
+class Watched {
+  isOver = false;
+  readonly #request: WatchedRequest;
+  readonly #options: PathWatchOptions;
+  #attempt: WaitingAttempt | null = null;
+  #beganMs = 0;
+  #areOthersAsked = false;
+  /** Monotonic ms at which it was sent, or the path last gave a sign of life; Infinity = not sent yet. */
+  #signMs = Number.POSITIVE_INFINITY;
+  #patienceMs = FIRST_LOOK_MS;
+  #deadSinceMs = Number.NaN;
+  #isLooking = false;
+
+  constructor(request: WatchedRequest, options: PathWatchOptions) {
+    this.#request = request;
+    this.#options = options;
+  }
+
+  begins(attempt: WaitingAttempt): void {
+    this.#attempt = attempt;
+    this.#beganMs = performance.now();
+  }
+
+  waits(): void {
+    this.#signMs = performance.now();
+  }
+
+  /** A look at the path is due; while a connection is being made, its own time limit does that. */
+  isDue(nowMs: number): boolean {
+    const { heardAtMs } = this.#request.route.health;
+    if (!this.#areOthersAsked && nowMs - Math.max(this.#beganMs, heardAtMs) >= ASK_OTHERS_MS)
+      this.#askOthers();
+    if (this.#isLooking) return false;
+    return nowMs - Math.max(this.#signMs, heardAtMs) >= this.#patienceMs;
+  }
+
+  /** Never rejects. */
+  async look(nowMs: number): Promise<void> {
+    const { peer, route } = this.#request;
+    this.#isLooking = true;
+    // Also an answer to another request is one.
+    const isAlive = (await this.#options.answers(peer, route)) || route.health.heardAtMs >= nowMs;
+    if (isAlive) this.#deadSinceMs = Number.NaN;
+    else await this.#isDead(nowMs);
+    this.#patienceMs = NEXT_LOOK_MS;
+    this.#signMs = performance.now();
+    this.#isLooking = false;
+  }
+
+  #askOthers(): void {
+    this.#areOthersAsked = true;
+    const { peer, others } = this.#request;
+    for (const route of others) void this.#options.answers(peer, route);
+  }
+
+  async #isDead(sinceMs: number): Promise<void> {
+    if (this.isOver) return;
+    const { kind } = this.#request.route;
+    const detail = `no answer, and its sidecar does not answer by ${kind} any more: the path is cut, or it hangs`;
+    if (this.#request.mayGoElsewhere()) {
+      this.#attempt?.lose('sent', detail);
+    } else if (await this.#request.recall()) {
+      if (!this.isOver) this.#attempt?.lose('not_sent', `${detail}; taken back before it was delivered`);
+    } else if (!this.isOver) {
+      if (Number.isNaN(this.#deadSinceMs)) this.#deadSinceMs = sinceMs;
+      if (performance.now() - this.#deadSinceMs >= GIVE_UP_MS) this.#attempt?.lose('sent', detail);
+    }
+  }
+}

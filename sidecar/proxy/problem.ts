@@ -1,0 +1,104 @@
+/**
+ * The single place where a failure becomes an HTTP answer: problem+json (RFC 9457) with every attempt listed,
+ * Proxy-Status (RFC 9209) and Retry-After.
+ *
+ * One mapping, so that each 503 explains itself in the same way. It must not decide anything: which code it
+ * is was decided where it happened.
+ */
+import { STATUS_CODES } from 'node:http';
+import { CODES, type Code } from '../core/errors.ts';
+import type { NotAsked } from '../core/peers/exclusion-reason.ts';
+import type { RouteKind } from '../core/peers/route.ts';
+import type { Stage } from '../core/retry.ts';
+import type { Downstream } from '../http/exchange.ts';
+import type { WholeAnswer } from '../http/local-reply.ts';
+
+/** Clients bound the fields of an answer; the whole is in its body. */
+const MAX_DETAILS_CHARS = 500;
+
+export interface Problem {
+  readonly code: Code;
+  readonly detail: string;
+  readonly service: string | null;
+  readonly requestId: string | null;
+  readonly attempts: readonly AttemptTrace[];
+  /** Workers that could not be asked; absent or empty where that says nothing. */
+  readonly notAsked?: readonly NotAsked[];
+  /** This proxy's name in Proxy-Status. */
+  readonly proxyName: string;
+}
+
+export function problemAnswer(problem: Problem): WholeAnswer {
+  const entry = CODES[problem.code];
+  const body = Buffer.from(
+    `${JSON.stringify({
+      type: `about:blank#${problem.code}`,
+      title: entry.meaning,
+      status: entry.status,
+      code: problem.code,
+      detail: problem.detail,
+      advice: entry.advice,
+      ...(problem.service === null ? {} : { service: problem.service }),
+      ...(problem.requestId === null ? {} : { request_id: problem.requestId }),
+      attempts: problem.attempts,
+      ...(problem.notAsked === undefined || problem.notAsked.length === 0
+        ? {}
+        : { not_asked: problem.notAsked }),
+    })}\n`,
+  );
+  const fields = [
+    'Content-Type',
+    'application/problem+json',
+    'Proxy-Status',
+    `${problem.proxyName}; error=${entry.proxyStatus}; details=${sfString(`${problem.code}: ${problem.detail}`)}`,
+  ];
+  if (entry.retryAfterSeconds !== null) fields.push('Retry-After', String(entry.retryAfterSeconds));
+  return { status: entry.status, reason: STATUS_CODES[entry.status] ?? 'Error', fields, body };
+}
+
+/** Sends a whole answer, with more fields if given; where another one has begun, that one is broken off. */
+export function sendAnswer(downstream: Downstream, answer: WholeAnswer, moreFields: readonly string[]): void {
+  if (downstream.isStarted) {
+    downstream.destroy();
+    return;
+  }
+  downstream.start(answer.status, answer.reason, [...answer.fields, ...moreFields], answer.body.length);
+  downstream.write(answer.body);
+  downstream.end([]);
+}
+
+export function bytesAnswer(body: Buffer): WholeAnswer {
+  return { status: 200, reason: 'OK', fields: ['Content-Type', 'application/octet-stream'], body };
+}
+
+export function jsonAnswer(status: number, value: unknown): WholeAnswer {
+  return {
+    status,
+    reason: STATUS_CODES[status] ?? '',
+    fields: ['Content-Type', 'application/json'],
+    body: Buffer.from(`${JSON.stringify(value)}\n`),
+  };
+}
+
+/** A structured-field string (RFC 8941 §3.3.3): printable ASCII, with quote and backslash escaped. */
+function sfString(text: string): string {
+  // Cut before it is escaped: an escape cut in half would take the closing quote for its other half.
+  const plain = text.slice(0, MAX_DETAILS_CHARS).replace(/[^\x20-\x7e]/g, '?');
+  return `"${plain.replace(/["\\]/g, '\\$&')}"`;
+}
+
+export interface AttemptTrace {
+  /** worker_id. */
+  readonly peer: string;
+  readonly route: RouteKind;
+  /** Of the peer's sidecar, of its tunnel, or of the local worker. */
+  readonly address: string;
+  readonly code: Code;
+  readonly stage: Stage;
+  readonly reason: string;
+  /** ISO 8601. */
+  readonly at: string;
+  /** Milliseconds since the request arrived. */
+  readonly at_ms: number;
+  readonly took_ms: number;
+}

@@ -1,0 +1,213 @@
+/**
+ * One service of the local worker: its slots, its readiness, and the attempt that reaches it.
+ *
+ * Used by both listeners, so that a request from the app beside it and one from a peer share one count and one
+ * queue. It must not know who may call, nor what the caller is told.
+ */
+import { BoundedCache } from '../../core/bounded-cache.ts';
+import type { Code } from '../../core/errors.ts';
+import { isGrpc } from '../../core/http/grpc.ts';
+import { first } from '../../core/http/headers.ts';
+import { parseOrca } from '../../core/peers/load-report.ts';
+import type { WorkerState } from '../../core/peers/record.ts';
+import type { Acquired, Admission, Slot } from '../../core/worker/admission.ts';
+import { Callers } from '../../core/worker/caller-counts.ts';
+import { WorkerWord } from '../../core/worker/self-reported-load.ts';
+import { type AttemptOptions, runAttempt } from '../../http/attempt.ts';
+import type { Outcome } from '../../http/attempt-outcome.ts';
+import type { Origin, RequestTimeouts, Upstreams } from '../../http/exchange.ts';
+import { hostField } from '../hop-headers.ts';
+import type { WorkerHealth } from './worker-health.ts';
+
+export interface LocalServiceOptions {
+  readonly name: string;
+  readonly origin: Origin;
+  /** Path of the worker's URL without a trailing slash; '' for none. */
+  readonly basePath: string;
+  readonly timeouts: RequestTimeouts;
+  readonly admission: Admission;
+  readonly health: WorkerHealth;
+  readonly upstreams: Upstreams;
+}
+
+export type LocalAttempt = Omit<AttemptOptions, 'upstreams' | 'origin' | 'timeouts' | 'repeatStale'> & {
+  /** Key of the peer that asks; '' for the app beside this sidecar. */
+  readonly callerKey: string;
+  /** The queue that the caller counts on; a longer one is refused at once. null = any. */
+  readonly expectedQueue: number | null;
+  /** Since when the request is under way, monotonic ms. */
+  readonly sinceMs: number;
+  /** By which its caller can take it back while it waits. */
+  readonly nonce?: string;
+};
+
+/** Remembered of those given back: more than come back to ask again. */
+const MAX_GIVEN_BACK = 4_096;
+
+export class LocalService {
+  readonly name: string;
+  readonly basePath: string;
+  /** Value of the Host field for the worker. */
+  readonly host: string;
+  readonly admission: Admission;
+  /** What the worker itself says of its load. */
+  readonly word = new WorkerWord();
+  readonly #options: LocalServiceOptions;
+  readonly #callers = new Callers();
+  /** Requests in the queue whose callers may want them back. */
+  readonly #recallable = new Map<string, () => boolean>();
+  readonly #givenBack = new BoundedCache<string, true>(MAX_GIVEN_BACK, () => {});
+
+  constructor(options: LocalServiceOptions) {
+    this.name = options.name;
+    this.basePath = options.basePath;
+    this.host = hostField(options.origin);
+    this.admission = options.admission;
+    this.#options = options;
+  }
+
+  get state(): Exclude<WorkerState, 'draining'> {
+    return this.#options.health.isReady ? 'ready' : 'warming';
+  }
+
+  /** Where the worker is reached. */
+  get address(): string {
+    return `${this.#options.origin.scheme}://${this.host}${this.basePath}`;
+  }
+
+  get healthReason(): string {
+    return this.#options.health.reason;
+  }
+
+  /** Requests of this caller that are here now. */
+  outstandingOf(callerKey: string): number {
+    return this.#callers.outstandingOf(callerKey);
+  }
+
+  /** Callers that have requests here now or had some a moment ago, at least 1. */
+  get sharers(): number {
+    return this.#callers.sharers(performance.now());
+  }
+
+  /** The worker's own `endpoint-load-metrics`, on an answer or to a health check. */
+  reported(value: string): void {
+    const load = parseOrca(value)?.load;
+    if (load !== undefined) this.word.says('orca', load, performance.now());
+  }
+
+  /**
+   * Its caller has somewhere better for it. False when it does not wait here, or no more. Who asks again, since what
+   * was said has not reached him, is told the same.
+   */
+  giveBack(callerKey: string, nonce: string): boolean {
+    const handle = handleOf(callerKey, nonce);
+    if (this.#recallable.get(handle)?.() === true) this.#givenBack.set(handle, true);
+    return this.#givenBack.get(handle) === true;
+  }
+
+  /** Waits for a slot, then makes the attempt; a refusal is an outcome with stage `not_sent`. */
+  async attempt(attempt: LocalAttempt): Promise<Outcome> {
+    if (this.state !== 'ready') return refused('warming', `the worker is not ready: ${this.healthReason}`);
+    if (this.#options.origin.scheme !== 'h2c' && isGrpc(attempt.head.fields))
+      return refused('grpc_not_carried', 'the worker is spoken to in HTTP/1.1: its URL lacks h2c://');
+    this.#callers.began(attempt.callerKey);
+    try {
+      return await this.#attemptWithSlot(attempt);
+    } finally {
+      this.#callers.ended(attempt.callerKey, performance.now());
+    }
+  }
+
+  async #attemptWithSlot(attempt: LocalAttempt): Promise<Outcome> {
+    const slot = await this.#acquire(attempt);
+    if (slot === 'gone') return { kind: 'client_gone', firstByteMs: null };
+    if (slot === 'recalled') return refused('saturated', 'its caller took it back from the queue');
+    if (slot === 'late') return refused('deadline', 'the deadline of the caller passed in the queue');
+    if (typeof slot === 'string') return refused('saturated', full(this.admission, slot));
+    const startedMs = performance.now();
+    const { upstreams, origin, timeouts, health } = this.#options;
+    let serviceMs: number | null = null;
+    try {
+      const outcome = await runAttempt({
+        ...attempt,
+        upstreams,
+        origin,
+        timeouts,
+        repeatStale: true,
+        judge: (head) => {
+          const report = first(head.fields, 'endpoint-load-metrics');
+          if (report !== undefined) this.reported(report);
+          return attempt.judge(head);
+        },
+      });
+      if (outcome.kind === 'completed') serviceMs = performance.now() - startedMs;
+      if (outcome.kind === 'failed' && outcome.stage === 'not_sent') {
+        health.suspect(outcome.detail, outcome.isRefused === true);
+      }
+      return outcome;
+    } finally {
+      slot.release(performance.now(), serviceMs); // also after a fault of this program: a slot is never lost
+    }
+  }
+
+  /** A slot; or why there is none. A client that leaves, or whose deadline passes, while it waits leaves the queue. */
+  #acquire(attempt: LocalAttempt): Promise<Slot | Lack | 'gone' | 'late' | 'recalled'> {
+    const { relay, expectedQueue, sinceMs, deadline, callerKey, nonce } = attempt;
+    const handle = nonce === undefined ? null : handleOf(callerKey, nonce);
+    return new Promise((resolve) => {
+      const settle = (end: Slot | Lack | 'gone' | 'late' | 'recalled'): void => {
+        if (handle !== null) this.#recallable.delete(handle);
+        relay.listen(null);
+        resolve(end);
+      };
+      const acquired = this.admission.acquire({
+        expectedQueue,
+        sinceMs,
+        onGranted: settle,
+        onDisplaced: () => settle('queue_full'),
+      });
+      if (acquired.kind === 'granted') resolve(acquired);
+      else if (acquired.kind === 'saturated') resolve(acquired.reason);
+      else {
+        const leave = (why: 'gone' | 'late' | 'recalled'): boolean => {
+          if (!acquired.cancel()) return false;
+          settle(why);
+          return true;
+        };
+        if (handle !== null) this.#recallable.set(handle, () => leave('recalled'));
+        relay.listen({ onClientDrain: () => {}, onGone: () => leave('gone') });
+        if (relay.isGone) leave('gone');
+        void deadline?.then(() => leave('late'));
+      }
+    });
+  }
+}
+
+type Lack = Extract<Acquired, { kind: 'saturated' }>['reason'];
+
+function full({ inFlight, queued, concurrency }: Admission, lack: Lack): string {
+  const slots = `${inFlight} of ${concurrency} slots are taken and ${queued} requests wait`;
+  return lack === 'queue_full' ? `${slots}: the queue is full` : `${slots}: more than the caller counted on`;
+}
+
+/** What went wrong between this sidecar and its worker, told so that a peer does not take it for its own way here. */
+export function atWorker(service: LocalService, outcome: Outcome): Outcome {
+  if (outcome.kind !== 'failed' || !BETWEEN.has(outcome.code)) return outcome;
+  return { ...outcome, detail: `its worker (${service.address}): ${outcome.detail}` };
+}
+
+const BETWEEN: ReadonlySet<Code> = new Set([
+  'connect_failed',
+  'connect_timeout',
+  'upstream_reset',
+  'upstream_protocol',
+  'response_timeout',
+]);
+
+function handleOf(callerKey: string, nonce: string): string {
+  return `${callerKey}/${nonce}`;
+}
+
+function refused(code: Code, detail: string): Outcome {
+  return { kind: 'failed', code, stage: 'not_sent', detail };
+}
