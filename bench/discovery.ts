@@ -3,7 +3,7 @@
  *
  * Part 1: a private DHT of 100 nodes in this process, on loopback; a newcomer joins and looks a service up,
  * with all bootstrap nodes alive and with one of two dead, as this project does it and as hyperdht does with
- * its own options ("join" ends with the first answer here, and with `fullyBootstrapped` there). Part 2: from the
+ * its own options ("join" ends with the first response here, and with `fullyBootstrapped` there). Part 2: from the
  * start of a sidecar's process to the first request that another sidecar routes to its worker, beside the start of
  * a bare Node server. All share this machine's cores and no network lies between: the figures are the program's own
  * cost.

@@ -5,9 +5,9 @@
  * by the benches of the proxy. It must not open sockets.
  */
 import { endToEnd } from '../sidecar/core/forwarding/end-to-end.ts';
-import { forwardedFields } from '../sidecar/core/forwarding/forwarded.ts';
-import { addressOf } from '../sidecar/core/forwarding/service-address.ts';
-import { withoutSidecarFields } from '../sidecar/core/forwarding/sidecar-headers.ts';
+import { forwardedHeaders } from '../sidecar/core/forwarding/forwarded.ts';
+import { serviceAddress } from '../sidecar/core/forwarding/service-address.ts';
+import { withoutSidecarHeaders } from '../sidecar/core/forwarding/sidecar-headers.ts';
 import { viaContains } from '../sidecar/core/forwarding/via.ts';
 import { ChunkedDecoder, encodeChunk } from '../sidecar/core/http/chunked.ts';
 import { encodeRequestHead } from '../sidecar/core/http/http1-encode.ts';
@@ -78,14 +78,14 @@ const rows: readonly (readonly [name: string, call: () => unknown])[] = [
   [`request head, ${request.length} bytes`, () => parseRequestHead(request, 0, request.length, LIMITS)],
   [`response head, ${response.length} bytes`, () => parseResponseHead(response, 0, response.length, LIMITS)],
   ['framing of the response', () => responseFraming(responseHead, 'POST')],
-  ['address of the request', () => addressOf(requestHead, aliases)],
+  ['address of the request', () => serviceAddress(requestHead, aliases)],
   ['end-to-end fields', () => endToEnd(requestHead.fields)],
-  ['without sidecar fields', () => withoutSidecarFields(requestHead.fields)],
+  ['without sidecar fields', () => withoutSidecarHeaders(requestHead.fields)],
   ['loop check by Via', () => viaContains(requestHead.fields, 'worker-1')],
   [
     'forwarded fields',
     () =>
-      forwardedFields({
+      forwardedHeaders({
         fields: requestHead.fields,
         clientIp: '127.0.0.1',
         proto: 'http',

@@ -70,7 +70,7 @@ function download(url: URL, slow: boolean): Promise<number> {
         response.on('data', (chunk: Buffer) => {
           bytes += chunk.length;
         });
-        response.on('aborted', () => reject(new Error('the answer broke')));
+        response.on('aborted', () => reject(new Error('the response broke')));
         if (slow) drainSlowly(response, () => resolve(bytes));
         else response.on('end', () => resolve(bytes));
       },

@@ -107,7 +107,7 @@ export const LATENCY = [
   timeSeries(
     {
       title: 'First byte by route',
-      description: 'To the first byte of the answer: what the user of a token stream feels.',
+      description: 'To the first byte of the response: what the user of a token stream feels.',
       unit: 's',
     },
     [quantile(0.5, 'request_first_byte_seconds', 'route'), 'p50 {{route}}'],

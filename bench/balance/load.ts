@@ -55,7 +55,7 @@ export async function sendAll(
   return results;
 }
 
-/** The status when the answer is whole, else the code of the fault. */
+/** The status when the response is whole, else the code of the fault. */
 function send(url: string, agent: http.Agent): Promise<string> {
   return new Promise((resolve) => {
     const request = http.get(url, { agent }, (response) => {

@@ -21,7 +21,7 @@ const QUEUE = '100000';
 /** Several rounds of probes. */
 const WATCH_MS = 8_000;
 
-/** As `self.ts` writes it on an answer. */
+/** As `self.ts` writes it on a response. */
 const ANSWER_FIELD = `endpoint-load-metrics: ${encodeOrca({
   epoch: 1_702_150_000_000,
   seq: 10_000,
@@ -34,7 +34,7 @@ const ANSWER_FIELD = `endpoint-load-metrics: ${encodeOrca({
   oldestMs: null,
   serviceMs: 123.45,
   mine: 2,
-  sharers: 4,
+  activeCallers: 4,
 })}\r\n`;
 
 interface Addresses {
@@ -153,13 +153,13 @@ async function costOf(doors: readonly Started[]): Promise<Cost> {
   };
 }
 
-/** What it costs an entry to know the state of its peers: by probes while no answer tells it, and on each answer. */
+/** What it costs an entry to know the state of its peers: by probes while no response tells it, and on each response. */
 function watchingText([used, unused]: readonly [Cost, Cost], peers: number): string {
   const bytes = (used.bytesPerSecond - unused.bytesPerSecond) / peers;
   const share = (100 * (used.cpuRatio - unused.cpuRatio)) / peers;
   return [
     `watching ${peers} idle peers: ${bytes.toFixed(0)} bytes and ${share.toFixed(2)} % of a core per peer and second`,
-    `(${(100 * unused.cpuRatio).toFixed(1)} % of a core without), and ${ANSWER_FIELD.length} bytes on each answer`,
+    `(${(100 * unused.cpuRatio).toFixed(1)} % of a core without), and ${ANSWER_FIELD.length} bytes on each response`,
   ].join(' ');
 }
 

@@ -7,7 +7,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 
 const TIMEOUT_MS = 5_000;
 
-/** null when there is no answer in time. `at`: host:port. */
+/** null when there is no response in time. `at`: host:port. */
 export async function getJson<T>(at: string, path: string): Promise<T | null> {
   try {
     const answer = await fetch(`http://${at}${path}`, {
@@ -19,7 +19,7 @@ export async function getJson<T>(at: string, path: string): Promise<T | null> {
   }
 }
 
-/** The sum of a metric over its labels, also over several names; NaN when there is no answer. */
+/** The sum of a metric over its labels, also over several names; NaN when there is no response. */
 export async function gaugeSum(at: string, ...names: readonly string[]): Promise<number> {
   try {
     const answer = await fetch(`http://${at}/metrics`, {

@@ -222,7 +222,7 @@ function upload(body: Buffer): { readonly body: Buffer; isWhole(answer: Buffer):
   return { body, isWhole: (answer) => answer.includes(`"bytes":${body.length},"sha256":"${sha256}"}`) };
 }
 
-/** Code and detail of the sidecar's own answer. */
+/** Code and detail of the sidecar's own response. */
 function reasonOf(body: Buffer): string {
   try {
     const { attempts, code, detail } = JSON.parse(body.toString()) as {

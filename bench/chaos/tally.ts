@@ -13,9 +13,9 @@ export const IDEMPOTENT: ReadonlySet<Kind> = new Set(['get', 'events', 'big_get'
 export type End =
   /** Whole and right. */
   | 'ok'
-  /** No answer of a worker: an error of the sidecar, or the connection broke before any. */
+  /** No response of a worker: an error of the sidecar, or the connection broke before any. */
   | 'failed'
-  /** The answer had begun and its connection was broken: the app knows. */
+  /** The response had begun and its connection was broken: the app knows. */
   | 'cut'
   /** It ended cleanly and was not whole: the app cannot know. */
   | 'truncated'

@@ -58,7 +58,7 @@ export function describe(report: ChaosReport, promises: readonly Kept[]): string
     ...[head, ...rows].map((row) =>
       row.map((cell, i) => (i === 0 ? cell.padEnd(10) : cell.padStart(10))).join(''),
     ),
-    '* may fail: not to be sent twice. cut: the answer had begun, and the app was told by a broken connection.',
+    '* may fail: not to be sent twice. cut: the response had begun, and the app was told by a broken connection.',
     '',
     ...promises.map(({ isKept, value, what }) => `${isKept ? 'ok  ' : 'FAIL'}  ${what.padEnd(40)}${value}`),
   ];

@@ -1,7 +1,7 @@
 /**
  * The demands of one run: who asks when for how much work, drawn once and given to every policy and proxy alike.
  *
- * Open loop: arrivals do not wait for answers, as users do not wait for each other; a slow system is not given less
+ * Open loop: arrivals do not wait for responses, as users do not wait for each other; a slow system is not given less
  * to do. It must not know who serves them.
  */
 import { Random } from './random.ts';
@@ -23,7 +23,7 @@ export interface WorkerSpec {
   readonly broken?: Broken;
 }
 
-/** `refuses` connections, `hangs` without an answer, or answers with an `error` at once. */
+/** `refuses` connections, `hangs` without a response, or answers with an `error` at once. */
 export interface Broken {
   readonly how: 'refuses' | 'hangs' | 'error';
   readonly fromMs: number;

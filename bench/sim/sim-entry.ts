@@ -6,7 +6,7 @@
  * and probes those not heard from. It must not know how a policy decides.
  */
 import { type Balancer, createBalancer, type PolicyName } from '../../sidecar/core/balancing/balancer.ts';
-import { type Waiter, Waiting } from '../../sidecar/core/balancing/queued-requests.ts';
+import { type QueuedRequest, QueuedRequests } from '../../sidecar/core/balancing/queued-requests.ts';
 import { begin, finish } from '../../sidecar/core/peers/accounting.ts';
 import { applyReport } from '../../sidecar/core/peers/load-report.ts';
 import type { Peer } from '../../sidecar/core/peers/peer.ts';
@@ -52,7 +52,7 @@ interface Attempt {
   moveTo: Peer | null;
 }
 
-interface SimWaiter extends Waiter {
+interface SimWaiter extends QueuedRequest {
   readonly attempt: Attempt;
   readonly job: Job;
 }
@@ -67,7 +67,7 @@ export class SimEntry {
   /** Requests that were asked back from a queue, and those of them that came. */
   asked = 0;
   moved = 0;
-  readonly #waiting = new Waiting<SimWaiter>();
+  readonly #waiting = new QueuedRequests<SimWaiter>();
 
   constructor(options: SimEntryOptions) {
     this.#o = options;
@@ -206,7 +206,7 @@ export class SimEntry {
 
   #heard(peer: Peer, report: ReturnType<SimWorker['report']>, source: 'probe' | 'response'): void {
     const { nowMs } = this.#o.clock;
-    this.#table.heard(peer.key, nowMs);
+    this.#table.markAlive(peer.key, nowMs);
     applyReport(peer, report, source, nowMs);
     this.#move(peer, source === 'response' ? 1 : 0);
   }

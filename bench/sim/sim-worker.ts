@@ -1,12 +1,12 @@
 /**
  * A worker with its sidecar, as callers meet it: the real Admission and Callers, and a sleeping worker behind.
  *
- * Reports are made where the real one makes them: when the answer's head is there, the request itself still in its
+ * Reports are made where the real one makes them: when the response's head is there, the request itself still in its
  * slot. It must not know who chose it.
  */
-import type { PeerReport } from '../../sidecar/core/peers/load-report.ts';
+import type { LoadReport } from '../../sidecar/core/peers/load-report.ts';
 import { Admission, type Slot } from '../../sidecar/core/worker/admission.ts';
-import { Callers } from '../../sidecar/core/worker/caller-counts.ts';
+import { CallerCounts } from '../../sidecar/core/worker/caller-counts.ts';
 import { isBroken } from './central-queue.ts';
 import { speedAt, type WorkerSpec } from './demand.ts';
 import type { VirtualClock } from './virtual-clock.ts';
@@ -14,7 +14,7 @@ import type { VirtualClock } from './virtual-clock.ts';
 export const SERVICE = 'sim';
 
 export type Answer =
-  | { readonly kind: 'served' | 'refused' | 'error'; readonly report: PeerReport }
+  | { readonly kind: 'served' | 'refused' | 'error'; readonly report: LoadReport }
   | { readonly kind: 'unreachable' };
 
 export interface Job {
@@ -36,7 +36,7 @@ export class SimWorker {
   readonly spec: WorkerSpec;
   readonly #clock: VirtualClock;
   readonly #admission: Admission;
-  readonly #callers = new Callers();
+  readonly #callers = new CallerCounts();
   #seq = 0;
   /** Most requests that were here at once, and their sum over arrivals, for the spread. */
   peak = 0;
@@ -112,7 +112,7 @@ export class SimWorker {
   }
 
   /** As the one who asks sees it. */
-  report(caller: string): PeerReport {
+  report(caller: string): LoadReport {
     const { inFlight, queued, concurrency, load } = this.#admission;
     this.#seq += 1;
     const sinceMs = this.#admission.longestSinceMs;
@@ -127,7 +127,7 @@ export class SimWorker {
       concurrency,
       serviceMs: this.#admission.serviceMs(this.#clock.nowMs),
       mine: this.#callers.outstandingOf(caller),
-      sharers: this.#callers.sharers(this.#clock.nowMs),
+      activeCallers: this.#callers.activeCallers(this.#clock.nowMs),
       oldestMs: sinceMs === null ? null : this.#clock.nowMs - sinceMs,
     };
   }

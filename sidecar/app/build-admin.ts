@@ -5,7 +5,7 @@
  */
 import type { Config } from '../config/config.ts';
 import type { Balancer } from '../core/balancing/balancer.ts';
-import { WORD_TTL_MS } from '../core/worker/self-reported-load.ts';
+import { SELF_REPORT_TTL_MS } from '../core/worker/self-reported-load.ts';
 import { PushWatch } from '../load/push-watch.ts';
 import type { RequestAuth } from '../mesh/membership/request-auth.ts';
 import { Admin, type AdminHandlers } from '../observe/admin.ts';
@@ -13,20 +13,20 @@ import type { Log } from '../observe/log.ts';
 import type { Metrics } from '../observe/metrics.ts';
 import { countPeers, describePeer, scrapeTargets } from '../observe/peer-view.ts';
 import { assessReadiness, type Readiness } from '../observe/readiness.ts';
-import type { RequestLog } from '../observe/request-log.ts';
+import type { RequestHistory } from '../observe/request-history.ts';
 import type { LocalService } from '../proxy/worker/local-service.ts';
 import type { Mesh } from './build-mesh.ts';
-import type { Self } from './self-report.ts';
+import type { SelfReport } from './self-report.ts';
 
 export interface AdminParts {
   readonly config: Config;
   readonly mesh: Mesh;
   readonly auth: Pick<RequestAuth, 'clockOffsetMs'>;
   readonly metrics: Metrics;
-  readonly requests: RequestLog;
+  readonly requests: RequestHistory;
   readonly balancer: Balancer;
   readonly services: ReadonlyMap<string, LocalService>;
-  readonly self: Self;
+  readonly self: SelfReport;
   readonly version: string;
   readonly log: Log;
   isDraining(): boolean;
@@ -78,7 +78,7 @@ export function watchGauges(parts: AdminParts): void {
 export function buildAdmin(parts: AdminParts): Admin {
   const { auth, balancer, config, log, mesh, metrics, requests, self, version } = parts;
   const startedMs = performance.now();
-  const pushes = new PushWatch(log, WORD_TTL_MS.push);
+  const pushes = new PushWatch(log, SELF_REPORT_TTL_MS.push);
   const handlers: AdminHandlers = {
     stats: () => metrics.stats(),
     metricsText: () => metrics.text(),
@@ -102,11 +102,11 @@ export function buildAdmin(parts: AdminParts): Admin {
     putLoad: ({ service, loadRatio }) => {
       const named = service === null ? null : (config.aliases.get(service) ?? service);
       const told = [...parts.services.values()].filter(({ name }) => named === null || name === named);
-      for (const { name, word } of told) {
-        word.says('push', loadRatio, performance.now());
+      for (const { name, selfReportedLoad } of told) {
+        selfReportedLoad.report('push', loadRatio, performance.now());
         pushes.pushed(name);
       }
-      return told.length === 0 ? null : WORD_TTL_MS.push;
+      return told.length === 0 ? null : SELF_REPORT_TTL_MS.push;
     },
     identity: () => ({
       worker_id: self.workerId,

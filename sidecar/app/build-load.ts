@@ -22,7 +22,7 @@ export function startSampler(config: Config, log: Log, lifecycle: Lifecycle): Lo
   const cpu = createCpuMeter(system);
   const gpu = gpuMeter(config.gpu);
   gpu.start();
-  lifecycle.began('gpu meter', () => gpu.stop());
+  lifecycle.onStop('gpu meter', () => gpu.stop());
   const sampler = new LoadSampler({
     intervalMs: LOAD_INTERVAL_MS,
     cpu: cpu.source === null ? null : () => cpu.sample(),
@@ -31,7 +31,7 @@ export function startSampler(config: Config, log: Log, lifecycle: Lifecycle): Lo
     log,
   });
   sampler.start();
-  lifecycle.began('load sampler', () => sampler.stop());
+  lifecycle.onStop('load sampler', () => sampler.stop());
   return sampler;
 }
 

@@ -4,7 +4,7 @@
  * Composition only, apart from run.ts because it is half of it. It must not hold a rule of its own.
  */
 import type { Config } from '../config/config.ts';
-import { INTRODUCTION_FIELD } from '../core/forwarding/sidecar-headers.ts';
+import { INTRODUCTION_HEADER } from '../core/forwarding/sidecar-headers.ts';
 import { formatHostPort } from '../core/host-port.ts';
 import type { Log } from '../core/log.ts';
 import { FingerCache } from '../core/peers/finger-cache.ts';
@@ -14,8 +14,8 @@ import { systemClock, within } from '../mesh/clock.ts';
 import { type DhtNode, startDhtNode } from '../mesh/dht/node.ts';
 import { Announcer } from '../mesh/discovery/announcer.ts';
 import { Directory } from '../mesh/discovery/directory.ts';
-import { Greeter } from '../mesh/discovery/greeter.ts';
 import { IdConflicts } from '../mesh/discovery/id-conflicts.ts';
+import { Introductions } from '../mesh/discovery/introductions.ts';
 import { KnownNodes } from '../mesh/discovery/known-nodes.ts';
 import { lookUp } from '../mesh/discovery/lookup.ts';
 import { Prober } from '../mesh/discovery/prober.ts';
@@ -27,9 +27,9 @@ import type { RequestAuth } from '../mesh/membership/request-auth.ts';
 import type { PeerDirectory } from '../proxy/outbound/directory.ts';
 import type { PeerClient } from '../proxy/peer/client.ts';
 import type { Lifecycle } from './lifecycle.ts';
-import { addressOf, vpnFilter } from './peer-addresses.ts';
+import { peerAddress, vpnFilter } from './peer-addresses.ts';
 import { peerDirectory } from './peer-directory.ts';
-import type { Self } from './self-report.ts';
+import type { SelfReport } from './self-report.ts';
 
 export interface Mesh {
   readonly node: DhtNode;
@@ -37,7 +37,7 @@ export interface Mesh {
   readonly cache: FingerCache;
   readonly directory: Directory;
   readonly announcer: Announcer;
-  readonly greeter: Greeter;
+  readonly introductions: Introductions;
   readonly fetcher: RecordFetcher;
   readonly peerDirectory: PeerDirectory;
   /** Looks a service up now, for one who asks about it; counts as no request. Never rejects. */
@@ -48,7 +48,7 @@ export interface MeshOptions {
   readonly config: Config;
   readonly identity: Identity;
   readonly auth: Pick<RequestAuth, 'clockOffsetMs'>;
-  readonly self: Self;
+  readonly self: SelfReport;
   readonly client: PeerClient;
   readonly lifecycle: Lifecycle;
   readonly log: Log;
@@ -76,8 +76,8 @@ const SAVE_INTERVAL_MS = 60_000;
 const UNANNOUNCE_LIMIT_MS = 2_000;
 const SHARDS = 1;
 
-/** Known peers above which newcomers are not greeted. */
-const MAX_GREETED = 256;
+/** Known peers above which introductions are not followed up. */
+const MAX_INTRODUCED = 256;
 
 /** Binds the DHT node and begins; joining and finding go on behind. */
 export async function buildMesh(options: MeshOptions): Promise<Mesh> {
@@ -97,9 +97,9 @@ export async function buildMesh(options: MeshOptions): Promise<Mesh> {
     clock,
     log,
   });
-  lifecycle.began('dht', () => node.destroy());
+  lifecycle.onStop('dht', () => node.destroy());
   known.start(() => ({ ownPort: node.address.port, nodes: node.nodes(64), peers: directory.view() }));
-  lifecycle.began('known nodes', () => known.stop());
+  lifecycle.onStop('known nodes', () => known.stop());
 
   const { ttlMs, firstLookupWaitMs } = config.cache;
   const hasVpn = config.vpn.ip !== null;
@@ -109,13 +109,13 @@ export async function buildMesh(options: MeshOptions): Promise<Mesh> {
   const introduction =
     config.vpn.ip === null
       ? []
-      : [INTRODUCTION_FIELD, formatHostPort({ host: config.vpn.ip, port: self.inboundPort })];
+      : [INTRODUCTION_HEADER, formatHostPort({ host: config.vpn.ip, port: self.inboundPort })];
   const fetcher = new RecordFetcher({
     node,
     table,
     fetchRecord: (from, expectedKey, signal) => {
       if (expectedKey === null) return Promise.reject(new Error('a record is only asked of a known key'));
-      const address = addressOf(from);
+      const address = peerAddress(from);
       return options.client.get({
         address,
         peerKey: expectedKey,
@@ -135,7 +135,7 @@ export async function buildMesh(options: MeshOptions): Promise<Mesh> {
     maxSkewMs: MAX_SKEW_MS,
     mutableMaxAgeMs: config.dht.maxAgeMs + CLOCKS_APART_MS,
   });
-  lifecycle.began('records', () => fetcher.stop());
+  lifecycle.onStop('records', () => fetcher.stop());
   const conflicts = new IdConflicts({
     table,
     own: {
@@ -177,18 +177,18 @@ export async function buildMesh(options: MeshOptions): Promise<Mesh> {
       () => {},
     );
   directory.start();
-  lifecycle.began('directory', () => directory.stop());
-  const greeter = new Greeter({
+  lifecycle.onStop('directory', () => directory.stop());
+  const introductions = new Introductions({
     table,
     fetcher,
     ownKeyHex: identity.keyHex,
     mayAsk: looking.mayAsk,
-    maxPeers: MAX_GREETED,
+    maxPeers: MAX_INTRODUCED,
     log,
   });
   const roster = new Roster({ ...looking, dht: node, intervalMs: ttlMs / 2, log });
   roster.start();
-  lifecycle.began('roster', () => roster.stop());
+  lifecycle.onStop('roster', () => roster.stop());
   const prober = new Prober({
     table,
     cache,
@@ -211,7 +211,7 @@ export async function buildMesh(options: MeshOptions): Promise<Mesh> {
     log,
   });
   prober.start();
-  lifecycle.began('prober', () => prober.stop());
+  lifecycle.onStop('prober', () => prober.stop());
   const announcer = new Announcer({
     node,
     keyPair: { publicKey: identity.publicKey, secretKey: identity.secretKey },
@@ -230,14 +230,14 @@ export async function buildMesh(options: MeshOptions): Promise<Mesh> {
     log,
   });
   announcer.start();
-  lifecycle.began('announcer', () => announcer.stop());
+  lifecycle.onStop('announcer', () => announcer.stop());
   return {
     node,
     table,
     cache,
     directory,
     announcer,
-    greeter,
+    introductions,
     fetcher,
     peerDirectory: peerDirectory(directory, table, prober),
     lookUpNow,

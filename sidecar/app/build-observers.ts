@@ -4,14 +4,14 @@
  * Composition only: proxy/ declares what it tells, observe/ what it takes. It must not hold a rule of its own.
  */
 import type { Metrics } from '../observe/metrics.ts';
-import type { RequestLog } from '../observe/request-log.ts';
+import type { RequestHistory } from '../observe/request-history.ts';
 import type { InboundObserver, OutboundObserver } from '../proxy/observers.ts';
-import type { Activity } from './in-flight-count.ts';
+import type { InFlightCount } from './in-flight-count.ts';
 
 export function inboundObserver(
   metrics: Metrics,
-  activity: Activity,
-  bug: (error: unknown) => void,
+  activity: InFlightCount,
+  internalError: (error: unknown) => void,
 ): InboundObserver {
   return {
     inboundStarted() {
@@ -23,15 +23,15 @@ export function inboundObserver(
       activity.ended();
     },
     inputRefused: (kind, reason) => metrics.inputRefused(kind, reason),
-    bug,
+    internalError,
   };
 }
 
 export function outboundObserver(
   metrics: Metrics,
-  requests: RequestLog,
-  activity: Activity,
-  bug: (error: unknown) => void,
+  requests: RequestHistory,
+  activity: InFlightCount,
+  internalError: (error: unknown) => void,
 ): OutboundObserver {
   return {
     requestStarted() {
@@ -50,7 +50,7 @@ export function outboundObserver(
     attemptFailed: (code) => metrics.attemptFailed(code),
     retried: (code) => metrics.retried(code),
     retryRefused: () => metrics.retryRefused(),
-    moved: () => metrics.moved(),
-    bug,
+    migrated: () => metrics.migrated(),
+    internalError,
   };
 }

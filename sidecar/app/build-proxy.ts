@@ -10,38 +10,38 @@ import { betweenSidecars } from '../core/forwarding/head-limits.ts';
 import { viaPseudonym } from '../core/forwarding/via.ts';
 import type { HostPortParts } from '../core/host-port.ts';
 import type { HeadLimits } from '../core/http/message.ts';
-import { FirstByteTimes } from '../core/peers/first-byte-times.ts';
+import { Ttfb } from '../core/peers/ttfb.ts';
 import { RetryBudget } from '../core/retry.ts';
 import { type HttpListener, type HttpListenerOptions, listenHttp } from '../http/listener.ts';
-import { HeldSockets } from '../http/sockets/paused-sockets.ts';
+import { PausedSockets } from '../http/sockets/paused-sockets.ts';
 import { CoarseTimers } from '../http/sockets/timers.ts';
-import { peerConnections, workerConnections } from '../http/upstream-pools.ts';
+import { peerPools, workerPools } from '../http/upstream-pools.ts';
 import type { LoadSampler } from '../load/sampler.ts';
 import { sealRecord } from '../mesh/discovery/sealed-record.ts';
 import type { Identity } from '../mesh/membership/identity.ts';
 import type { RequestAuth } from '../mesh/membership/request-auth.ts';
 import type { Log } from '../observe/log.ts';
 import type { Metrics } from '../observe/metrics.ts';
-import type { RequestLog } from '../observe/request-log.ts';
+import type { RequestHistory } from '../observe/request-history.ts';
 import { createInbound } from '../proxy/inbound/inbound.ts';
 import type { PeerDirectory } from '../proxy/outbound/directory.ts';
 import { createOutbound } from '../proxy/outbound/outbound.ts';
-import { Moves } from '../proxy/outbound/queue-migration.ts';
-import { PathWatch } from '../proxy/outbound/stall-watch.ts';
+import { QueueMigration } from '../proxy/outbound/queue-migration.ts';
+import { StallWatch } from '../proxy/outbound/stall-watch.ts';
 import { createPeerClient, type PeerClient } from '../proxy/peer/client.ts';
-import { recallFrom } from '../proxy/peer/recall.ts';
-import { problemAnswer } from '../proxy/problem.ts';
+import { cancelQueued } from '../proxy/peer/recall.ts';
+import { problemReply } from '../proxy/problem.ts';
 import type { LocalService } from '../proxy/worker/local-service.ts';
 import { inboundObserver, outboundObserver } from './build-observers.ts';
 import { buildServices } from './build-services.ts';
 import { callPolicies } from './call-policies.ts';
 import { drain } from './drain.ts';
-import { Activity } from './in-flight-count.ts';
+import { InFlightCount } from './in-flight-count.ts';
 import type { Lifecycle } from './lifecycle.ts';
-import { Self } from './self-report.ts';
+import { SelfReport } from './self-report.ts';
 
 export interface Proxy {
-  readonly self: Self;
+  readonly self: SelfReport;
   readonly services: ReadonlyMap<string, LocalService>;
   readonly balancer: Balancer;
   readonly client: PeerClient;
@@ -52,7 +52,7 @@ export interface Proxy {
   /** Called when what is said of this worker has changed. */
   onSelfChanged(listener: () => void): void;
   /** Called when a peer has said where it listens. */
-  onIntroduced(listener: (callerKey: string, address: HostPortParts) => void): void;
+  onIntroduction(listener: (callerKey: string, address: HostPortParts) => void): void;
   isDraining(): boolean;
   /** Finishes what runs; `withdraw` takes this worker out of the directory. */
   drain(cut: AbortSignal, withdraw: () => Promise<void>): Promise<void>;
@@ -63,7 +63,7 @@ export interface ProxyOptions {
   readonly identity: Identity;
   readonly auth: RequestAuth;
   readonly metrics: Metrics;
-  readonly requests: RequestLog;
+  readonly requests: RequestHistory;
   readonly sampler: LoadSampler;
   readonly lifecycle: Lifecycle;
   readonly log: Log;
@@ -81,14 +81,15 @@ const CONTROL_LIMIT_MS = 5_000;
 export async function buildProxy(options: ProxyOptions): Promise<Proxy> {
   const { config, identity, auth, metrics, requests, sampler, lifecycle, log } = options;
   const limits: HeadLimits = config.limits;
-  const deadlines = new CoarseTimers(DEADLINE_TICK_MS);
+  const timers = new CoarseTimers(DEADLINE_TICK_MS);
   // One for both listeners: what it may spend is a share of this process's time.
-  const held = new HeldSockets();
-  const onBug = (err: unknown): void => log.error({ err }, 'a fault in this program: please report it');
-  const toWorkers = workerConnections({ limits, deadlines, tlsCa: null, onBug });
+  const pausedSockets = new PausedSockets();
+  const onInternalError = (err: unknown): void =>
+    log.error({ err }, 'a fault in this program: please report it');
+  const toWorkers = workerPools({ limits, timers, tlsCa: null, onInternalError });
   const peerLimits = betweenSidecars(limits);
-  const toPeers = peerConnections({ limits: peerLimits, deadlines, tlsCa: config.tunnel.ca, onBug });
-  lifecycle.began('connections', () => {
+  const toPeers = peerPools({ limits: peerLimits, timers, tlsCa: config.tunnel.ca, onInternalError });
+  lifecycle.onStop('connections', () => {
     toWorkers.destroy();
     toPeers.destroy();
   });
@@ -103,19 +104,19 @@ export async function buildProxy(options: ProxyOptions): Promise<Proxy> {
   });
   let isDraining = false;
   let isClosed = false;
-  const inboundActivity = new Activity();
-  const outboundActivity = new Activity();
+  const inboundActivity = new InFlightCount();
+  const outboundActivity = new InFlightCount();
   const name = viaPseudonym(config.worker.id);
   const connection = (part: 'inbound' | 'outbound'): Omit<HttpListenerOptions, 'onRequest'> => ({
     limits: part === 'inbound' ? peerLimits : limits,
     headTimeoutMs: config.limits.headTimeoutMs,
     keepAliveMs: KEEP_ALIVE_MS,
-    deadlines,
-    held,
-    onBug,
+    timers,
+    pausedSockets,
+    onInternalError,
     refuse: (code, detail) => {
       metrics.inputRefused('http', code);
-      return problemAnswer({
+      return problemReply({
         code,
         detail,
         service: null,
@@ -125,18 +126,18 @@ export async function buildProxy(options: ProxyOptions): Promise<Proxy> {
       });
     },
   });
-  let self: Self | null = null;
+  let self: SelfReport | null = null;
   const inbound = await listenHttp(config.inbound.listen, {
     ...connection('inbound'),
     onRequest: createInbound({
       pseudonym: `${name}-inbound`,
       services,
       auth,
-      observer: inboundObserver(metrics, inboundActivity, onBug),
+      observer: inboundObserver(metrics, inboundActivity, onInternalError),
       isClosed: () => isClosed,
-      introduced: (callerKey, address) => introduced(callerKey, address),
+      onIntroduction: (callerKey, address) => introduced(callerKey, address),
       heartbeat:
-        config.tunnel.heartbeatMs > 0 ? { intervalMs: config.tunnel.heartbeatMs, deadlines } : undefined,
+        config.tunnel.heartbeatMs > 0 ? { intervalMs: config.tunnel.heartbeatMs, timers } : undefined,
       self: {
         workerId: config.worker.id,
         health: () => ({
@@ -145,25 +146,25 @@ export async function buildProxy(options: ProxyOptions): Promise<Proxy> {
         record: () => sealRecord(identity, of(self).record()),
         state: (callerKey) => of(self).stateFor(callerKey),
         report: (service, callerKey) => of(self).orca(service, callerKey),
-        recall: (peerKey, { epoch, nonce }) =>
-          [...services.values()].some((service) => service.giveBack(peerKey, nonce)) ||
-          (epoch === of(self).epoch && auth.recall({ peerKey, nonce, nowMs: Date.now() })),
+        cancelQueued: (peerKey, { epoch, nonce }) =>
+          [...services.values()].some((service) => service.cancelQueued(peerKey, nonce)) ||
+          (epoch === of(self).epoch && auth.cancel({ peerKey, nonce, nowMs: Date.now() })),
       },
     }),
   });
-  lifecycle.began('inbound', () => inbound.destroy());
-  self = new Self({ config, keyHex: identity.keyHex, services, sampler, inboundPort: inbound.port });
+  lifecycle.onStop('inbound', () => inbound.destroy());
+  self = new SelfReport({ config, keyHex: identity.keyHex, services, sampler, inboundPort: inbound.port });
   const balancer = createBalancer(config.balance.policy, { ttlMs: config.cache.ttlMs });
   const client = createPeerClient(toPeers, auth, CONTROL_LIMIT_MS);
   let directory: PeerDirectory = NO_DIRECTORY;
-  const paths = new PathWatch({
-    answers: (peer, route) => directory.answers?.(peer, route) ?? Promise.resolve(true),
-    recall: (peer, routes, recall) => recallFrom(peer, routes, recall, client),
+  const stallWatch = new StallWatch({
+    responds: (peer, route) => directory.responds?.(peer, route) ?? Promise.resolve(true),
+    cancelQueued: (peer, routes, token) => cancelQueued(peer, routes, token, client),
   });
-  const moves = new Moves({
+  const queueMigration = new QueueMigration({
     replayBytes: config.retries.replayBytes,
-    look: async (peer, route) => directory.answers?.(peer, route),
-    recall: (peer, routes, recall) => recallFrom(peer, routes, recall, client),
+    look: async (peer, route) => directory.responds?.(peer, route),
+    cancelQueued: (peer, routes, token) => cancelQueued(peer, routes, token, client),
   });
   let outbound: HttpListener | null = null;
   return {
@@ -178,7 +179,7 @@ export async function buildProxy(options: ProxyOptions): Promise<Proxy> {
     onSelfChanged(listener) {
       selfChanged = listener;
     },
-    onIntroduced(listener) {
+    onIntroduction(listener) {
       introduced = listener;
     },
     isDraining: () => isDraining,
@@ -194,21 +195,21 @@ export async function buildProxy(options: ProxyOptions): Promise<Proxy> {
           balancer,
           upstreams: toPeers,
           auth,
-          paths,
-          moves,
+          stallWatch,
+          queueMigration,
           budget: new RetryBudget({ ratio: config.retries.budgetRatio, perSecond: config.retries.perSecond }),
           tunnelLimits: config.tunnel.limits,
-          firstBytes: new FirstByteTimes(),
+          ttfb: new Ttfb(),
           replayBytes: config.retries.replayBytes,
           trustForwarded: config.trustForwarded,
           token: config.outbound.token,
-          observer: outboundObserver(metrics, requests, outboundActivity, onBug),
+          observer: outboundObserver(metrics, requests, outboundActivity, onInternalError),
           random: Math.random,
           callPolicy: callPolicies(config),
         }),
       });
       const listener = outbound;
-      lifecycle.began('outbound', () => listener.destroy());
+      lifecycle.onStop('outbound', () => listener.destroy());
       return listener;
     },
     drain(cut, withdraw) {
@@ -235,7 +236,7 @@ const NO_DIRECTORY: PeerDirectory = {
   }),
   peek: () => [],
   reported: () => {},
-  doubted: () => {},
+  markSuspect: () => {},
   notOffered: () => {},
 };
 

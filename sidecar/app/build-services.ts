@@ -79,7 +79,7 @@ export function buildServices({
     late.unref();
     void health.start();
     const page = followMetrics(service, local, log);
-    lifecycle.began(`health of ${service.name}`, () => {
+    lifecycle.onStop(`health of ${service.name}`, () => {
       clearTimeout(late);
       health.stop();
       page?.stop();
@@ -107,10 +107,10 @@ function followMetrics(
     onNews: (news) => {
       const ratio = news.kind === 'samples' ? loadOfTerms(news.samples, terms) : null;
       if (ratio === null) {
-        local.word.silent('metrics');
+        local.selfReportedLoad.clear('metrics');
         watch.silent(news.kind === 'failed' ? news.fault : undefined);
       } else {
-        local.word.says('metrics', ratio, performance.now());
+        local.selfReportedLoad.report('metrics', ratio, performance.now());
         watch.spoke();
       }
     },

@@ -6,11 +6,11 @@
  * signals, nor what was built.
  */
 import type { HttpListener } from '../http/listener.ts';
-import type { Activity } from './in-flight-count.ts';
+import type { InFlightCount } from './in-flight-count.ts';
 
 interface Side {
   readonly listener: HttpListener | null;
-  readonly activity: Activity;
+  readonly activity: InFlightCount;
 }
 
 export interface DrainOptions {

@@ -4,7 +4,7 @@
  * For the drain: metrics count too, but nobody can wait for a metric. It must not know what it counts.
  */
 
-export class Activity {
+export class InFlightCount {
   #running = 0;
   #waiters: (() => void)[] = [];
 

@@ -19,7 +19,7 @@ export class Lifecycle {
   }
 
   /** Registers the end of something that has just begun. */
-  began(name: string, stop: () => void | Promise<void>): void {
+  onStop(name: string, stop: () => void | Promise<void>): void {
     this.#parts.push({ name, stop });
   }
 

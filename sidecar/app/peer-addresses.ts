@@ -15,7 +15,7 @@ export function vpnFilter(config: Config): (address: HostPort) => boolean {
   return ({ host }) => isInside?.(host) === true || (onLoopback && isLoopback?.(host) === true);
 }
 
-export function addressOf(from: HostPort | string): PeerAddress {
+export function peerAddress(from: HostPort | string): PeerAddress {
   if (typeof from !== 'string') return { scheme: 'http', host: from.host, port: from.port, basePath: '' };
   const url = new URL(from);
   const scheme = url.protocol === 'https:' ? 'https' : 'http';

@@ -9,11 +9,11 @@ import type { PeerTable } from '../core/peers/peer-table.ts';
 import { systemClock } from '../mesh/clock.ts';
 import type { Directory } from '../mesh/discovery/directory.ts';
 import type { Prober } from '../mesh/discovery/prober.ts';
-import { Recheck } from '../mesh/discovery/warming-check.ts';
+import { WarmingCheck } from '../mesh/discovery/warming-check.ts';
 import type { PeerDirectory } from '../proxy/outbound/directory.ts';
 
 export function peerDirectory(directory: Directory, table: PeerTable, prober: Prober): PeerDirectory {
-  const recheck = new Recheck({ clock: systemClock, look: (service) => prober.askWarming(service) });
+  const recheck = new WarmingCheck({ clock: systemClock, look: (service) => prober.askWarming(service) });
   type Answer = Awaited<Extract<ReturnType<Directory['find']>, { kind: 'wait' }>['ready']>;
   const viewOf = (found: Answer) =>
     found.kind === 'hit' ? { kind: 'peers' as const, peers: found.peers, ageMs: found.ageMs } : found;
@@ -28,19 +28,19 @@ export function peerDirectory(directory: Directory, table: PeerTable, prober: Pr
       const patch = parseOrca(value);
       if (patch === null) return;
       const nowMs = performance.now();
-      table.heard(peer.key, nowMs);
+      table.markAlive(peer.key, nowMs);
       const outcome = applyReport(peer, { ...patch, service }, 'response', nowMs);
       if (outcome === 'restarted') void directory.refetch(peer);
     },
     // One doubt, however many requests shared the failure: the prober settles it.
-    doubted: (peer) => {
-      if (peer.presence === 'live') table.missed(peer.key, performance.now());
+    markSuspect: (peer) => {
+      if (peer.presence === 'live') table.probeFailed(peer.key, performance.now());
     },
     notOffered: (peer, service) => table.dropService(peer.key, service),
     absent: (service, limit) => table.absent(service, performance.now(), limit),
     services: () => table.services(),
-    answers: (peer, route) => prober.answers(peer, route),
-    recheck: (service) => recheck.look(service),
+    responds: (peer, route) => prober.responds(peer, route),
+    checkWarming: (service) => recheck.look(service),
     silent: (route) => prober.silent(route),
   };
 }

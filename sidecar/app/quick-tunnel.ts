@@ -70,7 +70,7 @@ export class QuickTunnel {
   }
 }
 
-/** The URL in an answer of /quicktunnel; null when there is none. Never throws. */
+/** The URL in a response of /quicktunnel; null when there is none. Never throws. */
 export function parseHostname(body: string): string | null {
   if (body.length > MAX_BODY_CHARS) return null;
   try {

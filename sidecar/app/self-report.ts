@@ -5,13 +5,13 @@
  * the three never disagree. It must not know how any of it is sent, signed or stored.
  */
 import type { Config } from '../config/config.ts';
-import { encodeOrca, type PeerReport } from '../core/peers/load-report.ts';
+import { encodeOrca, type LoadReport } from '../core/peers/load-report.ts';
+import { encodePeerState } from '../core/peers/peer-state.ts';
 import type { ServiceFigures, WorkerRecord, WorkerState } from '../core/peers/record.ts';
-import { encodeState } from '../core/peers/state-report.ts';
 import type { LoadSampler, LoadSnapshot } from '../load/sampler.ts';
 import type { LocalService } from '../proxy/worker/local-service.ts';
 
-export interface SelfOptions {
+export interface SelfReportOptions {
   readonly config: Config;
   readonly keyHex: string;
   readonly services: ReadonlyMap<string, LocalService>;
@@ -22,15 +22,15 @@ export interface SelfOptions {
 
 const NOTHING_SAID = { slots: null, orca: null, push: null, metrics: null } as const;
 
-export class Self {
-  readonly #o: SelfOptions;
+export class SelfReport {
+  readonly #o: SelfReportOptions;
   /** Unix ms: orders the lives of this worker. */
   readonly epoch = Date.now();
   #seq = 0;
   #isDraining = false;
   #tunnelUrl: string | null;
 
-  constructor(options: SelfOptions) {
+  constructor(options: SelfReportOptions) {
     this.#o = options;
     this.#tunnelUrl = options.config.tunnel.url;
   }
@@ -81,7 +81,7 @@ export class Self {
       service === null ? [...services.values()] : [services.get(service)].filter((s) => s !== undefined);
     const loads = of.map((each) => {
       const choice = config.services.find(({ name }) => name === each.name)?.load.source ?? 'auto';
-      return sampler.loadOf({ slots: each.admission.load, ...each.word.figures(nowMs) }, choice);
+      return sampler.loadOf({ slots: each.admission.load, ...each.selfReportedLoad.figures(nowMs) }, choice);
     });
     if (loads.length === 0) return sampler.loadOf(NOTHING_SAID, 'auto');
     return loads.reduce((highest, each) => (each.loadRatio > highest.loadRatio ? each : highest));
@@ -113,7 +113,7 @@ export class Self {
   /** Body of GET /state. */
   stateFor(callerKey: string): unknown {
     this.#seq++;
-    return encodeState(
+    return encodePeerState(
       this.offered.map((service) => this.#report(service, callerKey)),
       this.#reason,
     );
@@ -146,7 +146,7 @@ export class Self {
     };
   }
 
-  #report(name: string, callerKey: string): PeerReport {
+  #report(name: string, callerKey: string): LoadReport {
     const figures = this.#figures(name);
     const service = this.#o.services.get(name);
     const sinceMs = service?.admission.longestSinceMs ?? null;
@@ -161,7 +161,7 @@ export class Self {
       concurrency: figures.concurrency,
       serviceMs: figures.service_ms,
       mine: service?.outstandingOf(callerKey) ?? 0,
-      sharers: service?.sharers ?? 1,
+      activeCallers: service?.activeCallers ?? 1,
       oldestMs: sinceMs === null ? null : Math.max(0, performance.now() - sinceMs),
     };
   }

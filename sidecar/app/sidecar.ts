@@ -9,11 +9,11 @@ import type { Config, HostPort } from '../config/config.ts';
 import { SidecarError } from '../core/errors.ts';
 import { systemClock } from '../mesh/clock.ts';
 import { openIdentity } from '../mesh/membership/identity.ts';
-import { keepKeyInTheEnd } from '../mesh/membership/key-keeper.ts';
+import { persistKey } from '../mesh/membership/persist-key.ts';
 import { createRequestAuth } from '../mesh/membership/request-auth.ts';
 import type { Log } from '../observe/log.ts';
 import { Metrics } from '../observe/metrics.ts';
-import { RequestLog } from '../observe/request-log.ts';
+import { RequestHistory } from '../observe/request-history.ts';
 import { buildAdmin, readiness, watchGauges } from './build-admin.ts';
 import { startSampler } from './build-load.ts';
 import { buildMesh } from './build-mesh.ts';
@@ -21,7 +21,7 @@ import { buildProxy } from './build-proxy.ts';
 import { Lifecycle } from './lifecycle.ts';
 import { watchOpenFiles } from './open-files-watch.ts';
 import { QuickTunnel } from './quick-tunnel.ts';
-import type { Self } from './self-report.ts';
+import type { SelfReport } from './self-report.ts';
 import { packageVersion } from './version.ts';
 
 /** Addresses as they are bound. */
@@ -78,11 +78,11 @@ async function start(
     stateDir: config.state.dir,
     nowMs: Date.now(),
   });
-  lifecycle.began(
+  lifecycle.onStop(
     'worker key',
-    keepKeyInTheEnd({ keepKey: () => identity.keepKey(), clock: systemClock, log, intervalMs: KEEP_KEY_MS }),
+    persistKey({ keepKey: () => identity.keepKey(), clock: systemClock, log, intervalMs: KEEP_KEY_MS }),
   );
-  lifecycle.began('open files', watchOpenFiles(log));
+  lifecycle.onStop('open files', watchOpenFiles(log));
   const metrics = new Metrics({
     version,
     workerId: config.worker.id,
@@ -90,7 +90,7 @@ async function start(
     processMetrics: true,
   });
   for (const { name } of config.services) metrics.knowService(name);
-  const requests = new RequestLog({ capacity: REMEMBERED_REQUESTS });
+  const requests = new RequestHistory({ capacity: REMEMBERED_REQUESTS });
   const sampler = startSampler(config, log, lifecycle);
   const auth = createRequestAuth(identity, {
     onClock: (peer, offsetMs) =>
@@ -105,14 +105,14 @@ async function start(
   await mayGoOn(unless);
   const mesh = await buildMesh({ ...proxy, config, identity, auth, lifecycle, log });
   proxy.onSelfChanged(() => mesh.announcer.changed());
-  proxy.onIntroduced((callerKey, address) => void mesh.greeter.met(callerKey, address));
+  proxy.onIntroduction((callerKey, address) => void mesh.introductions.onIntroduction(callerKey, address));
   proxy.connect(mesh.peerDirectory);
   const outbound = await listening(proxy.listenOutbound());
   const parts = { ...proxy, auth, config, mesh, metrics, requests, version, log };
   watchGauges(parts);
   const admin = buildAdmin(parts);
   const adminAddress = await listening(admin.listen());
-  lifecycle.began('admin', () => admin.close());
+  lifecycle.onStop('admin', () => admin.close());
   // From here on a stop is a drain.
   await mayGoOn(unless);
   log.info(
@@ -124,12 +124,12 @@ async function start(
     },
     'sidecar listens',
   );
-  lifecycle.began(
+  lifecycle.onStop(
     'first word',
     sayDiscovery(log, () => readiness(parts)),
   );
   followTunnel(config, () => mesh.announcer.changed(), proxy.self, lifecycle, log);
-  mesh.node.onReunion(({ isWide }) => {
+  mesh.node.onPartitionHealed(({ isWide }) => {
     const fields = { part: 'dht', nodes: mesh.node.status().nodes };
     if (isWide) log.info(fields, 'parted from others for a while, and not any more');
     else log.debug(fields, 'a node that was silent answers again');
@@ -173,7 +173,13 @@ function sayDiscovery(log: Log, ready: () => ReturnType<typeof readiness>): () =
   return () => clearInterval(timer);
 }
 
-function followTunnel(config: Config, changed: () => void, self: Self, lifecycle: Lifecycle, log: Log): void {
+function followTunnel(
+  config: Config,
+  changed: () => void,
+  self: SelfReport,
+  lifecycle: Lifecycle,
+  log: Log,
+): void {
   const metricsUrl = config.tunnel.cloudflaredMetrics;
   if (metricsUrl === null || config.tunnel.url !== null) return;
   const tunnel = new QuickTunnel({
@@ -184,7 +190,7 @@ function followTunnel(config: Config, changed: () => void, self: Self, lifecycle
     },
   });
   tunnel.start();
-  lifecycle.began('quick tunnel', () => tunnel.stop());
+  lifecycle.onStop('quick tunnel', () => tunnel.stop());
 }
 
 /** A port that cannot be bound, in words. */

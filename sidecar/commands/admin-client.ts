@@ -2,7 +2,7 @@
  * Asks the sidecar that runs here, on its admin port.
  *
  * node:http with a time limit and a size limit; every failure is told as what to do about it, because the
- * commands that use it are run when something is wrong already. It must not know what the answers mean.
+ * commands that use it are run when something is wrong already. It must not know what the responses mean.
  */
 import { get } from 'node:http';
 import type { HostPort } from '../config/config.ts';
@@ -18,7 +18,7 @@ export type AskAdmin = (path: string) => Promise<AdminAnswer>;
 const TIMEOUT_MS = 5_000;
 const MAX_BYTES = 64 * 1024 * 1024;
 
-/** No connection, no answer in time, or not the answer of a sidecar. The message says what to do. */
+/** No connection, no response in time, or not the response of a sidecar. The message says what to do. */
 class AdminError extends Error {
   readonly code = 'admin_unreachable';
 
@@ -51,7 +51,7 @@ export function adminClient(listen: HostPort): AskAdmin {
             if (size > MAX_BYTES) request.destroy(new Error('too long'));
             else parts.push(part);
           });
-          response.on('error', (error) => fail('broke off its answer', error));
+          response.on('error', (error) => fail('broke off its response', error));
           response.on('end', () => {
             try {
               resolve({

@@ -1,5 +1,5 @@
 /**
- * What `doctor` concludes from the answers of the admin port.
+ * What `doctor` concludes from the responses of the admin port.
  *
  * Each check asks one path and judges one thing, so that a missing or odd answer spoils that check alone.
  * Limits are those of the program: records in the DHT allow for clocks 15 min apart. It must not print.
@@ -20,7 +20,7 @@ const SKEW_FAIL_S = 900;
 const SKEW_WARN_S = 5;
 
 function failure(name: string, error: unknown): Check {
-  const detail = error instanceof Error ? error.message : 'no answer';
+  const detail = error instanceof Error ? error.message : 'no response';
   return { name, result: 'fail', detail, advice: 'Is the sidecar running, and is this its admin port?' };
 }
 
@@ -163,7 +163,7 @@ function routeAdvice(down: readonly Peer[]): string {
     : 'Give that worker a VPN address or a tunnel URL, or see whether its tunnel runs.';
 }
 
-/** Its answers tell the time of a peer; until one has come, the date of its record does, if that is in the future. */
+/** Its responses tell the time of a peer; until one has come, the date of its record does, if that is in the future. */
 export async function checkClocks(ask: AskAdmin, nowS: number): Promise<readonly Check[]> {
   const name = 'clocks';
   try {

@@ -1,5 +1,5 @@
 /**
- * What `doctor` finds out by itself: whether the workers and the first nodes of the DHT can be reached.
+ * What `doctor` finds out by itself: whether the workers and the bootstrap nodes of the DHT can be reached.
  *
  * Asked directly and not through the sidecar, which may not run at all. The DHT is asked with a node of its
  * own that only asks, one per address, so that one dead node shows. It must not judge peers.
@@ -49,7 +49,7 @@ function healthFault(service: ServiceConfig, path: string): Promise<string | nul
         response.destroy();
       },
     );
-    request.on('timeout', () => request.destroy(new Error('no answer in time')));
+    request.on('timeout', () => request.destroy(new Error('no response in time')));
     request.on('error', (error: NodeJS.ErrnoException) =>
       resolve(`${path} fails (${error.code ?? error.message})`),
     );
@@ -79,9 +79,9 @@ export function checkWorkers(config: Config): Promise<readonly Check[]> {
   );
 }
 
-/** Each configured first node, over UDP. */
+/** Each configured bootstrap node, over UDP. */
 export async function checkBootstrap(config: Config, nowMs: number): Promise<readonly Check[]> {
-  const name = 'first nodes';
+  const name = 'bootstrap nodes';
   const { bootstrap } = config.dht;
   if (bootstrap.length === 0) {
     return [{ name, result: 'ok', detail: 'none configured: this sidecar is the first node', advice: null }];

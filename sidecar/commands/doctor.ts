@@ -18,7 +18,7 @@ const LINE = { own: { json: 'flag' }, maxPositionals: 0 } as const;
 export const doctor: Command = {
   help: `Usage: dht-sidecar doctor [--json] [options of \`dht-sidecar run\`]
 
-Checks the configuration, the workers, the first nodes of the DHT, the sidecar that runs here, its peers,
+Checks the configuration, the workers, the bootstrap nodes of the DHT, the sidecar that runs here, its peers,
 their routes and clocks. Each line is ok, warn or fail; below the last two is what to do. Run it with the
 environment of the sidecar. Exit code 1 if anything fails.
 

@@ -18,7 +18,7 @@ export const explain: Command = {
 Shows which peer would be chosen for a service now (a dry run), with every candidate and the reasons; or how
 one of the last 1,000 requests was routed (ID: the header sidecar-request-id of its response).
 
-  --json             the whole answer as JSON
+  --json             the whole response as JSON
   --admin host:port  where the sidecar's admin port is (default SIDECAR_ADMIN, or 127.0.0.1:9464)
 `,
 

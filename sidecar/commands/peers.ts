@@ -13,7 +13,7 @@ export const peers: Command = {
 
 Shows the peers that the sidecar here knows, or those that offer one service.
 
-  --json             the whole answer as JSON
+  --json             the whole response as JSON
   --admin host:port  where the sidecar's admin port is (default SIDECAR_ADMIN, or 127.0.0.1:9464)
 `,
 

@@ -74,7 +74,7 @@ export const SCHEMA = {
     queue: option(perService(integer(0, 100_000)), '32', {
       env: 'SIDECAR_QUEUE',
       mapping: true,
-      doc: 'Requests that may wait for a slot, likewise. Beyond that the answer is `saturated`.',
+      doc: 'Requests that may wait for a slot, likewise. Beyond that the response is `saturated`.',
     }),
     health: optional(perService(orNone(pathText)), {
       env: 'SIDECAR_HEALTH',

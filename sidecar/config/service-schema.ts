@@ -65,7 +65,7 @@ export const SERVICE_SCHEMA = {
   },
   load: {
     source: option(oneOf(LOAD_SOURCES), 'auto', {
-      doc: `What its load is: ${LOAD_SOURCES.join(', ')}; \`auto\` = the highest of the others that are known. \`cpu\` is use and pressure; \`worker\` is its own word: the header \`endpoint-load-metrics\` on its answers, \`PUT /load\` on the admin port, or its metrics.`,
+      doc: `What its load is: ${LOAD_SOURCES.join(', ')}; \`auto\` = the highest of the others that are known. \`cpu\` is use and pressure; \`worker\` is its own word: the header \`endpoint-load-metrics\` on its responses, \`PUT /load\` on the admin port, or its metrics.`,
     }),
     metricsUrl: optional(url(['http']), {
       defaultDoc: 'none',

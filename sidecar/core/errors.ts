@@ -7,13 +7,13 @@
  */
 
 interface CodeEntry {
-  /** HTTP status of the answer (RFC 9110 §15). */
+  /** HTTP status of the response (RFC 9110 §15). */
   readonly status: number;
   /** `Retry-After` in seconds, where waiting helps; null where it does not. */
   readonly retryAfterSeconds: number | null;
   /** `error` parameter of the Proxy-Status field (RFC 9209 §2.3). */
   readonly proxyStatus: string;
-  /** What it means, for the one who reads the answer. */
+  /** What it means, for the one who reads the response. */
   readonly meaning: string;
   /** What to do, or where to look. */
   readonly advice: string;
@@ -61,7 +61,7 @@ export const CODES = {
     proxyStatus: 'http_request_denied',
     meaning: 'The request does not address a service.',
     advice:
-      'Call /service/<name>/…, or <name>.mesh, or set sidecar-service; the answer says what is wrong with the name.',
+      'Call /service/<name>/…, or <name>.mesh, or set sidecar-service; the response says what is wrong with the name.',
   },
   not_offered_here: {
     status: 421,
@@ -148,14 +148,14 @@ export const CODES = {
     status: 502,
     retryAfterSeconds: null,
     proxyStatus: 'connection_terminated',
-    meaning: 'The connection broke after the request was sent and before an answer began.',
+    meaning: 'The connection broke after the request was sent and before a response began.',
     advice: 'See the log of the worker, which probably crashed, or of its sidecar.',
   },
   upstream_protocol: {
     status: 502,
     retryAfterSeconds: null,
     proxyStatus: 'http_protocol_error',
-    meaning: 'The answer is not well-formed HTTP, or does not come from the worker that was asked.',
+    meaning: 'The response is not well-formed HTTP, or does not come from the worker that was asked.',
     advice: 'See what answers at that address: `reason` says what was wrong with it.',
   },
   connect_timeout: {
@@ -220,7 +220,7 @@ export class SidecarError extends Error {
   }
 }
 
-/** Not silence, but an answer: nobody listens at an address whose host is there. */
+/** Not silence, but a response: nobody listens at an address whose host is there. */
 export function isRefusedConnection(value: unknown): boolean {
   return value instanceof Error && (value as { isRefused?: unknown }).isRefused === true;
 }

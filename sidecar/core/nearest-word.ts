@@ -14,7 +14,7 @@ const MAX_COMPARED = 100;
 
 /**
  * Edits between two words: insert, delete, replace, or swap neighbours. One that reaches `enough` is not counted to
- * its end: the answer is then `enough`.
+ * its end: the response is then `enough`.
  */
 export function editDistance(a: string, b: string, enough = Number.POSITIVE_INFINITY): number {
   let beforePrevious = new Uint16Array(b.length + 1);

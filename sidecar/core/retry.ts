@@ -8,9 +8,9 @@
 export type Stage =
   /** No byte reached a worker: refused, timed out, or turned away by the peer's sidecar. */
   | 'not_sent'
-  /** Sent, and no byte of an answer came. */
+  /** Sent, and no byte of a response came. */
   | 'sent'
-  /** An answer has begun. */
+  /** A response has begun. */
   | 'begun';
 
 export interface RetryQuestion {
@@ -42,7 +42,7 @@ const NOT_KEPT = 'not sent again, since its body is not kept whole (retries.repl
 /** Why a request that failed is not sent again, for people; null = it may be. */
 export function whyNoRetry(q: RetryQuestion): string | null {
   if (mayRetry(q)) return null;
-  if (q.stage === 'begun') return 'an answer had begun';
+  if (q.stage === 'begun') return 'a response had begun';
   if (q.stage === 'not_sent' || IDEMPOTENT.has(q.method)) return NOT_KEPT;
   if (!BY_LEAVE.has(q.method))
     return 'not sent again, since it may have been done, and its method is none that may be repeated';

@@ -2,8 +2,8 @@
  * One thing that the app of the demo wants: a POST, a GET, a token stream, or something of the local service.
  *
  * Written as an app would be: node:http to the outbound port, and nothing of the sidecar. What comes back is
- * checked to be the answer to what was sent. An answer that breaks off after it began is asked for again, once for
- * an answer and from the last event for a stream, as EventSource does: that is the app's part in the contract
+ * checked to be the answer to what was sent. A response that breaks off after it began is asked for again, once for
+ * a response and from the last event for a stream, as EventSource does: that is the app's part in the contract
  * ("a body that breaks is never ended cleanly"). It must not know workers or ports of others.
  */
 import { type Agent, request as httpRequest, type IncomingMessage } from 'node:http';
@@ -27,11 +27,11 @@ export interface AppRequestOptions {
 export interface AppAnswer {
   /** Who gave the (last part of the) answer. */
   readonly worker: string;
-  /** To the end of the answer; of a stream to its first event. */
+  /** To the end of the response; of a stream to its first event. */
   readonly ms: number;
   /** The sidecar made more than one attempt. */
   readonly isRetried: boolean;
-  /** The answer broke off, and the app asked again. */
+  /** The response broke off, and the app asked again. */
   readonly isResumed: boolean;
 }
 
@@ -39,10 +39,10 @@ export interface AppAnswer {
 const PATIENCE_MS = 15_000;
 const STREAM_EVENTS = 8;
 
-/** How often an answer that breaks off is asked for again. */
+/** How often a response that breaks off is asked for again. */
 const MAX_RESUMES = 2;
 
-/** The connection broke after the answer had begun. */
+/** The connection broke after the response had begun. */
 class BrokenOff extends Error {}
 
 /** Rejects with what an app would have to show to its user. */
@@ -68,7 +68,7 @@ export async function makeRequest(options: AppRequestOptions): Promise<AppAnswer
   }
 }
 
-/** Resolves with the head of a 200; any other is an error that says what the answer said. */
+/** Resolves with the head of a 200; any other is an error that says what the response said. */
 async function send(options: AppRequestOptions, lastEventId: number): Promise<IncomingMessage> {
   const { agent, id, kind, outbound } = options;
   const signal = AbortSignal.any([options.signal, AbortSignal.timeout(PATIENCE_MS)]);
@@ -111,7 +111,7 @@ async function readBody(response: IncomingMessage, stream: StreamReading | null)
       else stream.take(String(part));
     }
   } catch (error) {
-    throw new BrokenOff(`the answer broke off: ${(error as Error).message}`, { cause: error });
+    throw new BrokenOff(`the response broke off: ${(error as Error).message}`, { cause: error });
   } finally {
     stream?.partEnded();
   }

@@ -11,7 +11,7 @@ export class Comeback {
   #restartedAtMs: number | null = null;
   #usedAtMs: number | null = null;
   #use: () => void = () => {};
-  /** Resolves with the first answer of its new life. */
+  /** Resolves with the first response of its new life. */
   readonly isUsed = new Promise<void>((resolve) => {
     this.#use = resolve;
   });
@@ -26,7 +26,7 @@ export class Comeback {
     return this.#restartedAtMs;
   }
 
-  /** From its restart to its first answer; null until then. */
+  /** From its restart to its first response; null until then. */
   get usedAfterMs(): number | null {
     return this.#usedAtMs === null || this.#restartedAtMs === null
       ? null
@@ -41,7 +41,7 @@ export class Comeback {
     this.#restartedAtMs = this.#nowMs();
   }
 
-  /** An answer of this worker came to the app. */
+  /** A response of this worker came to the app. */
   answered(workerId: string): void {
     if (workerId !== this.workerId || this.#restartedAtMs === null || this.#usedAtMs !== null) return;
     this.#usedAtMs = this.#nowMs();

@@ -12,8 +12,8 @@ import { LiveTable } from './live-table.ts';
 import { DemoMesh } from './mesh.ts';
 import { CPU_WORKER, gpuWorkers } from './mesh-worker.ts';
 import { PlainLines } from './plain-lines.ts';
-import { playDemo, type Stage } from './plot.ts';
-import { isGood, reportText } from './report.ts';
+import { playDemo, type Stage } from './scenario.ts';
+import { isGood, summaryText } from './summary.ts';
 
 const MAX_WORKERS = 12;
 const MAX_SECONDS = 3_600;
@@ -52,7 +52,7 @@ Exit code 0: no request failed, and the worker that was started again was used a
     try {
       const report = await playDemo({ mesh, seconds, end: end.signal, stage, tickMs });
       stage.close();
-      context.out(isJson ? `${JSON.stringify(report)}\n` : reportText(report, mesh.workers));
+      context.out(isJson ? `${JSON.stringify(report)}\n` : summaryText(report, mesh.workers));
       return isGood(report) ? EXIT_OK : EXIT_FAILED;
     } catch (error) {
       stage.close();

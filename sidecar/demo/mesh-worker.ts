@@ -9,7 +9,7 @@ export interface WorkerTraits {
   readonly id: string;
   /** What the worker says of itself, 0..1. */
   readonly load: number;
-  /** How long one answer takes. */
+  /** How long one response takes. */
   readonly workMs: number;
   readonly capabilities: Readonly<Record<string, string | boolean>>;
 }

@@ -6,7 +6,7 @@
  */
 import { type AppAnswer, REQUEST_KINDS, type RequestKind } from './app-request.ts';
 
-/** Those whose times are compared: whole answers of other workers. */
+/** Those whose times are compared: whole responses of other workers. */
 export const FORWARDED_KINDS: readonly RequestKind[] = ['post', 'get'];
 
 /** Failures whose text is kept. */

@@ -13,7 +13,7 @@ export interface TrafficOptions {
   readonly outbound: HostPort;
   readonly users: number;
   readonly tally: Tally;
-  /** After each answer. */
+  /** After each response. */
   readonly onAnswer: (worker: string) => void;
 }
 

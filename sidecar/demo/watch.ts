@@ -7,7 +7,7 @@
 import { type AskAdmin, adminClient, fields, items, numberOf, textOf } from '../commands/admin-client.ts';
 import type { HostPort } from '../config/config.ts';
 import type { MeshWorker, WorkerLife } from './mesh-worker.ts';
-import type { PlotClock } from './plot-clock.ts';
+import type { ScenarioClock } from './scenario-clock.ts';
 import { FORWARDED_KINDS, type Tally } from './tally.ts';
 
 export interface WorkerView {
@@ -28,7 +28,7 @@ export interface DemoView {
   readonly seconds: number;
   readonly requests: number;
   readonly failed: number;
-  /** 0..1; null before the first answer of the admin port. */
+  /** 0..1; null before the first response of the admin port. */
   readonly cacheHitRate: number | null;
   readonly dhtLookups: number | null;
   readonly p50Ms: number | null;
@@ -40,7 +40,7 @@ export interface WatchOptions {
   readonly admin: HostPort;
   readonly workers: readonly MeshWorker[];
   readonly tally: Tally;
-  readonly clock: PlotClock;
+  readonly clock: ScenarioClock;
   readonly intervalMs: number;
   readonly onView: (view: DemoView) => void;
 }

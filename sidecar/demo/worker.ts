@@ -1,8 +1,8 @@
 /**
  * A worker of the demo, as a process of its own: plain HTTP, some milliseconds of work, its load in ORCA form.
  *
- * What a user's worker would be: it knows nothing of the mesh. Each answer names the worker and the id that was
- * asked for, so that the app can tell an answer that is not its own. Streams carry event ids and go on after
+ * What a user's worker would be: it knows nothing of the mesh. Each response names the worker and the id that was
+ * asked for, so that the app can tell a response that is not its own. Streams carry event ids and go on after
  * `Last-Event-ID`, as EventSource expects. It must not import anything of the sidecar.
  *
  * Arguments: name, load 0..1, milliseconds of work, port (0 = any). Prints `{"port":…}` when it listens.
@@ -19,7 +19,7 @@ const MAX_BODY_BYTES = 65_536;
 const MAX_EVENTS = 1_000;
 
 function work(ms: number): Promise<void> {
-  // ± 20 %: no two answers of a model take equally long.
+  // ± 20 %: no two responses of a model take equally long.
   return new Promise((resolve) => setTimeout(resolve, ms * (0.8 + 0.4 * Math.random())));
 }
 

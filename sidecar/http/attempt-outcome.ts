@@ -1,5 +1,5 @@
 /**
- * How one attempt ended, and what its caller makes of the head of an answer: the words that attempt, its callers and
+ * How one attempt ended, and what its caller makes of the head of a response: the words that attempt, its callers and
  * the choice of what comes next share.
  *
  * Apart from the attempt that moves the bytes, since most who ask how it ended make none. It must not hold logic.
@@ -20,9 +20,9 @@ export type Judgement =
       readonly isPathLost?: boolean;
     };
 
-export type Outcome =
+export type AttemptOutcome =
   | { readonly kind: 'completed'; readonly status: number; readonly firstByteMs: number }
-  /** Nothing of an answer reached the client: another attempt is possible if `stage` allows. */
+  /** Nothing of a response reached the client: another attempt is possible if `stage` allows. */
   | {
       readonly kind: 'failed';
       readonly code: Code;

@@ -1,5 +1,5 @@
 /**
- * ONE attempt: a request out to one origin, its answer back to the client, until either is over.
+ * ONE attempt: a request out to one origin, its response back to the client, until either is over.
  *
  * Knows exactly how far it got (not sent, sent, begun), which is all that decides about another attempt, and
  * moves bytes with back-pressure both ways. It must not know peers, choice, or why it was asked: the caller
@@ -9,7 +9,7 @@ import type { Code } from '../core/errors.ts';
 import { first } from '../core/http/headers.ts';
 import type { RawFields } from '../core/http/message.ts';
 import { mayRetry, type Stage } from '../core/retry.ts';
-import type { Judgement, Outcome } from './attempt-outcome.ts';
+import type { AttemptOutcome, Judgement } from './attempt-outcome.ts';
 import { joinStreams } from './byte-streams.ts';
 import type {
   ByteStream,
@@ -47,19 +47,19 @@ export interface AttemptOptions {
   readonly watch?: AttemptWatch | null;
 }
 
-/** Body of a refused answer that is read to keep the connection; a longer one closes it. */
+/** Body of a refused response that is read to keep the connection; a longer one closes it. */
 const REFUSAL_BODY_BYTES = 65_536;
 
 /** And for so long: the request waits for it to go elsewhere, and a body may come byte by byte without end. */
 const REFUSAL_BODY_MS = 250;
 
-export function runAttempt(options: AttemptOptions): Promise<Outcome> {
+export function runAttempt(options: AttemptOptions): Promise<AttemptOutcome> {
   return new Promise((resolve) => new Attempt(options, resolve).start());
 }
 
 class Attempt implements UpstreamHandler, RelayListener, WaitingAttempt {
   readonly #options: AttemptOptions;
-  readonly #resolve: (outcome: Outcome) => void;
+  readonly #resolve: (outcome: AttemptOutcome) => void;
   readonly #startedMs = performance.now();
   #upstream: UpstreamRequest | null = null;
   #isOver = false;
@@ -68,11 +68,11 @@ class Attempt implements UpstreamHandler, RelayListener, WaitingAttempt {
   #status = 0;
   #headFields: RawFields = [];
   #firstByteMs: number | null = null;
-  #refusal: Outcome | null = null;
+  #refusal: AttemptOutcome | null = null;
   #refusalBytes = 0;
   #refusalEnd: NodeJS.Timeout | null = null;
 
-  constructor(options: AttemptOptions, resolve: (outcome: Outcome) => void) {
+  constructor(options: AttemptOptions, resolve: (outcome: AttemptOutcome) => void) {
     this.#options = options;
     this.#resolve = resolve;
   }
@@ -98,11 +98,11 @@ class Attempt implements UpstreamHandler, RelayListener, WaitingAttempt {
   onSent(request: UpstreamRequest): void {
     this.#upstream = request;
     this.#stage = 'sent';
-    this.#options.watch?.waits();
+    this.#options.watch?.awaitsResponse();
     this.#options.relay.connect(request);
   }
 
-  lose(stage: Exclude<Stage, 'begun'>, detail: string): void {
+  pathLost(stage: Exclude<Stage, 'begun'>, detail: string): void {
     if (this.#stage === 'begun' || this.#refusal !== null) return;
     this.#abandon({ kind: 'failed', code: 'upstream_reset', stage, detail, isPathLost: true });
   }
@@ -117,7 +117,7 @@ class Attempt implements UpstreamHandler, RelayListener, WaitingAttempt {
     const judgement = this.#options.judge(head);
     if (judgement.kind === 'refuse') {
       const { code, stage, detail, isPathLost = false } = judgement;
-      const refusal: Outcome = { kind: 'failed', code, stage, detail, isPathLost };
+      const refusal: AttemptOutcome = { kind: 'failed', code, stage, detail, isPathLost };
       this.#refusal = refusal;
       this.#options.relay.disconnect();
       if (stage !== 'not_sent') this.#abandon(refusal);
@@ -132,7 +132,7 @@ class Attempt implements UpstreamHandler, RelayListener, WaitingAttempt {
     this.#options.downstream.start(head.status, head.reason, judgement.fields, head.bodyBytes);
   }
 
-  #waitForRefusal(refusal: Outcome): void {
+  #waitForRefusal(refusal: AttemptOutcome): void {
     if (!this.#isOver) this.#refusalEnd = setTimeout(() => this.#abandon(refusal), REFUSAL_BODY_MS);
   }
 
@@ -236,13 +236,13 @@ class Attempt implements UpstreamHandler, RelayListener, WaitingAttempt {
     this.#settle({ kind: 'broken', code, status: this.#status, firstByteMs: this.#firstByteMs ?? 0, detail });
   }
 
-  #abandon(outcome: Outcome): void {
+  #abandon(outcome: AttemptOutcome): void {
     if (this.#isOver) return;
     this.#upstream?.abort();
     this.#settle(outcome);
   }
 
-  #settle(outcome: Outcome): void {
+  #settle(outcome: AttemptOutcome): void {
     if (this.#isOver) return;
     this.#isOver = true;
     this.#upstream = null;
@@ -256,15 +256,15 @@ class Attempt implements UpstreamHandler, RelayListener, WaitingAttempt {
 
 /** An attempt that is out and unanswered, as its watch sees it. */
 export interface WaitingAttempt {
-  /** Gives it up; `stage` is what is known of its delivery. Does nothing once an answer has begun. */
-  lose(stage: Exclude<Stage, 'begun'>, detail: string): void;
+  /** Gives it up; `stage` is what is known of its delivery. Does nothing once a response has begun. */
+  pathLost(stage: Exclude<Stage, 'begun'>, detail: string): void;
 }
 
 export interface AttemptWatch {
   /** A connection is being made, if none was kept. */
   begins(attempt: WaitingAttempt): void;
   /** The request is out. */
-  waits(): void;
+  awaitsResponse(): void;
   /** Answered or over; may be called more than once. */
   ends(): void;
 }

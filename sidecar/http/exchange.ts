@@ -30,7 +30,7 @@ export interface Downstream {
   readonly version: HttpVersion;
   readonly remoteAddress: string;
   readonly hasBody: boolean;
-  /** True from `start` on: a second answer is impossible. */
+  /** True from `start` on: a second response is impossible. */
   readonly isStarted: boolean;
   /** Takes over the events; body bytes read so far are delivered at once (unless paused). */
   attach(handler: DownstreamHandler): void;
@@ -90,7 +90,7 @@ export interface UpstreamFault {
   readonly detail: string;
   /** The other side's host answered that nobody listens there. */
   readonly isRefused?: boolean;
-  /** A kept connection broke before a byte of an answer: most likely it was being closed when it was used. */
+  /** A kept connection broke before a byte of a response: most likely it was being closed when it was used. */
   readonly wasStale?: boolean;
 }
 

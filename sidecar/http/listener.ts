@@ -18,7 +18,7 @@ export interface HttpListener {
   /** The port really bound. */
   readonly port: number;
   readonly openConnections: number;
-  /** Idle connections close now, busy ones after their answer; new ones are still taken. */
+  /** Idle connections close now, busy ones after their response; new ones are still taken. */
   drain(): void;
   /** Takes no new connections. */
   stopAccepting(): void;

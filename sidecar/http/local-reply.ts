@@ -1,11 +1,11 @@
 /**
- * An answer that the sidecar gives by itself, small and complete, and its bytes where there is no exchange to carry it.
+ * A response that the sidecar gives by itself, small and complete, and its bytes where there is no exchange to carry it.
  *
  * It must not know why it is given.
  */
 import { encodeResponseHead } from '../core/http/http1-encode.ts';
 
-export interface WholeAnswer {
+export interface LocalReply {
   readonly status: number;
   readonly reason: string;
   readonly fields: string[];
@@ -13,7 +13,7 @@ export interface WholeAnswer {
 }
 
 /** As the last message of its connection. */
-export function lastAnswerBytes({ status, reason, fields, body }: WholeAnswer): Buffer {
+export function finalReplyBytes({ status, reason, fields, body }: LocalReply): Buffer {
   const all = [...fields, 'Content-Length', String(body.length), 'Connection', 'close'];
   return Buffer.concat([Buffer.from(encodeResponseHead(status, reason, all), 'latin1'), body]);
 }

@@ -67,7 +67,7 @@ export class RequestRelay implements DownstreamHandler {
     this.#position = 0;
   }
 
-  /** An answer has begun: there will be no other attempt, nothing needs to be kept. */
+  /** A response has begun: there will be no other attempt, nothing needs to be kept. */
   commit(): void {
     this.#isKeeping = false;
     this.#dropSent();

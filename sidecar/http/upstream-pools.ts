@@ -12,10 +12,10 @@ import type {
   UpstreamRequest,
   Upstreams,
 } from './exchange.ts';
-import { UpstreamPool, type UpstreamPoolOptions } from './http1/pool.ts';
+import { Http1Pool, type Http1PoolOptions } from './http1/pool.ts';
 import { Http2Pool } from './http2/pool.ts';
 
-type Shared = Pick<UpstreamPoolOptions, 'limits' | 'deadlines' | 'tlsCa' | 'onBug'>;
+type Shared = Pick<Http1PoolOptions, 'limits' | 'timers' | 'tlsCa' | 'onInternalError'>;
 
 /** Our own listeners close idle connections after 75 s; an HTTP/2 server says so first (GOAWAY). */
 const IDLE_MS = 60_000;
@@ -28,14 +28,14 @@ const PEER_PROVE_AFTER_MS = 5_000;
 const WORKER_IDLE_MS = 4_000;
 const WORKER_REUSE_UNSAFE_MS = 1_000;
 
-export interface OriginConnectionsOptions extends UpstreamPoolOptions {
+export interface UpstreamPoolsOptions extends Http1PoolOptions {
   readonly keepIdleHttp2Ms: number;
   /** See Http2PoolOptions. */
   readonly proveAfterMs: number | null;
 }
 
-export function peerConnections(shared: Shared): OriginConnections {
-  return new OriginConnections({
+export function peerPools(shared: Shared): UpstreamPools {
+  return new UpstreamPools({
     ...shared,
     keepIdleMs: IDLE_MS,
     keepIdleHttp2Ms: IDLE_MS,
@@ -44,8 +44,8 @@ export function peerConnections(shared: Shared): OriginConnections {
   });
 }
 
-export function workerConnections(shared: Shared): OriginConnections {
-  return new OriginConnections({
+export function workerPools(shared: Shared): UpstreamPools {
+  return new UpstreamPools({
     ...shared,
     keepIdleMs: WORKER_IDLE_MS,
     keepIdleHttp2Ms: IDLE_MS,
@@ -54,14 +54,14 @@ export function workerConnections(shared: Shared): OriginConnections {
   });
 }
 
-export class OriginConnections implements Upstreams {
-  readonly #http1: UpstreamPool;
+export class UpstreamPools implements Upstreams {
+  readonly #http1: Http1Pool;
   readonly #http2: Http2Pool;
 
-  constructor(options: OriginConnectionsOptions) {
-    const { limits, deadlines, keepIdleHttp2Ms: keepIdleMs, proveAfterMs, onBug } = options;
-    this.#http1 = new UpstreamPool(options);
-    this.#http2 = new Http2Pool({ limits, deadlines, keepIdleMs, proveAfterMs, onBug });
+  constructor(options: UpstreamPoolsOptions) {
+    const { limits, timers, keepIdleHttp2Ms: keepIdleMs, proveAfterMs, onInternalError } = options;
+    this.#http1 = new Http1Pool(options);
+    this.#http2 = new Http2Pool({ limits, timers, keepIdleMs, proveAfterMs, onInternalError });
   }
 
   get openConnections(): number {

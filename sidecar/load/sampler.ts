@@ -7,7 +7,7 @@
  * not know HTTP or how load is announced.
  */
 import { type CombinedLoad, combineLoad, LOAD_KINDS, type LoadKind } from '../core/worker/combined-load.ts';
-import { WORD_KINDS, type WordFigures } from '../core/worker/self-reported-load.ts';
+import { SELF_REPORT_KINDS, type SelfReportedFigures } from '../core/worker/self-reported-load.ts';
 import { type SourceLog, SourceWatch } from './source-watch.ts';
 
 /** Which sources count, as a service's configuration names them; `auto` = the highest of all. */
@@ -18,7 +18,7 @@ const CHOSEN_KINDS: Readonly<Record<LoadChoice, readonly LoadKind[]>> = {
   'in-flight': ['slots'],
   cpu: ['cpu', 'pressure'],
   gpu: ['gpu'],
-  worker: WORD_KINDS,
+  worker: SELF_REPORT_KINDS,
 };
 
 export interface LoadSnapshot extends CombinedLoad {
@@ -27,7 +27,7 @@ export interface LoadSnapshot extends CombinedLoad {
 }
 
 /** What a service says of itself; null where it says nothing (or nothing recent). */
-export interface OwnFigures extends WordFigures {
+export interface OwnFigures extends SelfReportedFigures {
   /** In-flight / concurrency. */
   readonly slots: number | null;
 }

@@ -56,7 +56,7 @@ const REQUEST_TIMEOUT_MS = 10_000;
 const MAX_CONNECTIONS = 128;
 const UNKNOWN_REQUEST =
   'Not among the last 1,000 requests of this sidecar since its start: is it the sidecar that the app called, and the ' +
-  'field sidecar-request-id of the answer?';
+  'field sidecar-request-id of the response?';
 /** Longest service name or request id that is looked up. */
 const MAX_QUERY_VALUE = 256;
 
@@ -80,7 +80,7 @@ export class Admin {
         socket.end('HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n');
       else socket.destroy();
     });
-    // Without a listener for it, node:http answers an Upgrade as any other request: that is right here.
+    // Without a listener for it, node:http responses an Upgrade as any other request: that is right here.
   }
 
   /** Binds; rejects with the system's error (EADDRINUSE, EACCES, …). */

@@ -16,7 +16,7 @@ export type RouteLabel = (typeof ROUTES)[number];
  * sidecar answered); `broken`: the response broke after its head; `client_gone`: the caller left.
  */
 export const OUTCOMES = ['ok', 'worker_error', 'rejected', 'failed', 'broken', 'client_gone'] as const;
-export type Outcome = (typeof OUTCOMES)[number];
+export type OutcomeLabel = (typeof OUTCOMES)[number];
 
 /** What a peer is to the balancer now. `suspect` and `ejected` win over what the record says. */
 export const PEER_STATES = ['ready', 'warming', 'draining', 'suspect', 'ejected'] as const;
@@ -32,7 +32,7 @@ export type InputKind = (typeof INPUT_KINDS)[number];
 export const ALL_CODES: readonly Code[] = Object.keys(CODES).filter((code): code is Code => code in CODES);
 
 /**
- * Which outcome an answer made by the sidecar is: the caller's fault (4xx, a loop, what no proxy carries)
+ * Which outcome a response made by the sidecar is: the caller's fault (4xx, a loop, what no proxy carries)
  * or the mesh's. A caller is not to blame for asking where our view was old (421) or slots are full (429).
  */
 export function outcomeOfCode(code: Code): 'rejected' | 'failed' {
@@ -41,7 +41,7 @@ export function outcomeOfCode(code: Code): 'rejected' | 'failed' {
   return status < 500 && status !== 421 && status !== 429 ? 'rejected' : 'failed';
 }
 
-/** The outcome of an answer that a worker gave. */
+/** The outcome of a response that a worker gave. */
 export function outcomeOfStatus(status: number): 'ok' | 'worker_error' {
   return status >= 500 ? 'worker_error' : 'ok';
 }

@@ -5,7 +5,7 @@
  * must not know what span of time it measures, nor which service names are real.
  */
 import type { Histogram } from 'prom-client';
-import { OUTCOMES, type Outcome, ROUTES, type RouteLabel } from './labels.ts';
+import { OUTCOMES, type OutcomeLabel, ROUTES, type RouteLabel } from './labels.ts';
 
 type Child = Pick<Histogram.Internal<string>, 'observe'>;
 
@@ -18,7 +18,7 @@ export class Latency {
   }
 
   /** Drops what is not a duration: prom-client throws on NaN, and a clock may have been set back. */
-  observeMs(service: string, route: RouteLabel, outcome: Outcome, ms: number): void {
+  observeMs(service: string, route: RouteLabel, outcome: OutcomeLabel, ms: number): void {
     if (!isDuration(ms)) return;
     let children = this.#children.get(service);
     if (children === undefined) {

@@ -2,7 +2,7 @@
  * `PUT /load`: the worker's own word on the admin port, the one thing that may be put there.
  *
  * `{"load": 0.7}` or `{"service": "llm-inference", "load": 0.7}`, for a worker that has no metrics page and cannot
- * add headers to its answers. Strict: a wrong key is an error and not half a word. It must not know what is done
+ * add headers to its responses. Strict: a wrong key is an error and not half a word. It must not know what is done
  * with it.
  */
 import type { IncomingMessage } from 'node:http';
@@ -52,7 +52,7 @@ export function isFromWorker({ socket, headers }: IncomingMessage): boolean {
 export async function readSmallBody(request: IncomingMessage): Promise<string | null> {
   const parts: Buffer[] = [];
   let length = 0;
-  // Not destroyed when it is too long: the answer goes by the same socket.
+  // Not destroyed when it is too long: the response goes by the same socket.
   for await (const part of request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
     length += part.byteLength;
     if (length > MAX_BODY_BYTES) return null;

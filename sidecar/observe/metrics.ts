@@ -13,7 +13,7 @@ import {
   BoundedLabels,
   INPUT_KINDS,
   type InputKind,
-  type Outcome,
+  type OutcomeLabel,
   ROUTES,
   type RouteLabel,
 } from './labels.ts';
@@ -33,20 +33,20 @@ export interface StatsJson {
   readonly cache_hit_rate: number;
 }
 
-export interface FinishedRequest {
+export interface RequestSample {
   readonly service: string;
   readonly route: RouteLabel;
-  readonly outcome: Outcome;
-  /** Why the sidecar answered in place of the worker; null when the worker's answer went out. */
+  readonly outcome: OutcomeLabel;
+  /** Why the sidecar answered in place of the worker; null when the worker's response went out. */
   readonly code: Code | null;
-  /** null when no byte of an answer was sent. */
+  /** null when no byte of a response was sent. */
   readonly firstByteMs: number | null;
   readonly durationMs: number;
 }
 
-export interface FinishedInbound {
+export interface InboundSample {
   readonly service: string;
-  readonly outcome: Outcome;
+  readonly outcome: OutcomeLabel;
   readonly code: Code | null;
   readonly durationMs: number;
 }
@@ -114,7 +114,7 @@ export class Metrics {
     else this.#forwardedRequests++;
   }
 
-  requestFinished(request: FinishedRequest): void {
+  requestFinished(request: RequestSample): void {
     const { route, outcome, code } = request;
     this.#outboundOpen--;
     if (outcome === 'failed' || outcome === 'broken') this.#failedRequests++;
@@ -133,7 +133,7 @@ export class Metrics {
     this.#inboundOpen++;
   }
 
-  inboundFinished(request: FinishedInbound): void {
+  inboundFinished(request: InboundSample): void {
     this.#inboundOpen--;
     if (request.code !== null) this.#series.answers.inc({ listener: 'inbound', code: request.code });
     const labels = { service: this.#services.labelOf(request.service), outcome: request.outcome };
@@ -164,8 +164,8 @@ export class Metrics {
   }
 
   /** A request was taken back from a queue and goes elsewhere. */
-  moved(): void {
-    this.#series.movedRequests.inc();
+  migrated(): void {
+    this.#series.migratedRequests.inc();
   }
 
   /** Untrusted input was refused; `reason` is a code, not a text (others read `other`). */

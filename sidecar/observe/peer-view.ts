@@ -6,7 +6,7 @@
  * names here can stay while core changes. It must not change a peer.
  */
 import { formatHostPort } from '../core/host-port.ts';
-import { standingOf } from '../core/peers/exclusion-reason.ts';
+import { exclusionReason } from '../core/peers/exclusion-reason.ts';
 import type { Endpoint, Peer } from '../core/peers/peer.ts';
 import { routeAddress } from '../core/peers/route.ts';
 import { PEER_STATES, type PeerStateLabel } from './labels.ts';
@@ -40,7 +40,7 @@ export function describePeer(peer: Peer, nowMs: number, clockOffsetMs: number | 
     load: liveLoad(peer),
     last_seen: record.last_seen,
     state: peerStateOf(peer, nowMs),
-    why_not_ready: peerStateOf(peer, nowMs) === 'ready' ? null : standingOf(peer, nowMs),
+    why_not_ready: peerStateOf(peer, nowMs) === 'ready' ? null : exclusionReason(peer, nowMs),
     reported_state: peer.state,
     presence: peer.presence,
     health: peer.health.state.kind,
@@ -70,7 +70,7 @@ function describeEndpoint(endpoint: Endpoint, nowMs: number): object {
     concurrency: endpoint.concurrency,
     service_ms: finite(endpoint.serviceMs),
     outstanding: endpoint.outstanding,
-    sharers: endpoint.sharers,
+    sharers: endpoint.activeCallers,
     failure_rate: endpoint.failureRate,
     report_age_s: seconds(nowMs - endpoint.reportedAtMs),
     report_source: endpoint.reportSource,

@@ -45,7 +45,7 @@ export function declareSeries(registry: Registry) {
     ),
     firstByteSeconds: histogram(
       'request_first_byte_seconds',
-      "From an app's request to the first byte of its answer.",
+      "From an app's request to the first byte of its response.",
       LATENCY_SECONDS,
       'service',
       'route',
@@ -53,7 +53,7 @@ export function declareSeries(registry: Registry) {
     ),
     durationSeconds: histogram(
       'request_duration_seconds',
-      "From an app's request to the last byte of its answer.",
+      "From an app's request to the last byte of its response.",
       LATENCY_SECONDS,
       'service',
       'route',
@@ -62,7 +62,7 @@ export function declareSeries(registry: Registry) {
     attempts: counter('attempts_total', 'Attempts at a worker, by route.', 'route'),
     failedAttempts: counter('failed_attempts_total', 'Attempts that failed, by reason.', 'code'),
     retries: counter('retries_total', 'Attempts made because one before failed, by its reason.', 'code'),
-    movedRequests: counter(
+    migratedRequests: counter(
       'moved_requests_total',
       'Requests taken back from one queue and sent to another peer.',
     ),
@@ -72,7 +72,7 @@ export function declareSeries(registry: Registry) {
     // What this worker serves for others.
     inboundSeconds: histogram(
       'inbound_duration_seconds',
-      "From a peer's request to the last byte of its answer.",
+      "From a peer's request to the last byte of its response.",
       LATENCY_SECONDS,
       'service',
       'outcome',

@@ -7,17 +7,17 @@
 import type { Code } from '../core/errors.ts';
 import { hopsOf, traceContent } from '../core/forwarding/max-forwards.ts';
 import type { RequestHead } from '../core/http/message.ts';
-import type { WholeAnswer } from '../http/local-reply.ts';
+import type { LocalReply } from '../http/local-reply.ts';
 
-export type LastRecipient =
+export type FinalRecipient =
   | { readonly kind: 'forward' }
-  | { readonly kind: 'answer'; readonly answer: WholeAnswer }
+  | { readonly kind: 'reply'; readonly reply: LocalReply }
   | { readonly kind: 'refuse'; readonly code: Code; readonly detail: string };
 
-const FORWARD: LastRecipient = { kind: 'forward' };
+const FORWARD: FinalRecipient = { kind: 'forward' };
 
 /** What becomes of a request as far as its method and Max-Forwards say. */
-export function lastRecipient(head: RequestHead): LastRecipient {
+export function finalRecipient(head: RequestHead): FinalRecipient {
   const { method, framing } = head;
   if (method !== 'OPTIONS' && method !== 'TRACE') return FORWARD;
   // No client may send it (§9.3.8); whoever echoes it as well would answer with words of somebody else's choice.
@@ -30,5 +30,5 @@ export function lastRecipient(head: RequestHead): LastRecipient {
   if (hops.kind === 'unlimited' || hops.count > 0) return FORWARD;
   const [fields, body] =
     method === 'TRACE' ? [['Content-Type', 'message/http'], traceContent(head)] : [[], Buffer.alloc(0)];
-  return { kind: 'answer', answer: { status: 200, reason: 'OK', fields, body } };
+  return { kind: 'reply', reply: { status: 200, reason: 'OK', fields, body } };
 }

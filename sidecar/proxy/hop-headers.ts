@@ -5,9 +5,9 @@
  * docs/http.md. It must not know what the values mean, nor send anything.
  */
 import { acceptsTrailers, endToEnd } from '../core/forwarding/end-to-end.ts';
-import { forwardedFields } from '../core/forwarding/forwarded.ts';
+import { forwardedHeaders } from '../core/forwarding/forwarded.ts';
 import { withOneHopLess } from '../core/forwarding/max-forwards.ts';
-import { withoutSidecarFields } from '../core/forwarding/sidecar-headers.ts';
+import { withoutSidecarHeaders } from '../core/forwarding/sidecar-headers.ts';
 import { viaValue } from '../core/forwarding/via.ts';
 import { without } from '../core/http/headers.ts';
 import type { HttpVersion, RawFields, RequestHead } from '../core/http/message.ts';
@@ -34,11 +34,11 @@ function isRewrittenOfOld(lowerName: string): boolean {
 }
 
 /** Request fields for the next hop, whoever it is. */
-export function requestFields(head: RequestHead, facts: HopFacts): RawFields {
-  const kept = withoutSidecarFields(
+export function requestHeaders(head: RequestHead, facts: HopFacts): RawFields {
+  const kept = withoutSidecarHeaders(
     without(endToEnd(head.fields), head.minor === 0 ? isRewrittenOfOld : isRewritten),
   );
-  const fields = forwardedFields({
+  const fields = forwardedHeaders({
     fields: withOneHopLess(head.method, kept),
     clientIp: facts.clientIp,
     proto: 'http',
@@ -55,7 +55,7 @@ export function requestFields(head: RequestHead, facts: HopFacts): RawFields {
  * What Cloudflare's edge must not be sent: it answers 403 (error 1000) to a forged `CF-Connecting-IP` and to
  * more than one X-Forwarded-For. `Forwarded` still carries the chain.
  */
-export function withoutEdgeFields(fields: RawFields): RawFields {
+export function withoutEdgeHeaders(fields: RawFields): RawFields {
   return without(
     fields,
     (name) => name.startsWith('cf-') || name.startsWith('x-forwarded-') || name === 'cdn-loop',
@@ -87,23 +87,23 @@ export function outgoingUpgrade(head: RequestHead): string | null {
 }
 
 /** Fields of a 1xx answer; a length has no place in one (RFC 9110 §8.6). */
-export function interimFields(fields: RawFields, version: HttpVersion, pseudonym: string): RawFields {
-  return responseFields(
+export function interimHeaders(fields: RawFields, version: HttpVersion, pseudonym: string): RawFields {
+  return responseHeaders(
     without(fields, (name) => name === 'content-length'),
     version,
     pseudonym,
   );
 }
 
-/** An answer's own fields, ready for more to be added. */
-export function responseFields(fields: RawFields, version: HttpVersion, pseudonym: string): RawFields {
-  const kept = withoutSidecarFields(endToEnd(fields));
+/** A response's own fields, ready for more to be added. */
+export function responseHeaders(fields: RawFields, version: HttpVersion, pseudonym: string): RawFields {
+  const kept = withoutSidecarHeaders(endToEnd(fields));
   kept.push('Via', viaValue(version, pseudonym));
   return kept;
 }
 
 /** The Host field for an origin: without a default port, IPv6 in brackets (RFC 9110 §7.2). */
-export function hostField(origin: Origin): string {
+export function hostHeader(origin: Origin): string {
   const host = origin.host.includes(':') ? `[${origin.host}]` : origin.host;
   const defaultPort = origin.scheme === 'https' ? 443 : 80;
   return origin.port === defaultPort ? host : `${host}:${origin.port}`;

@@ -5,7 +5,7 @@
  */
 import type { Explanation } from '../core/balancing/explain.ts';
 import type { Code } from '../core/errors.ts';
-import type { NotAsked } from '../core/peers/exclusion-reason.ts';
+import type { SkippedPeer } from '../core/peers/exclusion-reason.ts';
 import type { RouteKind } from '../core/peers/route.ts';
 import type { AttemptTrace } from './problem.ts';
 
@@ -30,7 +30,7 @@ export interface FinishedOutbound {
   readonly detail: string | null;
   readonly attempts: readonly AttemptTrace[];
   /** Workers that could not be asked, when that ended it. */
-  readonly notAsked: readonly NotAsked[];
+  readonly skipped: readonly SkippedPeer[];
   /** How the view was got: from the cache, by waiting for a lookup, or not needed. */
   readonly view: 'hit' | 'wait' | 'local' | 'none';
   readonly viewAgeMs: number | null;
@@ -55,14 +55,14 @@ export interface OutboundObserver {
   retried(code: Code): void;
   retryRefused(): void;
   /** Taken back from the queue of one peer, to be sent to another. */
-  moved(): void;
+  migrated(): void;
   /** A fault of this program. */
-  bug(error: unknown): void;
+  internalError(error: unknown): void;
 }
 
 export interface InboundObserver {
   inboundStarted(): void;
   inboundFinished(request: FinishedInbound): void;
-  bug(error: unknown): void;
+  internalError(error: unknown): void;
   inputRefused(kind: 'auth' | 'http' | 'report', reason: string): void;
 }

@@ -1,5 +1,5 @@
 /**
- * The single place where a failure becomes an HTTP answer: problem+json (RFC 9457) with every attempt listed,
+ * The single place where a failure becomes an HTTP response: problem+json (RFC 9457) with every attempt listed,
  * Proxy-Status (RFC 9209) and Retry-After.
  *
  * One mapping, so that each 503 explains itself in the same way. It must not decide anything: which code it
@@ -7,13 +7,13 @@
  */
 import { STATUS_CODES } from 'node:http';
 import { CODES, type Code } from '../core/errors.ts';
-import type { NotAsked } from '../core/peers/exclusion-reason.ts';
+import type { SkippedPeer } from '../core/peers/exclusion-reason.ts';
 import type { RouteKind } from '../core/peers/route.ts';
 import type { Stage } from '../core/retry.ts';
 import type { Downstream } from '../http/exchange.ts';
-import type { WholeAnswer } from '../http/local-reply.ts';
+import type { LocalReply } from '../http/local-reply.ts';
 
-/** Clients bound the fields of an answer; the whole is in its body. */
+/** Clients bound the fields of a response; the whole is in its body. */
 const MAX_DETAILS_CHARS = 500;
 
 export interface Problem {
@@ -23,12 +23,12 @@ export interface Problem {
   readonly requestId: string | null;
   readonly attempts: readonly AttemptTrace[];
   /** Workers that could not be asked; absent or empty where that says nothing. */
-  readonly notAsked?: readonly NotAsked[];
+  readonly skipped?: readonly SkippedPeer[];
   /** This proxy's name in Proxy-Status. */
   readonly proxyName: string;
 }
 
-export function problemAnswer(problem: Problem): WholeAnswer {
+export function problemReply(problem: Problem): LocalReply {
   const entry = CODES[problem.code];
   const body = Buffer.from(
     `${JSON.stringify({
@@ -41,9 +41,9 @@ export function problemAnswer(problem: Problem): WholeAnswer {
       ...(problem.service === null ? {} : { service: problem.service }),
       ...(problem.requestId === null ? {} : { request_id: problem.requestId }),
       attempts: problem.attempts,
-      ...(problem.notAsked === undefined || problem.notAsked.length === 0
+      ...(problem.skipped === undefined || problem.skipped.length === 0
         ? {}
-        : { not_asked: problem.notAsked }),
+        : { not_asked: problem.skipped }),
     })}\n`,
   );
   const fields = [
@@ -56,22 +56,22 @@ export function problemAnswer(problem: Problem): WholeAnswer {
   return { status: entry.status, reason: STATUS_CODES[entry.status] ?? 'Error', fields, body };
 }
 
-/** Sends a whole answer, with more fields if given; where another one has begun, that one is broken off. */
-export function sendAnswer(downstream: Downstream, answer: WholeAnswer, moreFields: readonly string[]): void {
+/** Sends a whole response, with more fields if given; where another one has begun, that one is broken off. */
+export function sendReply(downstream: Downstream, reply: LocalReply, moreFields: readonly string[]): void {
   if (downstream.isStarted) {
     downstream.destroy();
     return;
   }
-  downstream.start(answer.status, answer.reason, [...answer.fields, ...moreFields], answer.body.length);
-  downstream.write(answer.body);
+  downstream.start(reply.status, reply.reason, [...reply.fields, ...moreFields], reply.body.length);
+  downstream.write(reply.body);
   downstream.end([]);
 }
 
-export function bytesAnswer(body: Buffer): WholeAnswer {
+export function bytesReply(body: Buffer): LocalReply {
   return { status: 200, reason: 'OK', fields: ['Content-Type', 'application/octet-stream'], body };
 }
 
-export function jsonAnswer(status: number, value: unknown): WholeAnswer {
+export function jsonReply(status: number, value: unknown): LocalReply {
   return {
     status,
     reason: STATUS_CODES[status] ?? '',

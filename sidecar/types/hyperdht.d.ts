@@ -12,7 +12,7 @@ declare module 'hyperdht' {
     readonly host: string;
     readonly port: number;
   }
-  /** Where an answer came from; `id` is null for a node that is not persistent. */
+  /** Where a response came from; `id` is null for a node that is not persistent. */
   export interface DhtNodeAddress extends DhtAddress {
     readonly id: Buffer | null;
   }

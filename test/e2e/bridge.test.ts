@@ -55,7 +55,7 @@ async function until(
     await delay(100);
   }
   const logs = sidecars.map((sidecar) => sidecar.log()).join('\n');
-  throw new Error(`${what}: not within ${PATIENCE_MS} ms; last answer ${JSON.stringify(last)}\n${logs}`);
+  throw new Error(`${what}: not within ${PATIENCE_MS} ms; last response ${JSON.stringify(last)}\n${logs}`);
 }
 
 interface Running {

@@ -6,7 +6,7 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
-import type { DemoReport } from '../../sidecar/demo/report.ts';
+import type { DemoSummary } from '../../sidecar/demo/summary.ts';
 import { modulePath } from '../../sidecar/demo/tied-process.ts';
 import { eventually } from '../support/eventually.ts';
 
@@ -87,7 +87,7 @@ test('no request fails although a worker is killed, and nothing is left', {
   const code = await demo.ended();
   assert.equal(code, 0, `${demo.err}\n${demo.out}`);
   assert.equal(demo.err, '');
-  const report = JSON.parse(demo.out) as DemoReport;
+  const report = JSON.parse(demo.out) as DemoSummary;
   assert.match(demo.out, /^\{.*\}\n$/, 'one line, nothing but the object');
   assert.equal(report.failed, 0);
   assert.deepEqual(report.failures, []);

@@ -82,7 +82,7 @@ test("the worker's sidecar: 100 streams end whole, its own app is served meanwhi
     assert.deepEqual([answer.status, answer.headers['sidecar-worker']], [200, 'two']);
   }
   // Nobody else has this one. It is served for as long as new requests are taken, and then it says no, by its own proof:
-  // an answer without one would not be believed. One that crosses with the end of a kept connection is lost too, since
+  // a response without one would not be believed. One that crosses with the end of a kept connection is lost too, since
   // there is nobody else to send it to, and the next are not sent until a probe has seen that it lives.
   const statuses: number[] = [];
   const refused = await eventually(

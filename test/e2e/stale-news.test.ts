@@ -30,7 +30,7 @@ test('a worker that has left is not revived by what a DHT node still holds of it
   t.after(() => mesh.bootstrap.signal('SIGCONT'));
   home.process.signal('SIGTERM');
   await home.logged({ signal: 'SIGTERM' });
-  // Every answer carries its good-bye.
+  // Every response carries its good-bye.
   assert.equal((await app.get(SERVICE)).status, 200);
   await app.knows(['home'], 'draining');
   assert.equal(await home.process.ended, 'exit code 0');

@@ -1,4 +1,4 @@
-/** A worker that is not ready is not chosen; `/readyz` and the answers themselves say what is the matter. */
+/** A worker that is not ready is not chosen; `/readyz` and the responses themselves say what is the matter. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { eventually } from '../support/eventually.ts';
@@ -67,7 +67,7 @@ test('a worker that still loads is known and not chosen, until it is healthy', a
   assert.equal((await cpu.stats()).failed_requests, 0);
 });
 
-test('when nobody is ready the answer is 503 warming, and says when to come back', async (t) => {
+test('when nobody is ready the response is 503 warming, and says when to come back', async (t) => {
   const mesh = new TestMesh(t);
   const loading = await startHttpWorker(t);
   loading.isHealthy = false;

@@ -56,7 +56,7 @@ test('a known sequence of requests gives exactly these numbers', async (t) => {
   for (let i = 0; i < 3; i++) assert.equal(await statusOf('notes-coa'), 200);
   // Four forwarded ones: one miss with its lookup, three hits.
   for (let i = 0; i < 4; i++) assert.equal(await statusOf('llm-inference'), 200);
-  // The worker's own fault is an answer like any other, and no failure of the mesh: a hit.
+  // The worker's own fault is a response like any other, and no failure of the mesh: a hit.
   assert.equal(await statusOf('llm-inference', '/fault'), 500);
   // A POST that broke after it was sent is not tried again: a hit, and a failure.
   assert.equal(await statusOf('llm-inference', '/break', 'POST'), 502);

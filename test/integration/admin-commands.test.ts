@@ -1,4 +1,4 @@
-/** peers, explain, stats and doctor against an admin port whose answers are made up, also hostile ones. */
+/** peers, explain, stats and doctor against an admin port whose responses are made up, also hostile ones. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer, type Server } from 'node:http';

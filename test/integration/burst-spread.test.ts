@@ -1,5 +1,5 @@
 /**
- * A burst spreads: before any answer or probe has told of it, each worker gets about as many as the others.
+ * A burst spreads: before any response or probe has told of it, each worker gets about as many as the others.
  *
  * The workers answer nothing until the test lets them, so no report can help: what spreads is that each caller counts
  * what it has sent. The bound is the rule's own, not luck: no draw may give one worker two more than another.

@@ -142,7 +142,7 @@ test('bootstrap says the line that others join by, is joined by it, and ends wit
     const { checks } = JSON.parse(doctor.out) as {
       checks: { name: string; result: string; detail: string }[];
     };
-    const found = checks.find((check) => check.name === 'first nodes');
+    const found = checks.find((check) => check.name === 'bootstrap nodes');
     assert.deepEqual([found?.result, found?.detail], ['ok', `${join} answers over UDP`]);
     assert.equal(doctor.code, 1, 'the admin port does not answer');
   } finally {

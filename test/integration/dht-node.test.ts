@@ -131,7 +131,7 @@ test('with another mesh key a node reaches nobody and both sides can say so', as
   assert.equal(status.kind, 'unreachable');
   assert.match(
     status.hint,
-    new RegExp(`UDP to ${LOOPBACK}:${first.address.port} gets no answer.*same mesh key`),
+    new RegExp(`UDP to ${LOOPBACK}:${first.address.port} gets no response.*same mesh key`),
   );
   assert.ok(first.status().rejectedDatagrams > 0);
   assert.match(first.status().hint, /datagrams with another mesh key/);
@@ -213,12 +213,11 @@ test('destroying a node ends its lookups with a code, and twice is once', async 
 });
 
 test('a process with a stopped node ends by itself', async () => {
-  const url = (path: string): string =>
-    JSON.stringify(new URL(`../../sidecar/mesh/${path}`, import.meta.url));
+  const url = (path: string): string => JSON.stringify(new URL(`../../sidecar/${path}`, import.meta.url));
   const script = `
-    const { startDhtNode } = await import(${url('dht-node.ts')});
-    const { systemClock } = await import(${url('clock.ts')});
-    const { silentLog } = await import(${url('log.ts')});
+    const { startDhtNode } = await import(${url('mesh/dht/node.ts')});
+    const { systemClock } = await import(${url('mesh/clock.ts')});
+    const { silentLog } = await import(${url('core/log.ts')});
     const start = (role, bootstrap, port = 0) => startDhtNode({ role, host: '127.0.0.1', port, preferredPort: null,
       bootstrap, knownNodes: [], packetKey: Buffer.alloc(32, 1), maxAgeMs: 180000, clock: systemClock, log: silentLog });
     const first = await start('bootstrap', []);

@@ -224,7 +224,7 @@ test('records that are not what was announced are counted and refused, and the g
   assert.equal(reader.table.size, 1);
 });
 
-test('why nobody can be used is in the answer', async (t) => {
+test('why nobody can be used is in the response', async (t) => {
   const [first] = await startDht(t, 2);
   const web = new RecordWeb();
   const gone = web.serve(() => Promise.reject(new Error('refused')));
@@ -260,7 +260,7 @@ test('workers on sixteen shards are all found in the end', async (t) => {
   await until(() => {
     reader.directory.find(SERVICE, performance.now());
     // As the prober does: those that are known stay known while others are looked for.
-    for (const peer of reader.table.offering(SERVICE)) reader.table.heard(peer.key, performance.now());
+    for (const peer of reader.table.offering(SERVICE)) reader.table.markAlive(peer.key, performance.now());
     return reader.table.offering(SERVICE).length === 6;
   });
 });

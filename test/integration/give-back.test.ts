@@ -51,16 +51,16 @@ async function bed(t: TestContext): Promise<Bed> {
 test('one that waits is given back to its caller alone, and its worker never sees it', async (t) => {
   const { side, client, slot, callerKey, nonce } = await bed(t);
   const another = member('another', { nowMs: Date.now(), services: [] }).keyHex;
-  assert.equal(side.service.giveBack(another, nonce), false);
-  assert.equal(side.service.giveBack(callerKey, `${nonce.slice(0, -1)}_`), false);
+  assert.equal(side.service.cancelQueued(another, nonce), false);
+  assert.equal(side.service.cancelQueued(callerKey, `${nonce.slice(0, -1)}_`), false);
   assert.equal(side.service.admission.queued, 1);
 
-  assert.equal(side.service.giveBack(callerKey, nonce), true);
+  assert.equal(side.service.cancelQueued(callerKey, nonce), true);
   const { head, body } = await answer(client, 'POST');
   assert.equal(head.status, 503);
   assert.match(first(head.fields, 'sidecar-refusal') ?? '', /^saturated;not_sent;.*took it back/);
   assert.equal(JSON.parse(body).code, 'saturated');
-  assert.equal(side.service.giveBack(callerKey, nonce), true, 'asked again, it says the same');
+  assert.equal(side.service.cancelQueued(callerKey, nonce), true, 'asked again, it says the same');
 
   slot.release(performance.now(), null);
   assert.deepEqual([side.service.admission.queued, side.service.admission.inFlight], [0, 0]);
@@ -70,11 +70,11 @@ test('one that waits is given back to its caller alone, and its worker never see
 test('one that is being served is not given back', async (t) => {
   const { side, client, slot, callerKey, nonce } = await bed(t);
   slot.release(performance.now(), null);
-  assert.equal(side.service.giveBack(callerKey, nonce), false);
+  assert.equal(side.service.cancelQueued(callerKey, nonce), false);
   const worker = await side.origin.connection();
   await request(worker);
-  assert.equal(side.service.giveBack(callerKey, nonce), false);
+  assert.equal(side.service.cancelQueued(callerKey, nonce), false);
   worker.send(OK);
   assert.equal((await answer(client, 'POST')).head.status, 200);
-  assert.equal(side.service.giveBack(callerKey, nonce), false);
+  assert.equal(side.service.cancelQueued(callerKey, nonce), false);
 });

@@ -69,7 +69,7 @@ test('gRPC through two sidecars', async (t) => {
     assert.equal(joined, Array.from({ length: 100 }, (_, n) => `${n},`).join(''));
   });
 
-  await t.test('both directions, each answer before the next question', async () => {
+  await t.test('both directions, each response before the next question', async () => {
     const talk = app.bidi();
     for (let n = 0; n < 50; n++) {
       talk.write(`question ${n}`);

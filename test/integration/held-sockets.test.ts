@@ -7,10 +7,10 @@ import { setTimeout as pause } from 'node:timers/promises';
 import type { Http1Downstream } from '../../sidecar/http/http1/downstream.ts';
 import { READ_AHEAD_BYTES } from '../../sidecar/http/http1/request-body.ts';
 import { listenHttp } from '../../sidecar/http/listener.ts';
-import { HeldSockets } from '../../sidecar/http/sockets/paused-sockets.ts';
+import { PausedSockets } from '../../sidecar/http/sockets/paused-sockets.ts';
 import { TcpTable } from '../../sidecar/http/sockets/tcp-table.ts';
 import { CoarseTimers } from '../../sidecar/http/sockets/timers.ts';
-import { problemAnswer } from '../../sidecar/proxy/problem.ts';
+import { problemReply } from '../../sidecar/proxy/problem.ts';
 import { Arrivals } from '../support/arrivals.ts';
 import { eventually } from '../support/eventually.ts';
 import { LIMITS } from '../support/inbound-side.ts';
@@ -26,7 +26,7 @@ const ANSWER_BYTES = 16 * 1024 * 1024;
 const LOOKS_MS = 400;
 const LONG_LOOK_MS = 400;
 
-test('an answer that comes before its upload is taken reaches a slow client that has closed its half', async (t) => {
+test('a response that comes before its upload is taken reaches a slow client that has closed its half', async (t) => {
   const requests: Arrivals<Http1Downstream> = new Arrivals('a request');
   const bugs: unknown[] = [];
   const listener = await listenHttp(
@@ -34,12 +34,12 @@ test('an answer that comes before its upload is taken reaches a slow client that
     {
       limits: LIMITS,
       headTimeoutMs: 5_000,
-      held: new HeldSockets(),
+      pausedSockets: new PausedSockets(),
       keepAliveMs: 60_000,
-      deadlines: new CoarseTimers(10),
-      onBug: (error) => bugs.push(error),
+      timers: new CoarseTimers(10),
+      onInternalError: (error) => bugs.push(error),
       refuse: (code, detail) =>
-        problemAnswer({ code, detail, service: null, requestId: null, attempts: [], proxyName: 'x' }),
+        problemReply({ code, detail, service: null, requestId: null, attempts: [], proxyName: 'x' }),
       onRequest: (downstream) => requests.push(downstream as Http1Downstream),
     },
   );
@@ -69,7 +69,7 @@ test('an answer that comes before its upload is taken reaches a slow client that
 
 test('a look that lasts because the host is busy does not put off the next one', async (t) => {
   let looks = 0;
-  const held = new HeldSockets(async () => {
+  const held = new PausedSockets(async () => {
     looks += 1;
     if (looks === 1) await pause(LONG_LOOK_MS); // as if others had the processor
     return await TcpTable.read();
@@ -82,7 +82,7 @@ test('a look that lasts because the host is busy does not put off the next one',
   const [socket] = (await once(server, 'connection')) as [Socket];
   t.after(() => socket.destroy());
   const startedMs = performance.now();
-  held.flow(socket, true);
+  held.setPaused(socket, true);
   await eventually(
     'the next look',
     () => looks,

@@ -175,7 +175,7 @@ test('answers that never end: each request ends, and says at whom', async (t) =>
         trickle(asked);
       },
     ],
-    ['interim answers', 502, (asked) => pour(asked, 'HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n')],
+    ['interim responses', 502, (asked) => pour(asked, 'HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n')],
     ['a silence', 504, () => {}],
   ];
   for (const [what, status, answer] of endless) {
@@ -209,7 +209,7 @@ test('a refusal whose body never ends holds no request', async (t) => {
     );
     trickle(asked);
   };
-  const answer = await within(stage.drawn(), () => 'an answer of anybody', 10_000);
+  const answer = await within(stage.drawn(), () => 'a response of anybody', 10_000);
   assert.equal(answer.status, 200);
   assert.equal(answer.headers['sidecar-worker'], 'honest');
   await stage.isSound();

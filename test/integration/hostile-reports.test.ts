@@ -34,7 +34,7 @@ test('one that starts anew with each failure is ejected all the same', async (t)
   const counts = tally(await inTurn(stage, 60));
   assert.ok(hostile.asked.length <= 15, `${hostile.asked.length} of 60`);
   assert.equal(counts['200 honest'], 60 - hostile.asked.length);
-  // Of those, each says whose answer it is.
+  // Of those, each says whose response it is.
   assert.equal(counts['503 hostile'], hostile.asked.length);
   await stage.isSound();
 });
@@ -116,7 +116,7 @@ test('one that claims to be next draws one waiting request per answer, and can l
   );
   const counts = tally(await Promise.all(answers));
   const lost = hostile.asked.length - before - 1;
-  assert.equal(hostile.asked.length, held + 1, 'one answer, one request');
+  assert.equal(hostile.asked.length, held + 1, 'one response, one request');
   assert.deepEqual(counts, { '200 honest': 6 - 1 - lost, '200 hostile': 1, '504 nobody': lost });
   const seen = worker.seen.slice(seenBefore).map(({ body }) => body);
   assert.equal(new Set(seen).size, seen.length, 'delivered twice');

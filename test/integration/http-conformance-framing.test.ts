@@ -142,7 +142,7 @@ test('a worker that says close closes its own connection alone', async (t) => {
   }
 });
 
-test('HTTP/1.0: no keep-alive however it asks, no chunks, no interim answers, no upgrade', async (t) => {
+test('HTTP/1.0: no keep-alive however it asks, no chunks, no interim responses, no upgrade', async (t) => {
   const pair = await pairFor(t);
   const asks =
     'Connection: keep-alive, Upgrade\r\nKeep-Alive: timeout=9\r\nUpgrade: websocket\r\nExpect: 100-continue\r\n';
@@ -160,7 +160,7 @@ test('HTTP/1.0: no keep-alive however it asks, no chunks, no interim answers, no
   assert.equal(await client.ended(), 'end');
 });
 
-test('HTTP/1.0 with a length is read to its end, and closed after the answer', async (t) => {
+test('HTTP/1.0 with a length is read to its end, and closed after the response', async (t) => {
   const pair = await pairFor(t);
   const { sent, client } = await exchange(
     pair,
@@ -173,7 +173,7 @@ test('HTTP/1.0 with a length is read to its end, and closed after the answer', a
   assert.equal(client.bytes.length, 0);
 });
 
-test('every interim answer passes in its order, also one that nobody expected; 101 is none', async (t) => {
+test('every interim response passes in its order, also one that nobody expected; 101 is none', async (t) => {
   const pair = await pairFor(t);
   const statuses = [100, 102, 103, 100, 199];
   const interim = statuses.map((status) => `HTTP/1.1 ${status} Any\r\nX-N: ${status}\r\n\r\n`).join('');
@@ -286,7 +286,7 @@ test('white space around values is removed, and folded or spaced names never rea
   }
 });
 
-test('an empty chunked answer, and one that ends with its connection, end cleanly for HTTP/1.1', async (t) => {
+test('an empty chunked response, and one that ends with its connection, end cleanly for HTTP/1.1', async (t) => {
   const pair = await pairFor(t);
   const empty = await exchange(
     pair,

@@ -109,7 +109,7 @@ test('what the first sidecar lets through, the second does too, both ways: its o
   assert.equal((await answer(client)).head.status, 431);
 });
 
-test('an answer over the limit is 502 and says so', async (t) => {
+test('a response over the limit is 502 and says so', async (t) => {
   const pair = await pairFor(t);
   const client = await pair.client();
   client.send(requestTo('/'));

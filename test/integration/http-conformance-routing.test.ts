@@ -67,7 +67,7 @@ test('TRACE with content, and a Max-Forwards that is no number, are answered 400
   assert.equal(pair.b.peer.health.consecutiveFailures, 0);
 });
 
-test('TRACE reaches the worker, whose answer comes back as it is', async (t) => {
+test('TRACE reaches the worker, whose response comes back as it is', async (t) => {
   const pair = await pairFor(t);
   const echo = 'TRACE / HTTP/1.1\r\n\r\n';
   const reply = `HTTP/1.1 200 OK\r\nContent-Type: message/http\r\nContent-Length: ${echo.length}\r\n\r\n${echo}`;
@@ -135,7 +135,7 @@ test('every hop names itself in Via, with the version it was asked in, and chang
   assert.deepEqual(all(got.head.fields, 'via'), [...earlier, '1.0 b-inbound', '1.1 a-outbound']);
 });
 
-test('interim answers carry Via too', async (t) => {
+test('interim responses carry Via too', async (t) => {
   const pair = await pairFor(t);
   const hint = 'HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nConnection: X-Hop\r\nX-Hop: 1\r\n\r\n';
   const { got } = await exchange(pair, requestTo('/'), `${hint}${OK}`);
@@ -166,7 +166,7 @@ test('methods, statuses and fields that nobody has heard of pass', async (t) => 
   }
 });
 
-test('a 421 of the worker is an answer like any other', async (t) => {
+test('a 421 of the worker is a response like any other', async (t) => {
   const pair = await pairFor(t);
   const { got } = await exchange(
     pair,

@@ -1,4 +1,4 @@
-/** Where an answer by a tunnel ends must not hang on how its TLS does (RFC 9112 §9.8). */
+/** Where a response by a tunnel ends must not hang on how its TLS does (RFC 9112 §9.8). */
 import assert from 'node:assert/strict';
 import net from 'node:net';
 import test, { type TestContext } from 'node:test';
@@ -43,7 +43,7 @@ async function closingEdge(t: TestContext, toPort: () => number, isTold: boolean
   return `https://localhost:${(server.address() as net.AddressInfo).port}`;
 }
 
-test('an answer by TLS that only its end delimits is refused: nobody can tell it from a cut one', async (t) => {
+test('a response by TLS that only its end delimits is refused: nobody can tell it from a cut one', async (t) => {
   for (const isTold of [true, false]) {
     const late = { port: 0 };
     const tunnelUrl = await closingEdge(t, () => late.port, isTold);

@@ -3,9 +3,9 @@ import assert from 'node:assert/strict';
 import test, { type TestContext } from 'node:test';
 import type { Downstream } from '../../sidecar/http/exchange.ts';
 import { type HttpListener, listenHttp } from '../../sidecar/http/listener.ts';
-import { HeldSockets } from '../../sidecar/http/sockets/paused-sockets.ts';
+import { PausedSockets } from '../../sidecar/http/sockets/paused-sockets.ts';
 import { CoarseTimers } from '../../sidecar/http/sockets/timers.ts';
-import { problemAnswer } from '../../sidecar/proxy/problem.ts';
+import { problemReply } from '../../sidecar/proxy/problem.ts';
 import { Arrivals } from '../support/arrivals.ts';
 import { eventually } from '../support/eventually.ts';
 import * as h2 from '../support/http2-frames.ts';
@@ -28,12 +28,12 @@ class Bed {
       {
         limits: LIMITS,
         headTimeoutMs: 5_000,
-        held: new HeldSockets(),
+        pausedSockets: new PausedSockets(),
         keepAliveMs,
-        deadlines: new CoarseTimers(10),
-        onBug: (error) => bed.bugs.push(error),
+        timers: new CoarseTimers(10),
+        onInternalError: (error) => bed.bugs.push(error),
         refuse: (code, detail) =>
-          problemAnswer({ code, detail, service: null, requestId: null, attempts: [], proxyName: 'x' }),
+          problemReply({ code, detail, service: null, requestId: null, attempts: [], proxyName: 'x' }),
         onRequest: (downstream) => {
           onRequest?.();
           bed.requests.push(downstream);
@@ -211,7 +211,7 @@ test('a response that breaks is reset, not ended; also when it promised a length
   }
 });
 
-test('an upload that nobody wants any more is stopped by NO_ERROR, after the whole answer', async (t) => {
+test('an upload that nobody wants any more is stopped by NO_ERROR, after the whole response', async (t) => {
   const bed = await Bed.start(t);
   const client = await bed.client();
   for (const [stream, trailers] of [
@@ -233,6 +233,6 @@ test('an upload that nobody wants any more is stopped by NO_ERROR, after the who
         break;
       }
     }
-    assert.deepEqual(seen, [-1], 'the answer ended first');
+    assert.deepEqual(seen, [-1], 'the response ended first');
   }
 });

@@ -54,7 +54,7 @@ function named(raw: readonly string[], name: string): string[] {
   return raw.filter((_, n) => n % 2 === 1 && raw[n - 1]?.toLowerCase() === name);
 }
 
-test('fields of requests and answers', async (t) => {
+test('fields of requests and responses', async (t) => {
   const seen: Arrivals<Seen> = new Arrivals('a request at the worker');
   const health = { path: '/health' }; // asked in the worker's own version
   const services = {

@@ -211,7 +211,7 @@ test('what is over a limit is answered', async (t) => {
     );
     const head = await frames.frame([h2.HEADERS, h2.RST_STREAM, h2.GOAWAY]);
     assert.equal(head.type, h2.HEADERS, what);
-    // The first field of an answer is :status, as a literal: its digits are in the block.
+    // The first field of a response is :status, as a literal: its digits are in the block.
     assert.ok(statusIn(head.payload) === status, `${what}: ${statusIn(head.payload)}`);
   }
   assert.equal((await client.call({ path: TARGET }).done).status, 200);

@@ -14,7 +14,7 @@ test('HTTP/1.1 and HTTP/2, each way through both sidecars', async (t) => {
       assert.equal(fields['content-length'], '5');
       assert.equal(fields['sidecar-worker'], 'called');
       assert.equal(fields['sidecar-route'], 'vpn');
-      // Each hop names the version in which the answer came to it (RFC 9110 §7.6.3).
+      // Each hop names the version in which the response came to it (RFC 9110 §7.6.3).
       const answered = worker.url.startsWith('h2c') ? '2.0' : '1.1';
       assert.equal(fields.via, `${answered} called-inbound, ${client.version} caller-outbound`);
     });
@@ -53,7 +53,7 @@ test('HTTP/1.1 and HTTP/2, each way through both sidecars', async (t) => {
       assert.deepEqual([received.body, received.outcome], [sent, 'whole']);
     });
 
-    await t.test(`${name}: trailers of the answer and of the request`, async () => {
+    await t.test(`${name}: trailers of the response and of the request`, async () => {
       const received = await client.call({ path: at('/trailers'), fields: { te: 'trailers' } }).done;
       assert.equal(received.body, 'with trailers');
       assert.equal(received.trailers['x-sum'], '42');
@@ -70,13 +70,13 @@ test('HTTP/1.1 and HTTP/2, each way through both sidecars', async (t) => {
       assert.ok(seen.some(({ what, detail }) => what === 'trailers' && detail === 'x-up=7'));
     });
 
-    await t.test(`${name}: an interim answer comes first`, async () => {
+    await t.test(`${name}: an interim response comes first`, async () => {
       const call = client.call({ path: at('/hint') });
       assert.equal((await call.done).body, 'hinted');
       assert.deepEqual(call.interim, [103]);
     });
 
-    await t.test(`${name}: an answer before the end of the upload`, async () => {
+    await t.test(`${name}: a response before the end of the upload`, async () => {
       const call = client.call({ method: 'POST', path: at('/early'), body: true });
       call.write('begun');
       const { status } = await call.head;
@@ -84,7 +84,7 @@ test('HTTP/1.1 and HTTP/2, each way through both sidecars', async (t) => {
       assert.equal((await call.done).body, 'too much');
     });
 
-    await t.test(`${name}: an answer that breaks is never whole`, async () => {
+    await t.test(`${name}: a response that breaks is never whole`, async () => {
       const received = await client.call({ path: at('/cut') }).done;
       assert.deepEqual([received.status, received.outcome], [200, 'cut']);
       assert.equal((await worker.events.next()).what, 'aborted');

@@ -108,7 +108,7 @@ class Bed {
 
   constructor(origin: Http2Origin, proveAfterMs: number | null, keepIdleMs: number) {
     this.origin = origin;
-    this.pool = new Http2Pool({ limits: LIMITS, deadlines: new CoarseTimers(10), keepIdleMs, proveAfterMs });
+    this.pool = new Http2Pool({ limits: LIMITS, timers: new CoarseTimers(10), keepIdleMs, proveAfterMs });
   }
 
   send(head = get(), timeouts: Partial<RequestTimeouts> = {}): Told & { handle: UpstreamRequest } {
@@ -126,7 +126,7 @@ class Bed {
   }
 }
 
-test('an answer, its body, its trailers; one connection for the next one too', async (t) => {
+test('a response, its body, its trailers; one connection for the next one too', async (t) => {
   const bed = await Bed.start(t);
   const { told, connection, stream } = await bed.arrived();
   connection.send(
@@ -309,12 +309,12 @@ const CUTS: readonly (readonly [string, (stream: number) => Buffer[], string])[]
   ],
   ['DATA before the head', (s) => [h2.frame(h2.DATA, h2.END_STREAM, s, 'x')], 'upstream_protocol sent'],
   [
-    'an interim answer that ends',
+    'an interim response that ends',
     (s) => [h2.headers(s, [':status', '103'], h2.END_STREAM)],
     'upstream_protocol sent',
   ],
   [
-    '65 interim answers',
+    '65 interim responses',
     (s) => Array.from({ length: 65 }, () => h2.headers(s, [':status', '103'], 0)),
     'upstream_protocol sent',
   ],
@@ -389,7 +389,7 @@ test('a connection that ends: sent before the head, begun after it', async (t) =
   }
 });
 
-test('a whole answer outlives its connection, however slow its reader', async (t) => {
+test('a whole response outlives its connection, however slow its reader', async (t) => {
   const bed = await Bed.start(t);
   const { told, connection, stream } = await bed.arrived();
   const piece = Buffer.alloc(16_384, 0x78);
@@ -426,10 +426,10 @@ test('a fault of this program costs one request', async (t) => {
   const bugs: unknown[] = [];
   const pool = new Http2Pool({
     limits: LIMITS,
-    deadlines: new CoarseTimers(10),
+    timers: new CoarseTimers(10),
     keepIdleMs: 60_000,
     proveAfterMs: null,
-    onBug: (error) => bugs.push(error),
+    onInternalError: (error) => bugs.push(error),
   });
   t.after(() => pool.destroy());
   const told = new Told();

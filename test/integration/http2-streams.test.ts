@@ -9,7 +9,7 @@ import type { VersionWorker } from '../support/version-workers.ts';
 /** The design promises 300 ms; the test waits for the event and looks at the clock. */
 const CANCEL_LIMIT_MS = 1_000;
 
-/** Windows and queues of six hops, generously; the answer itself has no end. */
+/** Windows and queues of six hops, generously; the response itself has no end. */
 const HELD_LIMIT_BYTES = 16_777_216;
 
 /** A thousand streams at once are a second of work each way where nobody else works. */

@@ -57,25 +57,25 @@ test('a slow reader gets everything, however long ago the connection was closed'
   const { socket, client } = await connected(t);
   client.socket.pause();
   const written = await stuff(socket);
-  const deadlines = new HandDeadlines();
-  closeLingering(socket, deadlines.asDeadlines);
-  assert.equal(deadlines.afterMs, 30_000);
+  const timers = new HandDeadlines();
+  closeLingering(socket, timers.asDeadlines);
+  assert.equal(timers.afterMs, 30_000);
   client.socket.resume();
   assert.equal(await client.ended(), 'end');
   assert.equal(client.receivedBytes, written);
-  assert.equal(deadlines.afterMs, 2_000, 'now the client may end');
+  assert.equal(timers.afterMs, 2_000, 'now the client may end');
   client.finish();
   await once(socket, 'close');
-  assert.equal(deadlines.armed, null);
+  assert.equal(timers.armed, null);
 });
 
-test('one that takes no byte is reset, so that it cannot take the answer for whole', async (t) => {
+test('one that takes no byte is reset, so that it cannot take the response for whole', async (t) => {
   const { socket, client } = await connected(t);
   client.socket.pause();
   await stuff(socket);
-  const deadlines = new HandDeadlines();
-  closeLingering(socket, deadlines.asDeadlines);
-  deadlines.pass();
+  const timers = new HandDeadlines();
+  closeLingering(socket, timers.asDeadlines);
+  timers.pass();
   client.socket.resume();
   assert.equal(await client.ended(), 'reset');
 });
@@ -93,13 +93,13 @@ test('a half-closed client still gets what is left', async (t) => {
 
 test('a client that goes on sending is heard for a while, then cut off', async (t) => {
   const { socket, client } = await connected(t);
-  const deadlines = new HandDeadlines();
-  closeLingering(socket, deadlines.asDeadlines);
+  const timers = new HandDeadlines();
+  closeLingering(socket, timers.asDeadlines);
   assert.equal(await client.ended(), 'end');
-  deadlines.armed = null;
+  timers.armed = null;
   client.send('more');
   await once(socket, 'data');
-  assert.notEqual(deadlines.armed, null);
-  deadlines.pass();
+  assert.notEqual(timers.armed, null);
+  timers.pass();
   await once(socket, 'close');
 });

@@ -1,5 +1,5 @@
 /**
- * Live load through whole sidecars: the state on each answer and in the record, streams that count for their whole
+ * Live load through whole sidecars: the state on each response and in the record, streams that count for their whole
  * life, a stale view that is put right before the worker sees the request, affinity, and the reasons of a choice.
  */
 import assert from 'node:assert/strict';
@@ -55,7 +55,7 @@ async function holdingWorker(t: TestContext): Promise<HttpWorker & { readonly he
   return Object.assign(worker, { held });
 }
 
-test('a stream counts until its end, and each answer and the record tell of it', async (t) => {
+test('a stream counts until its end, and each response and the record tell of it', async (t) => {
   const mesh = new TestMesh(t);
   const worker = await holdingWorker(t);
   // The requests alone: the processor of a busy machine is a load of its own.
@@ -69,9 +69,9 @@ test('a stream counts until its end, and each answer and the record tell of it',
     () => worker.held.length,
     (count) => count === 2,
   );
-  // Where an answer is slow to come, the path is probed meanwhile, and that may be the last word.
+  // Where a response is slow to come, the path is probed meanwhile, and that may be the last word.
   const { in_flight, load } = await eventually(
-    'the last word is an answer',
+    'the last word is a response',
     async () => {
       const answer = await b.get('infer');
       assert.equal(answer.headers['endpoint-load-metrics'], undefined, 'the app sees none of it');
@@ -79,7 +79,7 @@ test('a stream counts until its end, and each answer and the record tell of it',
     },
     ({ source }) => source === 'response',
   );
-  // The two streams and the one that the answer was for.
+  // The two streams and the one that the response was for.
   assert.deepEqual([in_flight, load], [3, 0.75]);
 
   const newcomer = await mesh.join({ id: 'c', env: NO_PROBES });

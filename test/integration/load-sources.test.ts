@@ -18,7 +18,7 @@ async function loadOf(member: Member, service: string): Promise<ServiceLoad> {
   return services.find((each) => each.service === service) ?? assert.fail(`${service} is not there`);
 }
 
-/** A page of metrics in place of each answer. */
+/** A page of metrics in place of each response. */
 function vllmPage(figures: { running: number }) {
   return (_seen: unknown, response: { end(body: string): void; destroy(): void }): void => {
     if (figures.running < 0) response.destroy();

@@ -72,7 +72,7 @@ test('nobody there is a fault, and after stop nothing is told', async (t) => {
   });
   page.start();
   await eventually(
-    'two answers',
+    'two responses',
     () => news.length,
     (count) => count >= 2,
   );

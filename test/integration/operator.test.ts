@@ -1,5 +1,5 @@
 /**
- * As an operator would: from the answer alone, without a log, the cause of each fault is clear, and `/explain` and the
+ * As an operator would: from the response alone, without a log, the cause of each fault is clear, and `/explain` and the
  * documentation agree with it.
  */
 import assert from 'node:assert/strict';
@@ -93,7 +93,7 @@ const ROWS: readonly Row[] = [
     code: 'response_timeout',
     at: BY_VPN,
     says: [
-      /no answer within 1200 ms, the limit of timeouts\.head; its sidecar answers meanwhile, its worker does not/,
+      /no response within 1200 ms, the limit of timeouts\.head; its sidecar answers meanwhile, its worker does not/,
     ],
   },
   {
@@ -108,7 +108,7 @@ const ROWS: readonly Row[] = [
     make: faults.sidecarHangs,
     code: 'response_timeout',
     at: BY_VPN,
-    says: [/no answer within 2000 ms.*; its sidecar does not answer by vpn either/],
+    says: [/no response within 2000 ms.*; its sidecar does not answer by vpn either/],
     skip: skipVpnLink,
   },
   {
@@ -195,13 +195,13 @@ const ROWS: readonly Row[] = [
     fault: 'another mesh key',
     make: faults.otherMeshKey,
     code: 'discovery_unavailable',
-    says: [/UDP to 127\.0\.0\.1:\d+ got no answer yet.*has it the same mesh key\?/],
+    says: [/UDP to 127\.0\.0\.1:\d+ got no response yet.*has it the same mesh key\?/],
   },
   {
     fault: 'the bootstrap node is dead',
     make: faults.bootstrapDead,
     code: 'discovery_unavailable',
-    says: [/UDP to 127\.0\.0\.1:1 got no answer yet: is it running/],
+    says: [/UDP to 127\.0\.0\.1:1 got no response yet: is it running/],
   },
   {
     fault: 'UDP is blocked',
@@ -215,7 +215,7 @@ const ROWS: readonly Row[] = [
     code: 'upstream_reset',
     at: BY_VPN,
     says: [
-      /the connection closed before an answer began/,
+      /the connection closed before a response began/,
       /may have been done: a POST needs Idempotency-Key/,
     ],
   },
@@ -232,13 +232,13 @@ const ROWS: readonly Row[] = [
     make: faults.workerKeepsCrashing,
     code: 'upstream_reset',
     at: BY_VPN,
-    says: [/its worker \(http:\/\/127\.0\.0\.1:\d+\): the connection closed before an answer began/],
+    says: [/its worker \(http:\/\/127\.0\.0\.1:\d+\): the connection closed before a response began/],
   },
 ];
 
 const PAGE = readFileSync(new URL('../../docs/troubleshooting.md', import.meta.url), 'utf8');
 
-test('from the answer alone the cause is clear', { concurrency: 4 }, async (t) => {
+test('from the response alone the cause is clear', { concurrency: 4 }, async (t) => {
   await Promise.all(
     ROWS.map((row) => t.test(`${row.fault}: ${row.code}`, { skip: row.skip ?? false }, (t) => check(t, row))),
   );
@@ -252,7 +252,7 @@ test('a request that was saved tells which route failed, and why', { skip: skipV
   const { failed_attempts: attempts } = JSON.parse(body) as { failed_attempts: readonly Attempt[] };
   assert.equal(attempts.length, 1, body);
   assert.match(`${attempts[0]?.peer} ${attempts[0]?.route} ${attempts[0]?.address}`, BY_VPN);
-  assert.match(attempts[0]?.reason ?? '', /^no answer/);
+  assert.match(attempts[0]?.reason ?? '', /^no response/);
 });
 
 async function check(t: TestContext, row: Row): Promise<void> {

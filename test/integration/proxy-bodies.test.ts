@@ -1,4 +1,4 @@
-/** Bodies through both sidecars: framings, trailers, interim answers, and streams in both directions at once. */
+/** Bodies through both sidecars: framings, trailers, interim responses, and streams in both directions at once. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { all, first } from '../../sidecar/core/http/headers.ts';
@@ -41,7 +41,7 @@ test('a body keeps its framing and its bytes', async (t) => {
   }
 });
 
-test('each framing of an answer arrives whole, for HTTP/1.1 and HTTP/1.0 clients', async (t) => {
+test('each framing of a response arrives whole, for HTTP/1.1 and HTTP/1.0 clients', async (t) => {
   const pair = await pairFor(t);
   for (const version of ['1.1', '1.0']) {
     for (const reply of [
@@ -141,7 +141,7 @@ test('Expect: 100-continue goes end to end: the body starts when the worker says
   assert.equal((await answer(client, 'POST')).head.status, 200);
 });
 
-test('a client that waits for 100 and is refused gets the answer, and the connection ends', async (t) => {
+test('a client that waits for 100 and is refused gets the response, and the connection ends', async (t) => {
   const pair = await pairFor(t);
   const client = await pair.client();
   client.send('POST /nothing HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n');
@@ -154,7 +154,7 @@ test('a client that waits for 100 and is refused gets the answer, and the connec
   assert.equal(pair.b.origin.connections.length, 0);
 });
 
-test('the worker refuses instead of 100: its answer arrives, nothing else is read from that connection', async (t) => {
+test('the worker refuses instead of 100: its response arrives, nothing else is read from that connection', async (t) => {
   const pair = await pairFor(t);
   const { client, worker } = await sent(pair, `${POST}Expect: 100-continue\r\nContent-Length: 5\r\n\r\n`);
   await requestHead(worker);
@@ -166,7 +166,7 @@ test('the worker refuses instead of 100: its answer arrives, nothing else is rea
   assert.equal(pair.b.origin.connections.length, 1);
 });
 
-test('HTTP/1.0 clients get no interim answers and no Expect', async (t) => {
+test('HTTP/1.0 clients get no interim responses and no Expect', async (t) => {
   const pair = await pairFor(t);
   const { client, worker } = await sent(
     pair,
@@ -180,7 +180,7 @@ test('HTTP/1.0 clients get no interim answers and no Expect', async (t) => {
   assert.equal(answered.body, 'ok');
 });
 
-test('103 is passed on, as often as it comes, before the answer', async (t) => {
+test('103 is passed on, as often as it comes, before the response', async (t) => {
   const pair = await pairFor(t);
   const { client, worker } = await sent(pair, GET);
   await request(worker);
@@ -196,7 +196,7 @@ test('103 is passed on, as often as it comes, before the answer', async (t) => {
   );
 });
 
-test('an answer that begins before the upload ends: both go on', async (t) => {
+test('a response that begins before the upload ends: both go on', async (t) => {
   const pair = await pairFor(t);
   const { client, worker } = await sent(pair, `${POST}Transfer-Encoding: chunked\r\n\r\n`);
   await requestHead(worker);

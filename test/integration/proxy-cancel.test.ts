@@ -80,7 +80,7 @@ for (const [how, leave] of Object.entries(LEAVE)) {
     assertCountsAreZero(pair);
   });
 
-  test(`before the first byte of an answer: ${how}`, async (t) => {
+  test(`before the first byte of a response: ${how}`, async (t) => {
     const pair = await pairFor(t);
     const client = await pair.client();
     client.send(GET);
@@ -196,7 +196,7 @@ test('a deadline ends the wait for the directory', async (t) => {
   assertCountsAreZero(pair);
 });
 
-test('a deadline ends the wait for an answer, and the body of one', async (t) => {
+test('a deadline ends the wait for a response, and the body of one', async (t) => {
   const pair = await pairFor(t);
   const client = await pair.client();
   const text = 'GET /service/llm-inference/ HTTP/1.1\r\nHost: a\r\nsidecar-deadline-ms: 50\r\n\r\n';

@@ -54,7 +54,7 @@ test('more pipelined requests than are read ahead keep their order', async (t) =
   }
 });
 
-test('an answer that ends before the upload does arrives whole, and ends the connection', async (t) => {
+test('a response that ends before the upload does arrives whole, and ends the connection', async (t) => {
   const pair = await pairFor(t);
   const { client, worker } = await sent(pair, `${POST}Content-Length: 1000000\r\n\r\nbegin`);
   await requestHead(worker);

@@ -205,7 +205,7 @@ test('a fault of this program costs one request, and is told', async (t) => {
   const pair = await SidecarPair.start();
   t.after(() => pair.close());
   pair.b.origin.reply = OK;
-  // Read while an answer is judged, in the middle of taking its bytes.
+  // Read while a response is judged, in the middle of taking its bytes.
   Object.defineProperty(pair.b.peer, 'record', {
     get() {
       if (isPlanted) throw fault;

@@ -199,7 +199,7 @@ test('both sidecars sign Via, and Forwarded tells who asked', async (t) => {
   assert.equal(sent.head.host, `127.0.0.1:${pair.b.origin.port}`);
 });
 
-test('the answer says who gave it; the worker sees a Date added when it sent none', async (t) => {
+test('the response says who gave it; the worker sees a Date added when it sent none', async (t) => {
   const pair = await pairFor(t);
   const { got } = await exchange(pair, get('/service/llm-inference/'));
   assert.equal(first(got.head.fields, 'sidecar-worker'), 'b');

@@ -49,7 +49,7 @@ test('malformed heads', async (t) => {
       assert.equal(got.head.keepAlive, false);
       client.send(SMUGGLED);
       await client.ended();
-      assert.equal(client.bytes.length, 0, 'a second answer');
+      assert.equal(client.bytes.length, 0, 'a second response');
       client.close();
       const next = await pair.client();
       next.send(GET);
@@ -115,7 +115,7 @@ test('malformed chunked bodies', async (t) => {
   assert.equal((await answer(client)).body, 'ok');
 });
 
-test('a body that breaks after the answer began: the connection breaks, no second answer', async (t) => {
+test('a body that breaks after the response began: the connection breaks, no second response', async (t) => {
   const pair = await pairFor(t);
   const client = await pair.client();
   client.send(`${POST}Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\n`);
@@ -177,7 +177,7 @@ test('who pipelines without reading is not read any more', async (t) => {
   const answeredSoFar = pair.finished.size;
   assert.ok(answeredSoFar > 0 && answeredSoFar < sent / 2);
   client.socket.resume();
-  await client.when('more answers, in order', () => {
+  await client.when('more responses, in order', () => {
     const last = client.bytes.lastIndexOf('HTTP/1.1 ');
     if (last > 0) assert.ok(!client.take(last).includes(' 400 '));
     return pair.finished.size >= answeredSoFar + 10_000 ? true : null;

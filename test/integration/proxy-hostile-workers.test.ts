@@ -9,7 +9,7 @@ import { answer, answerHead, request, requestHead } from '../support/wire-messag
 const POST = 'POST /service/llm-inference/ HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi';
 const OK = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';
 
-test('malformed answers', async (t) => {
+test('malformed responses', async (t) => {
   const pair = await pairFor(t);
   assert.ok(BAD_ANSWERS.length >= 30);
   const client = await pair.client(); // stays usable throughout
@@ -21,7 +21,7 @@ test('malformed answers', async (t) => {
       'a 101 that nobody asked for',
       'HTTP/1.1 101 Switching\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n',
     ] as const,
-    ['interim answers without end', 'HTTP/1.1 103 Hint\r\n\r\n'.repeat(100)] as const,
+    ['interim responses without end', 'HTTP/1.1 103 Hint\r\n\r\n'.repeat(100)] as const,
     ['a head of 80 KiB', `HTTP/1.1 200 OK\r\nX: ${'a'.repeat(81_920)}\r\n\r\n`] as const,
     ['201 fields', `HTTP/1.1 200 OK\r\n${'X: 1\r\n'.repeat(201)}\r\n`] as const,
   ]) {
@@ -31,7 +31,7 @@ test('malformed answers', async (t) => {
       await request(worker);
       worker.send(bytes);
       if (bytes === '' || name === 'half a head') worker.finish();
-      // An answer that is only incomplete ends with its connection.
+      // A response that is only incomplete ends with its connection.
       else if (/endless|never ends/.test(name)) worker.finish();
       const got = await answer(client, 'POST');
       assert.equal(got.head.status, 502, got.body);
@@ -123,7 +123,7 @@ for (const version of ['1.1', '1.0']) {
   }
 }
 
-test('bytes after an answer are nobody else’s answer', async (t) => {
+test('bytes after a response are nobody else’s answer', async (t) => {
   const pair = await pairFor(t);
   const evil = 'HTTP/1.1 200 Evil\r\nContent-Length: 4\r\n\r\nevil';
   const client = await pair.client();

@@ -78,7 +78,7 @@ test('what the edge must not be sent stays away from a tunnel', async (t) => {
   assert.equal((await answer(client)).body, 'ok');
 });
 
-test('an answer that is cut behind the tunnel breaks the client’s connection', async (t) => {
+test('a response that is cut behind the tunnel breaks the client’s connection', async (t) => {
   const pair = await tunnelled(t);
   const client = await pair.client();
   client.send(GET);
@@ -180,7 +180,7 @@ test('a GET that a worker hangs at is not taken to the next one: its time is up'
   }
 });
 
-test('an answer that has begun is never replaced by another', async (t) => {
+test('a response that has begun is never replaced by another', async (t) => {
   const pair = await pairFor(t, { peers: [{}, {}] });
   const client = await pair.client();
   client.send(GET);

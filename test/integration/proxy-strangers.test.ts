@@ -13,7 +13,7 @@ const GET = 'GET /service/llm-inference/ HTTP/1.1\r\nHost: a\r\n\r\n';
 const POST = 'POST /service/llm-inference/ HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi';
 const OK = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';
 
-test('another host at the address of a peer gets the request for nothing: its answer is not believed', async (t) => {
+test('another host at the address of a peer gets the request for nothing: its response is not believed', async (t) => {
   const stranger = await InboundSide.start({ name: 'stranger', meshKey: OTHER_MESH_KEY });
   const plain = await ScriptedOrigin.start();
   t.after(() => stranger.close());

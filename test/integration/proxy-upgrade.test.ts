@@ -48,7 +48,7 @@ test('the client leaves while the upgrade is pending', async (t) => {
   assert.equal((await pair.finished.next()).outcome, 'client_gone');
 });
 
-test('another answer than 101 is an ordinary one, and the connection goes on as HTTP', async (t) => {
+test('another response than 101 is an ordinary one, and the connection goes on as HTTP', async (t) => {
   const pair = await pairFor(t);
   const client = await pair.client();
   client.send(HANDSHAKE);
@@ -63,7 +63,7 @@ test('another answer than 101 is an ordinary one, and the connection goes on as 
   assert.equal((await answer(client)).body, 'ok');
 });
 
-test('a switch to something else than was asked for is no answer', async (t) => {
+test('a switch to something else than was asked for is no response', async (t) => {
   const pair = await pairFor(t);
   for (const reply of [
     'HTTP/1.1 101 Switching\r\nConnection: Upgrade\r\nUpgrade: other\r\n\r\n',

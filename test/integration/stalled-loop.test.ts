@@ -1,5 +1,5 @@
 /**
- * A process that stood still: what the kernel did meanwhile, a connection made or an answer come in, is not late.
+ * A process that stood still: what the kernel did meanwhile, a connection made or a response come in, is not late.
  */
 import assert from 'node:assert/strict';
 import net from 'node:net';
@@ -59,10 +59,10 @@ test('bytes that came in while the loop stood still are in time, by a timer and 
   const limits = {
     timer: (late: () => void) => setTimeoutAfterPoll(late, LIMIT_MS),
     tick: (late: () => void) => {
-      const deadlines = new CoarseTimers(LIMIT_MS);
+      const timers = new CoarseTimers(LIMIT_MS);
       const deadline = new CoarseTimer(late);
-      deadlines.arm(deadline, LIMIT_MS);
-      return () => deadlines.disarm(deadline);
+      timers.arm(deadline, LIMIT_MS);
+      return () => timers.disarm(deadline);
     },
   };
   for (const [name, arm] of Object.entries(limits)) {

@@ -91,7 +91,7 @@ async function observe(
   }
 }
 
-/** The answer's framing as the worker meant it; none where nothing can follow. */
+/** The response's framing as the worker meant it; none where nothing can follow. */
 function framingOf(each: ExchangeCase): Seen['framing'] {
   return isBare(each) ? 'none' : each.answer.content.framing;
 }

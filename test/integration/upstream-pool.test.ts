@@ -7,7 +7,7 @@ import type {
   UpstreamHandler,
   UpstreamRequest,
 } from '../../sidecar/http/exchange.ts';
-import { UpstreamPool } from '../../sidecar/http/http1/pool.ts';
+import { Http1Pool } from '../../sidecar/http/http1/pool.ts';
 import { CoarseTimers } from '../../sidecar/http/sockets/timers.ts';
 import { Arrivals } from '../support/arrivals.ts';
 import { LIMITS, TIMEOUTS } from '../support/inbound-side.ts';
@@ -41,7 +41,7 @@ class Recorder implements UpstreamHandler {
 }
 
 interface Setup {
-  readonly pool: UpstreamPool;
+  readonly pool: Http1Pool;
   readonly origin: ScriptedOrigin;
   send(head: OutgoingHead, isFresh?: boolean): { handle: UpstreamRequest; seen: Recorder };
 }
@@ -51,9 +51,9 @@ async function setup(
   { keepIdleMs = 30_000, reuseUnsafeMs = 30_000 } = {},
 ): Promise<Setup> {
   const origin = await ScriptedOrigin.start();
-  const pool = new UpstreamPool({
+  const pool = new Http1Pool({
     limits: LIMITS,
-    deadlines: new CoarseTimers(20),
+    timers: new CoarseTimers(20),
     keepIdleMs,
     reuseUnsafeMs,
     tlsCa: null,

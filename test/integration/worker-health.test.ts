@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net';
 import test, { type TestContext } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { CoarseTimers } from '../../sidecar/http/sockets/timers.ts';
-import { workerConnections } from '../../sidecar/http/upstream-pools.ts';
+import { workerPools } from '../../sidecar/http/upstream-pools.ts';
 import { WorkerHealth, type WorkerHealthOptions } from '../../sidecar/proxy/worker/worker-health.ts';
 import { eventually } from '../support/eventually.ts';
 import { LIMITS } from '../support/inbound-side.ts';
@@ -35,7 +35,7 @@ class Bed {
   static async start(t: TestContext, options: Partial<WorkerHealthOptions> = {}): Promise<Bed> {
     const bed = new Bed();
     await bed.listen();
-    const upstreams = workerConnections({ limits: LIMITS, deadlines: new CoarseTimers(10), tlsCa: null });
+    const upstreams = workerPools({ limits: LIMITS, timers: new CoarseTimers(10), tlsCa: null });
     bed.health = new WorkerHealth({
       origin: { scheme: 'http', host: '127.0.0.1', port: bed.port },
       path: '/health',
@@ -173,7 +173,7 @@ test('one that closes its door is withdrawn, although it answers on kept connect
   assert.match(reason, /ECONNREFUSED/);
 });
 
-test('a closed door is enough: the answer from behind it is not waited for', async (t) => {
+test('a closed door is enough: the response from behind it is not waited for', async (t) => {
   let aborted = 0;
   const hanging = { request: () => ({ abort: () => aborted++ }), destroy: () => {} };
   const bed = await Bed.start(t);
@@ -194,7 +194,7 @@ test('a closed door is enough: the answer from behind it is not waited for', asy
   const startedMs = performance.now();
   await health.start();
   health.stop();
-  assert.ok(performance.now() - startedMs < 5_000, 'not as long as the answer may take');
+  assert.ok(performance.now() - startedMs < 5_000, 'not as long as the response may take');
   assert.match(health.reason, /ECONNREFUSED/);
   assert.deepEqual([aborted, reasons], [1, []], 'nothing is left of it');
 });

@@ -34,7 +34,7 @@ type Figures = Pick<
   | 'concurrency'
   | 'serviceMs'
   | 'mineReported'
-  | 'sharers'
+  | 'activeCallers'
   | 'reportedAtMs'
   | 'outstanding'
   | 'failureRate'
@@ -47,7 +47,7 @@ const wildFigures: fc.Arbitrary<Figures> = fc.record({
   concurrency: wild,
   serviceMs: wild,
   mineReported: wild,
-  sharers: wild,
+  activeCallers: wild,
   reportedAtMs: wild,
   outstanding: wild,
   failureRate: wild,
@@ -174,7 +174,7 @@ test('adaptive: at a light load no free worker is forgotten, however much slower
         const lastMs = new Map(all.map((_, i) => [keyOf(i), 0]));
         const random = seeded(seed);
         for (let nowMs = 0; nowMs < 90 * MINUTE_MS; nowMs += 1_000) {
-          // Each tells its state, as probes and answers do; its service time as long as it knows it.
+          // Each tells its state, as probes and responses do; its service time as long as it knows it.
           for (const [i] of all.entries()) {
             const serviceMs = times.get(keyOf(i))?.valueAt(nowMs, false) ?? Number.NaN;
             Object.assign(endpointOf(table, i), { reportedAtMs: nowMs, concurrency: 4, load: 0, serviceMs });

@@ -42,7 +42,7 @@ test('every request that we accept, Node reads in the same way, up to the next r
   assert.ok(followed > RUNS / 40, `only ${followed} of ${RUNS} were read to the next request`);
 });
 
-test('every answer that we accept, a Node client reads in the same way', async () => {
+test('every response that we accept, a Node client reads in the same way', async () => {
   let accepted = 0;
   await fc.assert(
     fc.asyncProperty(twistedAnswer, fc.constantFrom('GET', 'HEAD'), async (bytes, method) => {

@@ -26,7 +26,7 @@ test('a slip finds its word, noise finds none', () => {
   assert.equal(nearestWord('x'.repeat(10_000), known), null);
 });
 
-test('an end before the end changes no answer', () => {
+test('an end before the end changes no response', () => {
   const letters = fc.string({ unit: fc.constantFrom('a', 'b', 'c'), maxLength: 9 });
   fc.assert(
     fc.property(letters, letters, fc.integer({ min: 1, max: 6 }), (a, b, enough) => {

@@ -3,8 +3,8 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import fc from 'fast-check';
 import { encodeOrca, parseOrca } from '../../sidecar/core/peers/load-report.ts';
+import { decodePeerState, encodePeerState } from '../../sidecar/core/peers/peer-state.ts';
 import { RECORD_LIMITS, WORKER_STATES } from '../../sidecar/core/peers/record.ts';
-import { decodeState, encodeState } from '../../sidecar/core/peers/state-report.ts';
 
 const name = fc.constantFrom(
   'application_utilization',
@@ -42,11 +42,11 @@ test('a header value never throws, and gives bounded numbers', () => {
 });
 
 test('a state body never throws', () => {
-  fc.assert(fc.property(fc.anything(), (json) => void decodeState(json)));
+  fc.assert(fc.property(fc.anything(), (json) => void decodePeerState(json)));
   fc.assert(
     fc.property(
       fc.jsonValue(),
-      (services) => void decodeState({ epoch: 1, seq: 1, state: 'ready', services }),
+      (services) => void decodePeerState({ epoch: 1, seq: 1, state: 'ready', services }),
     ),
   );
 });
@@ -65,7 +65,7 @@ const report = fc.record(
     concurrency: counted,
     serviceMs: time,
     mine: counted,
-    sharers: counted,
+    activeCallers: counted,
     oldestMs: time,
   },
   { noNullPrototype: true },
@@ -74,7 +74,7 @@ const report = fc.record(
 test('what a sidecar says comes out as it went in: exactly of the state, to half a ms of the header', () => {
   fc.assert(
     fc.property(report, (said) => {
-      assert.deepEqual(decodeState(JSON.parse(JSON.stringify(encodeState([said])))), [said]);
+      assert.deepEqual(decodePeerState(JSON.parse(JSON.stringify(encodePeerState([said])))), [said]);
       const { serviceMs, oldestMs, load, service: _, ...exact } = said;
       const {
         serviceMs: service,

@@ -30,7 +30,7 @@ test('what may have been done is done again only by leave: of its method, or of 
   );
 });
 
-test('nothing is sent again once its answer has begun, or without its whole body', () => {
+test('nothing is sent again once its response has begun, or without its whole body', () => {
   fc.assert(
     fc.property(question, (q) => {
       assert.equal(mayRetry({ ...q, stage: 'begun' }), false);

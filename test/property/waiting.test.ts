@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import fc from 'fast-check';
-import { type Waiter, Waiting } from '../../sidecar/core/balancing/queued-requests.ts';
+import { type QueuedRequest, QueuedRequests } from '../../sidecar/core/balancing/queued-requests.ts';
 import type { Endpoint } from '../../sidecar/core/peers/peer.ts';
 import { endpointOf, keyOf, recordOf, SERVICE, tableOf } from '../support/peers.ts';
 
@@ -44,9 +44,9 @@ test('what is taken was waiting elsewhere, is taken once, and is the oldest ther
       const table = tableOf(
         PEERS.map((n) => recordOf(n, n === 3 ? { vpn_ip: null, tunnel_url: 'https://w' } : {})),
       );
-      const waiting = new Waiting<Waiter>();
-      const added: Waiter[] = [];
-      const over = new Set<Waiter>();
+      const waiting = new QueuedRequests<QueuedRequest>();
+      const added: QueuedRequest[] = [];
+      const over = new Set<QueuedRequest>();
       for (const each of steps) {
         const before = waiting.count(SERVICE);
         if (each.kind === 'add') {
@@ -93,7 +93,7 @@ test('what is taken was waiting elsewhere, is taken once, and is the oldest ther
 });
 
 /** Leaves it as it was. */
-function isThere(waiting: Waiting<Waiter>, waiter: Waiter): boolean {
+function isThere(waiting: QueuedRequests<QueuedRequest>, waiter: QueuedRequest): boolean {
   const before = waiting.count(SERVICE);
   waiting.remove(waiter);
   if (waiting.count(SERVICE) === before) return false;
@@ -105,7 +105,7 @@ test('an honest queue of one peer is taken in the order of age, whatever came in
   fc.assert(
     fc.property(fc.array(fc.nat(50_000), { maxLength: 100 }), (ages) => {
       const table = tableOf(PEERS.map((n) => recordOf(n)));
-      const waiting = new Waiting<Waiter>();
+      const waiting = new QueuedRequests<QueuedRequest>();
       for (const ageMs of ages)
         waiting.add({ service: SERVICE, peerKey: keyOf(1), sinceMs: NOW_MS - 1_000 - ageMs });
       const taken: number[] = [];

@@ -12,7 +12,7 @@ export interface Seen {
   /** Of the app's request. */
   readonly version: '1.0' | '1.1';
   readonly method: string;
-  /** Of the answer; 0 in a request. */
+  /** Of the response; 0 in a request. */
   readonly status: number;
   readonly framing: 'none' | 'length' | 'chunked' | 'close';
 }
@@ -157,7 +157,7 @@ export const REQUEST_DIFFERENCES: readonly Difference[] = [
 export const ANSWER_DIFFERENCES: readonly Difference[] = [
   {
     fields: '`sidecar-worker`, `sidecar-route`, `sidecar-attempts`, `sidecar-request-id`',
-    what: 'added to the final answer: who gave it, by which way, at which attempt.',
+    what: 'added to the final response: who gave it, by which way, at which attempt.',
     names: ['sidecar-worker', 'sidecar-route', 'sidecar-attempts', 'sidecar-request-id'],
     expected: (name, { status }, { workerId }) => {
       if (status < 200) return [];
@@ -168,7 +168,7 @@ export const ANSWER_DIFFERENCES: readonly Difference[] = [
   },
   {
     fields: '`Transfer-Encoding`',
-    what: 'written anew: an answer that has neither length nor end but the close of its connection becomes chunked; chunks become such an answer for an HTTP/1.0 app; none is told of an answer without content.',
+    what: 'written anew: a response that has neither length nor end but the close of its connection becomes chunked; chunks become such a response for an HTTP/1.0 app; none is told of a response without content.',
     names: ['transfer-encoding'],
     expected: (_name, { framing, version }) =>
       version === '1.1' && (framing === 'chunked' || framing === 'close') ? ['chunked'] : [],
@@ -181,7 +181,7 @@ export const ANSWER_DIFFERENCES: readonly Difference[] = [
   },
   {
     fields: '`Connection`',
-    what: 'of this connection alone: `close` where the app’s connection ends after the answer.',
+    what: 'of this connection alone: `close` where the app’s connection ends after the response.',
     names: ['connection'],
     expected: (_name, { status, version }) => (version === '1.0' && status >= 200 ? ['close'] : []),
   },
@@ -205,7 +205,7 @@ export const ANSWER_DIFFERENCES: readonly Difference[] = [
   },
   {
     fields: '`Date`',
-    what: 'added to a final answer that has none.',
+    what: 'added to a final response that has none.',
     names: ['date'],
     expected: (name, direct) => {
       const given = valuesOf(name, direct);

@@ -22,7 +22,7 @@ export function requestTo(target: string, lines = '', method = 'GET', version = 
   return `${method} /service/llm-inference${target} HTTP/${version}\r\nHost: app.example:8010\r\n${lines}\r\n`;
 }
 
-/** On a connection of its own. `method` tells how long the answer is. */
+/** On a connection of its own. `method` tells how long the response is. */
 export async function exchange(
   pair: SidecarPair,
   text: string,

@@ -1,9 +1,9 @@
 /**
  * A TCP relay that fails at random, from a seed: what lies between two programs when the network is at its worst.
  *
- * It fails where it hurts most: at each turn of a connection (the first bytes of a request, the first of an answer)
+ * It fails where it hurts most: at each turn of a connection (the first bytes of a request, the first of a response)
  * a fault may be drawn, so that a kept connection is closed just when it is used again, and bytes that are under way
- * arrive after their sender has given up. It must not know HTTP, except for the two answers that it makes up.
+ * arrive after their sender has given up. It must not know HTTP, except for the two responses that it makes up.
  */
 import { once } from 'node:events';
 import net from 'node:net';
@@ -18,7 +18,7 @@ export const REQUEST_FAULTS = [
   /** So many bytes are handed on, then both ends break: the far one by a reset, or by a clean end. */
   'reset_within',
   'end_within',
-  /** The whole request goes on, but no answer can come back: the near side is closed half. */
+  /** The whole request goes on, but no response can come back: the near side is closed half. */
   'half_close',
   /** Nothing goes through any more, and nobody says so. */
   'hole',
@@ -28,11 +28,11 @@ export const REQUEST_FAULTS = [
   'refuse',
 ] as const;
 export const ANSWER_FAULTS = [
-  /** The request was served and its answer is lost: whole, or from a random byte on. */
+  /** The request was served and its response is lost: whole, or from a random byte on. */
   'answer_lost',
   'answer_reset',
   'answer_ended',
-  /** Made up by something in between: an interim answer and then a reset, or a gateway's own answer. */
+  /** Made up by something in between: an interim response and then a reset, or a gateway's own response. */
   'interim_then_reset',
   'foreign_answer',
 ] as const;

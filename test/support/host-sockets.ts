@@ -10,7 +10,7 @@ import http from 'node:http';
 import { type Answer, type Sent, wholeAnswer } from './http-client.ts';
 
 export interface TimedAnswer extends Answer {
-  /** From the start of the request to the end of the answer. */
+  /** From the start of the request to the end of the response. */
   readonly tookMs: number;
 }
 
@@ -35,7 +35,7 @@ export async function openRelay(
   if (stdout !== null) await once(stdout, 'data');
 }
 
-/** One request, on a connection of its own. Rejects when there is no whole answer. */
+/** One request, on a connection of its own. Rejects when there is no whole response. */
 export async function askSocket(socketPath: string, sent: Sent): Promise<TimedAnswer> {
   const { method = 'GET', target = '/', headers = {}, body } = sent;
   const startedMs = performance.now();

@@ -22,7 +22,7 @@ export interface Asked {
   readonly socket: net.Socket;
   /** The head of an answer with its signature; `fields` as `Name: value`. */
   head(status: number, fields?: readonly string[]): string;
-  /** A whole signed answer. */
+  /** A whole signed response. */
   answer(status: number, body: string | Buffer, fields?: readonly string[]): void;
 }
 
@@ -91,7 +91,7 @@ export class HostilePeer {
     return { epoch: this.epoch, seq: ++this.seq, state: 'ready', reason: '', services, ...changes };
   }
 
-  /** The field by which an answer tells how it is; by default free, instant, and with a queue that has just begun. */
+  /** The field by which a response tells how it is; by default free, instant, and with a queue that has just begun. */
   report(changes: Readonly<Record<string, string | number>> = {}): string {
     const figures = { in_flight: 0, queued: 0, concurrency: 1_000_000, mine: 0, sharers: 1, oldest_ms: 0 };
     const life = { sidecar_state: 1, sidecar_epoch: this.epoch, sidecar_seq: ++this.seq };

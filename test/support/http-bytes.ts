@@ -200,7 +200,7 @@ const statusLine = fc.oneof(
   },
 );
 
-/** An answer that may be twisted, with its body. */
+/** A response that may be twisted, with its body. */
 export const twistedAnswer: fc.Arbitrary<Buffer> = fc
   .tuple(statusLine, eol, fc.array(fieldLine, { maxLength: 4 }), eol, body)
   .map(([line, end, lines, blank, content]) =>

@@ -21,7 +21,7 @@ export interface Answer {
   readonly body: string;
 }
 
-/** The head of the answer; its body is left to the caller. Rejects when there is none. */
+/** The head of the response; its body is left to the caller. Rejects when there is none. */
 export function open(to: HostPort, sent: Sent = {}): Promise<http.IncomingMessage> {
   const { method = 'GET', target = '/', headers = {}, body } = sent;
   // Not `...to`: a listener has methods, which a socket would take for its own.
@@ -33,7 +33,7 @@ export function open(to: HostPort, sent: Sent = {}): Promise<http.IncomingMessag
   });
 }
 
-/** The whole answer. Rejects when its body breaks. */
+/** The whole response. Rejects when its body breaks. */
 export async function send(to: HostPort, sent: Sent = {}): Promise<Answer> {
   return wholeAnswer(await open(to, sent));
 }

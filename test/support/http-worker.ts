@@ -17,9 +17,9 @@ export interface SeenRequest {
 }
 
 export interface HttpWorkerOptions {
-  /** The worker's own word of its load, 0..1, on every answer as the ORCA field; null = it says nothing. */
+  /** The worker's own word of its load, 0..1, on every response as the ORCA field; null = it says nothing. */
   readonly load?: number;
-  /** How long an answer takes. */
+  /** How long a response takes. */
   readonly serviceMs?: number;
   /** Answers in place of the default (200, JSON of what was asked). */
   readonly answer?: (seen: SeenRequest, response: http.ServerResponse) => void;

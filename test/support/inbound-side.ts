@@ -8,14 +8,14 @@ import { encodeOrca } from '../../sidecar/core/peers/load-report.ts';
 import { Peer } from '../../sidecar/core/peers/peer.ts';
 import { Admission } from '../../sidecar/core/worker/admission.ts';
 import type { RequestTimeouts } from '../../sidecar/http/exchange.ts';
-import { UpstreamPool } from '../../sidecar/http/http1/pool.ts';
+import { Http1Pool } from '../../sidecar/http/http1/pool.ts';
 import { type HttpListener, listenHttp } from '../../sidecar/http/listener.ts';
-import { HeldSockets } from '../../sidecar/http/sockets/paused-sockets.ts';
+import { PausedSockets } from '../../sidecar/http/sockets/paused-sockets.ts';
 import { CoarseTimers } from '../../sidecar/http/sockets/timers.ts';
 import { createRequestAuth } from '../../sidecar/mesh/membership/request-auth.ts';
 import { createInbound } from '../../sidecar/proxy/inbound/inbound.ts';
 import type { FinishedInbound } from '../../sidecar/proxy/observers.ts';
-import { problemAnswer } from '../../sidecar/proxy/problem.ts';
+import { problemReply } from '../../sidecar/proxy/problem.ts';
 import { LocalService } from '../../sidecar/proxy/worker/local-service.ts';
 import { WorkerHealth } from '../../sidecar/proxy/worker/worker-health.ts';
 import { Arrivals } from './arrivals.ts';
@@ -53,14 +53,14 @@ export class InboundSide {
   running = 0;
   isClosed = false;
   readonly #health: WorkerHealth;
-  readonly #pool: UpstreamPool;
+  readonly #pool: Http1Pool;
 
   static async start(setup: InboundSetup = {}): Promise<InboundSide> {
     const origin = await ScriptedOrigin.start();
-    const deadlines = new CoarseTimers(20);
-    const pool = new UpstreamPool({
+    const timers = new CoarseTimers(20);
+    const pool = new Http1Pool({
       limits: LIMITS,
-      deadlines,
+      timers,
       keepIdleMs: 30_000,
       reuseUnsafeMs: 30_000,
       tlsCa: null,
@@ -91,7 +91,7 @@ export class InboundSide {
       health,
       upstreams: pool,
     });
-    return InboundSide.#listen(setup, { origin, deadlines, pool, health, service });
+    return InboundSide.#listen(setup, { origin, timers, pool, health, service });
   }
 
   static async #listen(setup: InboundSetup, parts: Parts): Promise<InboundSide> {
@@ -106,12 +106,12 @@ export class InboundSide {
       {
         limits: betweenSidecars(LIMITS),
         headTimeoutMs: 5_000,
-        held: new HeldSockets(),
+        pausedSockets: new PausedSockets(),
         keepAliveMs: 60_000,
-        deadlines: parts.deadlines,
-        onBug: (error) => side().bugs.push(error),
+        timers: parts.timers,
+        onInternalError: (error) => side().bugs.push(error),
         refuse: (code, detail) =>
-          problemAnswer({ code, detail, service: null, requestId: null, attempts: [], proxyName: name }),
+          problemReply({ code, detail, service: null, requestId: null, attempts: [], proxyName: name }),
         onRequest: createInbound({
           pseudonym: `${name}-inbound`,
           services: new Map([[SERVICE, service]]),
@@ -120,14 +120,14 @@ export class InboundSide {
           heartbeat:
             setup.heartbeatMs === undefined
               ? undefined
-              : { intervalMs: setup.heartbeatMs, deadlines: parts.deadlines },
+              : { intervalMs: setup.heartbeatMs, timers: parts.timers },
           observer: {
             inboundStarted: () => side().running++,
             inboundFinished: (request) => {
               side().running--;
               side().finished.push(request);
             },
-            bug: (error) => side().bugs.push(error),
+            internalError: (error) => side().bugs.push(error),
             inputRefused: () => {},
           },
           self: {
@@ -175,8 +175,8 @@ export class InboundSide {
 
 interface Parts {
   readonly origin: ScriptedOrigin;
-  readonly deadlines: CoarseTimers;
-  readonly pool: UpstreamPool;
+  readonly timers: CoarseTimers;
+  readonly pool: Http1Pool;
   readonly health: WorkerHealth;
   readonly service: LocalService;
 }
@@ -195,7 +195,7 @@ function reportOf(service: LocalService): string {
     concurrency: admission.concurrency,
     serviceMs: null,
     mine: 0,
-    sharers: 1,
+    activeCallers: 1,
     oldestMs: sinceMs === null ? null : performance.now() - sinceMs,
   });
 }

@@ -1,7 +1,7 @@
 /**
  * Constant mixed load by an app: some users, each with GET, POST and an event stream in turn, until told to stop.
  *
- * Every answer is read to its end and compared with what test/support/worker.ts had to say, so that one which is cut
+ * Every response is read to its end and compared with what test/support/worker.ts had to say, so that one which is cut
  * or not whole counts as failed. Connections are kept, as apps do. It must not know what happens meanwhile.
  */
 import assert from 'node:assert/strict';
@@ -27,7 +27,7 @@ const BODY = 'a body of the app '.repeat(50);
 /** Between two requests of a user: what is tested is not overload. */
 const PAUSE_MS = 10;
 
-/** Far above what any answer takes: it only ends a request that is stuck. */
+/** Far above what any response takes: it only ends a request that is stuck. */
 const LIMIT_MS = 20_000;
 
 export class MixedLoad {

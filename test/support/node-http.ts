@@ -105,7 +105,7 @@ export async function nodeReadsRequests(bytes: Buffer): Promise<NodeReading> {
   return { messages, refused };
 }
 
-/** The answer that a Node client reads from these bytes. */
+/** The response that a Node client reads from these bytes. */
 export async function nodeReadsAnswer(bytes: Buffer, method: string): Promise<NodeReading> {
   const wire = new Wire(bytes);
   const request = http.request({ method, host: 'worker', createConnection: () => asSocket(wire) });

@@ -1,7 +1,7 @@
 /**
  * Requests at a fixed rate, whatever becomes of them: more of the world than the service can take.
  *
- * An open loop, since a client that waits for its answers slows down with the service and never overloads it.
+ * An open loop, since a client that waits for its responses slows down with the service and never overloads it.
  * Connections are kept, as apps do. It must not know what is asserted.
  */
 import { Agent, request } from 'node:http';
@@ -11,10 +11,10 @@ export interface Ended {
   /** Monotonic ms. */
   readonly sentMs: number;
   readonly tookMs: number;
-  /** 0 = no answer. */
+  /** 0 = no response. */
   readonly status: number;
   readonly retryAfter: string | undefined;
-  /** Of the sidecar's own answers; null for those of a worker. */
+  /** Of the sidecar's own responses; null for those of a worker. */
   readonly code: string | null;
 }
 

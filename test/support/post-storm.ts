@@ -24,7 +24,7 @@ export interface Storm {
 export interface PostEnd {
   readonly id: string;
   /**
-   * `ok`: a whole 2xx; `refused`: an error of the sidecar; `cut`: no answer, or one that broke; `left`: the client did;
+   * `ok`: a whole 2xx; `refused`: an error of the sidecar; `cut`: no response, or one that broke; `left`: the client did;
    * `wrong`: a 2xx that is not the worker's receipt for what was sent.
    */
   readonly end: 'ok' | 'refused' | 'cut' | 'left' | 'wrong';

@@ -13,7 +13,11 @@ import type { WorkerRecord } from '../../sidecar/core/peers/record.ts';
 import { systemClock } from '../../sidecar/mesh/clock.ts';
 import { type DhtNode, type DhtNodeOptions, startDhtNode } from '../../sidecar/mesh/dht/node.ts';
 import { Announcer } from '../../sidecar/mesh/discovery/announcer.ts';
-import { Directory, type DirectoryOptions, type FindResult } from '../../sidecar/mesh/discovery/directory.ts';
+import {
+  Directory,
+  type DirectoryLookup,
+  type DirectoryOptions,
+} from '../../sidecar/mesh/discovery/directory.ts';
 import { type HostPort, RecordFetcher } from '../../sidecar/mesh/discovery/record-fetcher.ts';
 import { openRecord, sealRecord } from '../../sidecar/mesh/discovery/sealed-record.ts';
 import { fromMeshKey } from '../../sidecar/mesh/membership/mesh-keys.ts';
@@ -165,7 +169,7 @@ export interface TestReader {
   readonly cache: FingerCache;
   readonly fetcher: RecordFetcher;
   /** `find`, waited for. */
-  find(service: string): Promise<FindResult>;
+  find(service: string): Promise<DirectoryLookup>;
 }
 
 export function startReader(

@@ -5,19 +5,19 @@
 import { createBalancer } from '../../sidecar/core/balancing/balancer.ts';
 import type { Code } from '../../sidecar/core/errors.ts';
 import { betweenSidecars } from '../../sidecar/core/forwarding/head-limits.ts';
-import { FirstByteTimes } from '../../sidecar/core/peers/first-byte-times.ts';
 import type { Peer } from '../../sidecar/core/peers/peer.ts';
+import { Ttfb } from '../../sidecar/core/peers/ttfb.ts';
 import { RetryBudget } from '../../sidecar/core/retry.ts';
-import { UpstreamPool } from '../../sidecar/http/http1/pool.ts';
+import { Http1Pool } from '../../sidecar/http/http1/pool.ts';
 import { type HttpListener, listenHttp } from '../../sidecar/http/listener.ts';
-import { HeldSockets } from '../../sidecar/http/sockets/paused-sockets.ts';
+import { PausedSockets } from '../../sidecar/http/sockets/paused-sockets.ts';
 import { CoarseTimers } from '../../sidecar/http/sockets/timers.ts';
 import { createRequestAuth } from '../../sidecar/mesh/membership/request-auth.ts';
 import type { FinishedOutbound } from '../../sidecar/proxy/observers.ts';
 import type { View } from '../../sidecar/proxy/outbound/directory.ts';
 import type { OutboundOptions } from '../../sidecar/proxy/outbound/options.ts';
 import { createOutbound } from '../../sidecar/proxy/outbound/outbound.ts';
-import { problemAnswer } from '../../sidecar/proxy/problem.ts';
+import { problemReply } from '../../sidecar/proxy/problem.ts';
 import type { LocalService } from '../../sidecar/proxy/worker/local-service.ts';
 import { Arrivals } from './arrivals.ts';
 import { type InboundSetup, InboundSide, LIMITS, SERVICE, TIMEOUTS } from './inbound-side.ts';
@@ -46,7 +46,7 @@ export class SidecarPair {
   running = 0;
   readonly #clients: Wire[] = [];
   #listener: HttpListener | null = null;
-  #pool: UpstreamPool | null = null;
+  #pool: Http1Pool | null = null;
 
   static async start(setup: PairSetup = {}): Promise<SidecarPair> {
     const sides: InboundSide[] = [];
@@ -95,14 +95,14 @@ export class SidecarPair {
 
   async #listen({ outbound, local, headTimeoutMs }: PairSetup): Promise<void> {
     const identity = member('a', { nowMs: Date.now(), services: [] });
-    const deadlines = new CoarseTimers(20);
-    const pool = new UpstreamPool({
+    const timers = new CoarseTimers(20);
+    const pool = new Http1Pool({
       limits: betweenSidecars(LIMITS),
-      deadlines,
+      timers,
       keepIdleMs: 30_000,
       reuseUnsafeMs: 30_000,
       tlsCa: TUNNEL_CERTIFICATE,
-      onBug: (error) => this.bugs.push(error),
+      onInternalError: (error) => this.bugs.push(error),
     });
     this.#pool = pool;
     const peers = this.sides.map((side) => side.peer);
@@ -111,12 +111,12 @@ export class SidecarPair {
       {
         limits: LIMITS,
         headTimeoutMs: headTimeoutMs ?? 5_000,
-        held: new HeldSockets(),
+        pausedSockets: new PausedSockets(),
         keepAliveMs: 60_000,
-        deadlines,
-        onBug: (error) => this.bugs.push(error),
+        timers,
+        onInternalError: (error) => this.bugs.push(error),
         refuse: (code, detail) =>
-          problemAnswer({
+          problemReply({
             code,
             detail,
             service: null,
@@ -136,14 +136,14 @@ export class SidecarPair {
                 : { kind: 'wait', ready: this.lookup },
             peek: () => peers,
             reported: () => {},
-            doubted: () => {},
+            markSuspect: () => {},
             notOffered: (peer) => this.notOffered.push(peer),
           },
           balancer: createBalancer('round-robin', { ttlMs: 60_000 }),
           upstreams: pool,
           auth: createRequestAuth(identity),
           tunnelLimits: { maxBodyBytes: 100_000_000, firstByteMs: 100_000 },
-          firstBytes: new FirstByteTimes(),
+          ttfb: new Ttfb(),
           budget: new RetryBudget({ ratio: 0.2, perSecond: 100 }),
           replayBytes: 65_536,
           trustForwarded: false,
@@ -160,8 +160,8 @@ export class SidecarPair {
             attemptFailed: () => {},
             retried: (code) => this.retried.push(code),
             retryRefused: () => {},
-            moved: () => {},
-            bug: (error) => this.bugs.push(error),
+            migrated: () => {},
+            internalError: (error) => this.bugs.push(error),
           },
           random: () => 0,
           callPolicy: () => ({ vpn: TIMEOUTS, tunnel: TIMEOUTS, retryPost: false }),

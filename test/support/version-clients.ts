@@ -36,9 +36,9 @@ export interface Call {
   readonly head: Promise<Head>;
   /** Fulfils in any case; status 0 = no head came. */
   readonly done: Promise<Received>;
-  /** Status codes of interim answers so far. */
+  /** Status codes of interim responses so far. */
   readonly interim: readonly number[];
-  /** Resolves when so many bytes of the answer are here. */
+  /** Resolves when so many bytes of the response are here. */
   bytes(count: number): Promise<string>;
   receivedBytes(): number;
   /** false: wait before writing more. */

@@ -32,7 +32,7 @@ export interface VersionWorker {
   openConnections(): number;
 }
 
-/** A request and its answer, whatever the version. */
+/** A request and its response, whatever the version. */
 interface Served {
   readonly path: string;
   readonly method: string;

@@ -77,7 +77,7 @@ export class VpnLink {
     };
   }
 
-  /** Kept connections break; new ones get no answer at all. */
+  /** Kept connections break; new ones get no response at all. */
   async blackHole(): Promise<void> {
     await this.refuse();
     const gate = new Int32Array(new SharedArrayBuffer(4));

@@ -60,7 +60,7 @@ export interface WholeAnswer {
   readonly end: number;
 }
 
-/** The answer, or null when it is refused or incomplete. */
+/** The response, or null when it is refused or incomplete. */
 export function readAnswer(bytes: Buffer, method: string): WholeAnswer | null {
   const result = parseResponseHead(bytes, 0, bytes.length, TEST_LIMITS);
   if (result.kind !== 'head') return null;

@@ -36,7 +36,7 @@ export function requestHead(wire: Wire): Promise<RequestHead> {
 export function answerHead(wire: Wire): Promise<ResponseHead> {
   return wire.when('a response head', () => {
     const result = parseResponseHead(wire.bytes, 0, wire.bytes.length, LIMITS);
-    if (result.kind === 'bad') throw new Error(`not an answer: ${result.detail}`);
+    if (result.kind === 'bad') throw new Error(`not a response: ${result.detail}`);
     if (result.kind === 'incomplete') return null;
     wire.take(result.end);
     return result.head;
@@ -58,7 +58,7 @@ export async function answer(wire: Wire, method = 'GET'): Promise<ReceivedAnswer
       continue;
     }
     const framing = responseFraming(head, method);
-    if (framing.kind === 'bad') throw new Error(`not an answer: ${framing.detail}`);
+    if (framing.kind === 'bad') throw new Error(`not a response: ${framing.detail}`);
     return {
       head,
       informational,

@@ -16,7 +16,7 @@ export interface SeenByWorker {
   readonly url: string;
   readonly rawHeaders: readonly string[];
   readonly bodyBytes: number;
-  /** `aborted`: the connection ended before the answer had. */
+  /** `aborted`: the connection ended before the response had. */
   readonly progress: 'received' | 'answered' | 'aborted';
 }
 
@@ -28,7 +28,7 @@ export interface WorkerSettings {
   readonly bytes?: number;
   readonly framing?: 'length' | 'chunked';
   readonly health?: 'ok' | 'failing' | 'hang';
-  /** On every answer as the ORCA field; null: it says nothing. */
+  /** On every response as the ORCA field; null: it says nothing. */
   readonly load?: number | null;
 }
 

@@ -7,7 +7,7 @@
  *
  * Modes: `echo` (JSON of what arrived), `delay` (echo after `ms`), `status` (echo with `status`), `sse` (`events`,
  * one every `ms`), `stream` (`bytes` as fast as they are read, or in 16 parts every `ms`), `hang` (never answers),
- * `reset` (connection reset before an answer), `partial` (half of `bytes`, then reset; `framing=chunked` too).
+ * `reset` (connection reset before a response), `partial` (half of `bytes`, then reset; `framing=chunked` too).
  */
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';

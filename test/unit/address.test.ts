@@ -1,18 +1,18 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { addressOf } from '../../sidecar/core/forwarding/service-address.ts';
+import { serviceAddress } from '../../sidecar/core/forwarding/service-address.ts';
 import { parseRequestHead } from '../../sidecar/core/http/http1-request-head.ts';
 import { isServiceName } from '../../sidecar/core/service-name.ts';
 
 const ALIASES: ReadonlyMap<string, string> = new Map([['llm', 'llm-inference']]);
 const LIMITS = { maxHeadBytes: 65_536, maxFields: 100, maxTargetBytes: 8192 };
 
-/** The answer as one line, for a request that came over the wire. */
+/** The response as one line, for a request that came over the wire. */
 function address(target: string, lines = '', host = '127.0.0.1:8010', method = 'GET'): string {
   const bytes = Buffer.from(`${method} ${target} HTTP/1.1\r\nHost: ${host}\r\n${lines}\r\n`, 'latin1');
   const result = parseRequestHead(bytes, 0, bytes.length, LIMITS);
   assert.ok(result.kind === 'head', JSON.stringify(result));
-  const answer = addressOf(result.head, ALIASES);
+  const answer = serviceAddress(result.head, ALIASES);
   return 'error' in answer ? answer.error : `${answer.service} ${answer.target} ${answer.how}`;
 }
 

@@ -3,14 +3,14 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import HyperDHT from 'hyperdht';
 import { silentLog } from '../../sidecar/core/log.ts';
-import type { Reunion } from '../../sidecar/mesh/dht/bootstrap-nodes.ts';
+import type { HealedPartition } from '../../sidecar/mesh/dht/bootstrap-nodes.ts';
 import type { DhtStatus } from '../../sidecar/mesh/dht/status.ts';
-import { Announcer, type Place } from '../../sidecar/mesh/discovery/announcer.ts';
+import { type AnnouncedAddress, Announcer } from '../../sidecar/mesh/discovery/announcer.ts';
 import { FakeClock, settle } from '../support/fake-clock.ts';
 
 const INTERVAL = 60_000;
-const VPN: Place = { address: { host: '10.42.0.10', port: 8_000 }, hasTunnel: false };
-const HOME: Place = { address: null, hasTunnel: true };
+const VPN: AnnouncedAddress = { address: { host: '10.42.0.10', port: 8_000 }, hasTunnel: false };
+const HOME: AnnouncedAddress = { address: null, hasTunnel: true };
 
 class FakeNode {
   readonly calls: string[] = [];
@@ -20,7 +20,7 @@ class FakeNode {
   storedSeq = 0;
   hold: Promise<void> | null = null;
   #listener = (_: DhtStatus): void => {};
-  reunited = (_reunion: Reunion): void => {};
+  reunited = (_reunion: HealedPartition): void => {};
 
   async announce(
     _t: Buffer,
@@ -49,7 +49,7 @@ class FakeNode {
       this.#listener = () => {};
     };
   }
-  onReunion(listener: (reunion: Reunion) => void): () => void {
+  onPartitionHealed(listener: (reunion: HealedPartition) => void): () => void {
     this.reunited = listener;
     return () => {
       this.reunited = () => {};
@@ -63,7 +63,7 @@ class FakeNode {
   }
 }
 
-function setUp(t: test.TestContext, place: Place, services = ['llm-inference']) {
+function setUp(t: test.TestContext, place: AnnouncedAddress, services = ['llm-inference']) {
   const node = new FakeNode();
   const clock = new FakeClock();
   const now = { place, record: 'ready' };

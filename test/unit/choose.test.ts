@@ -75,7 +75,7 @@ test('who was tried is not chosen again', () => {
 
 test('a suspect is chosen only when nobody else is left', () => {
   const table = peers({}, {});
-  table.missed(keyOf(1), 0);
+  table.probeFailed(keyOf(1), 0);
   assert.equal(chosen(table), '2');
   assert.equal(chosen(table, { excluded: new Set([keyOf(2)]) }), '1');
 });
@@ -84,7 +84,7 @@ test('an ejected peer is not chosen, a suspect is preferred to it', () => {
   const table = peers({}, {});
   eject(table, 1);
   assert.equal(chosen(table), '2');
-  table.missed(keyOf(2), 0);
+  table.probeFailed(keyOf(2), 0);
   assert.equal(chosen(table), '2');
 });
 
@@ -259,13 +259,13 @@ test('the expected queue is 0 where a slot is free, and counts what waits where 
 test('my own requests since the report stand for those of the other senders too', () => {
   const table = peers({ figures: figures({ concurrency: 100, in_flight: 10 }) });
   const endpoint = endpointOf(table, 1);
-  Object.assign(endpoint, { mineReported: 4, sharers: 3, outstanding: 6 });
+  Object.assign(endpoint, { mineReported: 4, activeCallers: 3, outstanding: 6 });
   const requests = (): number | undefined =>
     createBalancer('adaptive', { ttlMs: 60_000 }).explain(table.offering(SERVICE), asking(seeded(1)))
       .candidates[0]?.score?.requests;
   // 6 of others, 6 of mine, of which 2 are new: two more senders may have sent 2 each.
   assert.equal(requests(), 6 + 6 + 2 * 2);
-  endpoint.sharers = 1_000;
+  endpoint.activeCallers = 1_000;
   assert.equal(requests(), 6 + 6 + 2 * 3);
   Object.assign(endpoint, { outstanding: 1 });
   assert.equal(requests(), 6 + 1);

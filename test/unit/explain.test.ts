@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { createBalancer, POLICY_NAMES } from '../../sidecar/core/balancing/balancer.ts';
-import { brief } from '../../sidecar/core/balancing/explain.ts';
+import { truncateExplanation } from '../../sidecar/core/balancing/explain.ts';
 import { asking, figures, keyOf, peerOf, recordOf, SERVICE, seeded, tableOf } from '../support/peers.ts';
 
 const table = tableOf([
@@ -108,7 +108,7 @@ test('a decision among hundreds fits into a field: the chosen, the next, then th
     many.offering(SERVICE),
     asking(seeded(3)),
   );
-  const cut = brief(whole);
+  const cut = truncateExplanation(whole);
   assert.ok(JSON.stringify(cut).length <= 8_000);
   assert.deepEqual([whole.omitted, cut.omitted + cut.candidates.length], [0, 300]);
   assert.deepEqual(
@@ -117,12 +117,12 @@ test('a decision among hundreds fits into a field: the chosen, the next, then th
   );
   const fastest = Math.min(...whole.candidates.map(({ score }) => score?.expected_ms ?? Number.NaN));
   assert.equal(cut.candidates[2]?.score?.expected_ms, fastest);
-  assert.equal(brief(cut), cut);
+  assert.equal(truncateExplanation(cut), cut);
 });
 
 test('a decision among few stays whole', () => {
   const whole = createBalancer('adaptive', { ttlMs: 60_000 }).explain(offering, asking(seeded(3)));
-  assert.equal(brief(whole), whole);
+  assert.equal(truncateExplanation(whole), whole);
 });
 
 test('each term of the score is there with the datum it came from', () => {
@@ -133,7 +133,7 @@ test('each term of the score is there with the datum it came from', () => {
   Object.assign(endpoint ?? {}, {
     mineReported: 1,
     outstanding: 3,
-    sharers: 2,
+    activeCallers: 2,
     oldestMs: 900,
     reportSource: 'probe',
   });

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { type ForwardedFacts, forwardedFields } from '../../sidecar/core/forwarding/forwarded.ts';
+import { type ForwardedFacts, forwardedHeaders } from '../../sidecar/core/forwarding/forwarded.ts';
 
 const FORGED = [
   'Forwarded',
@@ -22,14 +22,14 @@ const FACTS: ForwardedFacts = {
 };
 
 test('a stranger is not believed: all four fields are our own', () => {
-  assert.deepEqual(forwardedFields(FACTS), [
+  assert.deepEqual(forwardedHeaders(FACTS), [
     ...['A', 'b', 'Forwarded', 'for=10.0.0.7;by=_worker-1;host="llm.mesh:8010";proto=http'],
     ...['X-Forwarded-For', '10.0.0.7', 'X-Forwarded-Proto', 'http', 'X-Forwarded-Host', 'llm.mesh:8010'],
   ]);
 });
 
 test('a trusted hop is believed: the chain grows, the first hop stays', () => {
-  assert.deepEqual(forwardedFields({ ...FACTS, trusted: true }), [
+  assert.deepEqual(forwardedHeaders({ ...FACTS, trusted: true }), [
     ...['A', 'b', 'Forwarded', 'for=1.1.1.1, for=10.0.0.7;by=_worker-1;host="llm.mesh:8010";proto=http'],
     ...['X-Forwarded-For', '1.1.1.1, 2.2.2.2, 10.0.0.7', 'X-Forwarded-Proto', 'https'],
     ...['X-Forwarded-Host', 'first.example'],
@@ -37,7 +37,7 @@ test('a trusted hop is believed: the chain grows, the first hop stays', () => {
 });
 
 test('trusted, with nothing said before', () => {
-  assert.deepEqual(forwardedFields({ ...FACTS, fields: [], trusted: true, host: 'a' }), [
+  assert.deepEqual(forwardedHeaders({ ...FACTS, fields: [], trusted: true, host: 'a' }), [
     ...['Forwarded', 'for=10.0.0.7;by=_worker-1;host=a;proto=http'],
     ...['X-Forwarded-For', '10.0.0.7', 'X-Forwarded-Proto', 'http', 'X-Forwarded-Host', 'a'],
   ]);
@@ -45,14 +45,14 @@ test('trusted, with nothing said before', () => {
 
 test('IPv6 is bracketed and quoted, zones and the IPv4 prefix go', () => {
   const node = (clientIp: string): string | undefined =>
-    forwardedFields({ ...FACTS, fields: [], clientIp })[1];
+    forwardedHeaders({ ...FACTS, fields: [], clientIp })[1];
   assert.match(node('fe80::1%eth0') ?? '', /^for="\[fe80::1\]";/);
   assert.match(node('::ffff:10.0.0.7') ?? '', /^for=10\.0\.0\.7;/);
   assert.match(node('') ?? '', /^for=unknown;/);
 });
 
 test('without a host none is told', () => {
-  const fields = forwardedFields({ ...FACTS, fields: [], host: '' });
+  const fields = forwardedHeaders({ ...FACTS, fields: [], host: '' });
   assert.deepEqual(fields.slice(0, 2), ['Forwarded', 'for=10.0.0.7;by=_worker-1;proto=http']);
   assert.equal(fields.includes('X-Forwarded-Host'), false);
 });

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { silentLog } from '../../sidecar/core/log.ts';
-import { Greeter } from '../../sidecar/mesh/discovery/greeter.ts';
+import { Introductions } from '../../sidecar/mesh/discovery/introductions.ts';
 import type { FetchOutcome, HostPort, RecordSource } from '../../sidecar/mesh/discovery/record-fetcher.ts';
 import { keyOf, peerOf, recordOf, tableOf } from '../support/peers.ts';
 
@@ -15,7 +15,7 @@ function setUp(peers = 1) {
   const fetched: { key: string; sources: readonly RecordSource[] }[] = [];
   const ends: ((outcome: FetchOutcome) => void)[] = [];
   const known = peerOf(tableOf([recordOf(1, { vpn_ip: ADDRESS.host, inbound_port: ADDRESS.port })]), 1);
-  const greeter = new Greeter({
+  const greeter = new Introductions({
     table: { get: (key) => (key === KNOWN ? known : undefined), size: peers },
     fetcher: {
       fetch(key, sources) {
@@ -33,7 +33,7 @@ function setUp(peers = 1) {
 
 test('an unknown member is asked for its record where it says', async () => {
   const { greeter, fetched, ends } = setUp();
-  const met = greeter.met(NEW, ADDRESS);
+  const met = greeter.onIntroduction(NEW, ADDRESS);
   assert.deepEqual(fetched, [{ key: NEW, sources: [{ kind: 'address', address: ADDRESS }] }]);
   ends[0]?.('ok');
   await met;
@@ -41,53 +41,53 @@ test('an unknown member is asked for its record where it says', async () => {
 
 test('who is known, itself, or elsewhere than in the VPN is left alone', async () => {
   const { greeter, fetched } = setUp();
-  await greeter.met(KNOWN, ADDRESS);
-  await greeter.met(OWN, ADDRESS);
-  await greeter.met(NEW, { host: '192.0.2.1', port: 80 });
+  await greeter.onIntroduction(KNOWN, ADDRESS);
+  await greeter.onIntroduction(OWN, ADDRESS);
+  await greeter.onIntroduction(NEW, { host: '192.0.2.1', port: 80 });
   assert.deepEqual(fetched, []);
 });
 
 test('who is known in a former life is asked again: it came back', async () => {
   const moved = setUp();
-  void moved.greeter.met(KNOWN, { ...ADDRESS, port: 8_001 });
+  void moved.greeter.onIntroduction(KNOWN, { ...ADDRESS, port: 8_001 });
   assert.equal(moved.fetched.length, 1, 'at another address');
 
   const left = setUp();
   left.known.state = 'draining';
-  void left.greeter.met(KNOWN, ADDRESS);
+  void left.greeter.onIntroduction(KNOWN, ADDRESS);
   assert.equal(left.fetched.length, 1, 'after its good-bye');
 
   const silent = setUp();
   silent.known.presence = 'suspect';
-  void silent.greeter.met(KNOWN, ADDRESS);
+  void silent.greeter.onIntroduction(KNOWN, ADDRESS);
   assert.equal(silent.fetched.length, 1, 'after it did not answer');
 });
 
 test('with many known, or many under way, newcomers are left to the lookups', async () => {
   const full = setUp(256);
-  await full.greeter.met(NEW, ADDRESS);
+  await full.greeter.onIntroduction(NEW, ADDRESS);
   assert.equal(full.fetched.length, 0);
 
   const busy = setUp();
   const keys = Array.from({ length: 40 }, (_, n) => n.toString(16).padStart(64, '0'));
-  const all = keys.map((key) => busy.greeter.met(key, ADDRESS));
+  const all = keys.map((key) => busy.greeter.onIntroduction(key, ADDRESS));
   assert.equal(busy.fetched.length, 32);
   for (const end of busy.ends) end('unreachable');
   await Promise.all(all);
-  void busy.greeter.met(NEW, ADDRESS);
+  void busy.greeter.onIntroduction(NEW, ADDRESS);
   assert.equal(busy.fetched.length, 33, 'one that failed makes room');
 });
 
 test('one that introduces itself without end keeps nobody else out', async () => {
   const { greeter, fetched, ends } = setUp();
-  const all = Array.from({ length: 100 }, () => greeter.met(NEW, ADDRESS));
-  void greeter.met('d'.repeat(64), ADDRESS);
+  const all = Array.from({ length: 100 }, () => greeter.onIntroduction(NEW, ADDRESS));
+  void greeter.onIntroduction('d'.repeat(64), ADDRESS);
   assert.deepEqual(
     fetched.map(({ key }) => key),
     [NEW, 'd'.repeat(64)],
   );
   ends[0]?.('unreachable');
   await Promise.all(all);
-  void greeter.met(NEW, ADDRESS);
+  void greeter.onIntroduction(NEW, ADDRESS);
   assert.equal(fetched.length, 3);
 });

@@ -2,11 +2,11 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import { acceptsTrailers, endToEnd, endToEndTrailers } from '../../sidecar/core/forwarding/end-to-end.ts';
 import {
-  APP_FIELDS,
-  isSidecarField,
-  withoutSidecarFields,
+  APP_HEADERS,
+  isSidecarHeader,
+  withoutSidecarHeaders,
 } from '../../sidecar/core/forwarding/sidecar-headers.ts';
-import { all, first, has, upgradeFields, withHost, without } from '../../sidecar/core/http/headers.ts';
+import { all, first, has, upgradeHeaders, withHost, without } from '../../sidecar/core/http/headers.ts';
 
 test('look-ups ignore case and take the first', () => {
   const fields = ['Set-Cookie', 'a', 'X', '', 'set-COOKIE', 'b'];
@@ -154,17 +154,17 @@ test('TE: trailers, as a coding of its own', () => {
 test('an upgrade is told to the next hop anew', () => {
   const fields = ['Connection', 'Upgrade, X', 'Upgrade', 'websocket', 'X', '1', 'Sec-WebSocket-Key', 'k'];
   assert.deepEqual(
-    [...endToEnd(fields), ...upgradeFields('websocket')],
+    [...endToEnd(fields), ...upgradeHeaders('websocket')],
     ['Sec-WebSocket-Key', 'k', 'Connection', 'Upgrade', 'Upgrade', 'websocket'],
   );
 });
 
 test('the sidecars own fields, and those only', () => {
-  for (const name of ['sidecar-auth', 'sidecar-anything', 'endpoint-load-metrics', ...APP_FIELDS]) {
-    assert.equal(isSidecarField(name), true, name);
+  for (const name of ['sidecar-auth', 'sidecar-anything', 'endpoint-load-metrics', ...APP_HEADERS]) {
+    assert.equal(isSidecarHeader(name), true, name);
   }
   for (const name of ['sidecar', 'x-sidecar-auth', 'endpoint-load-metrics-format', 'server', 'etag']) {
-    assert.equal(isSidecarField(name), false, name);
+    assert.equal(isSidecarHeader(name), false, name);
   }
   const fields = [
     'SIDECAR-Auth',
@@ -178,8 +178,8 @@ test('the sidecars own fields, and those only', () => {
     'Expires',
     'z',
   ];
-  assert.deepEqual(withoutSidecarFields(fields), ['Server', 'x', 'ETag', 'y', 'Expires', 'z']);
-  assert.deepEqual(withoutSidecarFields(fields), without(fields, isSidecarField));
+  assert.deepEqual(withoutSidecarHeaders(fields), ['Server', 'x', 'ETag', 'y', 'Expires', 'z']);
+  assert.deepEqual(withoutSidecarHeaders(fields), without(fields, isSidecarHeader));
 });
 
 test('exactly one Host, first', () => {

@@ -111,11 +111,11 @@ test('one that has started anew is excused, and not again a moment later', () =>
     assert.ok(health.isEjected(nowMs));
   };
   failUntilEjected(0);
-  assert.ok(health.excuse(0));
+  assert.ok(health.reset(0));
   assert.ok(!health.isEjected(0));
   failUntilEjected(1_000);
-  assert.ok(!health.excuse(9_999));
+  assert.ok(!health.reset(9_999));
   assert.ok(health.isEjected(9_999));
-  assert.ok(health.excuse(10_000));
+  assert.ok(health.reset(10_000));
   assert.ok(!health.isEjected(10_000));
 });

@@ -8,7 +8,7 @@ import { BAD_ANSWERS, ok } from '../support/hostile-answers.ts';
 
 const LIMITS: HeadLimits = { maxHeadBytes: 65_536, maxFields: 100, maxTargetBytes: 8192 };
 
-/** What becomes of an answer: `head` only if both the head and its framing are beyond doubt. */
+/** What becomes of a response: `head` only if both the head and its framing are beyond doubt. */
 function verdict(text: string, method = 'GET'): string {
   const bytes = Buffer.from(text, 'latin1');
   const result = parseResponseHead(bytes, 0, bytes.length, LIMITS);

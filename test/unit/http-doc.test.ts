@@ -115,5 +115,5 @@ test('the tables of differences are the list that the exchanges are compared by'
   const rows = (list: readonly Difference[]): string[] =>
     list.map(({ fields, what }) => `| ${fields} | ${what} |`);
   assert.deepEqual(tableUnder('The request, as the worker sees it'), rows(REQUEST_DIFFERENCES));
-  assert.deepEqual(tableUnder('The answer, as the app sees it'), rows(ANSWER_DIFFERENCES));
+  assert.deepEqual(tableUnder('The response, as the app sees it'), rows(ANSWER_DIFFERENCES));
 });

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { Buffer } from 'node:buffer';
 import test from 'node:test';
-import { keepKeyInTheEnd } from '../../sidecar/mesh/membership/key-keeper.ts';
+import { persistKey } from '../../sidecar/mesh/membership/persist-key.ts';
 import type { Kept } from '../../sidecar/mesh/membership/worker-key.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 
@@ -17,7 +17,7 @@ function setUp(...answers: [Kept, ...Kept[]]) {
     lines.push(`${level}: ${message}`);
   };
   let tries = 0;
-  const end = keepKeyInTheEnd({
+  const end = persistKey({
     keepKey: () => answers[Math.min(tries++, answers.length - 1)] as Kept,
     clock,
     log: { info: say('info'), warn: say('warn'), debug: say('debug') },

@@ -4,7 +4,7 @@ import test from 'node:test';
 import { hopsOf, withOneHopLess } from '../../sidecar/core/forwarding/max-forwards.ts';
 import { parseRequestHead } from '../../sidecar/core/http/http1-request-head.ts';
 import type { RequestHead } from '../../sidecar/core/http/message.ts';
-import { lastRecipient } from '../../sidecar/proxy/final-recipient.ts';
+import { finalRecipient } from '../../sidecar/proxy/final-recipient.ts';
 
 test('OPTIONS and TRACE are counted, other methods carry the field unread', () => {
   for (const method of ['OPTIONS', 'TRACE']) {
@@ -49,23 +49,23 @@ test('the last recipient of a TRACE sends it back without its secrets', () => {
   const secrets =
     'Authorization: Bearer x\r\nCookie: a=b\r\nProxy-Authorization: y\r\nsidecar-auth: z\r\nX-Api-Key: k\r\n' +
     'X-Auth-Token: t\r\n';
-  const verdict = lastRecipient(
+  const verdict = finalRecipient(
     head(`TRACE /a?b HTTP/1.1\r\nHost: h\r\nMax-Forwards: 0\r\nX-A: 1\r\n${secrets}X-A: \xe9\r\n\r\n`),
   );
-  assert.equal(verdict.kind, 'answer');
-  const { answer } = verdict as Extract<typeof verdict, { kind: 'answer' }>;
-  assert.deepEqual(answer.fields, ['Content-Type', 'message/http']);
+  assert.equal(verdict.kind, 'reply');
+  const { reply } = verdict as Extract<typeof verdict, { kind: 'reply' }>;
+  assert.deepEqual(reply.fields, ['Content-Type', 'message/http']);
   assert.equal(
-    answer.body.toString('latin1'),
+    reply.body.toString('latin1'),
     'TRACE /a?b HTTP/1.1\r\nHost: h\r\nMax-Forwards: 0\r\nX-A: 1\r\nX-A: \xe9\r\n\r\n',
   );
 });
 
 test('a TRACE with content is refused, one that says there is none is not', () => {
   for (const line of ['Content-Length: 1', 'Transfer-Encoding: chunked'])
-    assert.equal(lastRecipient(head(`TRACE / HTTP/1.1\r\nHost: h\r\n${line}\r\n\r\n`)).kind, 'refuse');
+    assert.equal(finalRecipient(head(`TRACE / HTTP/1.1\r\nHost: h\r\n${line}\r\n\r\n`)).kind, 'refuse');
   assert.equal(
-    lastRecipient(head('TRACE / HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n')).kind,
+    finalRecipient(head('TRACE / HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n')).kind,
     'forward',
   );
 });

@@ -5,14 +5,14 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import { CODES } from '../../sidecar/core/errors.ts';
 import { ALL_CODES, BoundedLabels, outcomeOfCode, outcomeOfStatus } from '../../sidecar/observe/labels.ts';
-import { type FinishedRequest, Metrics } from '../../sidecar/observe/metrics.ts';
+import { Metrics, type RequestSample } from '../../sidecar/observe/metrics.ts';
 import { missingPrograms, skipUnless } from '../support/needs.ts';
 import { promtool } from '../support/prometheus.ts';
 
 const create = (processMetrics = false) =>
   new Metrics({ version: '1.2.3', workerId: 'worker-cpu-001', serviceLimit: 3, processMetrics });
 
-const finished = (change: Partial<FinishedRequest> = {}): FinishedRequest => ({
+const finished = (change: Partial<RequestSample> = {}): RequestSample => ({
   service: 'llm-inference',
   route: 'vpn',
   outcome: 'ok',
@@ -159,7 +159,7 @@ test('a service that has left keeps no age behind', async () => {
   assert.equal(valueIn(await metrics.text(), 'sidecar_cache_peers{service="ocr"}'), undefined);
 });
 
-test('an answer of the sidecar is a fault of the request or of the mesh; a status judges the worker', () => {
+test('a response of the sidecar is a fault of the request or of the mesh; a status judges the worker', () => {
   assert.deepEqual(
     ALL_CODES.filter((code) => CODES[code].status < 500 && outcomeOfCode(code) === 'failed'),
     ['not_offered_here'],

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import { Peer } from '../../sidecar/core/peers/peer.ts';
 import type { Route } from '../../sidecar/core/peers/route.ts';
-import { PathWatch, type WatchedRequest } from '../../sidecar/proxy/outbound/stall-watch.ts';
+import { StallWatch, type WatchedRequest } from '../../sidecar/proxy/outbound/stall-watch.ts';
 import { recordOf } from '../support/peers.ts';
 
 interface Lost {
@@ -15,25 +15,25 @@ function setUp(answers: () => boolean, request: Partial<WatchedRequest> = {}) {
   const peer = new Peer(recordOf(1), 0);
   const route = peer.routes[0] as Route;
   const asked: Route[] = [];
-  const watch = new PathWatch({
-    answers: async (_peer, over) => {
+  const watch = new StallWatch({
+    responds: async (_peer, over) => {
       asked.push(over);
       return answers();
     },
-    recall: async () => false,
+    cancelQueued: async () => false,
   });
   const attempt = watch.watch({
     peer,
     route,
     others: [],
     mayGoElsewhere: () => true,
-    recall: async () => false,
+    cancelQueued: async () => false,
     ...request,
   });
   const lost = new Promise<Lost>((resolve) =>
-    attempt.begins({ lose: (stage, detail) => resolve({ stage, detail }) }),
+    attempt.begins({ pathLost: (stage, detail) => resolve({ stage, detail }) }),
   );
-  attempt.waits();
+  attempt.awaitsResponse();
   return { asked, attempt, lost, route };
 }
 
@@ -50,7 +50,7 @@ test('one that may not is taken back first, and then was not sent', async (t) =>
   let isRecalled = false;
   const { attempt, lost } = setUp(() => false, {
     mayGoElsewhere: () => false,
-    recall: async () => {
+    cancelQueued: async () => {
       isRecalled = true;
       return true;
     },
@@ -65,14 +65,14 @@ test('one that cannot be taken back waits on, and is asked about again', async (
   let looks = 0;
   const { attempt, lost } = setUp(() => ++looks < 0, {
     mayGoElsewhere: () => looks >= 2,
-    recall: async () => false,
+    cancelQueued: async () => false,
   });
   t.after(() => attempt.ends());
   assert.equal((await lost).stage, 'sent');
   assert.equal(looks, 2);
 });
 
-test('nobody is asked while answers come over the route, nor after the answer', async () => {
+test('nobody is asked while answers come over the route, nor after the response', async () => {
   const { asked, attempt, route } = setUp(() => false);
   const busy = setInterval(() => route.health.succeeded(performance.now()), 20);
   await new Promise((resolve) => setTimeout(resolve, 400));

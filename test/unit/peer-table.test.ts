@@ -59,8 +59,8 @@ test('a tombstone stands until the TTL', () => {
 
 test('one that shut down and does not answer any more has departed: no third party revives it until the TTL', () => {
   const table = tableOf([recordOf(1, { state: 'draining' })]);
-  table.missed(keyOf(1), 0);
-  assert.equal(table.missed(keyOf(1), 0), 'evicted');
+  table.probeFailed(keyOf(1), 0);
+  assert.equal(table.probeFailed(keyOf(1), 0), 'evicted');
   // What the DHT still holds of it, also after the time for which one that was merely silent is barred.
   assert.equal(table.apply(recordOf(1, { seq: 99 }), 'record', 59_999), 'departed');
   assert.equal(table.apply(recordOf(1, { epoch: 2_000 }), 'record', 59_999), 'added', 'but it may come back');
@@ -74,18 +74,18 @@ test('a good-bye of a former life does not end the present one', () => {
 
 test('two misses evict, and the evicted one stays out for 30 s unless it was restarted', () => {
   const table = tableOf([recordOf(1), recordOf(2)]);
-  assert.equal(table.missed(keyOf(1), 0), 'suspect');
-  table.heard(keyOf(1), 1);
+  assert.equal(table.probeFailed(keyOf(1), 0), 'suspect');
+  table.markAlive(keyOf(1), 1);
   assert.equal(peerOf(table, 1).presence, 'live');
-  assert.equal(table.missed(keyOf(1), 2), 'suspect');
-  assert.equal(table.missed(keyOf(1), 3), 'evicted');
-  assert.equal(table.missed(keyOf(1), 4), 'unknown');
+  assert.equal(table.probeFailed(keyOf(1), 2), 'suspect');
+  assert.equal(table.probeFailed(keyOf(1), 3), 'evicted');
+  assert.equal(table.probeFailed(keyOf(1), 4), 'unknown');
   assert.equal(table.isBanned(keyOf(1), 30_002), true);
   assert.equal(table.apply(recordOf(1), 'record', 30_002), 'stale');
   assert.equal(table.isBanned(keyOf(1), 30_003), false);
   assert.equal(table.apply(recordOf(1), 'record', 30_003), 'added');
-  table.missed(keyOf(2), 0);
-  table.missed(keyOf(2), 0);
+  table.probeFailed(keyOf(2), 0);
+  table.probeFailed(keyOf(2), 0);
   assert.equal(table.apply(recordOf(2, { epoch: 2_000 }), 'record', 1), 'added');
 });
 
@@ -111,8 +111,8 @@ test('a worker restarted with a clock set back is believed when it speaks for it
 
 test('an evicted peer that answers itself is taken back at once', () => {
   const table = tableOf([recordOf(1)]);
-  table.missed(keyOf(1), 0);
-  table.missed(keyOf(1), 0);
+  table.probeFailed(keyOf(1), 0);
+  table.probeFailed(keyOf(1), 0);
   assert.equal(table.apply(recordOf(1), 'record', 1), 'stale');
   assert.equal(table.apply(recordOf(1), 'probe', 2), 'added');
   assert.equal(table.isBanned(keyOf(1), 3), false);
@@ -120,18 +120,18 @@ test('an evicted peer that answers itself is taken back at once', () => {
 
 test('silence evicts only when somebody else was heard since it began; a refusal always does', () => {
   const table = tableOf([recordOf(1), recordOf(2), recordOf(3)]);
-  const silence = { isRefused: false, isWitnessed: false };
-  assert.equal(table.isWitnessed(peerOf(table, 1)), false, 'no suspect, nothing to witness');
-  table.missed(keyOf(1), 10, silence);
-  assert.equal(table.isWitnessed(peerOf(table, 1)), false);
-  assert.equal(table.missed(keyOf(1), 20, silence), 'suspect');
-  table.heard(keyOf(2), 9);
-  assert.equal(table.isWitnessed(peerOf(table, 1)), false, 'heard before the silence began');
-  table.heard(keyOf(2), 30);
-  assert.equal(table.isWitnessed(peerOf(table, 1)), true);
-  assert.equal(table.missed(keyOf(1), 40, { isRefused: false, isWitnessed: true }), 'evicted');
-  table.missed(keyOf(3), 50, silence);
-  assert.equal(table.missed(keyOf(3), 60, { isRefused: true, isWitnessed: false }), 'evicted');
+  const silence = { isRefused: false, isConfirmedByOthers: false };
+  assert.equal(table.isConfirmedByOthers(peerOf(table, 1)), false, 'no suspect, nothing to witness');
+  table.probeFailed(keyOf(1), 10, silence);
+  assert.equal(table.isConfirmedByOthers(peerOf(table, 1)), false);
+  assert.equal(table.probeFailed(keyOf(1), 20, silence), 'suspect');
+  table.markAlive(keyOf(2), 9);
+  assert.equal(table.isConfirmedByOthers(peerOf(table, 1)), false, 'heard before the silence began');
+  table.markAlive(keyOf(2), 30);
+  assert.equal(table.isConfirmedByOthers(peerOf(table, 1)), true);
+  assert.equal(table.probeFailed(keyOf(1), 40, { isRefused: false, isConfirmedByOthers: true }), 'evicted');
+  table.probeFailed(keyOf(3), 50, silence);
+  assert.equal(table.probeFailed(keyOf(3), 60, { isRefused: true, isConfirmedByOthers: false }), 'evicted');
 });
 
 test('a sidecar without VPN sees no VPN route, also after a newer record', () => {
@@ -144,9 +144,9 @@ test('a sidecar without VPN sees no VPN route, also after a newer record', () =>
   );
 });
 
-test("a third party's record does not end a suspicion, an answer of the peer does", () => {
+test("a third party's record does not end a suspicion, a response of the peer does", () => {
   const table = tableOf([recordOf(1)]);
-  table.missed(keyOf(1), 0);
+  table.probeFailed(keyOf(1), 0);
   table.apply(recordOf(1, { seq: 2 }), 'record', 1);
   assert.equal(peerOf(table, 1).presence, 'suspect');
   table.apply(recordOf(1, { seq: 2 }), 'probe', 2);
@@ -219,7 +219,7 @@ test('an unheard peer goes when others were heard, and stays when nobody was', (
   const table = tableOf([recordOf(1), recordOf(2), recordOf(3, { services: ['rare'] })]);
   table.sweep(70_000);
   assert.equal(table.size, 3, 'all news has stopped: the last known view stays');
-  table.heard(keyOf(2), 65_000);
+  table.markAlive(keyOf(2), 65_000);
   table.sweep(70_000);
   assert.deepEqual([table.get(keyOf(1)), table.size], [undefined, 2]);
   assert.ok(table.get(keyOf(3)), 'the only one that offers a service stays');
@@ -228,7 +228,7 @@ test('an unheard peer goes when others were heard, and stays when nobody was', (
 test('a sweep leaves a peer with requests of mine alone', () => {
   const table = tableOf([recordOf(1), recordOf(2)]);
   begin(endpointOf(table, 1), 0);
-  table.heard(keyOf(2), 65_000);
+  table.markAlive(keyOf(2), 65_000);
   table.sweep(70_000);
   assert.equal(table.size, 2);
 });

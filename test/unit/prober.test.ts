@@ -4,10 +4,10 @@ import test from 'node:test';
 import { SidecarError } from '../../sidecar/core/errors.ts';
 import { silentLog } from '../../sidecar/core/log.ts';
 import type { Peer } from '../../sidecar/core/peers/peer.ts';
+import { encodePeerState } from '../../sidecar/core/peers/peer-state.ts';
 import { PeerTable } from '../../sidecar/core/peers/peer-table.ts';
 import type { WorkerState } from '../../sidecar/core/peers/record.ts';
 import type { Route } from '../../sidecar/core/peers/route.ts';
-import { encodeState } from '../../sidecar/core/peers/state-report.ts';
 import { Prober } from '../../sidecar/mesh/discovery/prober.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { member, recordOf } from '../support/members.ts';
@@ -50,7 +50,7 @@ function setUp(t: test.TestContext, count: number, tunnels = false) {
           signal.addEventListener('abort', () => reject(signal.reason as Error)),
         );
       }
-      const body = encodeState([
+      const body = encodePeerState([
         {
           epoch: report.epoch || peer.epoch,
           seq: 1_000,
@@ -62,7 +62,7 @@ function setUp(t: test.TestContext, count: number, tunnels = false) {
           concurrency: 4,
           serviceMs: 100,
           mine: 1,
-          sharers: 2,
+          activeCallers: 2,
           oldestMs: 900,
         },
       ]);
@@ -93,7 +93,7 @@ test('silent peers are asked each 2 s, and what they say is taken over', async (
   await clock.advance(10_000);
   assert.ok(asked.length >= 12 && asked.length <= 15, `${asked.length} probes of 3 peers in 10 s`);
   const endpoint = peer(0)?.endpoint(SERVICE);
-  assert.deepEqual([endpoint?.inFlight, endpoint?.sharers, endpoint?.reportSource], [2, 2, 'probe']);
+  assert.deepEqual([endpoint?.inFlight, endpoint?.activeCallers, endpoint?.reportSource], [2, 2, 'probe']);
 });
 
 test('who was heard by a response is left alone, and so are services that nobody uses', async (t) => {
@@ -101,7 +101,7 @@ test('who was heard by a response is left alone, and so are services that nobody
   prober.start();
   for (let half = 0; half < 8; half += 1) {
     await clock.advance(500);
-    table.heard(peer(0)?.key ?? '', clock.monotonicMs());
+    table.markAlive(peer(0)?.key ?? '', clock.monotonicMs());
   }
   assert.equal(asked.length, 0);
   inUse.clear();
@@ -118,7 +118,7 @@ test('of many peers the 32 longest silent are asked per round, and in the end al
   assert.equal(new Set(asked).size, 60);
 });
 
-test('no answer: suspect, asked again half a second later, then gone', async (t) => {
+test('no response: suspect, asked again half a second later, then gone', async (t) => {
   const { clock, table, asked, dead, prober, peer } = setUp(t, 2);
   dead.add('w0 vpn');
   prober.start();
@@ -145,7 +145,7 @@ test('one that a request has found dead is asked within half a second', async (t
   const { clock, table, asked, prober, peer } = setUp(t, 1);
   prober.start();
   await clock.advance(100);
-  table.missed(peer(0)?.key ?? '', clock.monotonicMs());
+  table.probeFailed(peer(0)?.key ?? '', clock.monotonicMs());
   await clock.advance(800);
   assert.deepEqual(asked, ['w0 vpn']);
   assert.equal(peer(0)?.presence, 'live');
@@ -228,7 +228,7 @@ test('one silent VPN address puts the others in doubt at once', async (t) => {
   const { clock, asked, dead, prober, peer } = setUp(t, 3, true);
   for (const n of [0, 1, 2]) dead.add(`w${n} vpn`);
   const [first] = [0, 1, 2].map((n) => peer(n) as Peer);
-  const answers = prober.answers(first as Peer, (first as Peer).routes[0] as Route);
+  const answers = prober.responds(first as Peer, (first as Peer).routes[0] as Route);
   await clock.advance(1_000);
   assert.equal(await answers, false);
   assert.deepEqual(asked, ['w0 vpn', 'w1 vpn', 'w2 vpn']);
@@ -241,10 +241,10 @@ test('one silent VPN address puts the others in doubt at once', async (t) => {
   }
 });
 
-test('who asks about a route while that is under way shares the answer', async (t) => {
+test('who asks about a route while that is under way shares the response', async (t) => {
   const { clock, asked, prober, peer } = setUp(t, 1);
   const one = peer(0) as Peer;
-  const both = [1, 2].map(() => prober.answers(one, one.routes[0] as Route));
+  const both = [1, 2].map(() => prober.responds(one, one.routes[0] as Route));
   await clock.advance(10);
   assert.deepEqual(await Promise.all(both), [true, true]);
   assert.equal(asked.length, 1);
@@ -254,7 +254,7 @@ test('a peer that answers requests while a probe is lost in its queue is slow, n
   const { clock, dead, prober, peer } = setUp(t, 1);
   dead.add('w0 vpn');
   const one = peer(0) as Peer;
-  const answers = prober.answers(one, one.routes[0] as Route);
+  const answers = prober.responds(one, one.routes[0] as Route);
   await clock.advance(500);
   one.routes[0]?.health.succeeded(clock.monotonicMs());
   await clock.advance(500);
@@ -302,7 +302,7 @@ test('a peer that has started anew is asked for its record', async (t) => {
   assert.deepEqual([...new Set(refetched)], ['w0']);
 });
 
-test('garbage as an answer harms nobody', async (t) => {
+test('garbage as a response harms nobody', async (t) => {
   const { clock, table, peer } = setUp(t, 1);
   const prober = new Prober({
     table,

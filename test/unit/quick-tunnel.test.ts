@@ -12,7 +12,7 @@ test('a quick tunnel has a hostname, a named one has none', () => {
   }
 });
 
-test('an answer can be anything and never throws', () => {
+test('a response can be anything and never throws', () => {
   fc.assert(fc.property(fc.string(), (text) => void parseHostname(text)));
   fc.assert(fc.property(fc.json(), (text) => void parseHostname(text)));
   assert.equal(parseHostname(`{"hostname":"${'a'.repeat(5_000)}"}`), null);

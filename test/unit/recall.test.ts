@@ -4,7 +4,7 @@ import test from 'node:test';
 import { Peer } from '../../sidecar/core/peers/peer.ts';
 import { createRequestAuth } from '../../sidecar/mesh/membership/request-auth.ts';
 import type { PeerClient } from '../../sidecar/proxy/peer/client.ts';
-import { parseRecall, recallFrom } from '../../sidecar/proxy/peer/recall.ts';
+import { cancelQueued, parseCancelToken } from '../../sidecar/proxy/peer/recall.ts';
 import { member } from '../support/members.ts';
 import { recordOf } from '../support/peers.ts';
 
@@ -12,9 +12,9 @@ const NOW_MS = 1_800_000_000_000;
 const RECALL = { nonce: 'AAAAAAAAAAAAAAAB', epoch: 7 };
 
 test('the address of a recall is read strictly', () => {
-  assert.deepEqual(parseRecall('/recall/AAAAAAAAAAAAAAAB/7'), RECALL);
-  assert.deepEqual(parseRecall('/recall/AAAAAAAAAAAAAAAB'), { ...RECALL, epoch: null });
-  assert.deepEqual(parseRecall('/recall/a/0'), { nonce: 'a', epoch: 0 });
+  assert.deepEqual(parseCancelToken('/recall/AAAAAAAAAAAAAAAB/7'), RECALL);
+  assert.deepEqual(parseCancelToken('/recall/AAAAAAAAAAAAAAAB'), { ...RECALL, epoch: null });
+  assert.deepEqual(parseCancelToken('/recall/a/0'), { nonce: 'a', epoch: 0 });
   const bad = [
     '',
     'a/',
@@ -32,8 +32,8 @@ test('the address of a recall is read strictly', () => {
     'a/1.5',
   ];
   const long = ['a'.repeat(65), `a/${'1'.repeat(17)}`];
-  for (const end of [...bad, ...long]) assert.equal(parseRecall(`/recall/${end}`), null, end);
-  assert.equal(parseRecall('/record'), null);
+  for (const end of [...bad, ...long]) assert.equal(parseCancelToken(`/recall/${end}`), null, end);
+  assert.equal(parseCancelToken('/record'), null);
 });
 
 test('from a queue: no epoch in the path, and any connection will do; else one of its own', async () => {
@@ -47,8 +47,8 @@ test('from a queue: no epoch in the path, and any connection will do; else one o
         return Buffer.from('{"recalled":true}');
       },
     };
-    assert.equal(await recallFrom(peer, peer.routes, { nonce: 'AAAA-_09', epoch }, client), true);
-    for (const [path] of asked) assert.deepEqual(parseRecall(path), { nonce: 'AAAA-_09', epoch });
+    assert.equal(await cancelQueued(peer, peer.routes, { nonce: 'AAAA-_09', epoch }, client), true);
+    for (const [path] of asked) assert.deepEqual(parseCancelToken(path), { nonce: 'AAAA-_09', epoch });
     return asked;
   };
   assert.deepEqual(await ask(null), [['/recall/AAAA-_09', false]]);
@@ -64,11 +64,11 @@ test('by the first route that answers, and only a plain yes counts', async () =>
       async get({ path }) {
         const answer = answers[paths.length] ?? null;
         paths.push(path);
-        if (answer === null) throw new Error('no answer');
+        if (answer === null) throw new Error('no response');
         return Buffer.from(answer);
       },
     };
-    return { paths, isRecalled: await recallFrom(peer, peer.routes, RECALL, client) };
+    return { paths, isRecalled: await cancelQueued(peer, peer.routes, RECALL, client) };
   };
   assert.deepEqual(await ask(['{"recalled":true}']), {
     paths: ['/recall/AAAAAAAAAAAAAAAB/7'],
@@ -87,7 +87,7 @@ test('a request is delivered or taken back, never both', () => {
   const inbound = createRequestAuth(callee);
   const request = { method: 'POST', target: '/service/a/x', service: 'a', nowMs: NOW_MS };
   const send = () => out.sign({ ...request, peerKey: callee.keyHex });
-  const takeBack = (nonce: string) => inbound.recall({ peerKey: caller.keyHex, nonce, nowMs: NOW_MS });
+  const takeBack = (nonce: string) => inbound.cancel({ peerKey: caller.keyHex, nonce, nowMs: NOW_MS });
   const isAccepted = (header: string) => inbound.verify({ ...request, header }).kind === 'member';
 
   const [early, delivered, lost] = [send(), send(), send()];
@@ -98,5 +98,5 @@ test('a request is delivered or taken back, never both', () => {
   assert.equal(isAccepted(lost.header), false);
   assert.equal(takeBack(lost.nonce), false, 'once');
   for (const nonce of ['', 'short', '*'.repeat(16)]) assert.equal(takeBack(nonce), false, nonce);
-  assert.equal(inbound.recall({ peerKey: 'nobody', nonce: lost.nonce, nowMs: NOW_MS }), false);
+  assert.equal(inbound.cancel({ peerKey: 'nobody', nonce: lost.nonce, nowMs: NOW_MS }), false);
 });

@@ -1,14 +1,14 @@
 /** The second look at those that were warming: shared, never older than the question, not too often, and soon over. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { Recheck } from '../../sidecar/mesh/discovery/warming-check.ts';
+import { WarmingCheck } from '../../sidecar/mesh/discovery/warming-check.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 
 function setUp() {
   const clock = new FakeClock();
   const looks: { service: string; atMs: number; end: () => void }[] = [];
   const startMs = clock.monotonicMs();
-  const recheck = new Recheck({
+  const recheck = new WarmingCheck({
     clock,
     look: (service) =>
       new Promise((end) => looks.push({ service, atMs: clock.monotonicMs() - startMs, end })),

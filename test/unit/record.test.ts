@@ -36,7 +36,7 @@ test("the document's own record needs no more than the wire's fields", () => {
   assert.equal(decoded.record.vpn_ip, null);
 });
 
-test('unknown keys are dropped, and the answer shares nothing with the input', () => {
+test('unknown keys are dropped, and the response shares nothing with the input', () => {
   const services = [SERVICE];
   const decoded = decodeRecord({ ...honest, services, figures: {}, future: { a: 1 } });
   assert.equal(decoded.kind, 'ok');

@@ -5,7 +5,7 @@ import {
   encodeRefusal,
   MAX_UNDER_WAY_MS,
   parseRefusal,
-  UNDER_WAY_FIELD,
+  UNDER_WAY_HEADER,
   underWayMs,
 } from '../../sidecar/proxy/peer/refusal.ts';
 
@@ -35,7 +35,7 @@ test('what is no refusal is none; an unknown stage is the worse one', () => {
 });
 
 test('how long a request is under way is bounded, and what is no number is nothing', () => {
-  const said = (value: string) => underWayMs(['Host', 'a', UNDER_WAY_FIELD, value]);
+  const said = (value: string) => underWayMs(['Host', 'a', UNDER_WAY_HEADER, value]);
   assert.deepEqual([said('0'), said('1'), said('59000')], [0, 1, 59_000]);
   assert.deepEqual([said(String(MAX_UNDER_WAY_MS)), said('999999')], [MAX_UNDER_WAY_MS, MAX_UNDER_WAY_MS]);
   for (const value of [
@@ -56,5 +56,5 @@ test('how long a request is under way is bounded, and what is no number is nothi
   }
   assert.equal(underWayMs([]), 0);
   assert.equal(underWayMs(['Sidecar-Under-Way-Ms', '7']), 7, 'field names have no case');
-  assert.equal(underWayMs([UNDER_WAY_FIELD, '7', UNDER_WAY_FIELD, '8']), 7, 'said twice: once');
+  assert.equal(underWayMs([UNDER_WAY_HEADER, '7', UNDER_WAY_HEADER, '8']), 7, 'said twice: once');
 });

@@ -1,11 +1,11 @@
 /** Reports: the ORCA header both ways, the state body, and which report is newer. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { applyReport, encodeOrca, type PeerReport, parseOrca } from '../../sidecar/core/peers/load-report.ts';
-import { decodeState, encodeState } from '../../sidecar/core/peers/state-report.ts';
+import { applyReport, encodeOrca, type LoadReport, parseOrca } from '../../sidecar/core/peers/load-report.ts';
+import { decodePeerState, encodePeerState } from '../../sidecar/core/peers/peer-state.ts';
 import { endpointOf, peerOf, recordOf, SERVICE, tableOf } from '../support/peers.ts';
 
-const report: PeerReport = {
+const report: LoadReport = {
   epoch: 1_702_150_000_000,
   seq: 7,
   state: 'draining',
@@ -16,7 +16,7 @@ const report: PeerReport = {
   concurrency: 4,
   serviceMs: 812.25,
   mine: 2,
-  sharers: 3,
+  activeCallers: 3,
   oldestMs: 900,
 };
 
@@ -101,7 +101,7 @@ test('a report is taken over, an older one is not', () => {
     [endpoint.load, endpoint.inFlight, endpoint.queued, endpoint.concurrency, endpoint.serviceMs],
     [0.35, 3, 1, 4, 812.25],
   );
-  assert.deepEqual([endpoint.mineReported, endpoint.sharers, endpoint.reportedAtMs], [2, 3, 500]);
+  assert.deepEqual([endpoint.mineReported, endpoint.activeCallers, endpoint.reportedAtMs], [2, 3, 500]);
   assert.deepEqual([endpoint.reportSource, peer.state, endpoint.oldestMs], ['response', 'draining', 900]);
   assert.equal(applyReport(peer, { ...report, seq: 6, load: 1 }, 'probe', 600), 'stale');
   assert.equal(applyReport(peer, { ...report, epoch: 1, seq: 99, load: 1 }, 'response', 600), 'stale');
@@ -147,15 +147,15 @@ test('a report of a new life wipes the old one and asks for the record', () => {
 
 test('the state body survives JSON, with every service', () => {
   const reports = [report, { ...report, service: 'vision-ocr', serviceMs: null, load: 0 }];
-  assert.deepEqual(decodeState(JSON.parse(JSON.stringify(encodeState(reports)))), reports);
-  assert.deepEqual(decodeState(encodeState([])), []);
+  assert.deepEqual(decodePeerState(JSON.parse(JSON.stringify(encodePeerState(reports)))), reports);
+  assert.deepEqual(decodePeerState(encodePeerState([])), []);
 });
 
 test('the state body of an older sidecar, or a strange one, tells nothing of the first in the queue', () => {
   const withOldest = (oldest_ms: unknown) => {
-    const body = encodeState([report]);
+    const body = encodePeerState([report]);
     const figures = { ...(body.services as Record<string, object>)[SERVICE], oldest_ms };
-    return decodeState({ ...body, services: { [SERVICE]: figures } })?.[0]?.oldestMs;
+    return decodePeerState({ ...body, services: { [SERVICE]: figures } })?.[0]?.oldestMs;
   };
   assert.deepEqual([withOldest(900.5), withOldest(0)], [900.5, 0]);
   for (const said of [undefined, null, -1, Number.NaN, Infinity, 1e10, '900', [900], {}]) {
@@ -164,7 +164,7 @@ test('the state body of an older sidecar, or a strange one, tells nothing of the
 });
 
 test('a state body that is not one is null', () => {
-  const good = encodeState([report]);
+  const good = encodePeerState([report]);
   const bad: unknown[] = [
     null,
     [],
@@ -178,5 +178,5 @@ test('a state body that is not one is null', () => {
     { ...good, services: { a: { load: 2 } } },
     { ...good, services: Object.fromEntries(Array.from({ length: 65 }, (_, i) => [`s${i}`, {}])) },
   ];
-  for (const json of bad) assert.equal(decodeState(json), null);
+  for (const json of bad) assert.equal(decodePeerState(json), null);
 });

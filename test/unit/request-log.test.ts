@@ -3,9 +3,9 @@
  */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { type LoggedRequest, RequestLog } from '../../sidecar/observe/request-log.ts';
+import { type RecordedRequest, RequestHistory } from '../../sidecar/observe/request-history.ts';
 
-const request = (id: string, change: Partial<LoggedRequest> = {}): LoggedRequest => ({
+const request = (id: string, change: Partial<RecordedRequest> = {}): RecordedRequest => ({
   id,
   atMs: 1_700_000_000_500,
   method: 'POST',
@@ -19,14 +19,14 @@ const request = (id: string, change: Partial<LoggedRequest> = {}): LoggedRequest
   durationMs: 80,
   attempts: [],
   detail: null,
-  notAsked: [],
+  skipped: [],
   view: 'hit',
   viewAgeMs: 900,
   ...change,
 });
 
 test('a request is found by its id, with its attempts and its decision', () => {
-  const log = new RequestLog({ capacity: 10 });
+  const log = new RequestHistory({ capacity: 10 });
   const attempts = [{ peer: 'worker-gpu-002', route: 'vpn', code: 'connect_timeout' }];
   log.add(request('a', { attempts, decision: () => ({ chosen: 'worker-gpu-001' }) }));
   assert.deepEqual(log.explain('a'), {
@@ -53,7 +53,7 @@ test('a request is found by its id, with its attempts and its decision', () => {
 });
 
 test('only the last ones are kept, and of one id the newest', () => {
-  const log = new RequestLog({ capacity: 3 });
+  const log = new RequestHistory({ capacity: 3 });
   for (const id of ['a', 'b', 'c', 'd']) log.add(request(id));
   log.add(request('d', { status: 503 }));
   assert.equal(log.explain('a'), null);
@@ -63,21 +63,21 @@ test('only the last ones are kept, and of one id the newest', () => {
 });
 
 test('of a failure no more is kept than can be read', () => {
-  const log = new RequestLog({ capacity: 3 });
-  const notAsked = Array.from({ length: 40 }, (_, n) => ({
+  const log = new RequestHistory({ capacity: 3 });
+  const skipped = Array.from({ length: 40 }, (_, n) => ({
     peer: `gpu-${n}`,
     reason: 'warming: '.repeat(1_000),
   }));
-  log.add(request('a', { outcome: 'failed', code: 'no_peers', detail: 'x'.repeat(50_000), notAsked }));
+  log.add(request('a', { outcome: 'failed', code: 'no_peers', detail: 'x'.repeat(50_000), skipped }));
   const kept = log.explain('a') as { detail: string; not_asked: { peer: string; reason: string }[] };
   assert.equal(kept.detail.length, 2_000);
   assert.equal(kept.not_asked.length, 16);
   for (const { reason } of kept.not_asked) assert.match(reason, /^(?:warming: )+.*…$/);
   assert.ok(kept.not_asked.every(({ reason }) => reason.length === 240));
-  log.add(request('c', { notAsked }));
+  log.add(request('c', { skipped }));
   assert.equal((log.explain('c') as { not_asked: object[] }).not_asked.length, 16);
-  const short = { detail: 'nobody', notAsked: [{ peer: 'gpu-1', reason: 'draining' }] };
+  const short = { detail: 'nobody', skipped: [{ peer: 'gpu-1', reason: 'draining' }] };
   log.add(request('b', short));
   const whole = log.explain('b') as { detail: string; not_asked: object[] };
-  assert.deepEqual([whole.detail, whole.not_asked], [short.detail, short.notAsked]);
+  assert.deepEqual([whole.detail, whole.not_asked], [short.detail, short.skipped]);
 });

@@ -1,11 +1,11 @@
-/** The fields of an answer stay well-formed and short, however much there is to say. */
+/** The fields of a response stay well-formed and short, however much there is to say. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { first } from '../../sidecar/core/http/headers.ts';
 import type { Downstream } from '../../sidecar/http/exchange.ts';
-import { dialFault } from '../../sidecar/http/sockets/dial-error.ts';
+import { dialError } from '../../sidecar/http/sockets/dial-error.ts';
 import { inFormOf } from '../../sidecar/proxy/outbound/grpc-error.ts';
-import { problemAnswer } from '../../sidecar/proxy/problem.ts';
+import { problemReply } from '../../sidecar/proxy/problem.ts';
 
 const MAX_FIELDS_BYTES = 8_192;
 const GRPC = {
@@ -13,8 +13,8 @@ const GRPC = {
   head: { method: 'POST', fields: ['content-type', 'application/grpc'] },
 } as unknown as Downstream;
 
-function answerTo(detail: string): ReturnType<typeof problemAnswer> {
-  return problemAnswer({
+function answerTo(detail: string): ReturnType<typeof problemReply> {
+  return problemReply({
     code: 'no_peers',
     detail,
     service: 'echo',
@@ -49,7 +49,7 @@ test('a certificate with a thousand names does not fill the reason', () => {
   const error = Object.assign(new Error(`Hostname/IP does not match certificate's altnames: ${names}`), {
     code: 'ERR_TLS_CERT_ALTNAME_INVALID',
   });
-  const text = dialFault({ scheme: 'https', host: 'a.example', port: 443 }, error);
+  const text = dialError({ scheme: 'https', host: 'a.example', port: 443 }, error);
   assert.match(text, /^its TLS certificate is for another name \(Hostname/);
   assert.ok(text.length < 300, `${text.length} characters`);
 });

@@ -1,7 +1,7 @@
 /** The roster on a clock that stands still: when it is looked at, and that joining is never missed. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import type { Reunion } from '../../sidecar/mesh/dht/bootstrap-nodes.ts';
+import type { HealedPartition } from '../../sidecar/mesh/dht/bootstrap-nodes.ts';
 import type { DhtStatus } from '../../sidecar/mesh/dht/status.ts';
 import type { LookupOptions } from '../../sidecar/mesh/discovery/lookup.ts';
 import { Roster } from '../../sidecar/mesh/discovery/roster.ts';
@@ -11,7 +11,7 @@ function setUp(t: test.TestContext) {
   const clock = new FakeClock();
   const looks: { end(): void }[] = [];
   const listeners = new Set<(status: DhtStatus) => void>();
-  const reunions = new Set<(reunion: Reunion) => void>();
+  const reunions = new Set<(reunion: HealedPartition) => void>();
   const lines: string[] = [];
   const table = { size: 0, offering: () => [] };
   const say = (_fields: object, message: string): void => void lines.push(message);
@@ -20,7 +20,7 @@ function setUp(t: test.TestContext) {
       listeners.add(listener);
       return () => void listeners.delete(listener);
     },
-    onReunion(listener: (reunion: Reunion) => void) {
+    onPartitionHealed(listener: (reunion: HealedPartition) => void) {
       reunions.add(listener);
       return () => void reunions.delete(listener);
     },

@@ -2,15 +2,15 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { createBalancer } from '../../sidecar/core/balancing/balancer.ts';
-import { FirstByteTimes } from '../../sidecar/core/peers/first-byte-times.ts';
 import type { Route } from '../../sidecar/core/peers/route.ts';
+import { Ttfb } from '../../sidecar/core/peers/ttfb.ts';
 import { tunnelUnfit } from '../../sidecar/core/peers/tunnel-limits.ts';
 import { asking, peerOf, recordOf, SERVICE, tableOf } from '../support/peers.ts';
 
 const LIMITS = { maxBodyBytes: 100, firstByteMs: 1_000 };
 const SMALL = { isGrpc: false, bodyBytes: 0, firstByteMs: Number.NaN };
 
-test('gRPC, long bodies and late answers are not for a tunnel; what is unknown may try', () => {
+test('gRPC, long bodies and late responses are not for a tunnel; what is unknown may try', () => {
   assert.equal(tunnelUnfit(SMALL, LIMITS), null);
   assert.equal(tunnelUnfit({ ...SMALL, bodyBytes: null }, LIMITS), null);
   assert.equal(tunnelUnfit({ ...SMALL, bodyBytes: 100, firstByteMs: 999 }, LIMITS), null);
@@ -20,7 +20,7 @@ test('gRPC, long bodies and late answers are not for a tunnel; what is unknown m
 });
 
 test('the worst first byte counts, and is forgotten in time', () => {
-  const times = new FirstByteTimes();
+  const times = new Ttfb();
   assert.ok(Number.isNaN(times.expectedMs('s', 0)));
   times.took('s', 120_000, 0);
   times.took('s', 50, 1_000);
@@ -67,7 +67,7 @@ test('a request that a tunnel cannot carry goes to a peer with another way, howe
     assert.ok(choice.kind === 'chosen');
     assert.equal(choice.peer.record.worker_id, 'worker-0');
     assert.deepEqual(kinds(choice.routes), ['vpn']);
-    // Figures may be wrong: then the tunnel is better than no answer. gRPC by a tunnel is none.
+    // Figures may be wrong: then the tunnel is better than no response. gRPC by a tunnel is none.
     assert.deepEqual(kinds(choice.spare), unfit === 'grpc' ? [] : ['tunnel']);
     const excluded = new Set([choice.peer.key]);
     const next = balancer.choose(

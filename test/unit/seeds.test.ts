@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import type { DhtAddress } from 'hyperdht';
-import { Seeds } from '../../sidecar/mesh/dht/bootstrap-nodes.ts';
+import { BootstrapNodes } from '../../sidecar/mesh/dht/bootstrap-nodes.ts';
 import { LostNodes } from '../../sidecar/mesh/dht/lost-nodes.ts';
 import { describeDht } from '../../sidecar/mesh/dht/status.ts';
 import { FakeClock, settle } from '../support/fake-clock.ts';
@@ -23,8 +23,8 @@ function setUp(o: { bootstrap?: DhtAddress[]; known?: DhtAddress[]; own?: DhtAdd
     table: [] as DhtAddress[],
   };
   const lost = new LostNodes(o.known ?? []);
-  const seeds = new Seeds({
-    talk: {
+  const seeds = new BootstrapNodes({
+    rpc: {
       ping: (node) =>
         new Promise((resolve, reject) => {
           pings.push(node.host);
@@ -49,7 +49,7 @@ function setUp(o: { bootstrap?: DhtAddress[]; known?: DhtAddress[]; own?: DhtAdd
     onChange: () => {
       state.changes += 1;
     },
-    onReunion: ({ isWide }) => {
+    onPartitionHealed: ({ isWide }) => {
       state.reunions += 1;
       if (isWide) state.wide += 1;
     },
@@ -76,7 +76,7 @@ test('without seeds nobody is asked, and own address is what queries ask', async
   assert.equal(clock.pending, 0);
 });
 
-test('the first answer joins, the silent seed stays out of the list until it answers', async () => {
+test('the first response joins, the silent seed stays out of the list until it answers', async () => {
   const { clock, alive, state, seeds, kind } = setUp({ own: at(9), bootstrap: [at(1), at(2)] });
   alive.add('10.0.0.2');
   seeds.start();
@@ -139,7 +139,7 @@ test('one lost ping is not an outage', async () => {
   seeds.stop();
 });
 
-test('no name, no answer and an answer from behind NAT are told apart', async () => {
+test('no name, no response and a response from behind NAT are told apart', async () => {
   const { clock, alive, foreign, seeds } = setUp({
     bootstrap: [{ host: 'nowhere.invalid', port: 1 }, at(1), at(2)],
   });

@@ -1,7 +1,7 @@
 /** How workers that were not asked stand: what the reader of a 503 is told of each. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { notAskedOf, notAskedText, standingOf } from '../../sidecar/core/peers/exclusion-reason.ts';
+import { exclusionReason, skippedPeers, skippedText } from '../../sidecar/core/peers/exclusion-reason.ts';
 import { EJECT_AFTER_FAILURES } from '../../sidecar/core/peers/peer-health.ts';
 import { keyOf, peerOf, recordOf, SERVICE, tableOf } from '../support/peers.ts';
 
@@ -9,20 +9,20 @@ const one = (changes: Parameters<typeof recordOf>[1] = {}) => peerOf(tableOf([re
 
 test('warming: for how long at least, and why, as the worker says', () => {
   const peer = one({ state: 'warming' });
-  assert.equal(standingOf(peer, 40_000), 'warming for at least 40 s: its health check does not pass');
+  assert.equal(exclusionReason(peer, 40_000), 'warming for at least 40 s: its health check does not pass');
   peer.stateReason = 'GET /health gave 503';
-  assert.equal(standingOf(peer, 500), 'warming: GET /health gave 503');
+  assert.equal(exclusionReason(peer, 500), 'warming: GET /health gave 503');
   peer.reportState('ready', 100, 1_000);
   peer.reportState('warming', 101, 50_000);
   peer.lastFault = { atMs: 50_000, text: 'connect_failed: connection refused' };
   assert.equal(
-    standingOf(peer, 53_000),
+    exclusionReason(peer, 53_000),
     'warming for at least 3 s: its health check does not pass; its last failure, 3 s ago: connect_failed: connection refused',
   );
 });
 
 test('draining', () => {
-  assert.match(standingOf(one({ state: 'draining' }), 0), /^draining: it shuts down/);
+  assert.match(exclusionReason(one({ state: 'draining' }), 0), /^draining: it shuts down/);
 });
 
 test('ejected: for how long, after how many failures, and what the last one was', () => {
@@ -30,7 +30,7 @@ test('ejected: for how long, after how many failures, and what the last one was'
   for (let i = 0; i < EJECT_AFTER_FAILURES; i++) peer.health.failed(0);
   peer.lastFault = { atMs: 0, text: 'its worker answered with 500' };
   assert.equal(
-    standingOf(peer, 5_000),
+    exclusionReason(peer, 5_000),
     'ejected for 25 s more after 5 failures in a row; its last failure, 5 s ago: its worker answered with 500',
   );
 });
@@ -39,34 +39,34 @@ test('no route works: each with its address and its own fault; or there is none 
   const peer = one({ vpn_ip: '10.42.0.9', inbound_port: 8_000 });
   peer.routes[0]?.health.failed(1_000, 'connection refused');
   assert.equal(
-    standingOf(peer, 4_000),
+    exclusionReason(peer, 4_000),
     'no route works: vpn http://10.42.0.9:8000 is down for 3 s (connection refused)',
   );
   const unreachable = one({ vpn_ip: null, inbound_port: null, tunnel_url: null });
-  assert.match(standingOf(unreachable, 0), /neither a VPN address nor a tunnel/);
+  assert.match(exclusionReason(unreachable, 0), /neither a VPN address nor a tunnel/);
 });
 
 test('a suspect', () => {
   const peer = one();
   peer.presence = 'suspect';
-  assert.match(standingOf(peer, 7_000), /^suspect: it did not answer when asked, last heard 7 s ago/);
+  assert.match(exclusionReason(peer, 7_000), /^suspect: it did not answer when asked, last heard 7 s ago/);
 });
 
 test('the list leaves out who was tried, and is bounded', () => {
   const table = tableOf(Array.from({ length: 20 }, (_, i) => recordOf(i, { state: 'draining' })));
-  const { listed, more } = notAskedOf(table.offering(SERVICE), new Set([keyOf(0)]), 0);
+  const { listed, more } = skippedPeers(table.offering(SERVICE), new Set([keyOf(0)]), 0);
   assert.deepEqual([listed.length, more], [8, 11]);
   assert.ok(listed.every(({ peer }) => peer !== 'worker-0'));
-  assert.match(notAskedText(listed, more), /^worker-1: draining.*; and 11 more$/);
+  assert.match(skippedText(listed, more), /^worker-1: draining.*; and 11 more$/);
 });
 
 test('who has left, and who did not answer, is told for a while', () => {
   const table = tableOf([recordOf(1), recordOf(2), recordOf(3)]);
   const { epoch } = peerOf(table, 1);
   table.depart(keyOf(1), epoch, 1_000);
-  peerOf(table, 2).lastFault = { atMs: 2_000, text: 'connect_timeout: no answer' };
-  table.missed(keyOf(2), 2_000);
-  table.missed(keyOf(2), 2_000);
+  peerOf(table, 2).lastFault = { atMs: 2_000, text: 'connect_timeout: no response' };
+  table.probeFailed(keyOf(2), 2_000);
+  table.probeFailed(keyOf(2), 2_000);
   const told = table.absent(SERVICE, 4_000);
   assert.deepEqual(
     told.map(({ peer }) => peer),
@@ -84,7 +84,7 @@ test('of a thousand who are gone no more are told of than are wanted', () => {
   for (let i = 0; i < 1_000; i++) {
     const peer = peerOf(table, i);
     if (i < 2) table.depart(keyOf(i), peer.epoch, 1_000);
-    else for (let misses = 0; misses < 2; misses++) table.missed(keyOf(i), 2_000);
+    else for (let misses = 0; misses < 2; misses++) table.probeFailed(keyOf(i), 2_000);
     Object.defineProperty(peer, 'lastFault', {
       get: () => {
         sentences++;

@@ -1,7 +1,7 @@
 /** Waiting: which of mine is taken back from the queue of one peer and sent to another. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { type Waiter, Waiting } from '../../sidecar/core/balancing/queued-requests.ts';
+import { type QueuedRequest, QueuedRequests } from '../../sidecar/core/balancing/queued-requests.ts';
 import { finish } from '../../sidecar/core/peers/accounting.ts';
 import type { Endpoint } from '../../sidecar/core/peers/peer.ts';
 import type { PeerTable } from '../../sidecar/core/peers/peer-table.ts';
@@ -9,7 +9,7 @@ import { endpointOf, keyOf, peerOf, recordOf, SERVICE, tableOf } from '../suppor
 
 const NOW_MS = 100_000;
 
-interface Named extends Waiter {
+interface Named extends QueuedRequest {
   readonly name: string;
 }
 
@@ -18,11 +18,11 @@ function mine(name: string, n: number, underWayMs: number, service = SERVICE): N
   return { name, service, peerKey: keyOf(n), sinceMs: NOW_MS - underWayMs };
 }
 
-/** Three peers of four slots, all free; a report of each has just come with an answer. */
+/** Three peers of four slots, all free; a report of each has just come with a response. */
 function bed(...waiters: readonly Named[]) {
   const table = tableOf([1, 2, 3].map((n) => recordOf(n)));
   for (const n of [1, 2, 3]) says(endpointOf(table, n), {});
-  const waiting = new Waiting<Named>();
+  const waiting = new QueuedRequests<Named>();
   for (const waiter of waiters) waiting.add(waiter);
   const soonerAt = (n: number, endingSlots = 1): string | null =>
     waiting.soonerAt(endpointOf(table, n), NOW_MS, endingSlots)?.name ?? null;
@@ -124,7 +124,7 @@ test('failures fade, and the peer draws again', () => {
   assert.equal(waiting.soonerAt(endpoint, NOW_MS + 5_000, 1)?.name, 'old');
 });
 
-test('a free slot: one that is about to be counts, if the answer that tells of it is near its end', () => {
+test('a free slot: one that is about to be counts, if the response that tells of it is near its end', () => {
   for (const [inFlight, concurrency, endingSlots, isFree] of [
     [3, 4, 0, true],
     [4, 4, 0, false],

@@ -5,7 +5,7 @@
  * ranking by load alone overloads small and slow workers (p99 of hundreds of seconds in simulation, against
  * nine). When nothing is free, the shortest expected time.
  */
-import type { Field, Policy } from './policy.ts';
+import type { ChoiceInput, Policy } from './policy.ts';
 import { tieOf, tieSeed } from './tie.ts';
 import { TopThree } from './top-three.ts';
 
@@ -24,10 +24,10 @@ export function createAdaptive(): Policy {
 
   return {
     name: 'adaptive',
-    needsMeasures: true,
-    reroutes: true,
+    needsScores: true,
+    redispatches: true,
     pick(field, draw) {
-      const { load, isDirect, isUntried, expectedMs, count } = field.measures;
+      const { load, isDirect, isUntried, expectedMs, count } = field.scores;
       const seed = tieSeed(draw.random());
       const limitMs = limitOf(field);
       if (free.length < count) free = new Int32Array(2 * count);
@@ -54,37 +54,37 @@ export function createAdaptive(): Policy {
     },
     whyNot(field, index) {
       if (!hasSlot(field, index)) return 'no free slot';
-      if ((field.measures.expectedMs[index] as number) > limitOf(field))
+      if ((field.scores.expectedMs[index] as number) > limitOf(field))
         return 'slower than 1.5 times the best';
       return 'free; higher load, or the draw fell on another';
     },
   };
 }
 
-function limitOf({ measures }: Field): number {
+function limitOf({ scores }: ChoiceInput): number {
   let best = Number.POSITIVE_INFINITY;
-  for (let i = 0; i < measures.count; i += 1) best = Math.min(best, measures.expectedMs[i] as number);
+  for (let i = 0; i < scores.count; i += 1) best = Math.min(best, scores.expectedMs[i] as number);
   return best * SLOWEST_RATIO;
 }
 
-function hasSlot({ measures }: Field, i: number): boolean {
-  return (measures.requests[i] as number) < (measures.slots[i] as number);
+function hasSlot({ scores }: ChoiceInput, i: number): boolean {
+  return (scores.requests[i] as number) < (scores.slots[i] as number);
 }
 
-function isSpread({ measures }: Field, index: number, first: number): boolean {
-  const { unreported, slots } = measures;
+function isSpread({ scores }: ChoiceInput, index: number, first: number): boolean {
+  const { unreported, slots } = scores;
   const share = ((unreported[first] as number) * (slots[index] as number)) / (slots[first] as number);
   return index === first || (unreported[index] as number) - share < BURST_REQUESTS;
 }
 
-function soonest({ measures }: Field, seed: number): number {
+function soonest({ scores }: ChoiceInput, seed: number): number {
   let best = 0;
   let bestMs = Number.POSITIVE_INFINITY;
   let bestTie = 0;
-  for (let i = 0; i < measures.count; i += 1) {
-    const expectedMs = measures.expectedMs[i] as number;
+  for (let i = 0; i < scores.count; i += 1) {
+    const expectedMs = scores.expectedMs[i] as number;
     if (expectedMs > bestMs) continue;
-    const tie = tieOf(seed, i) - (measures.isDirect[i] as number);
+    const tie = tieOf(seed, i) - (scores.isDirect[i] as number);
     if (expectedMs === bestMs && tie > bestTie) continue;
     best = i;
     bestMs = expectedMs;

@@ -13,10 +13,10 @@ const BOUND_RATIO = 1.25;
 export function createAffinity(): Policy {
   return {
     name: 'affinity',
-    needsMeasures: true,
-    reroutes: false,
-    pick({ candidates, measures }, draw) {
-      const { count, requests, slots } = measures;
+    needsScores: true,
+    redispatches: false,
+    pick({ candidates, scores }, draw) {
+      const { count, requests, slots } = scores;
       const keyHash = hashOf(draw.affinityKey ?? '');
       let totalRequests = 1;
       let totalSlots = 0;
@@ -39,8 +39,8 @@ export function createAffinity(): Policy {
       }
       return best >= 0 ? best : emptiest;
     },
-    whyNot({ measures }, index) {
-      const { count, requests, slots } = measures;
+    whyNot({ scores }, index) {
+      const { count, requests, slots } = scores;
       let totalRequests = 1;
       let totalSlots = 0;
       for (let i = 0; i < count; i += 1) {

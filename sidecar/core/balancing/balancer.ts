@@ -1,7 +1,7 @@
 /**
  * The choice: from the peers of a service to one of them, with the routes to try and what to expect there.
  *
- * Eligibility is one place for all policies (core/candidates), the figures another (core/measures), and each
+ * Eligibility is one place for all policies (core/candidates), the figures another (core/scores), and each
  * policy a small function of both. It must not send anything, count anything, or know where peers come from.
  */
 import type { Endpoint, Peer } from '../peers/peer.ts';
@@ -11,10 +11,10 @@ import { createAdaptive } from './adaptive.ts';
 import { createAffinity } from './affinity.ts';
 import { createLeastLoad, createP2c, createRandom, createRank, createRoundRobin } from './basic-policies.ts';
 import { Candidates } from './candidates.ts';
-import type { Choice, ChoiceRequest, Refusal } from './choice.ts';
+import type { Choice, ChoiceRequest, NoChoiceCode } from './choice.ts';
 import { type Explanation, explainCandidates, withNext } from './explain.ts';
-import type { Field, Policy } from './policy.ts';
-import { Measures } from './scores.ts';
+import type { ChoiceInput, Policy } from './policy.ts';
+import { Scores } from './scores.ts';
 
 const POLICIES = {
   adaptive: createAdaptive,
@@ -47,32 +47,32 @@ export function createBalancer(policyName: PolicyName, options: BalancerOptions)
   const named = POLICIES[policyName]();
   const affinity = createAffinity();
   const candidates = new Candidates();
-  const measures = new Measures(options.ttlMs);
-  const field: Field = { candidates, measures };
+  const scores = new Scores(options.ttlMs);
+  const field: ChoiceInput = { candidates, scores };
   /** Service → choices so far. Only of services that have peers, so that callers cannot make it grow. */
   const turns = new Map<string, number>();
 
   const policyFor = (request: ChoiceRequest): Policy => (request.affinityKey === null ? named : affinity);
 
   /** Fills the field; returns the index of the picked candidate, or why there is none. */
-  function pick(peers: readonly Peer[], request: ChoiceRequest): number | Refusal {
+  function pick(peers: readonly Peer[], request: ChoiceRequest): number | NoChoiceCode {
     const policy = policyFor(request);
     const refusal = candidates.fill(peers, request);
     if (refusal !== null) return refusal;
-    if (policy.needsMeasures) measures.fill(candidates, request.nowMs);
+    if (policy.needsScores) scores.fill(candidates, request.nowMs);
     const { random, affinityKey } = request;
     return policy.pick(field, { random, affinityKey, turn: turns.get(request.service) ?? 0 });
   }
 
-  function choiceOf(picked: number | Refusal, request: ChoiceRequest): Choice {
+  function choiceOf(picked: number | NoChoiceCode, request: ChoiceRequest): Choice {
     if (typeof picked === 'string') return { kind: 'refused', code: picked };
     const endpoint = candidates.endpoints[picked] as Endpoint;
     const { peer } = endpoint;
     const usable = usableRoutes(peer.routes, request.nowMs);
     const { routes, spare } = sortedByFitness(usable, request.tunnelUnfit ?? null);
     let expectedQueue: number | null = null;
-    if (policyFor(request).reroutes) {
-      const waiting = (measures.requests[picked] as number) - (measures.slots[picked] as number);
+    if (policyFor(request).redispatches) {
+      const waiting = (scores.requests[picked] as number) - (scores.slots[picked] as number);
       expectedQueue = waiting < 0 ? 0 : Math.ceil(waiting + 1);
     }
     return { kind: 'chosen', peer, endpoint, routes, spare, expectedQueue };
@@ -95,7 +95,7 @@ export function createBalancer(policyName: PolicyName, options: BalancerOptions)
     const picked = pick(peers, { ...request, random: record });
     const choice = choiceOf(picked, request);
     const policy = policyFor(request);
-    if (!policy.needsMeasures && candidates.count > 0) measures.fill(candidates, request.nowMs);
+    if (!policy.needsScores && candidates.count > 0) scores.fill(candidates, request.nowMs);
     const explanation = explainCandidates({ peers, request, field, policy, picked });
     if (choice.kind === 'refused') return { choice, explanation };
     // The same throw of the dice, without the chosen one.

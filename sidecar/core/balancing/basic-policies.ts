@@ -13,8 +13,8 @@ export function createRank(): Policy {
   const top = new TopThree();
   return {
     name: 'rank',
-    needsMeasures: false,
-    reroutes: false,
+    needsScores: false,
+    redispatches: false,
     pick({ candidates }, draw) {
       const seed = tieSeed(draw.random());
       top.clear();
@@ -36,14 +36,14 @@ export function createRank(): Policy {
 export function createLeastLoad(): Policy {
   return {
     name: 'least-load',
-    needsMeasures: true,
-    reroutes: false,
-    pick({ measures }, draw) {
+    needsScores: true,
+    redispatches: false,
+    pick({ scores }, draw) {
       const seed = tieSeed(draw.random());
       let best = 0;
-      for (let i = 1; i < measures.count; i += 1) {
-        const load = measures.load[i] as number;
-        const least = measures.load[best] as number;
+      for (let i = 1; i < scores.count; i += 1) {
+        const load = scores.load[i] as number;
+        const least = scores.load[best] as number;
         if (load < least || (load === least && tieOf(seed, i) < tieOf(seed, best))) best = i;
       }
       return best;
@@ -59,10 +59,10 @@ export function createLeastLoad(): Policy {
 export function createP2c(): Policy {
   return {
     name: 'p2c',
-    needsMeasures: true,
-    reroutes: false,
-    pick({ measures }, draw) {
-      const { count, load } = measures;
+    needsScores: true,
+    redispatches: false,
+    pick({ scores }, draw) {
+      const { count, load } = scores;
       const first = Math.floor(draw.random() * count);
       if (count === 1) return first;
       const step = 1 + Math.floor(draw.random() * (count - 1));
@@ -77,8 +77,8 @@ export function createP2c(): Policy {
 export function createRandom(): Policy {
   return {
     name: 'random',
-    needsMeasures: false,
-    reroutes: false,
+    needsScores: false,
+    redispatches: false,
     pick: ({ candidates }, draw) => Math.floor(draw.random() * candidates.count),
     whyNot: () => 'not drawn',
   };
@@ -88,8 +88,8 @@ export function createRandom(): Policy {
 export function createRoundRobin(): Policy {
   return {
     name: 'round-robin',
-    needsMeasures: false,
-    reroutes: false,
+    needsScores: false,
+    redispatches: false,
     pick: ({ candidates }, draw) => draw.turn % candidates.count,
     whyNot: () => 'not its turn',
   };

@@ -7,7 +7,7 @@
  */
 import type { Endpoint, Peer } from '../peers/peer.ts';
 import { badUntilMs, hasUsableRoute } from '../peers/route-order.ts';
-import type { ChoiceRequest, Refusal } from './choice.ts';
+import type { ChoiceRequest, NoChoiceCode } from './choice.ts';
 import { selectInPlace } from './median.ts';
 
 /** Why a peer is not among the first to be chosen from. */
@@ -39,7 +39,7 @@ export class Candidates {
    * routes do not fit the request; the least bad of those that are ejected or whose routes are all down; those that
    * shut down, which still take requests for a moment. Returns null, or why there is none.
    */
-  fill(peers: readonly Peer[], wanted: Wanted): Refusal | null {
+  fill(peers: readonly Peer[], wanted: Wanted): NoChoiceCode | null {
     this.#pardonedMs = Number.NEGATIVE_INFINITY;
     const ejected = this.#collect(peers, wanted, null);
     // At most half of the peers are ejected, and never the last: those that end first are pardoned.
@@ -135,8 +135,8 @@ function ejectedUntilMs(peer: Peer, nowMs: number): number {
 }
 
 /** Warming before draining: the first says that waiting helps. */
-function refusalOf(peers: readonly Peer[], service: string): Refusal {
-  let refusal: Refusal = 'no_peers';
+function refusalOf(peers: readonly Peer[], service: string): NoChoiceCode {
+  let refusal: NoChoiceCode = 'no_peers';
   for (const peer of peers) {
     if (peer.endpoint(service) === undefined) continue;
     if (peer.state === 'ready') return 'all_ejected';

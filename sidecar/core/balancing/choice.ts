@@ -23,7 +23,7 @@ export interface ChoiceRequest {
 }
 
 /** `saturated` is for the caller's own use: a choice never refuses for it, since a queue may be free by then. */
-export type Refusal = 'no_peers' | 'all_ejected' | 'warming' | 'draining' | 'saturated';
+export type NoChoiceCode = 'no_peers' | 'all_ejected' | 'warming' | 'draining' | 'saturated';
 
 export type Choice =
   | {
@@ -37,4 +37,4 @@ export type Choice =
       /** The place in the peer's queue that the request counts on, 0 = a free slot; null = any, it queues. */
       readonly expectedQueue: number | null;
     }
-  | { readonly kind: 'refused'; readonly code: Refusal };
+  | { readonly kind: 'refused'; readonly code: NoChoiceCode };

@@ -4,11 +4,11 @@
  * Made from the same numbers that chose, never recomputed by another formula. It must not choose.
  */
 import { failureRateAt } from '../peers/accounting.ts';
-import { standingOf } from '../peers/exclusion-reason.ts';
+import { exclusionReason } from '../peers/exclusion-reason.ts';
 import type { Endpoint, Peer, ReportSource } from '../peers/peer.ts';
 import { isFit, type TunnelUnfit } from '../peers/tunnel-limits.ts';
-import type { ChoiceRequest, Refusal } from './choice.ts';
-import type { Field, Policy } from './policy.ts';
+import type { ChoiceRequest, NoChoiceCode } from './choice.ts';
+import type { ChoiceInput, Policy } from './policy.ts';
 
 export interface ExplainedCandidate {
   readonly worker_id: string;
@@ -67,19 +67,19 @@ export interface Explanation {
     readonly load_margin: number;
     readonly expected_ms_margin: number;
   } | null;
-  readonly refusal: Refusal | null;
+  readonly refusal: NoChoiceCode | null;
   readonly candidates: readonly ExplainedCandidate[];
-  /** Candidates that were left out for the sake of length (core/brief). */
+  /** Candidates that were left out for the sake of length (truncateExplanation). */
   readonly omitted: number;
 }
 
 export interface ExplainOptions {
   readonly peers: readonly Peer[];
   readonly request: ChoiceRequest;
-  /** As it was when picked, with measures, also for a policy that does not need them. */
-  readonly field: Field;
+  /** As it was when picked, with scores, also for a policy that does not need them. */
+  readonly field: ChoiceInput;
   readonly policy: Policy;
-  readonly picked: number | Refusal;
+  readonly picked: number | NoChoiceCode;
 }
 
 export function explainCandidates(options: ExplainOptions): Explanation {
@@ -96,7 +96,7 @@ export function explainCandidates(options: ExplainOptions): Explanation {
     explained.push({
       ...describe(endpoint, request.nowMs, request.tunnelUnfit ?? null),
       why_not: index < 0 ? (whyNot ?? 'not a candidate') : whyNot,
-      because: index < 0 && whyNot !== 'tried' ? standingOf(peer, request.nowMs) : null,
+      because: index < 0 && whyNot !== 'tried' ? exclusionReason(peer, request.nowMs) : null,
       score: index < 0 ? null : scoreOf(field, index),
     });
   }
@@ -161,7 +161,7 @@ function describe(
       concurrency: endpoint.concurrency,
       service_ms: finiteOrNull(endpoint.serviceMs),
       mine: endpoint.mineReported,
-      sharers: endpoint.sharers,
+      sharers: endpoint.activeCallers,
       oldest_ms: finiteOrNull(endpoint.oldestMs),
     },
     outstanding: endpoint.outstanding,
@@ -169,18 +169,18 @@ function describe(
   };
 }
 
-function scoreOf({ measures }: Field, i: number): ExplainedCandidate['score'] {
-  const requests = measures.requests[i] as number;
-  const slots = measures.slots[i] as number;
+function scoreOf({ scores }: ChoiceInput, i: number): ExplainedCandidate['score'] {
+  const requests = scores.requests[i] as number;
+  const slots = scores.slots[i] as number;
   return {
-    weight: rounded(measures.weight[i] as number),
-    live_load: rounded(measures.load[i] as number),
-    unreported: rounded(measures.unreported[i] as number),
+    weight: rounded(scores.weight[i] as number),
+    live_load: rounded(scores.load[i] as number),
+    unreported: rounded(scores.unreported[i] as number),
     requests: rounded(requests),
     slots,
-    service_ms: rounded(measures.serviceMs[i] as number),
-    extra_ms: rounded(measures.extraMs[i] as number),
-    expected_ms: rounded(measures.expectedMs[i] as number),
+    service_ms: rounded(scores.serviceMs[i] as number),
+    extra_ms: rounded(scores.extraMs[i] as number),
+    expected_ms: rounded(scores.expectedMs[i] as number),
     is_free: requests < slots,
   };
 }
@@ -194,11 +194,11 @@ function rounded(value: number): number {
   return Math.round(value * 1000) / 1000;
 }
 
-/** Of JSON; leaves room for what else is in the answer. */
+/** Of JSON; leaves room for what else is in the response. */
 const MAX_CHARS = 8_000;
 
 /** The same, with the chosen, the next, then those that would serve soonest; `omitted` says how many are left out. */
-export function brief(explanation: Explanation): Explanation {
+export function truncateExplanation(explanation: Explanation): Explanation {
   if (JSON.stringify(explanation).length <= MAX_CHARS) return explanation;
   const { candidates, chosen, chosenNext } = explanation;
   const rankOf = ({ worker_id, score }: ExplainedCandidate): number => {

@@ -5,13 +5,13 @@
  * (`explain`) cannot disturb it. A policy must not decide who is eligible.
  */
 import type { Candidates } from './candidates.ts';
-import type { Measures } from './scores.ts';
+import type { Scores } from './scores.ts';
 
 /** The candidates of one choice. There is at least one. */
-export interface Field {
+export interface ChoiceInput {
   readonly candidates: Candidates;
   /** Filled only for a policy with `needsMeasures`. */
-  readonly measures: Measures;
+  readonly scores: Scores;
 }
 
 export interface Draw {
@@ -24,10 +24,10 @@ export interface Draw {
 
 export interface Policy {
   readonly name: string;
-  readonly needsMeasures: boolean;
+  readonly needsScores: boolean;
   /** Whether a queue longer than expected should send the request back to choose again. */
-  readonly reroutes: boolean;
-  pick(field: Field, draw: Draw): number;
+  readonly redispatches: boolean;
+  pick(field: ChoiceInput, draw: Draw): number;
   /** Why this candidate was not picked, in a few words for `explain`. */
-  whyNot(field: Field, index: number): string;
+  whyNot(field: ChoiceInput, index: number): string;
 }

@@ -14,7 +14,7 @@ import type { Endpoint } from '../peers/peer.ts';
 import { firstRoute } from '../peers/route-order.ts';
 
 /** A request of mine that was sent into the queue of a peer and of which nothing came back yet. */
-export interface Waiter {
+export interface QueuedRequest {
   readonly service: string;
   readonly peerKey: string;
   /** Since when it is under way, monotonic ms. */
@@ -33,29 +33,29 @@ const WAY_MS = 50;
 /** Peers that fail answer quickly, and must not draw what waits for others. */
 const MAX_FAILURE_RATE = 0.05;
 
-export class Waiting<T extends Waiter> {
+export class QueuedRequests<T extends QueuedRequest> {
   /** Service → peer → mine there, those under way longest first. */
   readonly #services = new Map<string, Map<string, T[]>>();
 
-  add(waiter: T): void {
-    const peers = this.#services.get(waiter.service) ?? new Map<string, T[]>();
-    const there = peers.get(waiter.peerKey) ?? [];
+  add(request: T): void {
+    const peers = this.#services.get(request.service) ?? new Map<string, T[]>();
+    const there = peers.get(request.peerKey) ?? [];
     let index = there.length;
-    while (index > 0 && (there[index - 1] as T).sinceMs > waiter.sinceMs) index -= 1;
-    there.splice(index, 0, waiter);
-    peers.set(waiter.peerKey, there);
-    this.#services.set(waiter.service, peers);
+    while (index > 0 && (there[index - 1] as T).sinceMs > request.sinceMs) index -= 1;
+    there.splice(index, 0, request);
+    peers.set(request.peerKey, there);
+    this.#services.set(request.service, peers);
   }
 
   /** Answered, or over; more than once does nothing. */
-  remove(waiter: T): void {
-    const peers = this.#services.get(waiter.service);
-    const there = peers?.get(waiter.peerKey);
+  remove(request: T): void {
+    const peers = this.#services.get(request.service);
+    const there = peers?.get(request.peerKey);
     if (peers === undefined || there === undefined) return;
-    const index = there.indexOf(waiter);
+    const index = there.indexOf(request);
     if (index >= 0) there.splice(index, 1);
-    if (there.length === 0) peers.delete(waiter.peerKey);
-    if (peers.size === 0) this.#services.delete(waiter.service);
+    if (there.length === 0) peers.delete(request.peerKey);
+    if (peers.size === 0) this.#services.delete(request.service);
   }
 
   /** What waits of mine for a service. */
@@ -68,7 +68,7 @@ export class Waiting<T extends Waiter> {
   /**
    * A report of this endpoint came: which of mine is to be taken back from another peer and sent there, if any.
    * It is removed: who has been asked for once is not asked for again. `endingSlots`: slots that the report counts as
-   * taken, and that are about to be free; 1 for that of the request whose answer carried it, if its end is near.
+   * taken, and that are about to be free; 1 for that of the request whose response carried it, if its end is near.
    */
   soonerAt(endpoint: Endpoint, nowMs: number, endingSlots: number): T | null {
     const peers = this.#services.get(endpoint.service);

@@ -18,7 +18,7 @@ const ASSUMED_SLOTS = 8;
 const ASSUMED_SERVICE_MS = 100;
 
 /** How many sidecars beside me are taken to do what I do, at most. */
-const MAX_SHARERS = 4;
+const MAX_ACTIVE_CALLERS = 4;
 
 /**
  * A queue takes so many times what the mean service time says: who waits does so for what is left of requests under
@@ -43,7 +43,7 @@ const MAX_SERVICE_MS = 1e9;
 /** Shorter ones are as good as this one. */
 const MIN_SERVICE_MS = 1e-3;
 
-export class Measures {
+export class Scores {
   count = 0;
   /** How much the report counts, 1 fresh … 0 older than the TTL or never. */
   weight = new Float64Array(0);
@@ -132,9 +132,9 @@ export class Measures {
     // A report that counts less knows less of mine.
     const unreported = Math.max(0, mine - weight * bounded(endpoint.mineReported, MAX_REQUESTS));
     const others = (weight * (this.#use[i] as number) + (1 - weight) * usualUse) * slots;
-    const sharers = 1 + weight * (Math.max(1, bounded(endpoint.sharers, MAX_SHARERS)) - 1);
-    // What I have sent since the report is a sample of what all sharers have.
-    const requests = others + mine + unreported * (sharers - 1);
+    const activeCallers = 1 + weight * (Math.max(1, bounded(endpoint.activeCallers, MAX_ACTIVE_CALLERS)) - 1);
+    // What I have sent since the report is a sample of what all activeCallers have.
+    const requests = others + mine + unreported * (activeCallers - 1);
     const load = weight * (this.load[i] as number) + (1 - weight) * usualLoad;
     const known = this.serviceMs[i] as number;
     const serviceMs = known > 0 ? steady(weight * known + (1 - weight) * usualMs, usualMs) : usualMs;
@@ -148,7 +148,7 @@ export class Measures {
     const extraMs = isDirect || route === undefined ? 0 : bounded(route.health.extraMs, MAX_SERVICE_MS);
     this.requests[i] = requests;
     this.unreported[i] = unreported;
-    this.load[i] = Math.max(load + (unreported * sharers) / slots, requests / slots);
+    this.load[i] = Math.max(load + (unreported * activeCallers) / slots, requests / slots);
     this.serviceMs[i] = serviceMs;
     this.extraMs[i] = extraMs;
     this.isDirect[i] = isDirect ? 1 : 0;

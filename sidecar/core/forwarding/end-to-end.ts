@@ -9,7 +9,7 @@
 import { isNamed } from '../http/headers.ts';
 import { trimOws } from '../http/http1-syntax.ts';
 import type { RawFields } from '../http/message.ts';
-import { isSidecarField } from './sidecar-headers.ts';
+import { isSidecarHeader } from './sidecar-headers.ts';
 
 /**
  * Fields for one connection only (RFC 9110 §7.6.1), beside those that Connection names:
@@ -75,7 +75,7 @@ function nominated(fields: RawFields): ReadonlySet<string> | null {
     if (value === 'keep-alive' || value === 'close' || value === 'Upgrade') continue;
     for (const element of value.toLowerCase().split(',')) {
       const name = trimOws(element);
-      if (name === '' || isHopByHop(name) || PROTECTED.has(name) || isSidecarField(name)) continue;
+      if (name === '' || isHopByHop(name) || PROTECTED.has(name) || isSidecarHeader(name)) continue;
       names ??= new Set();
       names.add(name);
     }
@@ -115,7 +115,7 @@ export function endToEndTrailers(trailers: RawFields, headFields: RawFields): Ra
   const kept: RawFields = [];
   for (let i = 0; i < trailers.length; i += 2) {
     const lowerName = trailers[i]!.toLowerCase();
-    if (isHopByHop(lowerName) || NEVER_TRAILERS.has(lowerName) || isSidecarField(lowerName)) continue;
+    if (isHopByHop(lowerName) || NEVER_TRAILERS.has(lowerName) || isSidecarHeader(lowerName)) continue;
     if (!names?.has(lowerName)) kept.push(trailers[i]!, trailers[i + 1]!);
   }
   return kept;

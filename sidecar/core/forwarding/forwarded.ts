@@ -32,7 +32,7 @@ interface Earlier {
  * ones at the end. Trusted: Forwarded and X-Forwarded-For grow by this hop, -Proto and -Host stay as the first hop
  * said. Not trusted: all four say what this hop knows, and nothing else.
  */
-export function forwardedFields(o: ForwardedFacts): RawFields {
+export function forwardedHeaders(o: ForwardedFacts): RawFields {
   const earlier: Earlier = { forwarded: '', chain: '', proto: '', host: '' };
   const result: RawFields = [];
   for (let i = 0; i < o.fields.length; i += 2) {

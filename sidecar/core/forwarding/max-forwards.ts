@@ -7,7 +7,7 @@
 import { without } from '../http/headers.ts';
 import { fieldLines } from '../http/http1-encode.ts';
 import type { RawFields, RequestHead } from '../http/message.ts';
-import { isSidecarField } from './sidecar-headers.ts';
+import { isSidecarHeader } from './sidecar-headers.ts';
 
 /** The largest value that is sent on; a larger one becomes this. */
 const MAX_HOPS = 999_999_999;
@@ -55,7 +55,7 @@ export function withOneHopLess(method: string, fields: RawFields): RawFields {
 const SECRET: ReadonlySet<string> = new Set(['authorization', 'proxy-authorization', 'cookie', 'cookie2']);
 
 function isSecret(lowerName: string): boolean {
-  return SECRET.has(lowerName) || isSidecarField(lowerName) || /token|secret|api-?key/.test(lowerName);
+  return SECRET.has(lowerName) || isSidecarHeader(lowerName) || /token|secret|api-?key/.test(lowerName);
 }
 
 /** The head without its secrets, in the form of HTTP/1.1 whatever it came in. */

@@ -1,7 +1,7 @@
 /**
  * Which service a request addresses, and what the worker is to be asked for (the contract's "What apps call").
  *
- * Four ways to say it, one answer, and the rest of the target passed on byte for byte: nothing is decoded or
+ * Four ways to say it, one response, and the rest of the target passed on byte for byte: nothing is decoded or
  * normalised, because `%2F`, `//` and `;` mean what the worker says they mean. It must not know who offers the
  * service.
  */
@@ -47,7 +47,7 @@ function unknown(detail: string): AddressFault {
  * An absolute form for another host than a `.mesh` one or loopback is never read as a path, so that an app with
  * HTTP_PROXY set that calls `http://example.com/service/x` gets an error instead of another's answer.
  */
-export function addressOf(
+export function serviceAddress(
   head: { target: string; host: string; fields: RawFields; method: string },
   aliases: ReadonlyMap<string, string>,
 ): Addressed | AddressFault {

@@ -17,18 +17,18 @@
 import type { RawFields } from '../http/message.ts';
 
 /** The request fields that an app may send; every one is consumed by the sidecar it is sent to. */
-export const APP_FIELDS: ReadonlySet<string> = new Set([
+export const APP_HEADERS: ReadonlySet<string> = new Set([
   'sidecar-service',
   'sidecar-explain',
   'sidecar-affinity',
   'sidecar-deadline-ms',
 ]);
 
-/** By it the asked one meets the one who asks (mesh/greeter). */
-export const INTRODUCTION_FIELD = 'sidecar-inbound';
+/** By it the one who is asked learns where the one who asks listens (mesh/discovery/introductions). */
+export const INTRODUCTION_HEADER = 'sidecar-inbound';
 
 /** In a request between sidecars: by which way it came, where the other cannot see it. */
-export const ROUTE_FIELD = 'sidecar-route';
+export const ROUTE_HEADER = 'sidecar-route';
 
 const PREFIX = 'sidecar-';
 
@@ -36,7 +36,7 @@ const PREFIX = 'sidecar-';
  * Whether a field (name in lower case) is the sidecars' own: never passed on from an app or a worker. True also for
  * APP_FIELDS, because those end at the sidecar that reads them.
  */
-export function isSidecarField(lowerName: string): boolean {
+export function isSidecarHeader(lowerName: string): boolean {
   return (
     lowerName.startsWith(PREFIX) ||
     lowerName === 'endpoint-load-metrics' ||
@@ -45,13 +45,13 @@ export function isSidecarField(lowerName: string): boolean {
 }
 
 /** A new list without the sidecars' own fields; as `without(fields, isSidecarField)`, cheaper. */
-export function withoutSidecarFields(fields: RawFields): RawFields {
+export function withoutSidecarHeaders(fields: RawFields): RawFields {
   const kept: RawFields = [];
   for (let i = 0; i < fields.length; i += 2) {
     const name = fields[i]!;
     const initial = name.charCodeAt(0) | 0x20;
     // 's' and 'e': the only initials of such fields.
-    if ((initial === 0x73 || initial === 0x65) && name.length > 8 && isSidecarField(name.toLowerCase()))
+    if ((initial === 0x73 || initial === 0x65) && name.length > 8 && isSidecarHeader(name.toLowerCase()))
       continue;
     kept.push(name, fields[i + 1]!);
   }

@@ -54,6 +54,6 @@ export function withHost(fields: RawFields, host: string): RawFields {
 }
 
 /** For a switch of protocol that the caller carries on: `endToEnd` dropped these two, the next hop needs them. */
-export function upgradeFields(protocol: string): RawFields {
+export function upgradeHeaders(protocol: string): RawFields {
   return ['Connection', 'Upgrade', 'Upgrade', protocol];
 }

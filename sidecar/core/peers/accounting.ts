@@ -8,7 +8,7 @@
 import type { Endpoint } from './peer.ts';
 
 /** How a request that was sent to an endpoint ended, as far as the endpoint is to blame. */
-export type Outcome =
+export type EndpointOutcome =
   /** Answered. */
   | 'served'
   /** Transport failed, or the worker answered with a fault of its own (5xx). */
@@ -33,7 +33,7 @@ export function begin(endpoint: Endpoint, nowMs: number): void {
 }
 
 /** Undo `begin` and judge. Call exactly once for each `begin`. */
-export function finish(endpoint: Endpoint, outcome: Outcome, nowMs: number): void {
+export function finish(endpoint: Endpoint, outcome: EndpointOutcome, nowMs: number): void {
   endpoint.outstanding = Math.max(0, endpoint.outstanding - 1);
   const { health } = endpoint.peer;
   if (outcome === 'refused' || outcome === 'cancelled') {

@@ -7,10 +7,10 @@
 import type { Peer } from './peer.ts';
 import type { Route } from './route.ts';
 import { routeAddress } from './route.ts';
-import type { Barrier } from './tombstones.ts';
+import type { Tombstone } from './tombstones.ts';
 
 /** A known worker that was not asked, and why. */
-export interface NotAsked {
+export interface SkippedPeer {
   /** worker_id. */
   readonly peer: string;
   readonly reason: string;
@@ -23,29 +23,29 @@ const MAX_LISTED = 8;
 const RECENT_MS = 300_000;
 
 /** Of the peers that offer a service those that were not tried. */
-export function notAskedOf(
+export function skippedPeers(
   peers: readonly Peer[],
   triedKeys: ReadonlySet<string>,
   nowMs: number,
-): { readonly listed: readonly NotAsked[]; readonly more: number } {
-  const listed: NotAsked[] = [];
+): { readonly listed: readonly SkippedPeer[]; readonly more: number } {
+  const listed: SkippedPeer[] = [];
   let more = 0;
   for (const peer of peers) {
     if (triedKeys.has(peer.key)) continue;
     if (listed.length === MAX_LISTED) more += 1;
-    else listed.push({ peer: peer.record.worker_id, reason: standingOf(peer, nowMs) });
+    else listed.push({ peer: peer.record.worker_id, reason: exclusionReason(peer, nowMs) });
   }
   return { listed, more };
 }
 
 /** `gpu-1: warming …; gpu-2: draining …; and 3 more`. */
-export function notAskedText(listed: readonly NotAsked[], more: number): string {
+export function skippedText(listed: readonly SkippedPeer[], more: number): string {
   const parts = listed.map(({ peer, reason }) => `${peer}: ${reason}`);
   if (more > 0) parts.push(`and ${more} more`);
   return parts.join('; ');
 }
 
-export function standingOf(peer: Peer, nowMs: number): string {
+export function exclusionReason(peer: Peer, nowMs: number): string {
   switch (peer.state) {
     case 'warming': {
       const { stateReason } = peer;
@@ -70,7 +70,11 @@ export function standingOf(peer: Peer, nowMs: number): string {
 }
 
 /** Of a peer that was known. `hasLeft`: it said good-bye; else it did not answer. */
-export function absenceOf({ peer, sinceMs }: Barrier, hasLeft: boolean, nowMs: number): NotAsked | null {
+export function absenceReason(
+  { peer, sinceMs }: Tombstone,
+  hasLeft: boolean,
+  nowMs: number,
+): SkippedPeer | null {
   if (peer === null) return null;
   const ago = `${span(nowMs - sinceMs)} ago`;
   const reason = hasLeft

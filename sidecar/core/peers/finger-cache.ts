@@ -24,7 +24,7 @@ export type FingerState =
   /** Just looked up in vain: nobody announced it, or no DHT node answered. */
   | { readonly kind: 'empty'; readonly ageMs: number; readonly failed: boolean };
 
-export interface FingerAnswer {
+export interface FingerLookup {
   readonly state: FingerState;
   /** Whether to begin a lookup now; false when one runs or just ended. */
   readonly lookup: boolean;
@@ -80,7 +80,7 @@ export class FingerCache {
    * A request wants the service: counts it as a hit or a miss. `peers` is how many the peer table has for it:
    * a fresh view whose peers have all gone since is no hit.
    */
-  ask(service: string, peers: number, nowMs: number): FingerAnswer {
+  ask(service: string, peers: number, nowMs: number): FingerLookup {
     const finger = this.#fingers.get(service) ?? this.#add(service, nowMs);
     finger.askedAtMs = nowMs;
     const state = this.#stateOf(finger, peers, nowMs);

@@ -7,7 +7,7 @@
 import type { Peer, ReportSource } from './peer.ts';
 import { RECORD_LIMITS, WORKER_STATES, type WorkerState } from './record.ts';
 
-export interface PeerReport {
+export interface LoadReport {
   epoch: number;
   /** The same counter as that of the records: it orders all that one life of a peer says. */
   seq: number;
@@ -22,13 +22,13 @@ export interface PeerReport {
   serviceMs: number | null;
   /** The reader's own share of inFlight + queued. */
   mine: number;
-  sharers: number;
+  activeCallers: number;
   /** How long the first in the queue is under way; null = nobody waits, or it was not said. */
   oldestMs: number | null;
 }
 
 /** What was in a header: absent = not said. */
-export type ReportPatch = Partial<PeerReport>;
+export type ReportPatch = Partial<LoadReport>;
 
 /** Longer values are not read: a hostile peer may not make a response cost much. */
 const MAX_ORCA_CHARS = 4096;
@@ -39,18 +39,18 @@ const COUNTS = [
   ['queued', 'queued', 'num_requests_waiting'],
   ['concurrency', 'concurrency', ''],
   ['mine', 'mine', ''],
-  ['sharers', 'sharers', ''],
+  ['activeCallers', 'sharers', ''],
 ] as const;
 
 /**
  * Value of the header `endpoint-load-metrics`, TEXT form (xds `OrcaLoadReport`, as Envoy and vLLM write it).
  * The service is not in it: the reader asked for one.
  */
-export function encodeOrca(r: PeerReport): string {
+export function encodeOrca(r: LoadReport): string {
   let text =
     `TEXT application_utilization=${round(r.load, 1000)},named_metrics.in_flight=${r.inFlight}` +
     `,named_metrics.queued=${r.queued},named_metrics.concurrency=${r.concurrency}` +
-    `,named_metrics.mine=${r.mine},named_metrics.sharers=${r.sharers}`;
+    `,named_metrics.mine=${r.mine},named_metrics.sharers=${r.activeCallers}`;
   if (r.oldestMs !== null) text += `,named_metrics.oldest_ms=${Math.round(r.oldestMs)}`;
   if (r.serviceMs !== null) text += `,named_metrics.service_ms=${round(r.serviceMs, 100)}`;
   return (
@@ -166,7 +166,7 @@ export function applyReport(
   nowMs: number,
 ): ReportOutcome {
   const { epoch, seq } = report;
-  // A late answer of a former life; but a probe was answered just now, by whoever stands there.
+  // A late response of a former life; but a probe was answered just now, by whoever stands there.
   if (epoch !== undefined && epoch < peer.epoch && source !== 'probe') return 'stale';
   const hasRestarted = epoch !== undefined && epoch !== peer.epoch;
   if (hasRestarted) peer.startAnew(epoch, nowMs);
@@ -182,7 +182,7 @@ export function applyReport(
   if (report.serviceMs !== undefined) endpoint.serviceMs = report.serviceMs ?? Number.NaN;
   if (report.oldestMs !== undefined) endpoint.oldestMs = report.oldestMs ?? Number.NaN;
   if (report.mine !== undefined) endpoint.mineReported = report.mine;
-  if (report.sharers !== undefined) endpoint.sharers = Math.max(1, report.sharers);
+  if (report.activeCallers !== undefined) endpoint.activeCallers = Math.max(1, report.activeCallers);
   endpoint.reportedAtMs = nowMs;
   endpoint.reportSource = source;
   return hasRestarted ? 'restarted' : 'applied';

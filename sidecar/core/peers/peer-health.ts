@@ -34,7 +34,7 @@ export class PeerHealth {
   #failures = 0;
   #ejections = 0;
   #recoveredAtMs = Number.NEGATIVE_INFINITY;
-  #excusedAtMs = Number.NEGATIVE_INFINITY;
+  #resetAtMs = Number.NEGATIVE_INFINITY;
 
   get state(): PeerHealthState {
     return this.#state;
@@ -86,9 +86,9 @@ export class PeerHealth {
    * The peer says that it has started anew: what its former life did is not held against it. False when it said so a
    * moment ago; then all stays as it is.
    */
-  excuse(nowMs: number): boolean {
-    if (nowMs - this.#excusedAtMs < EXCUSED_EVERY_MS) return false;
-    this.#excusedAtMs = nowMs;
+  reset(nowMs: number): boolean {
+    if (nowMs - this.#resetAtMs < EXCUSED_EVERY_MS) return false;
+    this.#resetAtMs = nowMs;
     this.#state = CLOSED;
     this.#failures = 0;
     this.#ejections = 0;

@@ -4,11 +4,11 @@
  * One table for all services instead of one per service, because a peer's health and state are its own and
  * not the service's. It must not know how news arrives (mesh) nor who is chosen (core/choose).
  */
-import { absenceOf, type NotAsked } from './exclusion-reason.ts';
+import { absenceReason, type SkippedPeer } from './exclusion-reason.ts';
 import { Peer, type ReportSource } from './peer.ts';
 import type { WorkerRecord } from './record.ts';
 import { ALL_KINDS, type UsableKinds } from './route.ts';
-import { Barriers } from './tombstones.ts';
+import { Tombstones } from './tombstones.ts';
 
 export type ApplyOutcome =
   | 'added'
@@ -32,11 +32,11 @@ export interface PeerTableOptions {
 }
 
 /** How a peer that was asked did not answer. */
-export interface Miss {
-  /** Its host said that nobody listens there: no silence, but an answer. */
+export interface FailedProbe {
+  /** Its host said that nobody listens there: no silence, but a response. */
   readonly isRefused: boolean;
   /** What `isWitnessed` said when it was asked. */
-  readonly isWitnessed: boolean;
+  readonly isConfirmedByOthers: boolean;
 }
 
 export class PeerTable {
@@ -46,8 +46,8 @@ export class PeerTable {
   readonly #peers = new Map<string, Peer>();
   readonly #byService = new Map<string, Peer[]>();
   readonly #byWorkerId = new Map<string, Set<Peer>>();
-  readonly #tombstones = new Barriers();
-  readonly #bans = new Barriers();
+  readonly #tombstones = new Tombstones();
+  readonly #bans = new Tombstones();
 
   constructor(options: PeerTableOptions) {
     this.#ttlMs = options.ttlMs;
@@ -96,17 +96,17 @@ export class PeerTable {
   apply(record: WorkerRecord, source: ReportSource, nowMs: number): ApplyOutcome {
     const key = record.public_key;
     const isOwnWord = source !== 'record';
-    if (this.#tombstones.bars(key, record.epoch, nowMs, isOwnWord)) return 'departed';
+    if (this.#tombstones.rejects(key, record.epoch, nowMs, isOwnWord)) return 'departed';
     const peer = this.#peers.get(key);
     if (peer === undefined) {
       // Its own word ends a ban; that of a third party does not.
-      if (!isOwnWord && this.#bans.bars(key, record.epoch, nowMs, false)) return 'stale';
+      if (!isOwnWord && this.#bans.rejects(key, record.epoch, nowMs, false)) return 'stale';
       return this.#add(new Peer(record, nowMs, this.#routeKinds), nowMs);
     }
     const known = peer.record;
     if (record.epoch < peer.epoch && !isOwnWord) return 'stale';
     if (record.epoch === known.epoch && record.seq < known.seq) return 'stale';
-    if (isOwnWord) this.heard(key, nowMs);
+    if (isOwnWord) this.markAlive(key, nowMs);
     if (record.epoch === known.epoch && record.seq === known.seq) return 'unchanged';
     const isNewClaim = record.epoch !== known.epoch || record.worker_id !== known.worker_id;
     this.#forgetClaim(peer);
@@ -116,7 +116,7 @@ export class PeerTable {
   }
 
   /** The peer itself answered. */
-  heard(key: string, nowMs: number): void {
+  markAlive(key: string, nowMs: number): void {
     const peer = this.#peers.get(key);
     if (peer === undefined) return;
     peer.heardAtMs = nowMs;
@@ -129,7 +129,11 @@ export class PeerTable {
    * was shutting down has departed. Silence counts the second time only if it was witnessed: when all are silent
    * together, it is our own network that is cut, and nobody is gone.
    */
-  missed(key: string, nowMs: number, miss: Miss | null = null): 'suspect' | 'evicted' | 'unknown' {
+  probeFailed(
+    key: string,
+    nowMs: number,
+    miss: FailedProbe | null = null,
+  ): 'suspect' | 'evicted' | 'unknown' {
     const peer = this.#peers.get(key);
     if (peer === undefined) return 'unknown';
     if (peer.presence === 'live') {
@@ -137,19 +141,19 @@ export class PeerTable {
       peer.suspectedAtMs = nowMs;
       return 'suspect';
     }
-    if (miss !== null && !miss.isRefused && !miss.isWitnessed) return 'suspect';
+    if (miss !== null && !miss.isRefused && !miss.isConfirmedByOthers) return 'suspect';
     this.#remove(peer);
     const { epoch } = peer;
     const bannedUntilMs = nowMs + this.#evictionBanMs;
     if (peer.state === 'draining') {
       const untilMs = Math.max(nowMs + this.#ttlMs, bannedUntilMs);
-      this.#tombstones.put(key, { epoch, sinceMs: nowMs, untilMs, peer });
-    } else this.#bans.put(key, { epoch, sinceMs: nowMs, untilMs: bannedUntilMs, peer });
+      this.#tombstones.add(key, { epoch, sinceMs: nowMs, untilMs, peer });
+    } else this.#bans.add(key, { epoch, sinceMs: nowMs, untilMs: bannedUntilMs, peer });
     return 'evicted';
   }
 
   /** Somebody else was heard since this one became suspect, so that its silence is its own. */
-  isWitnessed(suspect: Peer): boolean {
+  isConfirmedByOthers(suspect: Peer): boolean {
     for (const peer of this.#peers.values()) {
       if (peer !== suspect && peer.heardAtMs >= suspect.suspectedAtMs) return true;
     }
@@ -164,7 +168,7 @@ export class PeerTable {
       this.#remove(peer);
     }
     const barrier = { epoch, sinceMs: nowMs, untilMs: nowMs + this.#ttlMs };
-    this.#tombstones.put(key, { ...barrier, peer: peer ?? null });
+    this.#tombstones.add(key, { ...barrier, peer: peer ?? null });
   }
 
   /** The peer answered 421: it does not offer the service, until a newer record says so again. */
@@ -173,15 +177,15 @@ export class PeerTable {
   }
 
   isBanned(key: string, nowMs: number): boolean {
-    return this.#bans.stands(key, nowMs);
+    return this.#bans.has(key, nowMs);
   }
 
   /** Who offered a service until a moment ago: so many of them at most. */
-  absent(service: string, nowMs: number, limit = Number.POSITIVE_INFINITY): readonly NotAsked[] {
+  absent(service: string, nowMs: number, limit = Number.POSITIVE_INFINITY): readonly SkippedPeer[] {
     const left = this.#tombstones.offered(service, nowMs, limit);
     const gone = this.#bans.offered(service, nowMs, limit - left.length);
-    const told = left.map((one) => absenceOf(one, true, nowMs));
-    told.push(...gone.map((one) => absenceOf(one, false, nowMs)));
+    const told = left.map((one) => absenceReason(one, true, nowMs));
+    told.push(...gone.map((one) => absenceReason(one, false, nowMs)));
     return told.filter((one) => one !== null);
   }
 
@@ -208,8 +212,8 @@ export class PeerTable {
   }
 
   #add(peer: Peer, nowMs: number): ApplyOutcome {
-    this.#bans.lift(peer.key);
-    this.#tombstones.lift(peer.key);
+    this.#bans.remove(peer.key);
+    this.#tombstones.remove(peer.key);
     this.#peers.set(peer.key, peer);
     for (const service of peer.record.services) this.#byService.delete(service);
     return this.#claim(peer, nowMs) ? 'id_conflict' : 'added';

@@ -105,7 +105,7 @@ export class Peer {
     this.#stateSeq = -1;
     this.stateReason = '';
     this.lastFault = null;
-    const isExcused = this.health.excuse(nowMs);
+    const isExcused = this.health.reset(nowMs);
     for (const route of this.#routes) route.health.reset();
     for (const endpoint of this.#endpoints.values()) forget(endpoint, isExcused);
   }
@@ -114,7 +114,7 @@ export class Peer {
   reportState(state: WorkerState, seq: number, nowMs: number): void {
     if (seq < this.#stateSeq) return;
     // Its worker was gone and is back: not the one that failed.
-    if (this.state === 'warming' && state === 'ready') this.health.excuse(nowMs);
+    if (this.state === 'warming' && state === 'ready') this.health.reset(nowMs);
     if (this.state !== state) {
       this.stateSinceMs = nowMs;
       this.stateReason = '';
@@ -170,7 +170,7 @@ export interface Endpoint {
   /** My own share of `inFlight + queued` in the last report. */
   mineReported: number;
   /** How many sidecars send to it, ≥ 1. */
-  sharers: number;
+  activeCallers: number;
   /** Monotonic ms of the last report; -Infinity = never. */
   reportedAtMs: number;
   reportSource: ReportSource;
@@ -195,7 +195,7 @@ function createEndpoint(peer: Peer, service: string): Endpoint {
     serviceMs: Number.NaN,
     oldestMs: Number.NaN,
     mineReported: 0,
-    sharers: 1,
+    activeCallers: 1,
     reportedAtMs: Number.NEGATIVE_INFINITY,
     reportSource: 'record',
     reportSeq: -1,

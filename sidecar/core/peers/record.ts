@@ -76,7 +76,7 @@ const PUBLIC_KEY = /^[0-9a-f]{64}$/;
 export const UNPRINTABLE = /[\u0000-\u001f\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069]/;
 
 /**
- * Checks parsed JSON. Never throws, whatever it is given; the answer shares nothing with the input.
+ * Checks parsed JSON. Never throws, whatever it is given; the response shares nothing with the input.
  * Unknown keys are ignored and dropped, so that a newer sidecar may say more.
  */
 export function decodeRecord(json: unknown): DecodedRecord {

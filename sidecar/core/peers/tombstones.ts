@@ -6,7 +6,7 @@
  */
 import type { Peer } from './peer.ts';
 
-export interface Barrier {
+export interface Tombstone {
   readonly epoch: number;
   /** Monotonic ms. */
   readonly sinceMs: number;
@@ -15,24 +15,24 @@ export interface Barrier {
   readonly peer: Peer | null;
 }
 
-export class Barriers {
-  readonly #byKey = new Map<string, Barrier>();
+export class Tombstones {
+  readonly #byKey = new Map<string, Tombstone>();
 
-  put(key: string, barrier: Barrier): void {
+  add(key: string, barrier: Tombstone): void {
     this.#byKey.set(key, barrier);
   }
 
-  lift(key: string): void {
+  remove(key: string): void {
     this.#byKey.delete(key);
   }
 
-  stands(key: string, nowMs: number): boolean {
+  has(key: string, nowMs: number): boolean {
     const barrier = this.#byKey.get(key);
     return barrier !== undefined && nowMs < barrier.untilMs;
   }
 
   /** Its own word is of the life that it leads now: an earlier epoch is that of a clock that was set back. */
-  bars(key: string, epoch: number, nowMs: number, isOwnWord: boolean): boolean {
+  rejects(key: string, epoch: number, nowMs: number, isOwnWord: boolean): boolean {
     const barrier = this.#byKey.get(key);
     if (barrier === undefined || nowMs >= barrier.untilMs) return false;
     return isOwnWord ? epoch === barrier.epoch : epoch <= barrier.epoch;
@@ -44,8 +44,8 @@ export class Barriers {
   }
 
   /** Who offered the service: so many of them at most. */
-  offered(service: string, nowMs: number, limit: number): Barrier[] {
-    const found: Barrier[] = [];
+  offered(service: string, nowMs: number, limit: number): Tombstone[] {
+    const found: Tombstone[] = [];
     for (const barrier of this.#byKey.values()) {
       if (found.length >= limit) break;
       const { peer, untilMs } = barrier;

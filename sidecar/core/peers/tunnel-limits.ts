@@ -10,7 +10,7 @@ import type { Route } from './route.ts';
 export interface TunnelLimits {
   /** Longest request body. */
   readonly maxBodyBytes: number;
-  /** How long the edge waits for the first byte of an answer. */
+  /** How long the edge waits for the first byte of a response. */
   readonly firstByteMs: number;
 }
 

@@ -7,12 +7,12 @@
  */
 
 /** A caller that has nothing here any more still counts for so long. */
-export const SHARER_WINDOW_MS = 3_000;
+export const ACTIVE_CALLER_WINDOW_MS = 3_000;
 
 /** More callers than this are as many as this. */
 const MAX_REMEMBERED = 4_096;
 
-export class Callers {
+export class CallerCounts {
   readonly #present = new Map<string, number>();
   /** Caller → when its last request ended (monotonic ms), those who ended first in front. */
   readonly #recent = new Map<string, number>();
@@ -42,9 +42,9 @@ export class Callers {
   }
 
   /** Callers with a request here now or within the window, at least 1. */
-  sharers(nowMs: number): number {
+  activeCallers(nowMs: number): number {
     for (const [key, endedMs] of this.#recent) {
-      if (nowMs - endedMs < SHARER_WINDOW_MS) break;
+      if (nowMs - endedMs < ACTIVE_CALLER_WINDOW_MS) break;
       this.#recent.delete(key);
     }
     return Math.max(1, this.#present.size + this.#recent.size);

@@ -7,7 +7,7 @@
 
 /**
  * `slots` = in-flight / concurrency; `cpu` = used / allowed; `pressure` = share of time in which something waited for
- * a CPU; the worker's own word: `orca` = the header on its answers, `push` = what was put on the admin port,
+ * a CPU; the worker's own word: `orca` = the header on its responses, `push` = what was put on the admin port,
  * `metrics` = its metrics page.
  */
 export const LOAD_KINDS = ['slots', 'cpu', 'pressure', 'gpu', 'orca', 'push', 'metrics'] as const;

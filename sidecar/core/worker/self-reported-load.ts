@@ -6,36 +6,36 @@
  * a word arrived.
  */
 
-export const WORD_KINDS = ['orca', 'push', 'metrics'] as const;
-export type WordKind = (typeof WORD_KINDS)[number];
+export const SELF_REPORT_KINDS = ['orca', 'push', 'metrics'] as const;
+export type SelfReportKind = (typeof SELF_REPORT_KINDS)[number];
 
 /**
- * How long a word counts, in ms. A header comes with each answer, a push when the worker's author thought of it; a
+ * How long a word counts, in ms. A header comes with each response, a push when the worker's author thought of it; a
  * metrics page is asked again and again, and its loss is told by `silent`.
  */
-export const WORD_TTL_MS: Readonly<Record<WordKind, number>> = {
+export const SELF_REPORT_TTL_MS: Readonly<Record<SelfReportKind, number>> = {
   orca: 10_000,
   push: 30_000,
   metrics: Number.POSITIVE_INFINITY,
 };
 
 /** Ratios, 0 idle … 1 full; null = nothing said, or too long ago. */
-export type WordFigures = { readonly [kind in WordKind]: number | null };
+export type SelfReportedFigures = { readonly [kind in SelfReportKind]: number | null };
 
-export class WorkerWord {
-  readonly #said = new Map<WordKind, { readonly ratio: number; readonly atMs: number }>();
+export class SelfReportedLoad {
+  readonly #said = new Map<SelfReportKind, { readonly ratio: number; readonly atMs: number }>();
 
   /** What is not a number says nothing; what is out of range is bounded. */
-  says(kind: WordKind, ratio: number, nowMs: number): void {
+  report(kind: SelfReportKind, ratio: number, nowMs: number): void {
     if (Number.isNaN(ratio)) return;
     this.#said.set(kind, { ratio: Math.min(1, Math.max(0, ratio)), atMs: nowMs });
   }
 
-  silent(kind: WordKind): void {
+  clear(kind: SelfReportKind): void {
     this.#said.delete(kind);
   }
 
-  figures(nowMs: number): WordFigures {
+  figures(nowMs: number): SelfReportedFigures {
     return {
       orca: this.#figure('orca', nowMs),
       push: this.#figure('push', nowMs),
@@ -43,8 +43,8 @@ export class WorkerWord {
     };
   }
 
-  #figure(kind: WordKind, nowMs: number): number | null {
+  #figure(kind: SelfReportKind, nowMs: number): number | null {
     const said = this.#said.get(kind);
-    return said !== undefined && nowMs - said.atMs < WORD_TTL_MS[kind] ? said.ratio : null;
+    return said !== undefined && nowMs - said.atMs < SELF_REPORT_TTL_MS[kind] ? said.ratio : null;
   }
 }

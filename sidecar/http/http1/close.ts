@@ -18,7 +18,7 @@ const STALLED_MS = 30_000;
 const SILENT_MS = 2_000;
 const LINGER_MS = 30_000;
 
-export function closeLingering(socket: Socket, deadlines: CoarseTimers): void {
+export function closeLingering(socket: Socket, timers: CoarseTimers): void {
   let unsentBytes = socket.writableLength;
   let untilMs = Number.POSITIVE_INFINITY;
   const deadline = new CoarseTimer(() => {
@@ -26,27 +26,27 @@ export function closeLingering(socket: Socket, deadlines: CoarseTimers): void {
       socket.destroy();
     } else if (socket.writableLength < unsentBytes) {
       unsentBytes = socket.writableLength;
-      deadlines.arm(deadline, STALLED_MS);
+      timers.arm(deadline, STALLED_MS);
     } else {
       socket.resetAndDestroy();
     }
   });
   socket.on('data', () => {
     const leftMs = untilMs - performance.now();
-    if (leftMs < Number.POSITIVE_INFINITY) deadlines.arm(deadline, Math.min(SILENT_MS, leftMs));
+    if (leftMs < Number.POSITIVE_INFINITY) timers.arm(deadline, Math.min(SILENT_MS, leftMs));
   });
   socket.once('finish', () => {
     untilMs = performance.now() + LINGER_MS;
-    deadlines.arm(deadline, SILENT_MS);
+    timers.arm(deadline, SILENT_MS);
   });
-  socket.once('close', () => deadlines.disarm(deadline));
+  socket.once('close', () => timers.disarm(deadline));
   if (socket.destroyed) return;
-  deadlines.arm(deadline, STALLED_MS);
+  timers.arm(deadline, STALLED_MS);
   socket.end();
   socket.resume();
 }
 
-export function breakOff(socket: Socket, request: OutgoingHead | null): void {
+export function abortConnection(socket: Socket, request: OutgoingHead | null): void {
   if (socket.destroyed) return;
   // Node can reset plain TCP alone.
   const mayReset = !(socket instanceof TLSSocket);

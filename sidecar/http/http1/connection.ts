@@ -11,12 +11,12 @@ import type { Code } from '../../core/errors.ts';
 import { parseRequestHead } from '../../core/http/http1-request-head.ts';
 import { prefaceIn } from '../../core/http/http2-head.ts';
 import type { Http1ConnectionOptions } from '../connection-options.ts';
-import { lastAnswerBytes } from '../local-reply.ts';
+import { finalReplyBytes } from '../local-reply.ts';
 import type { ReadBuffer } from '../sockets/read-buffer.ts';
 import { CoarseTimer } from '../sockets/timers.ts';
 import { closeLingering } from './close.ts';
 import { Http1Downstream } from './downstream.ts';
-import { mayEndHead } from './partial-head.ts';
+import { worthReparsing } from './partial-head.ts';
 import { READ_AHEAD_BYTES } from './request-body.ts';
 
 const INCOMPLETE = { kind: 'incomplete' } as const;
@@ -54,7 +54,7 @@ export class Http1Connection {
     socket.on('close', this.#onClose);
     socket.on('drain', this.#onDrain);
     socket.on('error', () => {}); // 'close' follows, and says all
-    options.deadlines.arm(this.#deadline, options.headTimeoutMs);
+    options.timers.arm(this.#deadline, options.headTimeoutMs);
   }
 
   /** No further request after the one that runs now; an idle connection is closed at once. */
@@ -78,7 +78,7 @@ export class Http1Connection {
   /** Reads on, or not: the exchange or the held bytes may ask for a pause. */
   updateFlow(): void {
     const isFull = this.#state === 'exchange' && (this.#pending?.length ?? 0) > READ_AHEAD_BYTES;
-    this.options.held.flow(this.socket, isFull || this.#exchange?.wantsPause === true);
+    this.options.pausedSockets.setPaused(this.socket, isFull || this.#exchange?.wantsPause === true);
   }
 
   /** Request and response are complete; the connection goes on or ends. */
@@ -89,9 +89,9 @@ export class Http1Connection {
       return;
     }
     this.#state = 'head';
-    this.options.deadlines.arm(this.#deadline, this.options.keepAliveMs);
-    // Who pipelines and does not read the answers gets no more of them.
-    if (this.socket.writableNeedDrain) this.options.held.rest(this.socket);
+    this.options.timers.arm(this.#deadline, this.options.keepAliveMs);
+    // Who pipelines and does not read the responses gets no more of them.
+    if (this.socket.writableNeedDrain) this.options.pausedSockets.pauseUnwatched(this.socket);
     else this.#readOn();
   }
 
@@ -99,7 +99,7 @@ export class Http1Connection {
   close(): void {
     if (this.#state === 'left') return;
     this.#leave();
-    closeLingering(this.socket, this.options.deadlines);
+    closeLingering(this.socket, this.options.timers);
   }
 
   /** The connection leaves HTTP; returns the bytes that were read ahead. */
@@ -110,9 +110,9 @@ export class Http1Connection {
     return early;
   }
 
-  /** A request that cannot be read, or whose body broke the rules before an answer began. */
+  /** A request that cannot be read, or whose body broke the rules before a response began. */
   refuse(code: Code, detail: string): void {
-    this.socket.write(lastAnswerBytes(this.options.refuse(code, detail)));
+    this.socket.write(finalReplyBytes(this.options.refuse(code, detail)));
     this.close();
   }
 
@@ -120,8 +120,8 @@ export class Http1Connection {
     this.#state = 'left';
     this.#exchange = null;
     this.#pending = null;
-    this.options.deadlines.disarm(this.#deadline);
-    this.options.held.forget(this.socket);
+    this.options.timers.disarm(this.#deadline);
+    this.options.pausedSockets.forget(this.socket);
     if (this.#read === null) this.socket.off('data', this.#onData);
     else this.#read.emitOn(this.socket);
     this.socket.off('end', this.#onEnd);
@@ -134,7 +134,7 @@ export class Http1Connection {
     this.updateFlow();
     if (this.#pending === null) return;
     this.#isTurning = true;
-    // Not from inside the last answer. What was read meanwhile may come before this, and belongs behind it.
+    // Not from inside the last response. What was read meanwhile may come before this, and belongs behind it.
     queueMicrotask(() => {
       const pending = this.#pending;
       this.#pending = null;
@@ -153,7 +153,7 @@ export class Http1Connection {
     try {
       this.#received(chunk);
     } catch (error) {
-      this.options.onBug(error);
+      this.options.onInternalError(error);
       this.socket.destroy();
     }
     return this.#state === 'left' || this.#pending !== null || this.#exchange?.holdsBytes === true;
@@ -169,19 +169,19 @@ export class Http1Connection {
     const bytes = this.#pending === null ? chunk : Buffer.concat([this.#pending, chunk]);
     const known = this.#pending?.length ?? 0;
     this.#pending = null;
-    const { limits, deadlines, headTimeoutMs } = this.options;
-    const isWorthIt = mayEndHead(bytes, known, limits);
+    const { limits, timers, headTimeoutMs } = this.options;
+    const isWorthIt = worthReparsing(bytes, known, limits);
     const result = isWorthIt ? parseRequestHead(bytes, 0, bytes.length, limits) : INCOMPLETE;
     switch (result.kind) {
       case 'incomplete':
-        if (known === 0) deadlines.arm(this.#deadline, headTimeoutMs);
+        if (known === 0) timers.arm(this.#deadline, headTimeoutMs);
         this.#pending = bytes;
         return;
       case 'bad':
         if (!this.#isHttp2(bytes)) this.refuse(result.code, result.detail);
         return;
       case 'head': {
-        deadlines.disarm(this.#deadline);
+        timers.disarm(this.#deadline);
         this.#state = 'exchange';
         const exchange = new Http1Downstream(this, result.head);
         this.#exchange = exchange;
@@ -206,14 +206,14 @@ export class Http1Connection {
     try {
       this.options.onRequest(exchange);
     } catch (error) {
-      this.options.onBug(error);
+      this.options.onInternalError(error);
       exchange.gone(); // whoever has attached to it gives up
       if (exchange.isStarted) this.socket.destroy();
       else this.refuse('internal', 'a fault in this sidecar');
     }
   }
 
-  /** The client's half is closed: while an answer is due this counts as "gone", as in nginx and Envoy. */
+  /** The client's half is closed: while a response is due this counts as "gone", as in nginx and Envoy. */
   #clientEnded(): void {
     if (this.#state === 'exchange') this.socket.destroy();
     else if (this.#pending === null) this.socket.end();

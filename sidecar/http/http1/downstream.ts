@@ -139,7 +139,7 @@ export class Http1Downstream implements Downstream, BodyOwner {
       this.#response = { kind: 'until_close' };
       this.#keepAlive = false;
     }
-    // A client that waits for 100 and gets an answer instead may send its body or not: nobody can tell.
+    // A client that waits for 100 and gets a response instead may send its body or not: nobody can tell.
     if (this.head.expectContinue && !this.#isContinued && !this.#body.isRead) this.#keepAlive = false;
     if (this.#connection.isDraining) this.#keepAlive = false;
     if (!this.#keepAlive) text += 'Connection: close\r\n';

@@ -10,7 +10,7 @@ import type { HeadLimits } from '../../core/http/message.ts';
 const FREE_BYTES = 4_096;
 
 /** Whether `bytes`, of which the first `knownBytes` were parsed before without an end, are worth another try. */
-export function mayEndHead(bytes: Buffer, knownBytes: number, limits: HeadLimits): boolean {
+export function worthReparsing(bytes: Buffer, knownBytes: number, limits: HeadLimits): boolean {
   if (knownBytes <= FREE_BYTES || bytes.length > limits.maxHeadBytes) return true;
   return bytes.indexOf('\r\n\r\n', knownBytes - 3) >= 0;
 }

@@ -20,9 +20,9 @@ import type { CoarseTimers } from '../sockets/timers.ts';
 import { Http1Upstream } from './upstream.ts';
 import { UpstreamHandle } from './upstream-handle.ts';
 
-export interface UpstreamPoolOptions {
+export interface Http1PoolOptions {
   readonly limits: HeadLimits;
-  readonly deadlines: CoarseTimers;
+  readonly timers: CoarseTimers;
   /** Idle connections are closed after this; shorter than any server's own limit, so that we close first. */
   readonly keepIdleMs: number;
   /**
@@ -32,20 +32,20 @@ export interface UpstreamPoolOptions {
   readonly reuseUnsafeMs: number;
   readonly tlsCa: string | null;
   /** A fault of this program: one request fails, the process lives. */
-  readonly onBug?: (error: unknown) => void;
+  readonly onInternalError?: (error: unknown) => void;
 }
 
 /** Methods that may be sent again when a kept connection turns out to be closed (RFC 9110 §9.2.2). */
 const IDEMPOTENT: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE']);
 
-export class UpstreamPool implements Upstreams {
-  readonly #options: UpstreamPoolOptions;
+export class Http1Pool implements Upstreams {
+  readonly #options: Http1PoolOptions;
   readonly #idle = new Map<string, Http1Upstream[]>();
   readonly #open = new Set<Http1Upstream>();
   readonly #connecting = new Set<UpstreamHandle>();
   #sweeper: NodeJS.Timeout | null = null;
 
-  constructor(options: UpstreamPoolOptions) {
+  constructor(options: Http1PoolOptions) {
     this.#options = options;
   }
 
@@ -122,11 +122,11 @@ export class UpstreamPool implements Upstreams {
   }
 
   #adopt(key: string, socket: Socket, read: ReadBuffer | null): Http1Upstream {
-    const { limits, deadlines, onBug } = this.#options;
+    const { limits, timers, onInternalError } = this.#options;
     const upstream = new Http1Upstream(socket, read, {
       limits,
-      deadlines,
-      onBug,
+      timers,
+      onInternalError,
       onIdle: (idle) => this.#putIdle(key, idle),
       onClosed: (closed) => this.#forget(key, closed),
     });

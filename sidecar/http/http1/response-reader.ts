@@ -1,5 +1,5 @@
 /**
- * Reads the answers on one HTTP/1.1 connection to an origin: heads, informational ones too, and bodies by the
+ * Reads the responses on one HTTP/1.1 connection to an origin: heads, informational ones too, and bodies by the
  * framing of RFC 9112 §6.3.
  *
  * Apart from the connection, so that what bytes mean and what becomes of the socket are two questions. It must
@@ -10,14 +10,14 @@ import { responseFraming } from '../../core/http/http1-framing.ts';
 import { parseResponseHead } from '../../core/http/http1-response-head.ts';
 import type { HeadLimits, RawFields, ResponseHead } from '../../core/http/message.ts';
 import type { IncomingHead } from '../exchange.ts';
-import { mayEndHead } from './partial-head.ts';
+import { worthReparsing } from './partial-head.ts';
 
 export interface ResponseSink {
   onInformational(head: ResponseHead): void;
   onHead(head: IncomingHead): void;
   /** Returns true when the chunk is kept beyond the call. */
   onData(chunk: Buffer): boolean;
-  /** The answer is whole. `isClean`: no surplus byte, and the origin means to keep the connection. */
+  /** The response is whole. `isClean`: no surplus byte, and the origin means to keep the connection. */
   onWhole(trailers: RawFields, isClean: boolean): void;
   /** 101: the rest of the connection is not HTTP. */
   onSwitch(head: ResponseHead, rest: Buffer): void;
@@ -70,7 +70,7 @@ export class Http1ResponseReader {
     this.#informationals = 0;
   }
 
-  /** No answer is due any more. */
+  /** No response is due any more. */
   stop(): void {
     this.#reading = IDLE;
     this.#pending = null;
@@ -85,7 +85,7 @@ export class Http1ResponseReader {
       const knownBytes = this.#pending.length;
       const bytes = Buffer.concat([this.#pending, chunk]);
       this.#pending = bytes;
-      if (!mayEndHead(bytes, knownBytes, this.#limits)) return false;
+      if (!worthReparsing(bytes, knownBytes, this.#limits)) return false;
       this.#pending = null;
       this.#read(bytes);
     }
@@ -156,7 +156,7 @@ export class Http1ResponseReader {
       }
       this.#informationals++;
       if (this.#informationals > MAX_INFORMATIONAL) {
-        this.#sink.onBad(`more than ${MAX_INFORMATIONAL} interim answers`);
+        this.#sink.onBad(`more than ${MAX_INFORMATIONAL} interim responses`);
         return;
       }
       this.#sink.onInformational(head);

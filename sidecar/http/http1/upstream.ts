@@ -3,7 +3,7 @@
  *
  * Never pipelines (a stream would block the ones behind it) and never reuses a connection with a doubt: a
  * surplus byte, an unfinished upload, a close announced. It must not know retries, peers or services, nor how
- * an answer is read (http1-response-reader).
+ * a response is read (http1-response-reader).
  */
 import type { Socket } from 'node:net';
 import { TLSSocket } from 'node:tls';
@@ -19,19 +19,19 @@ import type {
 } from '../exchange.ts';
 import type { ReadBuffer } from '../sockets/read-buffer.ts';
 import { CoarseTimer, type CoarseTimers, tooLate } from '../sockets/timers.ts';
-import { breakOff } from './close.ts';
+import { abortConnection } from './close.ts';
 import { Http1RequestWriter } from './request-writer.ts';
 import { Http1ResponseReader, type ResponseSink } from './response-reader.ts';
 import type { UpstreamHandle } from './upstream-handle.ts';
 
 export interface Http1UpstreamOptions {
   readonly limits: HeadLimits;
-  readonly deadlines: CoarseTimers;
+  readonly timers: CoarseTimers;
   /** The connection is clean and free for the next request. */
   onIdle(upstream: Http1Upstream): void;
   onClosed(upstream: Http1Upstream): void;
-  /** A fault of this program while it handled an answer: the request fails, the process lives. */
-  readonly onBug?: ((error: unknown) => void) | undefined;
+  /** A fault of this program while it handled a response: the request fails, the process lives. */
+  readonly onInternalError?: ((error: unknown) => void) | undefined;
 }
 
 export class Http1Upstream implements UpstreamRequest, ResponseSink {
@@ -87,7 +87,7 @@ export class Http1Upstream implements UpstreamRequest, ResponseSink {
     this.#request = head;
     this.#timeouts = timeouts;
     this.#reader.expect(head.method);
-    this.#options.deadlines.arm(this.#deadline, timeouts.headMs);
+    this.#options.timers.arm(this.#deadline, timeouts.headMs);
     this.#writer.begin(head);
     handler.onSent(handle);
   }
@@ -115,7 +115,7 @@ export class Http1Upstream implements UpstreamRequest, ResponseSink {
   }
 
   abort(): void {
-    if (this.#handler !== null) breakOff(this.#socket, this.#release());
+    if (this.#handler !== null) abortConnection(this.#socket, this.#release());
   }
 
   destroy(): void {
@@ -127,10 +127,11 @@ export class Http1Upstream implements UpstreamRequest, ResponseSink {
   }
 
   onHead(head: IncomingHead): void {
-    // Node does not tell whether TLS ended with its alert, and without one the answer may be cut (RFC 9112 §9.8).
+    // Node does not tell whether TLS ended with its alert, and without one the response may be cut (RFC 9112 §9.8).
     const isUntilClose = head.bodyBytes === null && !has(head.fields, 'transfer-encoding');
     this.#touch(); // from here on every byte counts anew
-    if (isUntilClose && this.#socket instanceof TLSSocket) this.onBad('an answer by TLS that says no length');
+    if (isUntilClose && this.#socket instanceof TLSSocket)
+      this.onBad('a response by TLS that says no length');
     else this.#handler?.onHead(head);
   }
 
@@ -187,7 +188,7 @@ export class Http1Upstream implements UpstreamRequest, ResponseSink {
     try {
       return this.#reader.received(chunk);
     } catch (error) {
-      this.#options.onBug?.(error);
+      this.#options.onInternalError?.(error);
       this.#fault('internal', 'a fault in this sidecar');
       return true;
     }
@@ -197,14 +198,14 @@ export class Http1Upstream implements UpstreamRequest, ResponseSink {
   #touch(): void {
     if (this.#timeouts === null) return;
     const { headMs, idleMs } = this.#timeouts;
-    this.#options.deadlines.arm(this.#deadline, this.#reader.isInHead ? headMs : idleMs);
+    this.#options.timers.arm(this.#deadline, this.#reader.isInHead ? headMs : idleMs);
   }
 
   #fault(code: Code, detail: string): void {
     const handler = this.#handler;
     const stage = this.#reader.isInHead ? 'sent' : 'begun';
     const wasStale = code === 'upstream_reset' && this.#isKept && !this.#hasHeard;
-    breakOff(this.#socket, this.#release());
+    abortConnection(this.#socket, this.#release());
     handler?.onFault({ code, stage, detail, wasStale });
   }
 
@@ -218,7 +219,7 @@ export class Http1Upstream implements UpstreamRequest, ResponseSink {
     this.#timeouts = null;
     this.#writer.drop();
     this.#reader.stop();
-    this.#options.deadlines.disarm(this.#deadline);
+    this.#options.timers.disarm(this.#deadline);
     return request;
   }
 
@@ -229,7 +230,7 @@ export class Http1Upstream implements UpstreamRequest, ResponseSink {
   #closed(): void {
     this.#options.onClosed(this);
     if (this.#handler === null) return;
-    const where = this.#reader.isInHead ? 'before an answer began' : 'in the middle of the answer';
+    const where = this.#reader.isInHead ? 'before a response began' : 'in the middle of the response';
     this.#fault('upstream_reset', `the connection closed ${where}`);
   }
 

@@ -40,8 +40,8 @@ export class Http2Connection {
     this.#deadline = new CoarseTimer(() => this.#timedOut());
     socket.unshift(early);
     socket.on('error', () => {}); // 'close' follows
-    socket.once('end', () => socket.destroy()); // half a connection is of no use: no answer could be acknowledged
-    socket.once('close', () => options.deadlines.disarm(this.#deadline));
+    socket.once('end', () => socket.destroy()); // half a connection is of no use: no response could be acknowledged
+    socket.once('close', () => options.timers.disarm(this.#deadline));
     const session = performServerHandshake(socket, serverSettings(options.limits));
     this.#session = session;
     session.on('error', () => {}); // 'close' follows, on the socket too
@@ -70,7 +70,7 @@ export class Http2Connection {
     stream.on('error', () => {}); // 'close' follows
     if (stream.destroyed) return;
     this.#openStreams++;
-    this.#options.deadlines.disarm(this.#deadline);
+    this.#options.timers.disarm(this.#deadline);
     stream.once('close', () => this.#ended());
     const isEnded = (flags & constants.NGHTTP2_FLAG_END_STREAM) !== 0;
     const request = readHttp2Request(raw, isEnded, this.#options.limits);
@@ -80,8 +80,14 @@ export class Http2Connection {
     } else if (request.kind === 'refused') {
       this.#refuse(stream, request.code, request.detail);
     } else {
-      const { onBug } = this.#options;
-      const downstream = new Http2Downstream(stream, request.head, this.#remoteAddress, isEnded, onBug);
+      const { onInternalError } = this.#options;
+      const downstream = new Http2Downstream(
+        stream,
+        request.head,
+        this.#remoteAddress,
+        isEnded,
+        onInternalError,
+      );
       this.#handOut(downstream, stream);
     }
     if (this.#isLastStream) this.drain();
@@ -91,7 +97,7 @@ export class Http2Connection {
     try {
       this.#options.onRequest(downstream);
     } catch (error) {
-      this.#options.onBug(error);
+      this.#options.onInternalError(error);
       if (downstream.isStarted) downstream.destroy();
       else this.#refuse(stream, 'internal', 'a fault in this sidecar');
     }
@@ -115,9 +121,9 @@ export class Http2Connection {
   }
 
   #unused(): void {
-    const { deadlines, keepAliveMs } = this.#options;
+    const { timers, keepAliveMs } = this.#options;
     // A client that never closes its side would hold the socket for ever.
-    deadlines.arm(this.#deadline, this.#isClosing ? LINGER_MS : keepAliveMs);
+    timers.arm(this.#deadline, this.#isClosing ? LINGER_MS : keepAliveMs);
   }
 
   #timedOut(): void {

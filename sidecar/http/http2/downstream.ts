@@ -32,7 +32,7 @@ export class Http2Downstream implements Downstream {
   readonly remoteAddress: string;
   readonly hasBody: boolean;
   readonly #stream: ServerHttp2Stream;
-  readonly #onBug: (error: unknown) => void;
+  readonly #onInternalError: (error: unknown) => void;
   #handler: DownstreamHandler | null = null;
   #response: Response = { kind: 'not_started' };
   #requestTrailers: RawFields = [];
@@ -48,10 +48,10 @@ export class Http2Downstream implements Downstream {
     head: RequestHead,
     remoteAddress: string,
     isEnded: boolean,
-    onBug: (error: unknown) => void,
+    onInternalError: (error: unknown) => void,
   ) {
     this.#stream = stream;
-    this.#onBug = onBug;
+    this.#onInternalError = onInternalError;
     this.head = head;
     this.remoteAddress = remoteAddress;
     this.hasBody =
@@ -148,7 +148,7 @@ export class Http2Downstream implements Downstream {
       this.#stream.end();
     }
     this.#response = { kind: 'done' };
-    // What is left of the request is of no use any more: dropped, and stopped once the answer is out.
+    // What is left of the request is of no use any more: dropped, and stopped once the response is out.
     this.#handler = null;
     this.#stream.resume();
     if (!this.#waitsForTrailers) this.#stream.once('finish', () => this.#stopUpload());
@@ -171,7 +171,7 @@ export class Http2Downstream implements Downstream {
     try {
       act();
     } catch (error) {
-      this.#onBug(error);
+      this.#onInternalError(error);
       this.#stream.destroy(new Error('a fault in this sidecar'));
     }
   }

@@ -23,12 +23,12 @@ import { Http2Upstream } from './upstream.ts';
 
 export interface Http2PoolOptions {
   readonly limits: HeadLimits;
-  readonly deadlines: CoarseTimers;
+  readonly timers: CoarseTimers;
   readonly keepIdleMs: number;
   /** See Http2SessionOptions. */
   readonly proveAfterMs: number | null;
   /** A fault of this program: one request fails, the process lives. */
-  readonly onBug?: ((error: unknown) => void) | undefined;
+  readonly onInternalError?: ((error: unknown) => void) | undefined;
 }
 
 /** One origin: its connections that take requests, and the requests that wait for one. */
@@ -62,14 +62,14 @@ export class Http2Pool implements Upstreams {
     handler: UpstreamHandler,
   ): UpstreamRequest {
     const place = this.#placeOf(origin);
-    const { limits, deadlines, onBug } = this.#options;
+    const { limits, timers, onInternalError } = this.#options;
     const request = new Http2Upstream({
       head,
       timeouts,
       handler,
       limits,
-      deadlines,
-      onBug,
+      timers,
+      onInternalError,
       onRefused: (refused) => this.#wait(place, refused),
       onGivenUp: (gone) => this.#forget(place, gone),
     });
@@ -137,12 +137,12 @@ export class Http2Pool implements Upstreams {
 
   /** Connected; now the other side's SETTINGS have to come. */
   #greet(place: Place, socket: Socket, limitMs: number): void {
-    const { limits, deadlines, keepIdleMs, proveAfterMs } = this.#options;
+    const { limits, timers, keepIdleMs, proveAfterMs } = this.#options;
     const end = (): void => session.destroy();
     const wait = this.#begin(place, limitMs, 'no HTTP/2 SETTINGS from the other side', end, end);
     const session: Http2Session = new Http2Session(socket, {
       limits,
-      deadlines,
+      timers,
       keepIdleMs,
       proveAfterMs,
       onReady: () => {

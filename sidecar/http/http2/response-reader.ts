@@ -1,5 +1,5 @@
 /**
- * Reads the answer on one HTTP/2 stream to an origin: interim answers, head, body, trailers, and whether it is whole.
+ * Reads the response on one HTTP/2 stream to an origin: interim responses, head, body, trailers, and whether it is whole.
  *
  * Apart from the request, as in HTTP/1.1, so that what comes in and what becomes of the stream are two questions. It
  * must not know sessions, time limits, or who asked.
@@ -43,7 +43,7 @@ export class Http2ResponseReader {
     });
     // @types/node leaves the third argument out of 'headers' and 'trailers'.
     stream.on('headers', (_list, _flags, ...raw: Raw[]) => this.#informed(raw[0] ?? []));
-    stream.on('response', (_list, flags, ...raw: Raw[]) => this.#answered(flags, raw[0] ?? []));
+    stream.on('response', (_list, flags, ...raw: Raw[]) => this.#onResponse(flags, raw[0] ?? []));
     stream.on('trailers', (_list, _flags, ...raw: Raw[]) => {
       this.#trailers = withoutPseudoFields(raw[0] ?? []);
     });
@@ -69,14 +69,14 @@ export class Http2ResponseReader {
     if (this.#isOver || this.#hasHead || this.#isTooLarge(raw)) return;
     this.#informationals++;
     if (this.#informationals > MAX_INFORMATIONAL) {
-      this.#bad(`more than ${MAX_INFORMATIONAL} interim answers`);
+      this.#bad(`more than ${MAX_INFORMATIONAL} interim responses`);
       return;
     }
     const status = statusOf(raw);
     this.#sink.onInformational(status, STATUS_CODES[status] ?? '', withoutPseudoFields(raw));
   }
 
-  #answered(flags: number, raw: Raw): void {
+  #onResponse(flags: number, raw: Raw): void {
     if (this.#isOver || this.#hasHead || this.#isTooLarge(raw)) return;
     const status = statusOf(raw);
     if (status < 200 || status > 599) {

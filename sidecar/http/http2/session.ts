@@ -16,16 +16,16 @@ import type { Http2List } from '../../core/http/http2-head.ts';
 import type { HeadLimits } from '../../core/http/message.ts';
 import { CoarseTimer, type CoarseTimers } from '../sockets/timers.ts';
 import { CONNECTION_WINDOW_BYTES, clientSettings } from './settings.ts';
-import type { Http2Upstream, StreamCarrier } from './upstream.ts';
+import type { Http2Upstream, StreamSession } from './upstream.ts';
 
 export interface Http2SessionOptions {
   readonly limits: HeadLimits;
-  readonly deadlines: CoarseTimers;
+  readonly timers: CoarseTimers;
   /** A session without streams is closed after this. */
   readonly keepIdleMs: number;
   /**
    * Silence after which the other side must show that it lives: before a new request goes there, and while streams
-   * run; without an answer for twice as long, those are cut. null = never asked (a gRPC server takes more than a few pings for abuse).
+   * run; without a response for twice as long, those are cut. null = never asked (a gRPC server takes more than a few pings for abuse).
    */
   readonly proveAfterMs: number | null;
   /** SETTINGS came: it takes requests. */
@@ -48,7 +48,7 @@ const NEVER_INDEXED = { [sensitiveHeaders]: ['sidecar-auth'] };
 
 type SessionState = 'connecting' | 'ready' | 'retired';
 
-export class Http2Session implements StreamCarrier {
+export class Http2Session implements StreamSession {
   readonly #socket: Socket;
   readonly #session: ClientHttp2Session;
   readonly #options: Http2SessionOptions;
@@ -180,26 +180,26 @@ export class Http2Session implements StreamCarrier {
     this.#hasEnded = true;
     this.retire();
     for (const request of [...this.#requests])
-      request.cut('the connection ended in the middle of the answer');
-    if ([...this.#requests].every((request) => !request.isAnswerWhole)) this.#socket.destroy();
+      request.cut('the connection ended in the middle of the response');
+    if ([...this.#requests].every((request) => !request.isResponseWhole)) this.#socket.destroy();
   }
 
   #closed(): void {
     this.retire();
-    this.#options.deadlines.disarm(this.#deadline);
+    this.#options.timers.disarm(this.#deadline);
     this.#options.onClosed();
   }
 
   /** From now on silence is suspicious. */
   #watch(): void {
-    const { proveAfterMs, deadlines } = this.#options;
-    if (proveAfterMs === null) deadlines.disarm(this.#deadline);
-    else deadlines.arm(this.#deadline, proveAfterMs);
+    const { proveAfterMs, timers } = this.#options;
+    if (proveAfterMs === null) timers.disarm(this.#deadline);
+    else timers.arm(this.#deadline, proveAfterMs);
   }
 
   #unused(): void {
-    const { deadlines, keepIdleMs } = this.#options;
-    deadlines.arm(this.#deadline, this.#state === 'retired' ? LINGER_MS : keepIdleMs);
+    const { timers, keepIdleMs } = this.#options;
+    timers.arm(this.#deadline, this.#state === 'retired' ? LINGER_MS : keepIdleMs);
   }
 
   #timedOut(): void {
@@ -209,13 +209,13 @@ export class Http2Session implements StreamCarrier {
   }
 
   #checkLife(): void {
-    const { proveAfterMs, deadlines } = this.#options;
+    const { proveAfterMs, timers } = this.#options;
     if (proveAfterMs === null) return;
     if (this.#isPinging) {
       this.#socket.destroy(); // every stream on it learns that it was cut
     } else if (this.isDoubtful) {
       this.#isPinging = true;
-      deadlines.arm(this.#deadline, 2 * proveAfterMs);
+      timers.arm(this.#deadline, 2 * proveAfterMs);
       const proved = (): void => {
         this.#isPinging = false;
         if (this.#requests.size > 0) this.#watch();

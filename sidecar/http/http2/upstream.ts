@@ -25,13 +25,13 @@ export interface Http2UpstreamOptions {
   readonly head: OutgoingHead;
   readonly timeouts: RequestTimeouts;
   readonly handler: UpstreamHandler;
-  readonly deadlines: CoarseTimers;
+  readonly timers: CoarseTimers;
   /** It was refused unseen, and nothing of a body was sent: another session may take it. */
   onRefused(request: Http2Upstream): void;
   /** Given up while it waited for a session. */
   onGivenUp(request: Http2Upstream): void;
-  /** A fault of this program while it handled an answer: the request fails, the process lives. */
-  readonly onBug: ((error: unknown) => void) | undefined;
+  /** A fault of this program while it handled a response: the request fails, the process lives. */
+  readonly onInternalError: ((error: unknown) => void) | undefined;
 }
 
 /** One is a race with a goodbye; more is an origin that refuses everything. */
@@ -44,7 +44,7 @@ export class Http2Upstream implements UpstreamRequest, Http2ResponseSink {
   readonly #options: Http2UpstreamOptions;
   readonly #handler: UpstreamHandler;
   readonly #deadline: CoarseTimer;
-  #carrier: StreamCarrier | null = null;
+  #carrier: StreamSession | null = null;
   #stream: ClientHttp2Stream | null = null;
   #reader: Http2ResponseReader | null = null;
   #progress: Progress = 'waiting';
@@ -65,12 +65,12 @@ export class Http2Upstream implements UpstreamRequest, Http2ResponseSink {
     return this.#progress === 'over';
   }
 
-  /** The answer is here, though maybe not read yet: the connection is not needed for it any more. */
-  get isAnswerWhole(): boolean {
+  /** The response is here, though maybe not read yet: the connection is not needed for it any more. */
+  get isResponseWhole(): boolean {
     return this.#reader?.isEnded === true;
   }
 
-  begin(carrier: StreamCarrier): void {
+  begin(carrier: StreamSession): void {
     const { body } = this.#options.head;
     const isBodiless = body.kind === 'none' || (body.kind === 'length' && body.bytes === 0);
     let stream: ClientHttp2Stream;
@@ -142,7 +142,7 @@ export class Http2Upstream implements UpstreamRequest, Http2ResponseSink {
 
   /** The connection ended: what is not here will never be. */
   cut(detail: string): void {
-    if (!this.isAnswerWhole) this.#fault('upstream_reset', detail);
+    if (!this.isResponseWhole) this.#fault('upstream_reset', detail);
   }
 
   onInformational(status: number, reason: string, fields: RawFields): void {
@@ -164,7 +164,7 @@ export class Http2Upstream implements UpstreamRequest, Http2ResponseSink {
   }
 
   onWhole(trailers: RawFields): void {
-    // An answer before the end of the upload: what is left of that is of no use.
+    // A response before the end of the upload: what is left of that is of no use.
     this.#over(!this.#isRequestEnded);
     this.#safely(() => this.#handler.onEnd(trailers));
   }
@@ -177,7 +177,7 @@ export class Http2Upstream implements UpstreamRequest, Http2ResponseSink {
     try {
       act();
     } catch (error) {
-      this.#options.onBug?.(error);
+      this.#options.onInternalError?.(error);
       this.#fault('internal', 'a fault in this sidecar');
     }
   }
@@ -209,7 +209,7 @@ export class Http2Upstream implements UpstreamRequest, Http2ResponseSink {
     }
     this.#progress = 'waiting';
     this.#reader?.stop();
-    this.#options.deadlines.disarm(this.#deadline);
+    this.#options.timers.disarm(this.#deadline);
     if (!this.#hasSentBody && this.#refusals < MAX_REFUSALS) {
       this.#refusals++;
       this.#options.onRefused(this);
@@ -236,19 +236,19 @@ export class Http2Upstream implements UpstreamRequest, Http2ResponseSink {
   /** While the head is due, its limit runs from the last byte of the request; then every byte counts anew. */
   #touch(): void {
     if (this.#progress === 'over' || this.#progress === 'waiting') return;
-    const { timeouts, deadlines } = this.#options;
-    deadlines.arm(this.#deadline, this.#progress === 'sent' ? timeouts.headMs : timeouts.idleMs);
+    const { timeouts, timers } = this.#options;
+    timers.arm(this.#deadline, this.#progress === 'sent' ? timeouts.headMs : timeouts.idleMs);
   }
 
   #over(isCut: boolean): void {
     this.#progress = 'over';
     this.#reader?.stop();
-    this.#options.deadlines.disarm(this.#deadline);
+    this.#options.timers.disarm(this.#deadline);
     if (isCut) this.#stream?.close(constants.NGHTTP2_CANCEL);
   }
 }
 
-export interface StreamCarrier {
+export interface StreamSession {
   open(list: Http2List, options: ClientSessionRequestOptions): ClientHttp2Stream;
   /** Something came from the other side. */
   heard(): void;

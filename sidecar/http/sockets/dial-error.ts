@@ -32,7 +32,7 @@ const UNTRUSTED: ReadonlySet<string> = new Set([
 /** What OpenSSL says of a certificate names all that stands in it, and who made that is a stranger. */
 const MAX_SAID_CHARS = 200;
 
-export function dialFault(origin: Origin, error: NodeJS.ErrnoException): string {
+export function dialError(origin: Origin, error: NodeJS.ErrnoException): string {
   const inner = error instanceof AggregateError ? (error.errors[0] as NodeJS.ErrnoException) : error;
   const said = (inner.message || inner.code || 'no reason given').slice(0, MAX_SAID_CHARS);
   const code = inner.code ?? '';

@@ -7,7 +7,7 @@
 import net from 'node:net';
 import tls from 'node:tls';
 import type { Origin, UpstreamFault } from '../exchange.ts';
-import { dialFault } from './dial-error.ts';
+import { dialError } from './dial-error.ts';
 import type { ReadBuffer } from './read-buffer.ts';
 import { setTimeoutAfterPoll } from './timers.ts';
 
@@ -64,7 +64,7 @@ export function dial(origin: Origin, options: DialOptions): () => void {
     options.onConnected(socket);
   };
   const failed = (error: NodeJS.ErrnoException): void =>
-    fault('connect_failed', dialFault(origin, error), error.code === 'ECONNREFUSED');
+    fault('connect_failed', dialError(origin, error), error.code === 'ECONNREFUSED');
   const closed = (): void => fault('connect_failed', 'the connection closed before it was established');
   const cancelTimeout = setTimeoutAfterPoll(
     () =>

@@ -20,7 +20,7 @@ interface WithHandle {
   _handle?: { getpeername?: (out: object) => number } | null;
 }
 
-export class HeldSockets {
+export class PausedSockets {
   /** Monotonic ms since when each is not read. */
   readonly #since = new Map<Socket, number>();
   #timer: NodeJS.Timeout | null = null;
@@ -34,7 +34,7 @@ export class HeldSockets {
   }
 
   /** Reads no more, or reads on. */
-  flow(socket: Socket, isHeld: boolean): void {
+  setPaused(socket: Socket, isHeld: boolean): void {
     if (!isHeld) {
       this.forget(socket);
       if (socket.isPaused()) socket.resume();
@@ -46,7 +46,7 @@ export class HeldSockets {
   }
 
   /** Not read until it takes what is written to it: who has closed a half by then waits for that. */
-  rest(socket: Socket): void {
+  pauseUnwatched(socket: Socket): void {
     this.forget(socket);
     socket.pause();
   }

@@ -10,7 +10,7 @@
 /** Which limit has passed, for people. */
 export function tooLate(limits: { headMs: number; idleMs: number } | null, hasBegun: boolean): string {
   if (hasBegun) return `no byte for ${limits?.idleMs} ms, the limit of timeouts.idle`;
-  return `no answer within ${limits?.headMs} ms, the limit of timeouts.head`;
+  return `no response within ${limits?.headMs} ms, the limit of timeouts.head`;
 }
 
 export class CoarseTimer {

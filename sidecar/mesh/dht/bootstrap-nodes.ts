@@ -3,7 +3,7 @@
  *
  * hyperdht takes a fixed bootstrap list and lets every query wait for its dead members (measured: 16 s to
  * bootstrap with one of two dead, 6 s to the end of each query), and a node that finds none at its start
- * does not look again for minutes. So the list is kept here: all are pinged side by side, the first answer
+ * does not look again for minutes. So the list is kept here: all are pinged side by side, the first response
  * joins, the silent ones stay out of the queries' list and are asked again. The library also forgets who does not
  * answer: after a partition each half would be a DHT of its own for good, so who fell silent is asked again here.
  * It must not know what is looked up or stored.
@@ -15,8 +15,8 @@ import type { LostNodes } from './lost-nodes.ts';
 import type { RunningQueries } from './running-queries.ts';
 
 /** What Seeds needs of the DHT node. */
-export interface SeedTalk {
-  /** Rejects when no answer comes. `persistent` is false for a node that is not where it believes to be. */
+export interface BootstrapRpc {
+  /** Rejects when no response comes. `persistent` is false for a node that is not where it believes to be. */
   ping(address: DhtAddress): Promise<{ persistent: boolean }>;
   /** Walk toward our own place in the DHT, so that our table and those of the neighbours fill. */
   settle(): void;
@@ -29,7 +29,7 @@ export interface SeedTalk {
   resolve(host: string): Promise<string>;
 }
 
-export interface SeedState {
+export interface BootstrapNodeState {
   /** host:port as configured. */
   readonly address: string;
   /** `foreign`: answers, but stands at another address than it believes (NAT), so it cannot store. */
@@ -39,13 +39,13 @@ export interface SeedState {
 /** `none_yet`: nobody to ask, or no round is over. `silent`: asked, and nobody answers (any more). */
 export type Contact = 'none_yet' | 'answering' | 'silent';
 
-/** `isWide`: more than one node that comes and goes: seeds, several nodes, or this host itself was away. */
-export interface Reunion {
+/** `isWide`: more than one node that comes and goes: bootstrap nodes, several nodes, or this host itself was away. */
+export interface HealedPartition {
   readonly isWide: boolean;
 }
 
-export interface SeedsOptions {
-  readonly talk: SeedTalk;
+export interface BootstrapNodesOptions {
+  readonly rpc: BootstrapRpc;
   readonly bootstrap: readonly DhtAddress[];
   /** To be asked again until they answer. */
   readonly lost: LostNodes;
@@ -57,12 +57,12 @@ export interface SeedsOptions {
    * Others and we were parted and are not any more: nodes that were silent answer, or this host has slept. Who is
    * there, and who knows of us, may have changed without any change of `contact`.
    */
-  readonly onReunion: (reunion: Reunion) => void;
+  readonly onPartitionHealed: (healed: HealedPartition) => void;
 }
 
-interface Seed {
+interface BootstrapNode {
   readonly at: DhtAddress;
-  answer: SeedState['answer'];
+  answer: BootstrapNodeState['answer'];
   resolved: DhtAddress | null;
 }
 
@@ -78,59 +78,59 @@ const SMALL_TABLE = 20;
 const LOST_ASKED = 2;
 const MAX_LOST_ASKED = 16;
 
-/** With a large table the seeds are not asked in queries, but still so often: in a partition they are the others. */
+/** With a large table the bootstrap nodes are not asked in queries, but still so often: in a partition they are the others. */
 const SELDOM_ASKED_MS = 30_000;
 
-/** When many come back one after the other, it is one reunion, or a few. */
-const REUNION_PAUSE_MS = 15_000;
+/** When many come back one after the other, it is one healed partition, or a few. */
+const HEALED_PAUSE_MS = 15_000;
 
 /** More than two rounds take, however silent: so long between two of them, this process did not run. */
 const SLEPT_MS = 25_000;
 
-/** One lost ping is not an outage: cut off after this many rounds without any answer. */
+/** One lost ping is not an outage: cut off after this many rounds without any response. */
 const SILENT_ROUNDS = 2;
 
-export class Seeds {
-  readonly #o: SeedsOptions;
-  readonly #seeds: Seed[];
+export class BootstrapNodes {
+  readonly #o: BootstrapNodesOptions;
+  readonly #nodes: BootstrapNode[];
   #silentRounds = 0;
   #contact: Contact = 'none_yet';
   #cancel = (): void => {};
   #stopped = false;
-  #seedsAskedMs = Number.NEGATIVE_INFINITY;
+  #nodesAskedMs = Number.NEGATIVE_INFINITY;
   #roundUnixMs = Number.POSITIVE_INFINITY;
-  #isReunionDue = false;
-  /** Of the reunion to come. */
+  #isHealingDue = false;
+  /** Of the partition that is about to count as healed. */
   #isWide = false;
   #returned = 0;
   #joinedMs = Number.NEGATIVE_INFINITY;
-  #reunitedMs = Number.NEGATIVE_INFINITY;
+  #healedMs = Number.NEGATIVE_INFINITY;
 
-  constructor(options: SeedsOptions) {
+  constructor(options: BootstrapNodesOptions) {
     this.#o = options;
-    this.#seeds = options.bootstrap
+    this.#nodes = options.bootstrap
       .filter((at) => !(options.own && at.host === options.own.host && at.port === options.own.port))
       .map((at) => ({ at, answer: 'not_asked', resolved: null }));
   }
 
   /** Whether there is anybody to join: without, this node is the first. */
-  get hasSeeds(): boolean {
-    return this.#seeds.length > 0;
+  get hasAny(): boolean {
+    return this.#nodes.length > 0;
   }
 
   get contact(): Contact {
     return this.#contact;
   }
 
-  states(): SeedState[] {
-    return this.#seeds.map((seed) => ({ address: `${seed.at.host}:${seed.at.port}`, answer: seed.answer }));
+  states(): BootstrapNodeState[] {
+    return this.#nodes.map((seed) => ({ address: `${seed.at.host}:${seed.at.port}`, answer: seed.answer }));
   }
 
   /** It is heard, whoever asked first. */
   found(node: DhtAddress): void {
     if (!this.#o.lost.remove(node)) return;
     this.#returned += 1;
-    this.#reunite();
+    this.#announceHealed();
   }
 
   start(): void {
@@ -144,18 +144,18 @@ export class Seeds {
   }
 
   async #round(): Promise<void> {
-    const { clock, talk } = this.#o;
+    const { clock, rpc } = this.#o;
     const [nowMs, unixMs] = [clock.monotonicMs(), clock.unixMs()];
     // By the time of day: the other clock stands still while a host sleeps.
-    if (unixMs - this.#roundUnixMs > SLEPT_MS) this.#isReunionDue = this.#isWide = true;
+    if (unixMs - this.#roundUnixMs > SLEPT_MS) this.#isHealingDue = this.#isWide = true;
     this.#roundUnixMs = unixMs;
     const joined = this.#contact === 'answering';
     const jobs: Promise<boolean>[] = [];
-    if (!joined || talk.tableSize() < SMALL_TABLE || nowMs - this.#seedsAskedMs >= SELDOM_ASKED_MS) {
-      this.#seedsAskedMs = nowMs;
-      for (const seed of this.#seeds) jobs.push(this.#askSeed(seed));
+    if (!joined || rpc.tableSize() < SMALL_TABLE || nowMs - this.#nodesAskedMs >= SELDOM_ASKED_MS) {
+      this.#nodesAskedMs = nowMs;
+      for (const seed of this.#nodes) jobs.push(this.#askNode(seed));
     }
-    const others = talk.sample(2);
+    const others = rpc.sample(2);
     if (joined) this.#askLost();
     else others.push(...this.#o.lost.next(MAX_LOST_ASKED));
     for (const node of others) jobs.push(this.#ask(node).then((answer) => answer !== 'no'));
@@ -179,25 +179,25 @@ export class Seeds {
         if (answer !== 'no') this.found(node);
       });
     }
-    if (this.#isReunionDue) this.#reunite();
+    if (this.#isHealingDue) this.#announceHealed();
   }
 
-  #reunite(): void {
+  #announceHealed(): void {
     if (this.#stopped || this.#contact !== 'answering') return;
     const nowMs = this.#o.clock.monotonicMs();
     // Who has just joined tells everybody anyway, and whoever it knew from its last run was not lost.
-    if (nowMs - this.#joinedMs < REUNION_PAUSE_MS) {
+    if (nowMs - this.#joinedMs < HEALED_PAUSE_MS) {
       this.#returned = 0;
       return;
     }
-    this.#isReunionDue = nowMs - this.#reunitedMs < REUNION_PAUSE_MS;
-    if (this.#isReunionDue) return;
-    this.#reunitedMs = nowMs;
-    this.#o.talk.settle();
+    this.#isHealingDue = nowMs - this.#healedMs < HEALED_PAUSE_MS;
+    if (this.#isHealingDue) return;
+    this.#healedMs = nowMs;
+    this.#o.rpc.settle();
     const isWide = this.#isWide || this.#returned > 1;
     this.#isWide = false;
     this.#returned = 0;
-    this.#o.onReunion({ isWide });
+    this.#o.onPartitionHealed({ isWide });
   }
 
   #pauseMs(): number {
@@ -206,9 +206,9 @@ export class Seeds {
     return SEARCH_PAUSES_MS[Math.min(this.#silentRounds, SEARCH_PAUSES_MS.length) - 1] ?? JOINED_INTERVAL_MS;
   }
 
-  async #askSeed(seed: Seed): Promise<boolean> {
+  async #askNode(seed: BootstrapNode): Promise<boolean> {
     try {
-      seed.resolved = { host: await this.#o.talk.resolve(seed.at.host), port: seed.at.port };
+      seed.resolved = { host: await this.#o.rpc.resolve(seed.at.host), port: seed.at.port };
     } catch {
       seed.resolved = null;
       seed.answer = 'no_such_name';
@@ -222,7 +222,7 @@ export class Seeds {
       this.#publish();
       if (before === 'no' && !wasCutOff) {
         this.#isWide = true;
-        this.#reunite();
+        this.#announceHealed();
       }
     }
     return seed.answer !== 'no';
@@ -230,36 +230,36 @@ export class Seeds {
 
   async #ask(node: DhtAddress): Promise<'yes' | 'foreign' | 'no'> {
     try {
-      const { persistent } = await this.#o.talk.ping(node);
-      if (!this.#stopped) this.#answered();
+      const { persistent } = await this.#o.rpc.ping(node);
+      if (!this.#stopped) this.#onResponse();
       return persistent ? 'yes' : 'foreign';
     } catch {
       return 'no';
     }
   }
 
-  #answered(): void {
+  #onResponse(): void {
     this.#silentRounds = 0;
     if (this.#contact === 'answering') return;
     this.#contact = 'answering';
     this.#joinedMs = this.#o.clock.monotonicMs();
     this.#publish();
-    this.#o.talk.settle();
+    this.#o.rpc.settle();
     this.#o.onChange();
   }
 
   #publish(): void {
     const nodes = this.#o.own === null ? [] : [this.#o.own];
-    for (const seed of this.#seeds) {
+    for (const seed of this.#nodes) {
       if (seed.resolved !== null && (seed.answer === 'yes' || seed.answer === 'foreign'))
         nodes.push(seed.resolved);
     }
-    this.#o.talk.setBootstrap(nodes);
+    this.#o.rpc.setBootstrap(nodes);
   }
 }
 
 /** `own`: where this node is bound; it gives a client, which has no place in the DHT, one to walk to. */
-export function seedTalk(dht: HyperDHT, own: DhtAddress, queries: RunningQueries): SeedTalk {
+export function bootstrapRpc(dht: HyperDHT, own: DhtAddress, queries: RunningQueries): BootstrapRpc {
   return {
     ping: async (node) => ({ persistent: (await dht.ping(node)).from.id !== null }),
     settle() {

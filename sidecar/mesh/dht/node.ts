@@ -2,7 +2,7 @@
  * One node of the private DHT: the only place where hyperdht is called.
  *
  * A narrow interface over the library instead of its object, because what is needed is a handful of calls
- * and each has a trap: the role decides if a node ever stores, a query ends seconds after its answers are
+ * and each has a trap: the role decides if a node ever stores, a query ends seconds after its responses are
  * in, a put resolves though it was refused, and every stream throws without an `error` listener. It must not
  * know services, records or HTTP.
  */
@@ -11,7 +11,7 @@ import type { DhtAddress, DhtKeyPair, DhtQuery } from 'hyperdht';
 import { SidecarError } from '../../core/errors.ts';
 import type { Log } from '../../core/log.ts';
 import { type Clock, within } from '../clock.ts';
-import { type Reunion, Seeds, seedTalk } from './bootstrap-nodes.ts';
+import { BootstrapNodes, bootstrapRpc, type HealedPartition } from './bootstrap-nodes.ts';
 import { Listeners } from './listeners.ts';
 import { LostNodes } from './lost-nodes.ts';
 import { type DhtBinding, openHyperDht } from './open.ts';
@@ -20,7 +20,7 @@ import { SealedUDX } from './sealed-udx.ts';
 import { type DhtStatus, describeDht } from './status.ts';
 
 export interface DhtNodeOptions extends DhtBinding {
-  /** Addresses or names; empty = this is the first node. */
+  /** Addresses or names; empty = this is the first node of its DHT. */
   readonly bootstrap: readonly DhtAddress[];
   /** Nodes of the last run. */
   readonly knownNodes: readonly DhtAddress[];
@@ -62,12 +62,12 @@ export interface DhtNode {
   /** Called after each change of `status().kind`; the returned function ends it. */
   onStatus(listener: (status: DhtStatus) => void): () => void;
   /** Called when others answer again, or this host has slept, without change of `status().kind`: see Seeds. */
-  onReunion(listener: (reunion: Reunion) => void): () => void;
+  onPartitionHealed(listener: (healed: HealedPartition) => void): () => void;
   /** Idempotent; ends all queries that run. */
   destroy(): Promise<void>;
 }
 
-/** One repeat, not five: streamed answers come within one round trip, and a dead node must not hold the end. */
+/** One repeat, not five: streamed responses come within one round trip, and a dead node must not hold the end. */
 const RETRIES = 1;
 
 /** A query that is not over by then is ended, whatever the library waits for. */
@@ -85,12 +85,12 @@ class HyperDhtNode implements DhtNode {
   readonly #dht: HyperDHT;
   readonly #rejected: () => number;
   readonly #o: DhtNodeOptions;
-  readonly #seeds: Seeds;
+  readonly #bootstrapNodes: BootstrapNodes;
   readonly #queries: RunningQueries;
   readonly #statusListeners = new Listeners<DhtStatus>();
-  readonly #reunionListeners = new Listeners<Reunion>();
+  readonly #healedListeners = new Listeners<HealedPartition>();
   readonly onStatus = this.#statusListeners.add;
-  readonly onReunion = this.#reunionListeners.add;
+  readonly onPartitionHealed = this.#healedListeners.add;
   #kind: DhtStatus['kind'];
   #destroying: Promise<void> | null = null;
 
@@ -103,8 +103,8 @@ class HyperDhtNode implements DhtNode {
     this.address = { host: options.host, port: bound?.port ?? options.port };
     const isSelf = ({ host, port }: DhtAddress) => host === options.host && port === this.address.port;
     const lost = new LostNodes(options.knownNodes.filter((node) => !isSelf(node)));
-    this.#seeds = new Seeds({
-      talk: seedTalk(dht, this.address, this.#queries),
+    this.#bootstrapNodes = new BootstrapNodes({
+      rpc: bootstrapRpc(dht, this.address, this.#queries),
       bootstrap: options.bootstrap,
       lost,
       // A query never asks the node that makes it, so in a small DHT what is stored here would be invisible
@@ -112,18 +112,18 @@ class HyperDhtNode implements DhtNode {
       own: options.role === 'client' ? null : this.address,
       clock: options.clock,
       onChange: () => this.#changed(),
-      onReunion: (reunion) => this.#reunionListeners.call(reunion),
+      onPartitionHealed: (healed) => this.#healedListeners.call(healed),
     });
     this.#kind = this.status().kind;
     dht.on('add-node', (node) => {
-      this.#seeds.found(node);
+      this.#bootstrapNodes.found(node);
       this.#changed();
     });
     dht.on('remove-node', (node) => {
       lost.add(node);
       this.#changed();
     });
-    this.#seeds.start();
+    this.#bootstrapNodes.start();
   }
 
   async *lookup(topic: Buffer): AsyncIterable<Announcement> {
@@ -136,7 +136,7 @@ class HyperDhtNode implements DhtNode {
         }
       }
     } catch (cause) {
-      // Ended by RunningQueries: with the node (an error), or at its limit (what came is the answer).
+      // Ended by RunningQueries: with the node (an error), or at its limit (what came is the response).
       if (this.#destroying !== null) throw stopped(cause);
     } finally {
       query.destroy();
@@ -203,10 +203,10 @@ class HyperDhtNode implements DhtNode {
 
   status(): DhtStatus {
     return describeDht({
-      contact: this.#seeds.contact,
+      contact: this.#bootstrapNodes.contact,
       nodes: this.#dht.nodes.length,
       joinAddress: this.#o.role === 'client' ? null : `${this.address.host}:${this.address.port}`,
-      seeds: this.#seeds.states(),
+      seeds: this.#bootstrapNodes.states(),
       rejectedDatagrams: this.#rejected(),
     });
   }
@@ -217,9 +217,9 @@ class HyperDhtNode implements DhtNode {
   }
 
   async #destroy(): Promise<void> {
-    this.#seeds.stop();
+    this.#bootstrapNodes.stop();
     this.#statusListeners.clear();
-    this.#reunionListeners.clear();
+    this.#healedListeners.clear();
     this.#queries.endAll();
     // `force` skips the library's own unannounce rounds: what this node announced, its owner has withdrawn.
     await this.#dht.destroy({ force: true });

@@ -4,7 +4,7 @@
  * Apart from dht-node because the library has one form per role and only one of them stores without waiting
  * for others: `new HyperDHT({ ephemeral: false })` whose bootstraps are down at its start stays ephemeral for
  * good (dht-rpc#34), while `HyperDHT.bootstrapper` with an EMPTY list is persistent within milliseconds; the
- * real list is added afterwards (mesh/seeds). It must not know who is asked for what.
+ * real list is added afterwards (mesh/dht/bootstrap-nodes). It must not know who is asked for what.
  */
 import { createSocket } from 'node:dgram';
 import HyperDHT, { type DhtOptions } from 'hyperdht';

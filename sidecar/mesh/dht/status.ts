@@ -5,7 +5,7 @@
  * `doctor` must all say the same, and "joined" with nobody there must never be said. It must not know how
  * the facts are found.
  */
-import type { Contact, SeedState } from './bootstrap-nodes.ts';
+import type { BootstrapNodeState, Contact } from './bootstrap-nodes.ts';
 
 export interface DhtStatus {
   /** `alone`: nobody to join and nobody known. `unreachable`: somebody should answer, and nobody does. */
@@ -16,7 +16,7 @@ export interface DhtStatus {
   readonly hint: string;
   /** The setting by which another sidecar joins through this one; null for a client, which cannot be joined. */
   readonly joinLine: string | null;
-  readonly seeds: readonly SeedState[];
+  readonly seeds: readonly BootstrapNodeState[];
   /** Datagrams that carried no valid mark of the mesh key. */
   readonly rejectedDatagrams: number;
 }
@@ -30,7 +30,7 @@ export interface DhtFacts {
   readonly nodes: number;
   /** host:port of this node, when others can join by it. */
   readonly joinAddress: string | null;
-  readonly seeds: readonly SeedState[];
+  readonly seeds: readonly BootstrapNodeState[];
   readonly rejectedDatagrams: number;
 }
 
@@ -65,7 +65,7 @@ function hintOf(kind: DhtStatus['kind'], facts: DhtFacts, joinLine: string | nul
       const mute = addresses(facts, 'no');
       const nameless = addresses(facts, 'no_such_name');
       const foreign = addresses(facts, 'foreign');
-      if (mute !== '') parts.push(`No answer from ${mute}.`);
+      if (mute !== '') parts.push(`No response from ${mute}.`);
       if (nameless !== '') parts.push(`No address found for the name in ${nameless}.`);
       if (foreign !== '') parts.push(`${foreign} answers from behind NAT: use its own address.`);
       return [...parts, ...strangers].join(' ');
@@ -80,15 +80,15 @@ function whyUnreachable(facts: DhtFacts): string {
   const nameless = addresses(facts, 'no_such_name');
   const waiting = addresses(facts, 'not_asked');
   if (mute !== '') {
-    return `UDP to ${mute} gets no answer: ${WHY_MUTE}`;
+    return `UDP to ${mute} gets no response: ${WHY_MUTE}`;
   }
   if (nameless !== '')
     return `No address found for the name in ${nameless}: check SIDECAR_BOOTSTRAP and DNS.`;
-  if (waiting !== '') return `UDP to ${waiting} got no answer yet: ${WHY_MUTE}`;
+  if (waiting !== '') return `UDP to ${waiting} got no response yet: ${WHY_MUTE}`;
   return 'No node that was known answers any more: is the network (VPN) up, is UDP let through?';
 }
 
-function addresses(facts: DhtFacts, answer: SeedState['answer']): string {
+function addresses(facts: DhtFacts, answer: BootstrapNodeState['answer']): string {
   return facts.seeds
     .filter((seed) => seed.answer === answer)
     .map((seed) => seed.address)

@@ -14,7 +14,7 @@ import type { HostPort } from './record-fetcher.ts';
 import { MAX_PUT_BYTES } from './sealed-record.ts';
 
 /** How the worker is to be found at the moment of asking. */
-export interface Place {
+export interface AnnouncedAddress {
   /** Inbound listener at the VPN address; null without VPN. */
   readonly address: HostPort | null;
   /** Whether it can be reached some other way, so that its record must be found without reaching it. */
@@ -24,13 +24,13 @@ export interface Place {
 export interface AnnouncerOptions {
   readonly node: Pick<
     DhtNode,
-    'announce' | 'unannounce' | 'mutablePut' | 'mutableGet' | 'onReunion' | 'onStatus' | 'status'
+    'announce' | 'unannounce' | 'mutablePut' | 'mutableGet' | 'onPartitionHealed' | 'onStatus' | 'status'
   >;
   readonly keyPair: DhtKeyPair;
   readonly topicKey: Buffer;
   readonly services: readonly string[];
   readonly shards: number;
-  readonly place: () => Place;
+  readonly place: () => AnnouncedAddress;
   /** The present record in at most so many bytes. May throw when it does not fit. */
   readonly sealRecord: (maxBytes: number) => Buffer;
   readonly intervalMs: number;
@@ -82,10 +82,10 @@ export class Announcer {
     const offStatus = this.#o.node.onStatus((status) => {
       if (status.kind === 'connected') this.changed();
     });
-    const offReunion = this.#o.node.onReunion(() => this.changed());
+    const offHealed = this.#o.node.onPartitionHealed(() => this.changed());
     this.#off = () => {
       offStatus();
-      offReunion();
+      offHealed();
     };
     this.changed();
   }
@@ -164,7 +164,7 @@ export class Announcer {
   }
 
   /** Who is announced without an address, or may not be reached by it, must have its record where all can read. */
-  #keepsRecord(place: Place): boolean {
+  #keepsRecord(place: AnnouncedAddress): boolean {
     return place.address === null || place.hasTunnel;
   }
 

@@ -20,12 +20,12 @@ import { sourcesOf } from './record-fetcher.ts';
 /** The peers are those of the table: their array must not be changed or kept. */
 export type Found = { readonly kind: 'hit'; readonly peers: readonly Peer[]; readonly ageMs: number };
 
-export type FindResult =
+export type DirectoryLookup =
   | Found
   /** `detail` says what was seen, for the one who reads the 503. */
   | { readonly kind: 'none'; readonly code: 'no_peers' | 'discovery_unavailable'; readonly detail: string };
 
-export type Finding = Found | { readonly kind: 'wait'; readonly ready: Promise<FindResult> };
+export type Finding = Found | { readonly kind: 'wait'; readonly ready: Promise<DirectoryLookup> };
 
 export interface DirectoryOptions extends LookupOptions {
   readonly node: Pick<DhtNode, 'lookup' | 'status' | 'onStatus'>;
@@ -206,7 +206,7 @@ export class Directory {
     flight.landed();
   }
 
-  #outcome(service: string): FindResult {
+  #outcome(service: string): DirectoryLookup {
     const { cache, clock, node, table } = this.#o;
     const peers = table.offering(service);
     const nowMs = clock.monotonicMs();

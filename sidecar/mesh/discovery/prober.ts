@@ -8,7 +8,7 @@
  */
 import type { FingerCache } from '../../core/peers/finger-cache.ts';
 import type { Peer } from '../../core/peers/peer.ts';
-import type { Miss } from '../../core/peers/peer-table.ts';
+import type { FailedProbe } from '../../core/peers/peer-table.ts';
 import type { Route } from '../../core/peers/route.ts';
 import { RouteProbe, type RouteProbeOptions, type RouteVerdict } from './route-probe.ts';
 
@@ -50,7 +50,7 @@ const WITNESSES = 3;
 export class Prober {
   readonly #o: ProberOptions;
   readonly #nextRoundMs = new Map<string, number>();
-  /** By key, until it has its answer. */
+  /** By key, until it has its response. */
   readonly #probing = new Map<string, Promise<void>>();
   /** Suspects whose second try has its time. */
   readonly #waiting = new Set<string>();
@@ -135,9 +135,9 @@ export class Prober {
 
   /**
    * Whether the peer answers over this route now: for a request that waits there for longer than it takes to
-   * answer. Who asks while one is on its way shares its answer. Never rejects.
+   * answer. Who asks while one is on its way shares its response. Never rejects.
    */
-  async answers(peer: Peer, route: Route): Promise<boolean> {
+  async responds(peer: Peer, route: Route): Promise<boolean> {
     return (await this.#routes.ask(peer, route)) === 'answered';
   }
 
@@ -165,7 +165,7 @@ export class Prober {
     );
     const { clock, table } = this.#o;
     const startedMs = clock.monotonicMs();
-    const isWitnessed = table.isWitnessed(peer);
+    const isConfirmedByOthers = table.isConfirmedByOthers(peer);
     let verdict: RouteVerdict = 'silent';
     let isRefused = peer.routes.length > 0;
     try {
@@ -181,14 +181,14 @@ export class Prober {
     }
     // Heard from by a response in the meantime: nothing to hold against it.
     if (verdict !== 'answered' && peer.routes.length > 0 && peer.heardAtMs < startedMs) {
-      this.#missed(peer, { isRefused, isWitnessed });
+      this.#missed(peer, { isRefused, isConfirmedByOthers });
     }
   }
 
-  #missed(peer: Peer, miss: Miss): void {
+  #missed(peer: Peer, miss: FailedProbe): void {
     const { clock, log, table } = this.#o;
     if (this.#stop.signal.aborted || table.get(peer.key) !== peer) return;
-    const verdict = table.missed(peer.key, clock.monotonicMs(), miss);
+    const verdict = table.probeFailed(peer.key, clock.monotonicMs(), miss);
     const fields = { worker: peer.record.worker_id, peer: peer.key };
     if (verdict === 'evicted') {
       log.info(fields, 'a peer is gone');
@@ -220,7 +220,7 @@ export class Prober {
 
   /** Of those that were heard last, who most likely answers if our own network is well. */
   #askWitnesses(suspect: Peer): void {
-    if (this.#o.table.isWitnessed(suspect)) return;
+    if (this.#o.table.isConfirmedByOthers(suspect)) return;
     const others = [...this.#o.table.all()].filter((peer) => peer !== suspect && peer.presence === 'live');
     others.sort((a, b) => b.heardAtMs - a.heardAtMs);
     for (const peer of others.slice(0, WITNESSES)) void this.#probe(peer);

@@ -61,7 +61,7 @@ export interface RecordFetcherOptions {
   readonly clock: Clock;
   readonly log: Log;
   readonly timeoutMs: number;
-  /** For a record that the peer itself made just now, with its clock known from its answer. */
+  /** For a record that the peer itself made just now, with its clock known from its response. */
   readonly maxSkewMs: number;
   /**
    * A record in the DHT may be so old; its `seq` is the Unix ms of its making. Nobody can be asked what time it is

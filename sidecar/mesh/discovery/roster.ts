@@ -14,7 +14,7 @@ import { type LookupOptions, lookUp } from './lookup.ts';
 export const ROSTER = '*';
 
 export interface RosterOptions extends LookupOptions {
-  readonly dht: Pick<DhtNode, 'onReunion' | 'onStatus' | 'status'>;
+  readonly dht: Pick<DhtNode, 'onPartitionHealed' | 'onStatus' | 'status'>;
   /** Pause between two looks while peers are known. */
   readonly intervalMs: number;
   readonly log: Log;
@@ -50,13 +50,13 @@ export class Roster {
       this.#aloneMs = ALONE_INTERVAL_MS;
       if (status.kind === 'connected') void this.#look();
     });
-    const offReunion = this.#o.dht.onReunion(() => {
+    const offHealed = this.#o.dht.onPartitionHealed(() => {
       this.#areOthersComing = true;
       void this.#look();
     });
     this.#off = () => {
       offStatus();
-      offReunion();
+      offHealed();
     };
     void this.#look();
   }

@@ -1,16 +1,16 @@
 /**
- * One question to a peer over one route: how are you? What the answer, or its absence, says of that route.
+ * One question to a peer over one route: how are you? What the response, or its absence, says of that route.
  *
  * Asked by the prober in its rounds and by requests that wait for too long; who asks while a question is on its way
- * shares its answer. It must not judge the peer: another route may lead to it.
+ * shares its response. It must not judge the peer: another route may lead to it.
  */
 import { isRefusedConnection } from '../../core/errors.ts';
 import type { Log } from '../../core/log.ts';
 import { applyReport } from '../../core/peers/load-report.ts';
 import type { Peer } from '../../core/peers/peer.ts';
+import { decodePeerState, decodeReason } from '../../core/peers/peer-state.ts';
 import type { PeerTable } from '../../core/peers/peer-table.ts';
 import type { Route } from '../../core/peers/route.ts';
-import { decodeReason, decodeState } from '../../core/peers/state-report.ts';
 import type { Clock } from '../clock.ts';
 
 /** GET `path` at the peer by this route, as a member. Rejects when there is no authentic 200. */
@@ -88,7 +88,9 @@ export class RouteProbe {
     const timeoutMs = this.#timeoutOf(route);
     const startedMs = clock.monotonicMs();
     const timeout = new AbortController();
-    const cancel = clock.after(timeoutMs, () => timeout.abort(new Error(`no answer within ${timeoutMs} ms`)));
+    const cancel = clock.after(timeoutMs, () =>
+      timeout.abort(new Error(`no response within ${timeoutMs} ms`)),
+    );
     // Nobody waits for a clock once all is over.
     this.#stop.signal.addEventListener('abort', cancel);
     route.health.tried(startedMs);
@@ -99,7 +101,7 @@ export class RouteProbe {
       const nowMs = clock.monotonicMs();
       route.health.succeeded(nowMs);
       route.health.measured(nowMs - startedMs);
-      table.heard(peer.key, nowMs);
+      table.markAlive(peer.key, nowMs);
       this.#take(peer, body, nowMs);
       return 'answered';
     } catch (fault) {
@@ -130,7 +132,7 @@ export class RouteProbe {
   #take(peer: Peer, body: Buffer, nowMs: number): void {
     const { log, refetch } = this.#o;
     const json = parseJson(body);
-    const reports = decodeState(json);
+    const reports = decodePeerState(json);
     if (reports === null) {
       log.debug({ peer: peer.key }, 'a peer answered a probe with something else');
       return;

@@ -7,7 +7,7 @@
  */
 import { type Clock, within } from '../clock.ts';
 
-export interface RecheckOptions {
+export interface WarmingCheckOptions {
   readonly clock: Clock;
   /** Never rejects. */
   readonly look: (service: string) => Promise<void>;
@@ -19,14 +19,14 @@ const PAUSE_MS = 50;
 /** Nobody waits longer: one that does not answer is not ready. */
 const LIMIT_MS = 300;
 
-export class Recheck {
-  readonly #o: RecheckOptions;
+export class WarmingCheck {
+  readonly #o: WarmingCheckOptions;
   /** Not begun yet: who comes now may join. */
   readonly #planned = new Map<string, Promise<void>>();
   /** By service, with those alone that were looked for a moment ago. */
   readonly #lastMs = new Map<string, number>();
 
-  constructor(options: RecheckOptions) {
+  constructor(options: WarmingCheckOptions) {
     this.#o = options;
   }
 

@@ -37,7 +37,7 @@ export type Verdict =
       readonly caller: { readonly key: string; readonly nonce: string } | null;
     };
 
-export interface AnsweredRequest {
+export interface SentRequest {
   /** Of the other side, 64 hex digits. */
   readonly peerKey: string;
   /** Of the request. */
@@ -47,7 +47,7 @@ export interface AnsweredRequest {
   readonly nowMs: number;
 }
 
-export interface VerifyResponse extends AnsweredRequest {
+export interface VerifyResponse extends SentRequest {
   readonly header: string | undefined;
 }
 

@@ -32,7 +32,7 @@ import {
   writeResponseHeader,
 } from './auth-header.ts';
 import {
-  type AnsweredRequest,
+  type SentRequest,
   type SignRequest,
   stranger,
   type Verdict,
@@ -57,9 +57,9 @@ export interface RequestAuth {
    * Makes sure that the request with this nonce is never accepted from this caller; false when that is too late, or
    * cannot be promised. Never throws.
    */
-  recall(request: { readonly peerKey: string; readonly nonce: string; readonly nowMs: number }): boolean;
+  cancel(request: { readonly peerKey: string; readonly nonce: string; readonly nowMs: number }): boolean;
   /** The value of `sidecar-auth` for the response to a verified request. */
-  signResponse(response: AnsweredRequest): string;
+  signResponse(response: SentRequest): string;
   /**
    * Whether the worker with `peerKey` gave this status to the request with this nonce; if so, its clock is known from
    * then on. Never throws.
@@ -79,7 +79,7 @@ interface Pair {
   readonly keys: PairKeys;
   /** Made when the peer first calls. */
   window: ReplayWindow | null;
-  /** Of its clock, from its last answer; NaN = it has not answered yet. */
+  /** Of its clock, from its last response; NaN = it has not answered yet. */
   offsetMs: number;
 }
 
@@ -212,12 +212,12 @@ export function createRequestAuth(identity: Identity, options: RequestAuthOption
       return { kind: 'member', key: workerKey, workerId, mayCall: caller.mayCall, nonce: stamp.nonce };
     },
 
-    recall({ peerKey, nonce, nowMs }) {
-      const recalled = counterOf(nonce);
+    cancel({ peerKey, nonce, nowMs }) {
+      const counter = counterOf(nonce);
       // Who was never verified has sent nothing that could be taken back.
       const pair = pairs.get(peerKey);
-      if (recalled < 0 || pair?.window == null) return false;
-      return pair.window.accept(nonce.slice(0, HALF_CHARS), recalled, nowMs);
+      if (counter < 0 || pair?.window == null) return false;
+      return pair.window.accept(nonce.slice(0, HALF_CHARS), counter, nowMs);
     },
 
     signResponse({ peerKey, nonce, status, nowMs }) {

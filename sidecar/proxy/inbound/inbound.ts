@@ -6,36 +6,36 @@
  */
 import { CODES, type Code } from '../../core/errors.ts';
 import { endToEndTrailers } from '../../core/forwarding/end-to-end.ts';
-import { addressOf } from '../../core/forwarding/service-address.ts';
-import { INTRODUCTION_FIELD, ROUTE_FIELD } from '../../core/forwarding/sidecar-headers.ts';
+import { serviceAddress } from '../../core/forwarding/service-address.ts';
+import { INTRODUCTION_HEADER, ROUTE_HEADER } from '../../core/forwarding/sidecar-headers.ts';
 import { viaContains } from '../../core/forwarding/via.ts';
 import { type HostPortParts, parseHostPort } from '../../core/host-port.ts';
 import { first } from '../../core/http/headers.ts';
 import type { RawFields } from '../../core/http/message.ts';
 import type { Stage } from '../../core/retry.ts';
-import type { Outcome } from '../../http/attempt-outcome.ts';
+import type { AttemptOutcome } from '../../http/attempt-outcome.ts';
 import type { Downstream } from '../../http/exchange.ts';
 import { RequestRelay } from '../../http/request-relay.ts';
 import type { CoarseTimers } from '../../http/sockets/timers.ts';
-import { lastRecipient } from '../final-recipient.ts';
+import { finalRecipient } from '../final-recipient.ts';
 import {
-  interimFields,
+  interimHeaders,
   outgoingBody,
   outgoingUpgrade,
-  requestFields,
-  responseFields,
+  requestHeaders,
+  responseHeaders,
 } from '../hop-headers.ts';
 import type { InboundObserver, RequestOutcome } from '../observers.ts';
 import type { CallerVerdict, PeerAuth } from '../peer/auth.ts';
-import { parseRecall, RECALL_PATH, type Recall } from '../peer/recall.ts';
+import { type CancelToken, parseCancelToken, RECALL_PATH } from '../peer/recall.ts';
 import {
-  EXPECTED_QUEUE_FIELD,
+  EXPECTED_QUEUE_HEADER,
   encodeRefusal,
   parseCount,
-  REFUSAL_FIELD,
+  REFUSAL_HEADER,
   underWayMs,
 } from '../peer/refusal.ts';
-import { bytesAnswer, jsonAnswer, problemAnswer, sendAnswer } from '../problem.ts';
+import { bytesReply, jsonReply, problemReply, sendReply } from '../problem.ts';
 import { atWorker, type LocalService } from '../worker/local-service.ts';
 import { StreamHeartbeat } from './stream-heartbeat.ts';
 
@@ -53,7 +53,7 @@ export interface InboundSelf {
   /** Value of `endpoint-load-metrics` for a caller's response. */
   report(service: string, callerKey: string): string;
   /** Makes sure that this request of the caller is never delivered; false when it is too late for that. */
-  recall?(callerKey: string, recall: Recall): boolean;
+  cancelQueued?(callerKey: string, token: CancelToken): boolean;
 }
 
 export interface InboundOptions {
@@ -65,9 +65,9 @@ export interface InboundOptions {
   /** True once no new request is taken. */
   isClosed(): boolean;
   /** For event streams that leave by a tunnel; absent: they stay as silent as the worker. */
-  readonly heartbeat?: { readonly intervalMs: number; readonly deadlines: CoarseTimers } | undefined;
+  readonly heartbeat?: { readonly intervalMs: number; readonly timers: CoarseTimers } | undefined;
   /** A member asked for our record, and says where it has its own. */
-  introduced?(callerKey: string, address: HostPortParts): void;
+  onIntroduction?(callerKey: string, address: HostPortParts): void;
 }
 
 const NO_ALIASES: ReadonlyMap<string, string> = new Map();
@@ -82,12 +82,12 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
     const { head } = downstream;
     if (head.target === '/health') {
       const health = { ...self.health(), worker_id: self.workerId };
-      sendAnswer(downstream, jsonAnswer(200, health), []);
+      sendReply(downstream, jsonReply(200, health), []);
       return;
     }
     const isOwn =
       head.target === '/record' || head.target === '/state' || head.target.startsWith(RECALL_PATH);
-    const addressed = isOwn ? null : addressOf({ ...head, host: '', fields: [] }, NO_ALIASES);
+    const addressed = isOwn ? null : serviceAddress({ ...head, host: '', fields: [] }, NO_ALIASES);
     if (addressed !== null && 'error' in addressed) {
       refuse(downstream, null, addressed.error, 'not_sent', addressed.detail, null);
       return;
@@ -105,29 +105,30 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
       refuse(downstream, caller.caller, caller.code, 'not_sent', caller.detail, service);
       return;
     }
-    if (addressed === null) answerOwn(downstream, caller);
+    if (addressed === null) replyToPeer(downstream, caller);
     else {
-      serve(downstream, caller, service, addressed.target).catch((error: unknown) => observer.bug(error));
+      serve(downstream, caller, service, addressed.target).catch((error: unknown) =>
+        observer.internalError(error),
+      );
     }
   }
 
-  function answerOwn(downstream: Downstream, caller: Member): void {
+  function replyToPeer(downstream: Downstream, caller: Member): void {
     const { target } = downstream.head;
     if (target === '/record') introduce(downstream.head.fields, caller);
-    const answer =
-      target === '/record' ? bytesAnswer(self.record()) : jsonAnswer(200, ownAnswer(target, caller));
-    sendAnswer(downstream, answer, signature(caller, 200));
+    const reply = target === '/record' ? bytesReply(self.record()) : jsonReply(200, ownReply(target, caller));
+    sendReply(downstream, reply, signature(caller, 200));
   }
 
-  function ownAnswer(target: string, caller: Member): unknown {
+  function ownReply(target: string, caller: Member): unknown {
     if (target === '/state') return self.state(caller.key);
-    const recall = parseRecall(target);
-    return { recalled: recall !== null && self.recall?.(caller.key, recall) === true };
+    const token = parseCancelToken(target);
+    return { recalled: token !== null && self.cancelQueued?.(caller.key, token) === true };
   }
 
   function introduce(fields: RawFields, caller: Member): void {
-    const address = parseHostPort(first(fields, INTRODUCTION_FIELD) ?? '');
-    if (address !== null) options.introduced?.(caller.key, address);
+    const address = parseHostPort(first(fields, INTRODUCTION_HEADER) ?? '');
+    if (address !== null) options.onIntroduction?.(caller.key, address);
   }
 
   async function serve(
@@ -138,7 +139,7 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
   ): Promise<void> {
     const startedMs = performance.now();
     observer.inboundStarted();
-    let outcome: Outcome = {
+    let outcome: AttemptOutcome = {
       kind: 'failed',
       code: 'internal',
       stage: 'sent',
@@ -147,7 +148,7 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
     try {
       outcome = await attempt(downstream, caller, service, target);
     } catch (error) {
-      observer.bug(error);
+      observer.internalError(error);
     }
     if (outcome.kind === 'failed')
       refuse(downstream, caller, outcome.code, outcome.stage, outcome.detail, service);
@@ -164,7 +165,7 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
     caller: Member,
     service: string,
     target: string,
-  ): Promise<Outcome> {
+  ): Promise<AttemptOutcome> {
     const { head } = downstream;
     const local = services.get(service);
     if (local === undefined) return failed('not_offered_here', `${self.workerId} does not offer ${service}`);
@@ -172,17 +173,17 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
     if (viaContains(head.fields, pseudonym)) return failed('loop_detected', 'Via names this sidecar already');
     if (options.isClosed()) return failed('draining', `${self.workerId} is shutting down`);
     if (head.method === 'CONNECT') return failed('not_supported', 'CONNECT is not carried');
-    const last = lastRecipient(head);
+    const last = finalRecipient(head);
     if (last.kind === 'refuse') return failed(last.code, last.detail);
-    if (last.kind === 'answer') {
-      sendAnswer(downstream, last.answer, signature(caller, last.answer.status));
-      return { kind: 'completed', status: last.answer.status, firstByteMs: 0 };
+    if (last.kind === 'reply') {
+      sendReply(downstream, last.reply, signature(caller, last.reply.status));
+      return { kind: 'completed', status: last.reply.status, firstByteMs: 0 };
     }
     const path = target === '*' ? target : `${local.basePath}${target}`;
     const { heartbeat } = options;
     const client =
-      heartbeat !== undefined && first(head.fields, ROUTE_FIELD) === 'tunnel'
-        ? new StreamHeartbeat(downstream, heartbeat.intervalMs, heartbeat.deadlines)
+      heartbeat !== undefined && first(head.fields, ROUTE_HEADER) === 'tunnel'
+        ? new StreamHeartbeat(downstream, heartbeat.intervalMs, heartbeat.timers)
         : downstream;
     const outcome = await local.attempt({
       downstream: client,
@@ -191,7 +192,7 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
         method: head.method,
         target: path,
         host: local.host,
-        fields: requestFields(head, {
+        fields: requestHeaders(head, {
           version: downstream.version,
           clientIp: downstream.remoteAddress,
           pseudonym,
@@ -201,19 +202,19 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
         upgrade: outgoingUpgrade(head),
       },
       callerKey: caller.key,
-      expectedQueue: parseCount(first(head.fields, EXPECTED_QUEUE_FIELD)),
+      expectedQueue: parseCount(first(head.fields, EXPECTED_QUEUE_HEADER)),
       sinceMs: performance.now() - underWayMs(head.fields),
       nonce: caller.nonce,
-      judge: (answer) => {
-        const fields = responseFields(answer.fields, answer.version, pseudonym);
+      judge: (response) => {
+        const fields = responseHeaders(response.fields, response.version, pseudonym);
         fields.push(
           'endpoint-load-metrics',
           self.report(service, caller.key),
-          ...signature(caller, answer.status),
+          ...signature(caller, response.status),
         );
         return { kind: 'forward', fields };
       },
-      informational: (fields) => interimFields(fields, '1.1', pseudonym),
+      informational: (fields) => interimHeaders(fields, '1.1', pseudonym),
       trailers: endToEndTrailers,
       deadline: null,
     });
@@ -233,24 +234,24 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
     service: string | null,
   ): void {
     const problem = { code, detail, service, requestId: null, attempts: [], proxyName: pseudonym };
-    const fields: RawFields = [REFUSAL_FIELD, encodeRefusal({ code, stage, detail })];
+    const fields: RawFields = [REFUSAL_HEADER, encodeRefusal({ code, stage, detail })];
     if (caller !== null) {
       fields.push(...signature(caller, CODES[code].status));
       if (service !== null && services.has(service)) {
         fields.push('endpoint-load-metrics', self.report(service, caller.key));
       }
     }
-    sendAnswer(downstream, problemAnswer(problem), fields);
+    sendReply(downstream, problemReply(problem), fields);
   }
 
   return handle;
 }
 
-function failed(code: Code, detail: string): Outcome {
+function failed(code: Code, detail: string): AttemptOutcome {
   return { kind: 'failed', code, stage: 'not_sent', detail };
 }
 
-function inboundOutcome(outcome: Outcome): RequestOutcome {
+function inboundOutcome(outcome: AttemptOutcome): RequestOutcome {
   switch (outcome.kind) {
     case 'completed':
       return outcome.status >= 500 ? 'worker_error' : 'ok';

@@ -13,15 +13,15 @@ import { CoarseTimer, type CoarseTimers } from '../../http/sockets/timers.ts';
 export class StreamHeartbeat implements Downstream {
   readonly #inner: Downstream;
   readonly #intervalMs: number;
-  readonly #deadlines: CoarseTimers;
+  readonly #timers: CoarseTimers;
   readonly #silence = new CoarseTimer(() => this.#beat());
-  /** null: comments have no place in this answer. */
+  /** null: comments have no place in this response. */
   #place: EventStreamPlace | null = null;
 
-  constructor(inner: Downstream, intervalMs: number, deadlines: CoarseTimers) {
+  constructor(inner: Downstream, intervalMs: number, timers: CoarseTimers) {
     this.#inner = inner;
     this.#intervalMs = intervalMs;
-    this.#deadlines = deadlines;
+    this.#timers = timers;
   }
 
   get head(): RequestHead {
@@ -75,12 +75,12 @@ export class StreamHeartbeat implements Downstream {
     this.#inner.start(status, reason, fields, bodyBytes);
     if (bodyBytes !== null || this.head.method === 'HEAD' || !takesComments(status, fields)) return;
     this.#place = new EventStreamPlace();
-    this.#deadlines.arm(this.#silence, this.#intervalMs);
+    this.#timers.arm(this.#silence, this.#intervalMs);
   }
 
   write(chunk: Buffer): boolean {
     if (this.#place === null) return this.#inner.write(chunk);
-    this.#deadlines.arm(this.#silence, this.#intervalMs);
+    this.#timers.arm(this.#silence, this.#intervalMs);
     return this.#inner.write(this.#place.took(chunk));
   }
 
@@ -106,11 +106,11 @@ export class StreamHeartbeat implements Downstream {
       place.commented();
       this.#inner.write(COMMENT);
     }
-    this.#deadlines.arm(this.#silence, this.#intervalMs);
+    this.#timers.arm(this.#silence, this.#intervalMs);
   }
 
   #stop(): void {
     this.#place = null;
-    this.#deadlines.disarm(this.#silence);
+    this.#timers.disarm(this.#silence);
   }
 }

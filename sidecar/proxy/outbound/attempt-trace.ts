@@ -1,7 +1,7 @@
 /**
- * One try as the reader of an answer or of /explain sees it: at whom, by which route and address, what came of it, when.
+ * One try as the reader of a response or of /explain sees it: at whom, by which route and address, what came of it, when.
  *
- * Made in one place, so that the answer, the record of the request and the log of both say the same words. It must not
+ * Made in one place, so that the response, the record of the request and the log of both say the same words. It must not
  * know how the request goes on.
  */
 import type { Code } from '../../core/errors.ts';
@@ -9,7 +9,7 @@ import type { Peer } from '../../core/peers/peer.ts';
 import type { Route, RouteKind } from '../../core/peers/route.ts';
 import { routeAddress } from '../../core/peers/route.ts';
 import type { Stage } from '../../core/retry.ts';
-import type { Outcome } from '../../http/attempt-outcome.ts';
+import type { AttemptOutcome } from '../../http/attempt-outcome.ts';
 import type { AttemptTrace } from '../problem.ts';
 import type { LocalService } from '../worker/local-service.ts';
 
@@ -74,7 +74,7 @@ export function attemptText({ peer, route, address, reason }: AttemptTrace): str
 }
 
 /** What an operator is told of it later, when the peer is not chosen for that; null = nothing went wrong there. */
-export function faultText(outcome: Outcome): string | null {
+export function faultText(outcome: AttemptOutcome): string | null {
   switch (outcome.kind) {
     case 'completed':
       return outcome.status >= 500 ? `its worker answered with ${outcome.status}` : null;
@@ -87,7 +87,7 @@ export function faultText(outcome: Outcome): string | null {
 }
 
 /** Whether the silence of an unanswered request is that of the worker or of the way to it, as far as is known. */
-export function withSigns(outcome: Outcome, route: Route, sentMs: number): Outcome {
+export function withSigns(outcome: AttemptOutcome, route: Route, sentMs: number): AttemptOutcome {
   if (outcome.kind !== 'failed' || (outcome.code !== 'response_timeout' && outcome.code !== 'deadline'))
     return outcome;
   if (route.health.heardAtMs > sentMs)

@@ -5,11 +5,11 @@
  * What outbound needs of the directory of peers: find them, and say what requests have shown of them.
  */
 import type { Code } from '../../core/errors.ts';
-import type { NotAsked } from '../../core/peers/exclusion-reason.ts';
+import type { SkippedPeer } from '../../core/peers/exclusion-reason.ts';
 import type { Peer } from '../../core/peers/peer.ts';
 import type { Route } from '../../core/peers/route.ts';
 
-/** An answer that is ready: peers (maybe none usable), or why there are none. */
+/** A response that is ready: peers (maybe none usable), or why there are none. */
 export type View =
   | { readonly kind: 'peers'; readonly peers: readonly Peer[]; readonly ageMs: number }
   | {
@@ -29,16 +29,16 @@ export interface PeerDirectory {
   peek(service: string): readonly Peer[];
   /** A response carried this `endpoint-load-metrics`. */
   reported(peer: Peer, service: string, value: string): void;
-  /** No connection to the peer could be made by any route, or one broke before an answer: it may be dead. */
-  doubted(peer: Peer): void;
+  /** No connection to the peer could be made by any route, or one broke before a response: it may be dead. */
+  markSuspect(peer: Peer): void;
   /** The peer answered 421. */
   notOffered(peer: Peer, service: string): void;
   /** Whether the peer answers over this route now; shared by all who ask. Never rejects. Absent: nobody knows. */
-  answers?(peer: Peer, route: Route): Promise<boolean>;
+  responds?(peer: Peer, route: Route): Promise<boolean>;
   /** Asks those who are warming how they are now; shared, and soon over. Never rejects. Absent: nobody knows. */
-  recheck?(service: string): Promise<void>;
+  checkWarming?(service: string): Promise<void>;
   /** Who offered a service until a moment ago, so many at most: for the one who asks why nobody does now. */
-  absent?(service: string, limit: number): readonly NotAsked[];
+  absent?(service: string, limit: number): readonly SkippedPeer[];
   /** Services that are known to be offered anywhere: for names that are a slip away from one. */
   services?(): ReadonlySet<string>;
   /** Nothing came back over this route: others of its kind may be silent too. */

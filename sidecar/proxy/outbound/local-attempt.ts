@@ -4,13 +4,13 @@
  * It must not know peers.
  */
 import { endToEndTrailers } from '../../core/forwarding/end-to-end.ts';
-import type { Outcome } from '../../http/attempt-outcome.ts';
+import type { AttemptOutcome } from '../../http/attempt-outcome.ts';
 import {
-  interimFields,
+  interimHeaders,
   outgoingBody,
   outgoingUpgrade,
-  requestFields,
-  responseFields,
+  requestHeaders,
+  responseHeaders,
 } from '../hop-headers.ts';
 import type { OutboundOptions } from './options.ts';
 import type { OutboundRequest } from './request.ts';
@@ -20,7 +20,7 @@ export function attemptLocal(
   request: OutboundRequest,
   target: Extract<Target, { kind: 'local' }>,
   { pseudonym, trustForwarded, observer }: OutboundOptions,
-): Promise<Outcome> {
+): Promise<AttemptOutcome> {
   const { downstream, relay, deadline } = request;
   const { service } = target;
   request.attemptStartedMs = performance.now();
@@ -32,7 +32,7 @@ export function attemptLocal(
       method: downstream.head.method,
       target: request.target === '*' ? '*' : `${service.basePath}${request.target}`,
       host: service.host,
-      fields: requestFields(downstream.head, {
+      fields: requestHeaders(downstream.head, {
         version: downstream.version,
         clientIp: downstream.remoteAddress,
         pseudonym,
@@ -44,11 +44,14 @@ export function attemptLocal(
     callerKey: '',
     expectedQueue: null,
     sinceMs: request.sinceMs,
-    judge: (answer) => ({
+    judge: (response) => ({
       kind: 'forward',
-      fields: [...responseFields(answer.fields, answer.version, pseudonym), ...request.answerFields(target)],
+      fields: [
+        ...responseHeaders(response.fields, response.version, pseudonym),
+        ...request.responseHeaders(target),
+      ],
     }),
-    informational: (fields) => interimFields(fields, '1.1', pseudonym),
+    informational: (fields) => interimHeaders(fields, '1.1', pseudonym),
     trailers: endToEndTrailers,
     deadline: deadline?.passed ?? null,
   });

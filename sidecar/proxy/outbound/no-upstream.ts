@@ -6,14 +6,14 @@
  */
 import type { Code } from '../../core/errors.ts';
 import { nearestWord } from '../../core/nearest-word.ts';
-import { type NotAsked, notAskedOf, notAskedText } from '../../core/peers/exclusion-reason.ts';
+import { type SkippedPeer, skippedPeers, skippedText } from '../../core/peers/exclusion-reason.ts';
 import type { Peer } from '../../core/peers/peer.ts';
 import type { AttemptTrace } from '../problem.ts';
 import { attemptText } from './attempt-trace.ts';
 import type { OutboundOptions } from './options.ts';
 import type { OutboundRequest } from './request.ts';
 
-export interface Nobody {
+export interface NoUpstream {
   readonly kind: 'nobody';
   readonly code: Code;
   readonly detail: string;
@@ -23,15 +23,15 @@ const MAX_NAMES = 20;
 const MAX_ABSENT = 8;
 
 /** Workers are known, and none is left. After failed attempts the last failure says more than that. */
-export function nobodyOf(
+export function noUpstreamAmong(
   request: OutboundRequest,
   code: Code,
   peers: readonly Peer[],
   options: OutboundOptions,
-): Nobody {
-  const { listed, more } = notAskedOf(peers, request.triedPeers, performance.now());
-  request.notAsked = [...listed, ...absentOf(request, options)];
-  const others = notAskedText(request.notAsked, more);
+): NoUpstream {
+  const { listed, more } = skippedPeers(peers, request.triedPeers, performance.now());
+  request.skipped = [...listed, ...absentOf(request, options)];
+  const others = skippedText(request.skipped, more);
   const last = request.attempts.at(-1);
   if (last !== undefined) return afterLast(last, others);
   const known = peers.length === 1 ? '1 worker offers' : `${peers.length} workers offer`;
@@ -43,30 +43,30 @@ export function nobodyOf(
 }
 
 /** Nobody is known to offer the service. `detail`: what the lookup saw. */
-export function nobodyKnown(
+export function noUpstreamKnown(
   request: OutboundRequest,
   code: Code,
   detail: string,
   options: OutboundOptions,
-): Nobody {
+): NoUpstream {
   const absent = absentOf(request, options);
-  request.notAsked = absent;
+  request.skipped = absent;
   const last = request.attempts.at(-1);
-  if (last !== undefined) return afterLast(last, notAskedText(absent, 0));
+  if (last !== undefined) return afterLast(last, skippedText(absent, 0));
   const parts = [detail];
-  if (absent.length > 0) parts.push(`Known until a moment ago: ${notAskedText(absent, 0)}.`);
+  if (absent.length > 0) parts.push(`Known until a moment ago: ${skippedText(absent, 0)}.`);
   else if (code === 'no_peers') parts.push(namesText(request.service, options));
   return { kind: 'nobody', code, detail: parts.filter((part) => part !== '').join(' ') };
 }
 
 /** Of those who were tried the attempts tell. */
-function absentOf({ attempts, service }: OutboundRequest, { directory }: OutboundOptions): NotAsked[] {
+function absentOf({ attempts, service }: OutboundRequest, { directory }: OutboundOptions): SkippedPeer[] {
   const tried = new Set(attempts.map(({ peer }) => peer));
   const absent = directory.absent?.(service, MAX_ABSENT + tried.size) ?? [];
   return absent.filter(({ peer }) => !tried.has(peer)).slice(0, MAX_ABSENT);
 }
 
-function afterLast(last: AttemptTrace, others: string): Nobody {
+function afterLast(last: AttemptTrace, others: string): NoUpstream {
   const rest = others === '' ? 'nobody else is left to try' : `nobody else can be asked: ${others}`;
   return { kind: 'nobody', code: last.code, detail: `${attemptText(last)}; ${rest}` };
 }

@@ -4,7 +4,7 @@
  * Declared here, by the consumer: mesh/ fulfils PeerDirectory without being imported. It must not hold logic.
  */
 import type { Balancer } from '../../core/balancing/balancer.ts';
-import type { FirstByteTimes } from '../../core/peers/first-byte-times.ts';
+import type { Ttfb } from '../../core/peers/ttfb.ts';
 import type { TunnelLimits } from '../../core/peers/tunnel-limits.ts';
 import type { RetryBudget } from '../../core/retry.ts';
 import type { RequestTimeouts, Upstreams } from '../../http/exchange.ts';
@@ -12,8 +12,8 @@ import type { OutboundObserver } from '../observers.ts';
 import type { PeerAuth } from '../peer/auth.ts';
 import type { LocalService } from '../worker/local-service.ts';
 import type { PeerDirectory } from './directory.ts';
-import type { Moves } from './queue-migration.ts';
-import type { PathWatch } from './stall-watch.ts';
+import type { QueueMigration } from './queue-migration.ts';
+import type { StallWatch } from './stall-watch.ts';
 
 /** How a service is called. */
 export interface CallPolicy {
@@ -33,12 +33,12 @@ export interface OutboundOptions {
   readonly upstreams: Upstreams;
   readonly auth: PeerAuth;
   /** Absent: a path that dies in silence is noticed by the time limits alone. */
-  readonly paths?: PathWatch;
+  readonly stallWatch?: StallWatch;
   /** Absent: what waits in a peer's queue stays there. */
-  readonly moves?: Moves;
+  readonly queueMigration?: QueueMigration;
   /** What tunnels carry, and how slow each service is. */
   readonly tunnelLimits: TunnelLimits;
-  readonly firstBytes: FirstByteTimes;
+  readonly ttfb: Ttfb;
   readonly budget: RetryBudget;
   readonly replayBytes: number;
   readonly trustForwarded: boolean;

@@ -2,18 +2,18 @@
  * Requests from apps: classify → choose → attempt → judge → answer, in that order, top to bottom.
  *
  * A loop over attempts in one place, instead of a stack of retrying layers: each step sees what the one before
- * it learnt, and so does the one who reads the answer. It must not know how peers are found (PeerDirectory), who
+ * it learnt, and so does the one who reads the response. It must not know how peers are found (PeerDirectory), who
  * is best (Balancer), or how bytes move (attempt).
  */
 import { timingSafeEqual } from 'node:crypto';
 import type { Code } from '../../core/errors.ts';
-import { type Addressed, addressOf } from '../../core/forwarding/service-address.ts';
+import { type Addressed, serviceAddress } from '../../core/forwarding/service-address.ts';
 import { viaContains } from '../../core/forwarding/via.ts';
 import { first, has } from '../../core/http/headers.ts';
 import { whyNoRetry } from '../../core/retry.ts';
-import type { Outcome } from '../../http/attempt-outcome.ts';
+import type { AttemptOutcome } from '../../http/attempt-outcome.ts';
 import type { Downstream } from '../../http/exchange.ts';
-import { type LastRecipient, lastRecipient } from '../final-recipient.ts';
+import { type FinalRecipient, finalRecipient } from '../final-recipient.ts';
 import type { AttemptTrace } from '../problem.ts';
 import { attemptText } from './attempt-trace.ts';
 import { attemptLocal } from './local-attempt.ts';
@@ -22,7 +22,7 @@ import { attemptPeer } from './peer-attempt.ts';
 import { type OutboundRequest, startRequest } from './request.ts';
 import { nextTarget, type Target } from './target.ts';
 
-/** More attempts than this have never helped anyone; each one is listed in the answer. */
+/** More attempts than this have never helped anyone; each one is listed in the response. */
 const MAX_ATTEMPTS = 8;
 
 /**
@@ -42,10 +42,10 @@ export function createOutbound(options: OutboundOptions): (downstream: Downstrea
     const request = startRequest(downstream, options);
     const addressed = classify(downstream, options);
     if ('code' in addressed) request.refuse(addressed.code, addressed.detail);
-    else if ('answer' in addressed) request.answerHere(addressed.answer);
+    else if ('reply' in addressed) request.replyLocally(addressed.reply);
     else {
       route(request, addressed, options).catch((error: unknown) => {
-        options.observer.bug(error);
+        options.observer.internalError(error);
         request.refuse('internal', 'a fault in this sidecar');
       });
     }
@@ -56,7 +56,7 @@ export function createOutbound(options: OutboundOptions): (downstream: Downstrea
 function classify(
   { head }: Downstream,
   { token, pseudonym, aliases }: OutboundOptions,
-): Addressed | { readonly code: Code; readonly detail: string } | Extract<LastRecipient, { kind: 'answer' }> {
+): Addressed | { readonly code: Code; readonly detail: string } | Extract<FinalRecipient, { kind: 'reply' }> {
   if (token !== null && !isSame(first(head.fields, 'sidecar-token') ?? '', token)) {
     return { code: 'not_a_member', detail: 'the field sidecar-token is missing or wrong' };
   }
@@ -66,9 +66,9 @@ function classify(
       code: 'loop_detected',
       detail: 'Via names this sidecar already: the request came back to where it came from',
     };
-  const last = lastRecipient(head);
+  const last = finalRecipient(head);
   if (last.kind !== 'forward') return last;
-  const addressed = addressOf(head, aliases);
+  const addressed = serviceAddress(head, aliases);
   return 'error' in addressed ? { code: addressed.error, detail: addressed.detail } : addressed;
 }
 
@@ -95,7 +95,7 @@ async function route(
 function judge(
   request: OutboundRequest,
   target: Exclude<Target, { kind: 'nobody' }>,
-  outcome: Outcome,
+  outcome: AttemptOutcome,
   { budget, observer }: OutboundOptions,
 ): 'settled' | 'again' {
   if (outcome.kind === 'client_gone') {
@@ -103,7 +103,7 @@ function judge(
     return 'settled';
   }
   if (outcome.kind !== 'failed') {
-    request.answered(target, outcome);
+    request.responded(target, outcome);
     return 'settled';
   }
   request.failedAttempt(target, outcome);
@@ -115,7 +115,7 @@ function judge(
     end = 'not sent again, since the retry budget is used up (retries.budgetRatio, retries.perSecond)';
   }
   if (end === null) {
-    if (request.reroutes.move?.state === 'back') observer.moved();
+    if (request.redispatch.migration?.state === 'back') observer.migrated();
     observer.retried(outcome.code);
     return 'again';
   }
@@ -125,7 +125,10 @@ function judge(
 }
 
 /** null = another attempt is allowed. '' = the code says it. */
-function whyItEnds(request: OutboundRequest, outcome: Extract<Outcome, { kind: 'failed' }>): string | null {
+function whyItEnds(
+  request: OutboundRequest,
+  outcome: Extract<AttemptOutcome, { kind: 'failed' }>,
+): string | null {
   if (outcome.isPathLost !== true && FINAL.has(outcome.code)) return '';
   if (request.attempts.length >= MAX_ATTEMPTS) return `${MAX_ATTEMPTS} attempts are enough`;
   const { head } = request.downstream;

@@ -2,44 +2,44 @@
  * An attempt on one route of one peer: proves who calls, checks who answers, and tells peer and route how it went.
  *
  * The health of the route and the health of the peer are told apart here: a connection that cannot be made is the
- * route's fault, an answer that breaks is the peer's, and a client that leaves is nobody's. It must not know which
+ * route's fault, a response that breaks is the peer's, and a client that leaves is nobody's. It must not know which
  * attempt comes next.
  */
 import { CODES } from '../../core/errors.ts';
 import { endToEndTrailers } from '../../core/forwarding/end-to-end.ts';
 import { isGrpc } from '../../core/http/grpc.ts';
 import { first } from '../../core/http/headers.ts';
-import { begin, type Outcome as EndpointOutcome, finish } from '../../core/peers/accounting.ts';
+import { begin, type EndpointOutcome, finish } from '../../core/peers/accounting.ts';
 import { runAttempt } from '../../http/attempt.ts';
-import type { Judgement, Outcome } from '../../http/attempt-outcome.ts';
+import type { AttemptOutcome, Judgement } from '../../http/attempt-outcome.ts';
 import type { IncomingHead } from '../../http/exchange.ts';
-import { interimFields, responseFields } from '../hop-headers.ts';
+import { interimHeaders, responseHeaders } from '../hop-headers.ts';
 import { hasLearntClock } from '../peer/auth.ts';
-import { parseRefusal, REFUSAL_FIELD } from '../peer/refusal.ts';
+import { parseRefusal, REFUSAL_HEADER } from '../peer/refusal.ts';
 import { faultText, withSigns } from './attempt-trace.ts';
-import { Unanswered } from './in-flight.ts';
+import { InFlight } from './in-flight.ts';
 import type { OutboundOptions } from './options.ts';
-import { peerHead, peerOrigin } from './peer-request.ts';
+import { peerOrigin, peerRequestHead } from './peer-request.ts';
 import type { OutboundRequest } from './request.ts';
 import type { Target } from './target.ts';
 import { judgeUnsigned } from './unsigned-response.ts';
 
-/** An answer of so many bytes is on its way as a whole when its head comes. */
+/** A response of so many bytes is on its way as a whole when its head comes. */
 const SHORT_BYTES = 65_536;
 
 type PeerTarget = Extract<Target, { kind: 'peer' }>;
 
 /**
- * Whose answer came: the one of the peer that was asked, proved by its signature; that of the tunnel's edge to what it
+ * Whose response came: the one of the peer that was asked, proved by its signature; that of the tunnel's edge to what it
  * does not carry; another one; or none.
  */
-type Answerer = 'nobody' | 'peer' | 'edge' | 'stranger';
+type Responder = 'nobody' | 'peer' | 'edge' | 'stranger';
 
 export async function attemptPeer(
   request: OutboundRequest,
   target: PeerTarget,
   options: OutboundOptions,
-): Promise<Outcome> {
+): Promise<AttemptOutcome> {
   const { peer, route } = target;
   const { service, downstream, relay, deadline, policy } = request;
   const endpoint = peer.endpoint(service);
@@ -54,12 +54,12 @@ export async function attemptPeer(
   const interimVersion = origin.scheme === 'h2c' ? '2.0' : '1.1';
   route.health.tried(nowMs);
   const clockMs = options.auth.clockOffsetMs(peer.key);
-  const proved = peerHead(request, target, options);
-  const unanswered = new Unanswered(request, target, proved.nonce, options);
-  let answerer: Answerer = 'nobody';
+  const proved = peerRequestHead(request, target, options);
+  const inFlight = new InFlight(request, target, proved.nonce, options);
+  let responder: Responder = 'nobody';
   let isStream = false;
   let judged: EndpointOutcome = 'cancelled'; // of a fault in this program the peer knows nothing
-  const answered = options.moves?.sent(request, peer, route, proved.nonce);
+  const answered = options.queueMigration?.sent(request, peer, route, proved.nonce);
   if (endpoint !== undefined) begin(endpoint, nowMs);
   try {
     let outcome = await runAttempt({
@@ -69,35 +69,37 @@ export async function attemptPeer(
       origin,
       head: proved.head,
       timeouts: route.kind === 'tunnel' ? policy.tunnel : policy.vpn,
-      judge: (answer) => {
-        const header = first(answer.fields, 'sidecar-auth');
+      judge: (response) => {
+        const header = first(response.fields, 'sidecar-auth');
         const { nonce } = proved;
-        const proof = { peerKey: peer.key, nonce, status: answer.status, nowMs: Date.now(), header };
-        answerer = options.auth.verifyResponse(proof) ? 'peer' : 'stranger';
-        if (answerer === 'peer') {
+        const proof = { peerKey: peer.key, nonce, status: response.status, nowMs: Date.now(), header };
+        responder = options.auth.verifyResponse(proof) ? 'peer' : 'stranger';
+        if (responder === 'peer') {
           answered?.();
-          isStream = !isShort(answer);
+          isStream = !isShort(response);
           route.health.succeeded(performance.now());
-          return judge(answer, isStream, request, target, options);
+          return judge(response, isStream, request, target, options);
         }
-        const { isEdge, judgement } = judgeUnsigned(answer, route.kind);
-        if (isEdge) answerer = 'edge';
+        const { isEdge, judgement } = judgeUnsigned(response, route.kind);
+        if (isEdge) responder = 'edge';
         return judgement;
       },
-      informational: (fields) => interimFields(fields, interimVersion, options.pseudonym),
+      informational: (fields) => interimHeaders(fields, interimVersion, options.pseudonym),
       trailers: endToEndTrailers,
       repeatStale: false,
       deadline: deadline?.passed ?? null,
-      watch: unanswered.watch(),
+      watch: inFlight.watch(),
     });
-    if (answerer === 'nobody') outcome = withSigns(await unanswered.settle(outcome), route, nowMs);
+    if (responder === 'nobody') outcome = withSigns(await inFlight.settle(outcome), route, nowMs);
     if (isRefusedByClock(outcome, clockMs, options.auth.clockOffsetMs(peer.key))) {
       request.routesLeft = [route];
       judged = 'refused';
-    } else judged = note(outcome, answerer, request, target, options);
-    if (isStream && outcome.kind === 'completed') void options.moves?.streamEnded(peer, route, service);
+    } else judged = note(outcome, responder, request, target, options);
+    if (isStream && outcome.kind === 'completed')
+      void options.queueMigration?.streamEnded(peer, route, service);
     const text = faultText(outcome);
-    if (text !== null && request.reroutes.reason === null) peer.lastFault = { atMs: performance.now(), text };
+    if (text !== null && request.redispatch.reason === null)
+      peer.lastFault = { atMs: performance.now(), text };
     return outcome;
   } finally {
     answered?.();
@@ -106,7 +108,7 @@ export async function attemptPeer(
 }
 
 /** The peer has told its time, and takes what is signed by that. */
-function isRefusedByClock(outcome: Outcome, beforeMs: number | null, afterMs: number | null): boolean {
+function isRefusedByClock(outcome: AttemptOutcome, beforeMs: number | null, afterMs: number | null): boolean {
   return outcome.kind === 'failed' && outcome.code === 'not_a_member' && hasLearntClock(beforeMs, afterMs);
 }
 
@@ -116,25 +118,29 @@ function isShort({ status, bodyBytes }: IncomingHead): boolean {
 }
 
 function judge(
-  answer: IncomingHead,
+  response: IncomingHead,
   isStream: boolean,
   request: OutboundRequest,
   target: PeerTarget,
-  { directory, moves, pseudonym }: OutboundOptions,
+  { directory, queueMigration, pseudonym }: OutboundOptions,
 ): Judgement {
   const { peer } = target;
-  const report = first(answer.fields, 'endpoint-load-metrics');
+  const report = first(response.fields, 'endpoint-load-metrics');
   if (report !== undefined) directory.reported(peer, request.service, report);
-  const refusal = parseRefusal(first(answer.fields, REFUSAL_FIELD) ?? '');
+  const refusal = parseRefusal(first(response.fields, REFUSAL_HEADER) ?? '');
   if (refusal !== null) {
     const { code, stage, detail } = refusal;
     const said = (detail === '' ? CODES[code].meaning : detail).replace(/\.$/, '');
     return { kind: 'refuse', code, stage, detail: `its sidecar says: ${said}` };
   }
-  if (report !== undefined && answer.status < 500) moves?.heard(peer, request.service, !isStream);
+  if (report !== undefined && response.status < 500)
+    queueMigration?.onReport(peer, request.service, !isStream);
   return {
     kind: 'forward',
-    fields: [...responseFields(answer.fields, answer.version, pseudonym), ...request.answerFields(target)],
+    fields: [
+      ...responseHeaders(response.fields, response.version, pseudonym),
+      ...request.responseHeaders(target),
+    ],
   };
 }
 
@@ -144,8 +150,8 @@ function judge(
  * to the same peer.
  */
 function note(
-  outcome: Outcome,
-  answerer: Answerer,
+  outcome: AttemptOutcome,
+  responder: Responder,
   request: OutboundRequest,
   { peer, route }: PeerTarget,
   { directory }: OutboundOptions,
@@ -160,16 +166,16 @@ function note(
   const isLost = outcome.kind === 'failed' && outcome.isPathLost === true;
   const isUnconnected = code === 'connect_failed' || code === 'connect_timeout' || isLost;
   if (code === 'connect_timeout') directory.silent?.(route);
-  if (answerer === 'stranger' || (answerer === 'nobody' && isUnconnected)) {
+  if (responder === 'stranger' || (responder === 'nobody' && isUnconnected)) {
     route.health.failed(nowMs, outcome.detail);
     if (request.routesLeft.length > 0) return 'refused';
     if (!isUnconnected) return 'failed';
     // Of a peer that was not reached by its last route nothing is known; unless its host says that it is gone.
-    directory.doubted(peer);
+    directory.markSuspect(peer);
     return outcome.kind === 'failed' && outcome.isRefused === true ? 'failed' : 'refused';
   }
-  if (answerer === 'edge') return 'refused'; // about this one request
-  if (answerer === 'peer') {
+  if (responder === 'edge') return 'refused'; // about this one request
+  if (responder === 'peer') {
     route.health.succeeded(nowMs);
     request.routesLeft = [];
   }
@@ -183,7 +189,7 @@ function note(
       directory.notOffered(peer, request.service);
       return 'refused';
     case 'saturated':
-      request.reroutes.sentAway(peer, request.triedPeers);
+      request.redispatch.rejectedByQueue(peer, request.triedPeers);
       return 'refused';
     case 'connect_failed':
     case 'connect_timeout':
@@ -194,7 +200,7 @@ function note(
     case 'deadline':
       return 'refused';
     case 'upstream_reset':
-      if (answerer === 'nobody') directory.doubted(peer);
+      if (responder === 'nobody') directory.markSuspect(peer);
       return 'failed';
     default:
       return 'failed';

@@ -1,19 +1,19 @@
 /**
  * A request as a peer gets it: over which protocol, with which target and fields, and the proof of who sends it.
  *
- * Apart from the attempt, which sends it and judges the answer. It must not know what comes back.
+ * Apart from the attempt, which sends it and judges the response. It must not know what comes back.
  */
-import { ROUTE_FIELD } from '../../core/forwarding/sidecar-headers.ts';
+import { ROUTE_HEADER } from '../../core/forwarding/sidecar-headers.ts';
 import type { Route } from '../../core/peers/route.ts';
 import type { Origin, OutgoingHead } from '../../http/exchange.ts';
 import {
-  hostField,
+  hostHeader,
   outgoingBody,
   outgoingUpgrade,
-  requestFields,
-  withoutEdgeFields,
+  requestHeaders,
+  withoutEdgeHeaders,
 } from '../hop-headers.ts';
-import { EXPECTED_QUEUE_FIELD, MAX_UNDER_WAY_MS, UNDER_WAY_FIELD } from '../peer/refusal.ts';
+import { EXPECTED_QUEUE_HEADER, MAX_UNDER_WAY_MS, UNDER_WAY_HEADER } from '../peer/refusal.ts';
 import type { OutboundOptions } from './options.ts';
 import type { OutboundRequest } from './request.ts';
 import type { Target } from './target.ts';
@@ -27,8 +27,8 @@ export function peerOrigin(route: Route, { downstream, target }: OutboundRequest
   return isHttp2 ? { scheme: 'h2c', host: route.host, port: route.port } : route;
 }
 
-/** Signed; the nonce proves whose answer comes, and names the request to the peer. */
-export function peerHead(
+/** Signed; the nonce proves whose response comes, and names the request to the peer. */
+export function peerRequestHead(
   request: OutboundRequest,
   { peer, route, expectedQueue }: Extract<Target, { kind: 'peer' }>,
   { auth, pseudonym, trustForwarded }: OutboundOptions,
@@ -39,19 +39,19 @@ export function peerHead(
   const target = peerTarget(service, request.target, route.kind);
   const { method } = downstream.head;
   const { header, nonce } = auth.sign({ peerKey: peer.key, method, target, service, nowMs: Date.now() });
-  const all = requestFields(downstream.head, facts);
-  const fields = route.kind === 'tunnel' ? [...withoutEdgeFields(all), ROUTE_FIELD, 'tunnel'] : all;
+  const all = requestHeaders(downstream.head, facts);
+  const fields = route.kind === 'tunnel' ? [...withoutEdgeHeaders(all), ROUTE_HEADER, 'tunnel'] : all;
   fields.push('sidecar-auth', header);
-  if (expectedQueue !== null && !request.reroutes.isPatient)
-    fields.push(EXPECTED_QUEUE_FIELD, String(expectedQueue));
+  if (expectedQueue !== null && !request.redispatch.acceptsAnyQueue)
+    fields.push(EXPECTED_QUEUE_HEADER, String(expectedQueue));
   const underWayMs = Math.round(request.elapsedMs);
-  if (underWayMs > 0) fields.push(UNDER_WAY_FIELD, String(Math.min(underWayMs, MAX_UNDER_WAY_MS)));
+  if (underWayMs > 0) fields.push(UNDER_WAY_HEADER, String(Math.min(underWayMs, MAX_UNDER_WAY_MS)));
   return {
     nonce,
     head: {
       method,
       target: target.startsWith('/') ? `${route.basePath}${target}` : target,
-      host: hostField(route),
+      host: hostHeader(route),
       fields,
       body: outgoingBody(downstream.head),
       upgrade: outgoingUpgrade(downstream.head),

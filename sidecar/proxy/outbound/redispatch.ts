@@ -7,47 +7,47 @@
 import type { Peer } from '../../core/peers/peer.ts';
 
 /** Turned away so often, a request takes any queue (design, Balancing). */
-const MAX_TURNED_AWAY = 2;
+const MAX_REJECTIONS = 2;
 
 /** It was asked back from a queue, to go to this peer: not answered yet, given back, or over. */
-export interface Move {
+export interface Migration {
   readonly to: Peer;
   state: 'asked' | 'back' | 'over';
 }
 
-export class Reroutes {
+export class Redispatch {
   /** Takes any queue. From the start if its body cannot be sent twice: being turned away would be its end. */
-  isPatient: boolean;
+  acceptsAnyQueue: boolean;
   /** null = it was never asked back. */
-  move: Move | null = null;
-  #turnedAway = 0;
+  migration: Migration | null = null;
+  #rejections = 0;
 
   constructor(isPatient: boolean) {
-    this.isPatient = isPatient;
+    this.acceptsAnyQueue = isPatient;
   }
 
   /**
    * A peer has sent the request away before its worker saw it. It has told its true state, so it stays a candidate:
-   * excluding it costs p99 (three workers, 85 % busy: 1.04 → 1.29 of the ideal). After two such answers the request
+   * excluding it costs p99 (three workers, 85 % busy: 1.04 → 1.29 of the ideal). After two such responses the request
    * takes any queue, and then only a full one turns it away, for good.
    */
-  sentAway(peer: Peer, triedPeers: Set<string>): void {
-    const isBack = this.move?.state === 'asked';
+  rejectedByQueue(peer: Peer, triedPeers: Set<string>): void {
+    const isBack = this.migration?.state === 'asked';
     // Where it was moved to it should have come first: no more of that.
-    if (this.move?.to === peer) this.isPatient = true;
-    if (this.isPatient && !isBack) return;
+    if (this.migration?.to === peer) this.acceptsAnyQueue = true;
+    if (this.acceptsAnyQueue && !isBack) return;
     triedPeers.delete(peer.key);
-    if (this.move !== null && isBack) {
-      this.move.state = 'back';
+    if (this.migration !== null && isBack) {
+      this.migration.state = 'back';
       return;
     }
-    this.#turnedAway++;
-    if (this.#turnedAway >= MAX_TURNED_AWAY) this.isPatient = true;
+    this.#rejections++;
+    if (this.#rejections >= MAX_REJECTIONS) this.acceptsAnyQueue = true;
   }
 
   /** Why it was sent away, where that was this sidecar's own wish; null = it was not. */
   get reason(): string | null {
-    if (this.move?.state !== 'back') return null;
-    return `taken back from its queue: ${this.move.to.record.worker_id} serves younger requests`;
+    if (this.migration?.state !== 'back') return null;
+    return `taken back from its queue: ${this.migration.to.record.worker_id} serves younger requests`;
   }
 }

@@ -11,28 +11,28 @@ import type { Addressed } from '../../core/forwarding/service-address.ts';
 import { isGrpc } from '../../core/http/grpc.ts';
 import { first } from '../../core/http/headers.ts';
 import type { RawFields } from '../../core/http/message.ts';
-import type { NotAsked } from '../../core/peers/exclusion-reason.ts';
+import type { SkippedPeer } from '../../core/peers/exclusion-reason.ts';
 import type { Peer } from '../../core/peers/peer.ts';
 import type { Route } from '../../core/peers/route.ts';
 import { type TunnelUnfit, tunnelUnfit } from '../../core/peers/tunnel-limits.ts';
-import type { Outcome } from '../../http/attempt-outcome.ts';
+import type { AttemptOutcome } from '../../http/attempt-outcome.ts';
 import type { Downstream } from '../../http/exchange.ts';
-import type { WholeAnswer } from '../../http/local-reply.ts';
+import type { LocalReply } from '../../http/local-reply.ts';
 import { RequestRelay, willKeep } from '../../http/request-relay.ts';
 import { RequestDeadline } from '../../http/sockets/timers.ts';
 import type { RequestOutcome } from '../observers.ts';
 import { parseCount } from '../peer/refusal.ts';
-import { type AttemptTrace, problemAnswer, sendAnswer } from '../problem.ts';
+import { type AttemptTrace, problemReply, sendReply } from '../problem.ts';
 import type { LocalService } from '../worker/local-service.ts';
 import { kindOf, type Tried, traceOf, workerOf } from './attempt-trace.ts';
 import { inFormOf } from './grpc-error.ts';
 import type { CallPolicy, OutboundOptions } from './options.ts';
-import { Reroutes } from './redispatch.ts';
+import { Redispatch } from './redispatch.ts';
 import { nextRequestId } from './request-id.ts';
 import type { Target } from './target.ts';
 
 type RealTarget = Exclude<Target, { kind: 'nobody' }>;
-type Answered = Extract<Outcome, { kind: 'completed' | 'broken' }>;
+type Responded = Extract<AttemptOutcome, { kind: 'completed' | 'broken' }>;
 
 /** As logs of proxies have it; nobody is there to be told. */
 const CLIENT_GONE_STATUS = 499;
@@ -56,11 +56,11 @@ export class OutboundRequest {
   readonly spare: { readonly peer: Peer; readonly route: Route }[] = [];
   decision: Explanation | null = null;
   /** Workers that could not be asked, once nobody else can. */
-  notAsked: readonly NotAsked[] = [];
+  skipped: readonly SkippedPeer[] = [];
   view: 'hit' | 'wait' | 'local' | 'none' = 'none';
   viewAgeMs: number | null = null;
   /** Those that were warming have been asked for it how they are. */
-  hasRechecked = false;
+  hasCheckedWarming = false;
   policy: CallPolicy;
   /** Monotonic ms at which the present attempt began. */
   attemptStartedMs = 0;
@@ -68,7 +68,7 @@ export class OutboundRequest {
   /** Monotonic ms. */
   readonly sinceMs = performance.now();
   readonly #arrivedAtMs = Date.now();
-  readonly reroutes: Reroutes;
+  readonly redispatch: Redispatch;
   #isRouted = false;
   #isOver = false;
   #detail: string | null = null;
@@ -84,7 +84,7 @@ export class OutboundRequest {
     this.deadline = deadlineMs === null ? null : new RequestDeadline(deadlineMs);
     this.policy = options.callPolicy('');
     this.relay = new RequestRelay(downstream, options.replayBytes);
-    this.reroutes = new Reroutes(!willKeep(downstream.head.framing, options.replayBytes));
+    this.redispatch = new Redispatch(!willKeep(downstream.head.framing, options.replayBytes));
   }
 
   get elapsedMs(): number {
@@ -96,11 +96,11 @@ export class OutboundRequest {
     this.target = addressed.target;
     this.policy = this.#options.callPolicy(addressed.service);
     const { head } = this.downstream;
-    const { firstBytes, tunnelLimits } = this.#options;
+    const { ttfb, tunnelLimits } = this.#options;
     const carried = {
       isGrpc: isGrpc(head.fields),
       bodyBytes: head.framing.kind === 'length' ? head.framing.bytes : null,
-      firstByteMs: firstBytes.expectedMs(addressed.service, performance.now()),
+      firstByteMs: ttfb.expectedMs(addressed.service, performance.now()),
     };
     this.tunnelUnfit = tunnelUnfit(carried, tunnelLimits);
   }
@@ -120,12 +120,12 @@ export class OutboundRequest {
     this.#trace({ kind: 'local', service: local }, { code: local.state, stage: 'not_sent', detail });
   }
 
-  failedAttempt(target: RealTarget, outcome: Extract<Outcome, { kind: 'failed' }>): void {
+  failedAttempt(target: RealTarget, outcome: Extract<AttemptOutcome, { kind: 'failed' }>): void {
     if (outcome.code === 'response_timeout' && kindOf(target) === 'tunnel') {
-      const { firstBytes, tunnelLimits } = this.#options;
-      firstBytes.cutAt(this.service, tunnelLimits.firstByteMs, performance.now());
+      const { ttfb, tunnelLimits } = this.#options;
+      ttfb.cutAt(this.service, tunnelLimits.firstByteMs, performance.now());
     }
-    this.#trace(target, { ...outcome, detail: this.reroutes.reason ?? outcome.detail });
+    this.#trace(target, { ...outcome, detail: this.redispatch.reason ?? outcome.detail });
   }
 
   #trace(tried: Tried, failure: Parameters<typeof traceOf>[2]): void {
@@ -136,25 +136,25 @@ export class OutboundRequest {
   }
 
   /** Fields that tell the app who answered; the decision too, if it asked. */
-  answerFields(target: RealTarget): RawFields {
+  responseHeaders(target: RealTarget): RawFields {
     const { workerId } = this.#options;
     const fields = ['sidecar-worker', workerOf(target, workerId), 'sidecar-route', kindOf(target)];
-    fields.push('sidecar-attempts', String(this.attempts.length + 1), ...this.#idFields());
+    fields.push('sidecar-attempts', String(this.attempts.length + 1), ...this.#idHeaders());
     return fields;
   }
 
-  answered(target: RealTarget, outcome: Answered): void {
+  responded(target: RealTarget, outcome: Responded): void {
     const result = outcome.kind === 'broken' ? 'broken' : outcome.status >= 500 ? 'worker_error' : 'ok';
     const code = outcome.kind === 'broken' ? outcome.code : null;
-    this.#options.firstBytes.took(this.service, outcome.firstByteMs, performance.now());
-    if (outcome.kind === 'broken') this.#detail = `the answer broke off: ${outcome.detail}`;
+    this.#options.ttfb.took(this.service, outcome.firstByteMs, performance.now());
+    if (outcome.kind === 'broken') this.#detail = `the response broke off: ${outcome.detail}`;
     this.#finish(result, code, outcome.status, outcome.firstByteMs, target);
   }
 
   /** For a request that goes no further than here. */
-  answerHere(answer: WholeAnswer): void {
-    sendAnswer(this.downstream, answer, ['sidecar-attempts', '0', ...this.#idFields()]);
-    this.#finish('ok', null, answer.status, null, null);
+  replyLocally(reply: LocalReply): void {
+    sendReply(this.downstream, reply, ['sidecar-attempts', '0', ...this.#idHeaders()]);
+    this.#finish('ok', null, reply.status, null, null);
   }
 
   /** `target`: where the request was then; null = nowhere yet. */
@@ -168,26 +168,26 @@ export class OutboundRequest {
       this.clientGone(null);
       return;
     }
-    const answer = problemAnswer({
+    const reply = problemReply({
       code,
       detail,
       service: this.service === '' ? null : this.service,
       requestId: this.id,
       attempts: this.attempts,
-      notAsked: this.notAsked,
+      skipped: this.skipped,
       proxyName: this.#options.pseudonym,
     });
-    sendAnswer(this.downstream, inFormOf(this.downstream, answer, code, detail), [
+    sendReply(this.downstream, inFormOf(this.downstream, reply, code, detail), [
       'sidecar-attempts',
       String(this.attempts.length),
-      ...this.#idFields(),
+      ...this.#idHeaders(),
     ]);
     this.#detail = detail;
     const { status } = CODES[code];
     this.#finish(status < 500 || code === 'loop_detected' ? 'rejected' : 'failed', code, status, null, null);
   }
 
-  #idFields(): RawFields {
+  #idHeaders(): RawFields {
     const fields = ['sidecar-request-id', this.id];
     if (this.decision !== null) fields.push('sidecar-decision', JSON.stringify(this.decision));
     return fields;
@@ -217,7 +217,7 @@ export class OutboundRequest {
       durationMs: this.elapsedMs,
       detail: this.#detail,
       attempts: this.attempts,
-      notAsked: this.notAsked,
+      skipped: this.skipped,
       view: this.view,
       viewAgeMs: this.viewAgeMs,
       decision: this.decision,

@@ -3,20 +3,20 @@
  *
  * A model may think for minutes too, so no time limit tells the two apart. The peer's sidecar does: it answers at
  * once, whatever its worker is at. Who has waited for a while has it asked over the same route, one question for all
- * who wait there. Without an answer the request is lost on that path: it goes elsewhere if it may be sent twice, or
+ * who wait there. Without a response the request is lost on that path: it goes elsewhere if it may be sent twice, or
  * if the peer promises, by another route, that the first copy will never be delivered. It must not know how a peer
  * is asked, nor where a request goes next.
  */
 import type { Peer } from '../../core/peers/peer.ts';
 import type { Route } from '../../core/peers/route.ts';
 import type { AttemptWatch, WaitingAttempt } from '../../http/attempt.ts';
-import type { Recall } from '../peer/recall.ts';
+import type { CancelToken } from '../peer/recall.ts';
 
-export interface PathWatchOptions {
+export interface StallWatchOptions {
   /** Whether the peer answers over this route now. Never rejects. */
-  answers(peer: Peer, route: Route): Promise<boolean>;
+  responds(peer: Peer, route: Route): Promise<boolean>;
   /** Has the peer promise by one of these routes not to deliver a request. Never rejects. */
-  recall(peer: Peer, routes: readonly Route[], recall: Recall): Promise<boolean>;
+  cancelQueued(peer: Peer, routes: readonly Route[], token: CancelToken): Promise<boolean>;
 }
 
 export interface WatchedRequest {
@@ -27,10 +27,10 @@ export interface WatchedRequest {
   /** It may be sent again, and there is somewhere else to send it. Asked when the path has turned out dead. */
   mayGoElsewhere(): boolean;
   /** Has the peer promise not to deliver it; false if it was delivered, or nobody can be asked. Never rejects. */
-  recall(): Promise<boolean>;
+  cancelQueued(): Promise<boolean>;
 }
 
-/** Longer than nearly all answers of quick services take, shorter than anybody notices. */
+/** Longer than nearly all responses of quick services take, shorter than anybody notices. */
 const FIRST_LOOK_MS = 100;
 
 /** So long after the start, without a sign, the other routes are asked too: whether to go there is soon the question. */
@@ -41,24 +41,24 @@ const NEXT_LOOK_MS = 1_000;
 const GIVE_UP_MS = 15_000;
 const TICK_MS = 25;
 
-export class PathWatch {
-  readonly #options: PathWatchOptions;
+export class StallWatch {
+  readonly #options: StallWatchOptions;
   readonly #waiting = new Set<Watched>();
   #timer: NodeJS.Timeout | null = null;
 
-  constructor(options: PathWatchOptions) {
+  constructor(options: StallWatchOptions) {
     this.#options = options;
   }
 
-  recall(peer: Peer, routes: readonly Route[], recall: Recall): Promise<boolean> {
-    return this.#options.recall(peer, routes, recall);
+  cancelQueued(peer: Peer, routes: readonly Route[], token: CancelToken): Promise<boolean> {
+    return this.#options.cancelQueued(peer, routes, token);
   }
 
   /** For one attempt. */
   watch(request: WatchedRequest): AttemptWatch {
     const watched = new Watched(request, this.#options);
     return {
-      waits: () => watched.waits(),
+      awaitsResponse: () => watched.waits(),
       begins: (attempt) => {
         watched.begins(attempt);
         this.#waiting.add(watched);
@@ -88,7 +88,7 @@ export class PathWatch {
 class Watched {
   isOver = false;
   readonly #request: WatchedRequest;
-  readonly #options: PathWatchOptions;
+  readonly #options: StallWatchOptions;
   #attempt: WaitingAttempt | null = null;
   #beganMs = 0;
   #areOthersAsked = false;
@@ -98,7 +98,7 @@ class Watched {
   #deadSinceMs = Number.NaN;
   #isLooking = false;
 
-  constructor(request: WatchedRequest, options: PathWatchOptions) {
+  constructor(request: WatchedRequest, options: StallWatchOptions) {
     this.#request = request;
     this.#options = options;
   }
@@ -126,7 +126,7 @@ class Watched {
     const { peer, route } = this.#request;
     this.#isLooking = true;
     // Also an answer to another request is one.
-    const isAlive = (await this.#options.answers(peer, route)) || route.health.heardAtMs >= nowMs;
+    const isAlive = (await this.#options.responds(peer, route)) || route.health.heardAtMs >= nowMs;
     if (isAlive) this.#deadSinceMs = Number.NaN;
     else await this.#isDead(nowMs);
     this.#patienceMs = NEXT_LOOK_MS;
@@ -137,20 +137,20 @@ class Watched {
   #askOthers(): void {
     this.#areOthersAsked = true;
     const { peer, others } = this.#request;
-    for (const route of others) void this.#options.answers(peer, route);
+    for (const route of others) void this.#options.responds(peer, route);
   }
 
   async #isDead(sinceMs: number): Promise<void> {
     if (this.isOver) return;
     const { kind } = this.#request.route;
-    const detail = `no answer, and its sidecar does not answer by ${kind} any more: the path is cut, or it hangs`;
+    const detail = `no response, and its sidecar does not answer by ${kind} any more: the path is cut, or it hangs`;
     if (this.#request.mayGoElsewhere()) {
-      this.#attempt?.lose('sent', detail);
-    } else if (await this.#request.recall()) {
-      if (!this.isOver) this.#attempt?.lose('not_sent', `${detail}; taken back before it was delivered`);
+      this.#attempt?.pathLost('sent', detail);
+    } else if (await this.#request.cancelQueued()) {
+      if (!this.isOver) this.#attempt?.pathLost('not_sent', `${detail}; cancelled before it was delivered`);
     } else if (!this.isOver) {
       if (Number.isNaN(this.#deadSinceMs)) this.#deadSinceMs = sinceMs;
-      if (performance.now() - this.#deadSinceMs >= GIVE_UP_MS) this.#attempt?.lose('sent', detail);
+      if (performance.now() - this.#deadSinceMs >= GIVE_UP_MS) this.#attempt?.pathLost('sent', detail);
     }
   }
 }

@@ -5,14 +5,14 @@
  * must not send anything.
  */
 import type { Choice } from '../../core/balancing/choice.ts';
-import { brief } from '../../core/balancing/explain.ts';
+import { truncateExplanation } from '../../core/balancing/explain.ts';
 import type { Peer } from '../../core/peers/peer.ts';
 import type { Route } from '../../core/peers/route.ts';
 import { usableRoutes } from '../../core/peers/route-order.ts';
 import { sortedByFitness } from '../../core/peers/tunnel-limits.ts';
 import type { LocalService } from '../worker/local-service.ts';
 import type { View } from './directory.ts';
-import { type Nobody, nobodyKnown, nobodyOf } from './no-upstream.ts';
+import { type NoUpstream, noUpstreamAmong, noUpstreamKnown } from './no-upstream.ts';
 import type { OutboundOptions } from './options.ts';
 import type { OutboundRequest } from './request.ts';
 
@@ -25,7 +25,7 @@ export type Target =
       /** The queue that the caller counts on there; null = any. */
       readonly expectedQueue: number | null;
     }
-  | Nobody;
+  | NoUpstream;
 
 export async function nextTarget(request: OutboundRequest, options: OutboundOptions): Promise<Target> {
   const local = options.services.get(request.service);
@@ -46,7 +46,7 @@ export async function nextTarget(request: OutboundRequest, options: OutboundOpti
       expectedQueue: request.chosen.expectedQueue,
     };
   }
-  const moved = targetOfMove(request);
+  const moved = migrationTarget(request);
   if (moved !== null) return moved;
   const view = await currentView(request, options);
   if (view === null)
@@ -55,16 +55,16 @@ export async function nextTarget(request: OutboundRequest, options: OutboundOpti
       code: 'deadline',
       detail: 'the deadline of the caller passed while the service was looked up',
     };
-  if (view.kind === 'none') return nobodyKnown(request, view.code, view.detail, options);
+  if (view.kind === 'none') return noUpstreamKnown(request, view.code, view.detail, options);
   const choice = choose(request, view.peers, options);
-  const { recheck } = options.directory;
-  if (choice.kind === 'chosen' || recheck === undefined || !mayBeReadyByNow(request, view.peers)) {
+  const { checkWarming } = options.directory;
+  if (choice.kind === 'chosen' || checkWarming === undefined || !mayBeReadyByNow(request, view.peers)) {
     return targetOf(request, choice, view.peers, options);
   }
-  request.hasRechecked = true;
+  request.hasCheckedWarming = true;
   const looked = await whileWanted(
     request,
-    recheck(request.service).then(() => true),
+    checkWarming(request.service).then(() => true),
   );
   if (looked === null)
     return { kind: 'nobody', code: 'deadline', detail: 'the deadline of the caller passed' };
@@ -74,7 +74,7 @@ export async function nextTarget(request: OutboundRequest, options: OutboundOpti
 
 /** What is known of those that were warming is a moment old, and there is nobody else. */
 function mayBeReadyByNow(request: OutboundRequest, peers: readonly Peer[]): boolean {
-  if (request.hasRechecked || request.spare.length > 0) return false;
+  if (request.hasCheckedWarming || request.spare.length > 0) return false;
   return peers.some(({ key, state }) => state === 'warming' && !request.triedPeers.has(key));
 }
 
@@ -120,7 +120,7 @@ function choose(request: OutboundRequest, peers: readonly Peer[], options: Outbo
   if (request.wantsDecision) {
     const decided = balancer.decide(peers, question);
     choice = decided.choice;
-    request.decision = brief(decided.explanation);
+    request.decision = truncateExplanation(decided.explanation);
   } else {
     choice = balancer.choose(peers, question);
   }
@@ -129,12 +129,12 @@ function choose(request: OutboundRequest, peers: readonly Peer[], options: Outbo
 }
 
 /** Taken back from a queue to go to a certain peer; null when it was not, or cannot go there any more. */
-function targetOfMove(request: OutboundRequest): Target | null {
-  const { reroutes, service, tunnelUnfit } = request;
-  const { move } = reroutes;
-  if (move?.state !== 'back') return null;
-  move.state = 'over';
-  const { to } = move;
+function migrationTarget(request: OutboundRequest): Target | null {
+  const { redispatch, service, tunnelUnfit } = request;
+  const { migration } = redispatch;
+  if (migration?.state !== 'back') return null;
+  migration.state = 'over';
+  const { to } = migration;
   if (to.state !== 'ready' || to.presence !== 'live' || request.triedPeers.has(to.key)) return null;
   const endpoint = to.endpoint(service);
   const usable = usableRoutes(to.routes, performance.now());
@@ -156,8 +156,13 @@ function targetOf(
   if (choice.kind === 'refused') {
     const spare = request.spare.shift();
     if (spare !== undefined) return { kind: 'peer', ...spare, expectedQueue: null };
-    if (peers.length > 0) return nobodyOf(request, choice.code, peers, options);
-    return nobodyKnown(request, choice.code, 'No worker is known to offer this service any more.', options);
+    if (peers.length > 0) return noUpstreamAmong(request, choice.code, peers, options);
+    return noUpstreamKnown(
+      request,
+      choice.code,
+      'No worker is known to offer this service any more.',
+      options,
+    );
   }
   const [route, ...others] = choice.routes;
   request.chosen = choice;

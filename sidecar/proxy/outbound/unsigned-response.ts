@@ -9,7 +9,7 @@ import type { RouteKind } from '../../core/peers/route.ts';
 import type { Stage } from '../../core/retry.ts';
 import type { Judgement } from '../../http/attempt-outcome.ts';
 import type { IncomingHead } from '../../http/exchange.ts';
-import { parseRefusal, REFUSAL_FIELD } from '../peer/refusal.ts';
+import { parseRefusal, REFUSAL_HEADER } from '../peer/refusal.ts';
 
 interface Word {
   readonly code: Code;
@@ -21,7 +21,7 @@ interface Word {
 /** Cloudflare: the tunnel has no connector, so nothing was delivered (error 1033). */
 const TUNNEL_DOWN_STATUS = 530;
 
-/** An edge's word on one request that is too large for it, or whose answer began too late (Cloudflare: 524). */
+/** An edge's word on one request that is too large for it, or whose response began too late (Cloudflare: 524). */
 const EDGE_LIMITS: Readonly<Record<number, Word>> = {
   413: {
     code: 'body_too_large',
@@ -31,7 +31,7 @@ const EDGE_LIMITS: Readonly<Record<number, Word>> = {
   524: {
     code: 'response_timeout',
     stage: 'sent',
-    detail: 'no answer within the time limit of the tunnel (524 from its edge)',
+    detail: 'no response within the time limit of the tunnel (524 from its edge)',
     isPathLost: true,
   },
 };
@@ -42,11 +42,11 @@ export interface Unsigned {
   readonly judgement: Extract<Judgement, { kind: 'refuse' }>;
 }
 
-export function judgeUnsigned(answer: IncomingHead, kind: RouteKind): Unsigned {
-  const { status } = answer;
+export function judgeUnsigned(response: IncomingHead, kind: RouteKind): Unsigned {
+  const { status } = response;
   const limit = kind === 'tunnel' ? EDGE_LIMITS[status] : undefined;
   if (limit !== undefined) return { isEdge: true, judgement: { kind: 'refuse', ...limit } };
-  return { isEdge: false, judgement: { kind: 'refuse', ...wordOf(answer, kind) } };
+  return { isEdge: false, judgement: { kind: 'refuse', ...wordOf(response, kind) } };
 }
 
 function wordOf({ status, fields }: IncomingHead, kind: RouteKind): Word {
@@ -57,7 +57,7 @@ function wordOf({ status, fields }: IncomingHead, kind: RouteKind): Word {
       detail: 'the tunnel has no connector (530): cloudflared does not run there',
     };
   }
-  const isRefusal = parseRefusal(first(fields, REFUSAL_FIELD) ?? '') !== null;
+  const isRefusal = parseRefusal(first(fields, REFUSAL_HEADER) ?? '') !== null;
   if (status === CODES.not_a_member.status && isRefusal) {
     const detail =
       'it takes us for no member: another mesh key, a certificate that has ended, or clocks apart';

@@ -38,7 +38,7 @@ export interface PeerAuth {
     readonly nowMs: number;
   }): CallerVerdict;
   /** Makes sure that a request of this caller is never accepted; false when it is too late for that. */
-  recall(request: { readonly peerKey: string; readonly nonce: string; readonly nowMs: number }): boolean;
+  cancel(request: { readonly peerKey: string; readonly nonce: string; readonly nowMs: number }): boolean;
   /** Value of the response field `sidecar-auth`. */
   signResponse(response: {
     readonly peerKey: string;

@@ -1,14 +1,14 @@
 /**
  * Small requests from this sidecar itself to a peer's inbound listener: its record, its state.
  *
- * Over the same connections and routes that requests take, so that an answer also proves the route. It must
- * not know what the answers mean; they are bytes, bounded and authenticated.
+ * Over the same connections and routes that requests take, so that a response also proves the route. It must
+ * not know what the responses mean; they are bytes, bounded and authenticated.
  */
 import { SidecarError } from '../../core/errors.ts';
 import { first } from '../../core/http/headers.ts';
 import type { RawFields } from '../../core/http/message.ts';
 import type { IncomingHead, Origin, Upstreams } from '../../http/exchange.ts';
-import { hostField } from '../hop-headers.ts';
+import { hostHeader } from '../hop-headers.ts';
 import { hasLearntClock, type PeerAuth } from './auth.ts';
 
 export interface PeerAddress extends Origin {
@@ -75,7 +75,7 @@ export function createPeerClient(upstreams: Upstreams, auth: PeerAuth, limitMs: 
           {
             method: 'GET',
             target,
-            host: hostField(address),
+            host: hostHeader(address),
             fields: ['sidecar-auth', proof.header, 'Accept', '*/*', ...fields],
             body: { kind: 'none' },
             upgrade: null,

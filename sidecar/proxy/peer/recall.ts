@@ -11,7 +11,7 @@ import type { Peer } from '../../core/peers/peer.ts';
 import type { Route } from '../../core/peers/route.ts';
 import type { PeerClient } from './client.ts';
 
-export interface Recall {
+export interface CancelToken {
   readonly nonce: string;
   /** Start epoch of the peer as its caller knew it when the request was sent; null = only if it waits. */
   readonly epoch: number | null;
@@ -22,32 +22,32 @@ const TIMEOUT_MS = 1_000;
 const MAX_BYTES = 1_024;
 
 /** null when it is not one; never throws. */
-export function parseRecall(target: string): Recall | null {
+export function parseCancelToken(target: string): CancelToken | null {
   const match = /^\/recall\/([\w-]{1,64})(?:\/(\d{1,16}))?$/.exec(target);
   if (match === null) return null;
   return { nonce: match[1] as string, epoch: match[2] === undefined ? null : Number(match[2]) };
 }
 
-/** By each of these routes in turn, until one answers. True = it will never be delivered. Never rejects. */
-export async function recallFrom(
+/** By each of these routes in turn, until one responds. True = it will never be delivered. Never rejects. */
+export async function cancelQueued(
   peer: Peer,
   routes: readonly Route[],
-  recall: Recall,
+  token: CancelToken,
   client: PeerClient,
 ): Promise<boolean> {
-  const { nonce, epoch } = recall;
+  const { nonce, epoch } = token;
   for (const route of routes) {
     try {
-      const answer = await client.get({
+      const response = await client.get({
         address: route,
         peerKey: peer.key,
         path: `${RECALL_PATH}${nonce}${epoch === null ? '' : `/${epoch}`}`,
         signal: AbortSignal.timeout(TIMEOUT_MS),
         maxBytes: MAX_BYTES,
-        // A kept connection may be dead where nothing was heard; from a queue an answer will come anyway.
+        // A kept connection may be dead where nothing was heard; from a queue a response will come anyway.
         isFresh: epoch !== null,
       });
-      return (JSON.parse(answer.toString('utf8')) as { recalled?: unknown }).recalled === true;
+      return (JSON.parse(response.toString('utf8')) as { recalled?: unknown }).recalled === true;
     } catch {
       // Not by this route.
     }

@@ -1,8 +1,8 @@
 /**
- * The answer by which one sidecar tells another that it did not get an answer from its worker, and how far the
+ * The response by which one sidecar tells another that it did not get a response from its worker, and how far the
  * request went: request field names and the parser for them.
  *
- * Told in a field of its own instead of by status, because a worker's 503 is an answer and a sidecar's 503 is a
+ * Told in a field of its own instead of by status, because a worker's 503 is a response and a sidecar's 503 is a
  * reason to go elsewhere; with the words for the one who has to mend it. Only believed when the response is signed.
  * It must not know what the reader does next.
  */
@@ -11,13 +11,13 @@ import { first } from '../../core/http/headers.ts';
 import type { RawFields } from '../../core/http/message.ts';
 import type { Stage } from '../../core/retry.ts';
 
-export const REFUSAL_FIELD = 'sidecar-refusal';
+export const REFUSAL_HEADER = 'sidecar-refusal';
 
 /** The queue length that the caller expects at the peer. */
-export const EXPECTED_QUEUE_FIELD = 'sidecar-expected-queue';
+export const EXPECTED_QUEUE_HEADER = 'sidecar-expected-queue';
 
 /** How long the request was under way before it was sent there, in ms: its place in the queue. Absent = just begun. */
-export const UNDER_WAY_FIELD = 'sidecar-under-way-ms';
+export const UNDER_WAY_HEADER = 'sidecar-under-way-ms';
 
 /** Longer ones count as this; nobody's word puts him further in front. */
 export const MAX_UNDER_WAY_MS = 120_000;
@@ -29,7 +29,7 @@ export interface Refusal {
   readonly detail: string;
 }
 
-/** Clients bound the fields of an answer. */
+/** Clients bound the fields of a response. */
 const MAX_DETAIL_CHARS = 240;
 
 export function encodeRefusal({ code, stage, detail }: Refusal): string {
@@ -62,5 +62,5 @@ export function parseCount(value: string | undefined): number | null {
 
 /** As the fields of a request say; 0 = just begun. */
 export function underWayMs(fields: RawFields): number {
-  return Math.min(parseCount(first(fields, UNDER_WAY_FIELD)) ?? 0, MAX_UNDER_WAY_MS);
+  return Math.min(parseCount(first(fields, UNDER_WAY_HEADER)) ?? 0, MAX_UNDER_WAY_MS);
 }

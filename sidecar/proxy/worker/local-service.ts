@@ -11,12 +11,12 @@ import { first } from '../../core/http/headers.ts';
 import { parseOrca } from '../../core/peers/load-report.ts';
 import type { WorkerState } from '../../core/peers/record.ts';
 import type { Acquired, Admission, Slot } from '../../core/worker/admission.ts';
-import { Callers } from '../../core/worker/caller-counts.ts';
-import { WorkerWord } from '../../core/worker/self-reported-load.ts';
+import { CallerCounts } from '../../core/worker/caller-counts.ts';
+import { SelfReportedLoad } from '../../core/worker/self-reported-load.ts';
 import { type AttemptOptions, runAttempt } from '../../http/attempt.ts';
-import type { Outcome } from '../../http/attempt-outcome.ts';
+import type { AttemptOutcome } from '../../http/attempt-outcome.ts';
 import type { Origin, RequestTimeouts, Upstreams } from '../../http/exchange.ts';
-import { hostField } from '../hop-headers.ts';
+import { hostHeader } from '../hop-headers.ts';
 import type { WorkerHealth } from './worker-health.ts';
 
 export interface LocalServiceOptions {
@@ -51,17 +51,17 @@ export class LocalService {
   readonly host: string;
   readonly admission: Admission;
   /** What the worker itself says of its load. */
-  readonly word = new WorkerWord();
+  readonly selfReportedLoad = new SelfReportedLoad();
   readonly #options: LocalServiceOptions;
-  readonly #callers = new Callers();
+  readonly #callers = new CallerCounts();
   /** Requests in the queue whose callers may want them back. */
-  readonly #recallable = new Map<string, () => boolean>();
-  readonly #givenBack = new BoundedCache<string, true>(MAX_GIVEN_BACK, () => {});
+  readonly #cancellable = new Map<string, () => boolean>();
+  readonly #cancelled = new BoundedCache<string, true>(MAX_GIVEN_BACK, () => {});
 
   constructor(options: LocalServiceOptions) {
     this.name = options.name;
     this.basePath = options.basePath;
-    this.host = hostField(options.origin);
+    this.host = hostHeader(options.origin);
     this.admission = options.admission;
     this.#options = options;
   }
@@ -85,28 +85,28 @@ export class LocalService {
   }
 
   /** Callers that have requests here now or had some a moment ago, at least 1. */
-  get sharers(): number {
-    return this.#callers.sharers(performance.now());
+  get activeCallers(): number {
+    return this.#callers.activeCallers(performance.now());
   }
 
-  /** The worker's own `endpoint-load-metrics`, on an answer or to a health check. */
+  /** The worker's own `endpoint-load-metrics`, on a response or to a health check. */
   reported(value: string): void {
     const load = parseOrca(value)?.load;
-    if (load !== undefined) this.word.says('orca', load, performance.now());
+    if (load !== undefined) this.selfReportedLoad.report('orca', load, performance.now());
   }
 
   /**
    * Its caller has somewhere better for it. False when it does not wait here, or no more. Who asks again, since what
    * was said has not reached him, is told the same.
    */
-  giveBack(callerKey: string, nonce: string): boolean {
+  cancelQueued(callerKey: string, nonce: string): boolean {
     const handle = handleOf(callerKey, nonce);
-    if (this.#recallable.get(handle)?.() === true) this.#givenBack.set(handle, true);
-    return this.#givenBack.get(handle) === true;
+    if (this.#cancellable.get(handle)?.() === true) this.#cancelled.set(handle, true);
+    return this.#cancelled.get(handle) === true;
   }
 
   /** Waits for a slot, then makes the attempt; a refusal is an outcome with stage `not_sent`. */
-  async attempt(attempt: LocalAttempt): Promise<Outcome> {
+  async attempt(attempt: LocalAttempt): Promise<AttemptOutcome> {
     if (this.state !== 'ready') return refused('warming', `the worker is not ready: ${this.healthReason}`);
     if (this.#options.origin.scheme !== 'h2c' && isGrpc(attempt.head.fields))
       return refused('grpc_not_carried', 'the worker is spoken to in HTTP/1.1: its URL lacks h2c://');
@@ -118,10 +118,10 @@ export class LocalService {
     }
   }
 
-  async #attemptWithSlot(attempt: LocalAttempt): Promise<Outcome> {
+  async #attemptWithSlot(attempt: LocalAttempt): Promise<AttemptOutcome> {
     const slot = await this.#acquire(attempt);
     if (slot === 'gone') return { kind: 'client_gone', firstByteMs: null };
-    if (slot === 'recalled') return refused('saturated', 'its caller took it back from the queue');
+    if (slot === 'cancelled') return refused('saturated', 'its caller cancelled it in the queue');
     if (slot === 'late') return refused('deadline', 'the deadline of the caller passed in the queue');
     if (typeof slot === 'string') return refused('saturated', full(this.admission, slot));
     const startedMs = performance.now();
@@ -151,12 +151,12 @@ export class LocalService {
   }
 
   /** A slot; or why there is none. A client that leaves, or whose deadline passes, while it waits leaves the queue. */
-  #acquire(attempt: LocalAttempt): Promise<Slot | Lack | 'gone' | 'late' | 'recalled'> {
+  #acquire(attempt: LocalAttempt): Promise<Slot | Lack | 'gone' | 'late' | 'cancelled'> {
     const { relay, expectedQueue, sinceMs, deadline, callerKey, nonce } = attempt;
     const handle = nonce === undefined ? null : handleOf(callerKey, nonce);
     return new Promise((resolve) => {
-      const settle = (end: Slot | Lack | 'gone' | 'late' | 'recalled'): void => {
-        if (handle !== null) this.#recallable.delete(handle);
+      const settle = (end: Slot | Lack | 'gone' | 'late' | 'cancelled'): void => {
+        if (handle !== null) this.#cancellable.delete(handle);
         relay.listen(null);
         resolve(end);
       };
@@ -169,12 +169,12 @@ export class LocalService {
       if (acquired.kind === 'granted') resolve(acquired);
       else if (acquired.kind === 'saturated') resolve(acquired.reason);
       else {
-        const leave = (why: 'gone' | 'late' | 'recalled'): boolean => {
+        const leave = (why: 'gone' | 'late' | 'cancelled'): boolean => {
           if (!acquired.cancel()) return false;
           settle(why);
           return true;
         };
-        if (handle !== null) this.#recallable.set(handle, () => leave('recalled'));
+        if (handle !== null) this.#cancellable.set(handle, () => leave('cancelled'));
         relay.listen({ onClientDrain: () => {}, onGone: () => leave('gone') });
         if (relay.isGone) leave('gone');
         void deadline?.then(() => leave('late'));
@@ -191,7 +191,7 @@ function full({ inFlight, queued, concurrency }: Admission, lack: Lack): string 
 }
 
 /** What went wrong between this sidecar and its worker, told so that a peer does not take it for its own way here. */
-export function atWorker(service: LocalService, outcome: Outcome): Outcome {
+export function atWorker(service: LocalService, outcome: AttemptOutcome): AttemptOutcome {
   if (outcome.kind !== 'failed' || !BETWEEN.has(outcome.code)) return outcome;
   return { ...outcome, detail: `its worker (${service.address}): ${outcome.detail}` };
 }
@@ -208,6 +208,6 @@ function handleOf(callerKey: string, nonce: string): string {
   return `${callerKey}/${nonce}`;
 }
 
-function refused(code: Code, detail: string): Outcome {
+function refused(code: Code, detail: string): AttemptOutcome {
   return { kind: 'failed', code, stage: 'not_sent', detail };
 }

@@ -8,7 +8,7 @@ import net from 'node:net';
 import { first } from '../../core/http/headers.ts';
 import type { Origin, Upstreams } from '../../http/exchange.ts';
 import { setTimeoutAfterPoll } from '../../http/sockets/timers.ts';
-import { hostField } from '../hop-headers.ts';
+import { hostHeader } from '../hop-headers.ts';
 
 export interface WorkerHealthOptions {
   readonly origin: Origin;
@@ -20,7 +20,7 @@ export interface WorkerHealthOptions {
   readonly unhealthyAfter: number;
   readonly upstreams: Upstreams;
   onChange(isReady: boolean, reason: string): void;
-  /** The answer carried `endpoint-load-metrics`: the worker's own word of its load. */
+  /** The response carried `endpoint-load-metrics`: the worker's own word of its load. */
   onReport(value: string): void;
 }
 
@@ -136,12 +136,12 @@ export class WorkerHealth {
     // By HTTP/2 a worker that shuts down says so. By HTTP/1.1 it goes on answering on kept connections, for as long as
     // it is asked: that nobody listens any more shows only to one who comes anew.
     const giveUp = new AbortController();
-    const answer = this.#tryGet(path, isFresh, giveUp.signal);
-    if (origin.scheme === 'h2c') return await answer;
+    const response = this.#tryGet(path, isFresh, giveUp.signal);
+    if (origin.scheme === 'h2c') return await response;
     const closed = await this.#tryConnect();
-    // A closed door says it all: the answer from behind it may be long in coming.
+    // A closed door says it all: the response from behind it may be long in coming.
     if (closed !== null) giveUp.abort();
-    return closed ?? (await answer);
+    return closed ?? (await response);
   }
 
   #tryConnect(): Promise<Fault | null> {
@@ -164,7 +164,7 @@ export class WorkerHealth {
   #tryGet(path: string, isFresh: boolean, giveUp: AbortSignal): Promise<Fault | null> {
     const { origin, timeoutMs, upstreams } = this.#options;
     return new Promise((resolve) => {
-      let fault: Fault | null = ill('no answer');
+      let fault: Fault | null = ill('no response');
       const cancel = setTimeoutAfterPoll(() => {
         request.abort();
         resolve(ill(`no answer to GET ${path} within ${timeoutMs} ms`));
@@ -183,7 +183,7 @@ export class WorkerHealth {
         {
           method: 'GET',
           target: path,
-          host: hostField(origin),
+          host: hostHeader(origin),
           fields: ['User-Agent', 'dht-sidecar'],
           body: { kind: 'none' },
           upgrade: null,

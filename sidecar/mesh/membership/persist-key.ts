@@ -8,7 +8,7 @@ import type { Log } from '../../core/log.ts';
 import type { Clock } from '../clock.ts';
 import type { Kept } from './worker-key.ts';
 
-export interface KeyKeeperOptions {
+export interface PersistKeyOptions {
   /** Tries anew. */
   readonly keepKey: () => Kept;
   readonly clock: Clock;
@@ -17,7 +17,7 @@ export interface KeyKeeperOptions {
 }
 
 /** The returned function ends it, after a last try. */
-export function keepKeyInTheEnd({ keepKey, clock, log, intervalMs }: KeyKeeperOptions): () => void {
+export function persistKey({ keepKey, clock, log, intervalMs }: PersistKeyOptions): () => void {
   let cancel = (): void => {};
   let isOver = false;
   const settled = (kept: Kept): boolean => {

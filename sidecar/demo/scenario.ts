@@ -7,8 +7,8 @@
 import { Comeback } from './comeback.ts';
 import type { DemoMesh } from './mesh.ts';
 import type { MeshWorker } from './mesh-worker.ts';
-import { PlotClock } from './plot-clock.ts';
-import { type DemoReport, makeReport } from './report.ts';
+import { ScenarioClock } from './scenario-clock.ts';
+import { type DemoSummary, makeSummary } from './summary.ts';
 import { Tally } from './tally.ts';
 import { Traffic } from './traffic.ts';
 import { type DemoView, Watch } from './watch.ts';
@@ -20,7 +20,7 @@ export interface Stage {
   show(view: DemoView): void;
 }
 
-export interface PlotOptions {
+export interface ScenarioOptions {
   readonly mesh: DemoMesh;
   readonly seconds: number;
   /** Ends it at once. */
@@ -39,8 +39,8 @@ const USERS_PER_WORKER = 2;
 const MORE_USERS = 2;
 
 /** Rejects when something does not start, or with the reason of `end`. */
-export async function playDemo({ end, mesh, seconds, stage, tickMs }: PlotOptions): Promise<DemoReport> {
-  const clock = new PlotClock(end);
+export async function playDemo({ end, mesh, seconds, stage, tickMs }: ScenarioOptions): Promise<DemoSummary> {
+  const clock = new ScenarioClock(end);
   const { workers } = mesh;
   const victim = workers.length > 1 ? workers[0] : undefined;
   const comeback = new Comeback(victim?.traits.id ?? null, () => clock.elapsedMs);
@@ -74,7 +74,7 @@ export async function playDemo({ end, mesh, seconds, stage, tickMs }: PlotOption
     const stats = await clock.race(watch.stats());
     watch.close();
     await clock.race(mesh.stop());
-    return makeReport({ tally, comeback, stats, lastedMs });
+    return makeSummary({ tally, comeback, stats, lastedMs });
   } finally {
     watch?.close();
     await Promise.all([mesh.killAll(), traffic?.cut()]);
@@ -84,7 +84,12 @@ export async function playDemo({ end, mesh, seconds, stage, tickMs }: PlotOption
 async function killAndRestart(
   victim: MeshWorker,
   comeback: Comeback,
-  { clock, mesh, seconds, stage }: Pick<PlotOptions, 'mesh' | 'seconds' | 'stage'> & { clock: PlotClock },
+  {
+    clock,
+    mesh,
+    seconds,
+    stage,
+  }: Pick<ScenarioOptions, 'mesh' | 'seconds' | 'stage'> & { clock: ScenarioClock },
 ): Promise<void> {
   const { id } = victim.traits;
   await clock.until(seconds * 1_000 * KILL_AT);
@@ -98,7 +103,7 @@ async function killAndRestart(
 }
 
 /** A worker that came back late still gets its chance. */
-async function overtime(comeback: Comeback, clock: PlotClock, stage: Stage): Promise<void> {
+async function overtime(comeback: Comeback, clock: ScenarioClock, stage: Stage): Promise<void> {
   if (comeback.workerId === null) return;
   await Promise.race([comeback.isUsed, clock.until(clock.elapsedMs + MAX_OVERTIME_MS)]);
   if (comeback.usedAfterMs !== null) return;

@@ -1,7 +1,7 @@
 /**
- * How long the answers of each service take until their first byte, at worst, as seen from here.
+ * How long the responses of each service take until their first byte, at worst, as seen from here.
  *
- * A peak that fades instead of an average: one answer in fifty that takes two minutes is what a tunnel cuts, and an
+ * A peak that fades instead of an average: one response in fifty that takes two minutes is what a tunnel cuts, and an
  * average would not show it. It must not know routes.
  */
 import { BoundedCache } from '../bounded-cache.ts';
@@ -15,10 +15,10 @@ interface Peak {
   atMs: number;
 }
 
-export class FirstByteTimes {
+export class Ttfb {
   readonly #peaks = new BoundedCache<string, Peak>(MAX_SERVICES, () => {});
 
-  /** An answer of the service began after this time. */
+  /** A response of the service began after this time. */
   took(service: string, firstByteMs: number, nowMs: number): void {
     if (!Number.isFinite(firstByteMs)) return;
     const peak = this.#peaks.get(service);
@@ -30,7 +30,7 @@ export class FirstByteTimes {
     }
   }
 
-  /** No answer had begun by then. How late it would have been nobody knows: twice that, which is remembered for 3 min. */
+  /** No response had begun by then. How late it would have been nobody knows: twice that, which is remembered for 3 min. */
   cutAt(service: string, limitMs: number, nowMs: number): void {
     this.took(service, 2 * limitMs, nowMs);
   }

@@ -4,13 +4,13 @@
  * Apart from the ORCA header, which speaks of one service and costs every response its bytes: a probe wants
  * all at once. It must not know who asks whom, nor when.
  */
-import type { PeerReport } from './load-report.ts';
+import type { LoadReport } from './load-report.ts';
 import { RECORD_LIMITS, WORKER_STATES } from './record.ts';
 
 const MAX_REASON_CHARS = 240;
 
 /** The reports of one peer: one epoch, sequence number and state for all. `reason`: why that state; '' = none. */
-export function encodeState(reports: readonly PeerReport[], reason = ''): Record<string, unknown> {
+export function encodePeerState(reports: readonly LoadReport[], reason = ''): Record<string, unknown> {
   const services: Record<string, unknown> = {};
   for (const r of reports) {
     services[r.service] = {
@@ -20,7 +20,7 @@ export function encodeState(reports: readonly PeerReport[], reason = ''): Record
       concurrency: r.concurrency,
       service_ms: r.serviceMs,
       mine: r.mine,
-      sharers: r.sharers,
+      sharers: r.activeCallers,
       oldest_ms: r.oldestMs,
     };
   }
@@ -35,7 +35,7 @@ export function decodeReason(json: unknown): string {
 }
 
 /** The reports in a parsed body; null when it is not one. Never throws; every number is finite and bounded. */
-export function decodeState(json: unknown): PeerReport[] | null {
+export function decodePeerState(json: unknown): LoadReport[] | null {
   if (!isObject(json) || !isObject(json.services)) return null;
   const state = WORKER_STATES.find((name) => name === json.state);
   const epoch = count(json.epoch, RECORD_LIMITS.epochMs);
@@ -43,7 +43,7 @@ export function decodeState(json: unknown): PeerReport[] | null {
   if (state === undefined || epoch === null || seq === null) return null;
   const entries = Object.entries(json.services);
   if (entries.length > RECORD_LIMITS.services) return null;
-  const reports: PeerReport[] = [];
+  const reports: LoadReport[] = [];
   for (const [service, figures] of entries) {
     if (!isObject(figures)) return null;
     const load = amount(figures.load, 1);
@@ -51,10 +51,11 @@ export function decodeState(json: unknown): PeerReport[] | null {
     const queued = count(figures.queued, RECORD_LIMITS.requests);
     const concurrency = count(figures.concurrency, RECORD_LIMITS.requests);
     const mine = count(figures.mine, RECORD_LIMITS.requests);
-    const sharers = count(figures.sharers, RECORD_LIMITS.requests);
+    const activeCallers = count(figures.sharers, RECORD_LIMITS.requests);
     const serviceMs = amount(figures.service_ms, RECORD_LIMITS.serviceMs);
     if (load === null || inFlight === null || queued === null || concurrency === null) return null;
-    if (mine === null || sharers === null || (serviceMs === null && figures.service_ms !== null)) return null;
+    if (mine === null || activeCallers === null || (serviceMs === null && figures.service_ms !== null))
+      return null;
     reports.push({
       epoch,
       seq,
@@ -66,7 +67,7 @@ export function decodeState(json: unknown): PeerReport[] | null {
       concurrency,
       serviceMs,
       mine,
-      sharers,
+      activeCallers,
       oldestMs: amount(figures.oldest_ms, RECORD_LIMITS.serviceMs),
     });
   }

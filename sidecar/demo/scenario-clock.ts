@@ -6,7 +6,7 @@
  */
 import { setTimeout as delay } from 'node:timers/promises';
 
-export class PlotClock {
+export class ScenarioClock {
   readonly #end: AbortSignal;
   readonly #ended: Promise<never>;
   #zeroMs = performance.now();

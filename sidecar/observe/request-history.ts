@@ -7,9 +7,9 @@
  */
 import { Buffer } from 'node:buffer';
 import { CODES, type Code } from '../core/errors.ts';
-import type { Outcome, RouteLabel } from './labels.ts';
+import type { OutcomeLabel, RouteLabel } from './labels.ts';
 
-export interface LoggedRequest {
+export interface RecordedRequest {
   readonly id: string;
   /** Arrival, Unix ms. */
   readonly atMs: number;
@@ -21,7 +21,7 @@ export interface LoggedRequest {
   readonly peer: string | null;
   /** What the app saw; 499 when it left before the end. */
   readonly status: number | null;
-  readonly outcome: Outcome;
+  readonly outcome: OutcomeLabel;
   readonly code: Code | null;
   readonly firstByteMs: number | null;
   readonly durationMs: number;
@@ -30,7 +30,7 @@ export interface LoggedRequest {
   /** Of a failure, for people. */
   readonly detail: string | null;
   /** Workers that could not be asked, when that ended it. */
-  readonly notAsked: readonly { readonly peer: string; readonly reason: string }[];
+  readonly skipped: readonly { readonly peer: string; readonly reason: string }[];
   /** How the view was got, and how old it was. */
   readonly view: string;
   readonly viewAgeMs: number | null;
@@ -42,15 +42,15 @@ const MAX_REASON_CHARS = 240;
 const MAX_DETAIL_CHARS = 2_000;
 const MAX_NOT_ASKED = 16;
 
-export class RequestLog {
-  readonly #ring: (LoggedRequest | undefined)[];
+export class RequestHistory {
+  readonly #ring: (RecordedRequest | undefined)[];
   #next = 0;
 
   constructor(options: { readonly capacity: number }) {
-    this.#ring = new Array<LoggedRequest | undefined>(Math.max(1, options.capacity)).fill(undefined);
+    this.#ring = new Array<RecordedRequest | undefined>(Math.max(1, options.capacity)).fill(undefined);
   }
 
-  add(request: LoggedRequest): void {
+  add(request: RecordedRequest): void {
     this.#ring[this.#next] = bounded(request);
     this.#next = (this.#next + 1) % this.#ring.length;
   }
@@ -67,12 +67,12 @@ export class RequestLog {
   }
 }
 
-function bounded(request: LoggedRequest): LoggedRequest {
-  if (request.detail === null && request.notAsked.length === 0) return request;
+function bounded(request: RecordedRequest): RecordedRequest {
+  if (request.detail === null && request.skipped.length === 0) return request;
   return {
     ...request,
     detail: request.detail === null ? null : cut(request.detail, MAX_DETAIL_CHARS),
-    notAsked: request.notAsked
+    skipped: request.skipped
       .slice(0, MAX_NOT_ASKED)
       .map(({ peer, reason }) => ({ peer, reason: cut(reason, MAX_REASON_CHARS) })),
   };
@@ -84,7 +84,7 @@ function cut(text: string, maxChars: number): string {
   return Buffer.from(`${text.slice(0, maxChars - 1)}…`).toString();
 }
 
-function toJson(request: LoggedRequest): object {
+function toJson(request: RecordedRequest): object {
   return {
     request_id: request.id,
     received_at: request.atMs / 1000,
@@ -102,7 +102,7 @@ function toJson(request: LoggedRequest): object {
     detail: request.detail,
     advice: request.code === null ? null : CODES[request.code].advice,
     failed_attempts: request.attempts,
-    not_asked: request.notAsked,
+    not_asked: request.skipped,
     decision: request.decision?.() ?? null,
   };
 }

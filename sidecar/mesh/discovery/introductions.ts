@@ -1,5 +1,5 @@
 /**
- * The greeter: who asks for our record, and is not known here as what it is, is asked for its own at once.
+ * Introductions: who asks for our record, and is not known here as what it is, is asked for its own at once.
  *
  * A newcomer reads the roster and so meets everybody, or a fair sample; by the same stroke it becomes known to them,
  * rather than half a TTL later at their next lookup. Its word is only where it listens: what it offers is in the
@@ -11,13 +11,13 @@ import type { Peer } from '../../core/peers/peer.ts';
 import type { PeerTable } from '../../core/peers/peer-table.ts';
 import type { HostPort, RecordFetcher } from './record-fetcher.ts';
 
-export interface GreeterOptions {
+export interface IntroductionsOptions {
   readonly table: Pick<PeerTable, 'get' | 'size'>;
   readonly fetcher: Pick<RecordFetcher, 'fetch'>;
   readonly ownKeyHex: string;
   /** As for announcements: an introduction is a request to connect somewhere. */
   readonly mayAsk: (address: HostPort) => boolean;
-  /** Above so many known peers nobody is greeted: who is known then is the sample's affair. */
+  /** Above so many known peers no introduction is followed up: who is known then is the sample's affair. */
   readonly maxPeers: number;
   readonly log: Log;
 }
@@ -25,17 +25,17 @@ export interface GreeterOptions {
 /** A fleet that starts at once introduces itself at once; the rest is found by lookups. */
 const MAX_RUNNING = 32;
 
-export class Greeter {
-  readonly #o: GreeterOptions;
+export class Introductions {
+  readonly #o: IntroductionsOptions;
   /** Keys of those that are being asked: each once, or one that asks without end would keep out all others. */
   readonly #running = new Set<string>();
 
-  constructor(options: GreeterOptions) {
+  constructor(options: IntroductionsOptions) {
     this.#o = options;
   }
 
   /** `keyHex` is proven, `address` is its word. Resolves when its record is in, or was not to be had. */
-  async met(keyHex: string, address: HostPort): Promise<void> {
+  async onIntroduction(keyHex: string, address: HostPort): Promise<void> {
     const { fetcher, log, maxPeers, mayAsk, ownKeyHex, table } = this.#o;
     if (keyHex === ownKeyHex || isAsKnown(table.get(keyHex), address)) return;
     if (table.size >= maxPeers || this.#running.size >= MAX_RUNNING || !mayAsk(address)) return;

@@ -12,7 +12,7 @@ import type { MeshWorker } from './mesh-worker.ts';
 import { FORWARDED_KINDS, type Tally } from './tally.ts';
 
 /** What `--json` prints. */
-export interface DemoReport {
+export interface DemoSummary {
   /** That the app made, and of those the ones that it had to give up. */
   readonly requests: number;
   readonly failed: number;
@@ -37,7 +37,7 @@ export interface DemoReport {
   /** Since the traffic began. */
   readonly killed_at_s: number | null;
   readonly restarted_at_s: number | null;
-  /** From the restart to the first answer; null: never. */
+  /** From the restart to the first response; null: never. */
   readonly used_again_after_s: number | null;
   readonly lasted_s: number;
   /** The first few, in words. */
@@ -46,14 +46,14 @@ export interface DemoReport {
   readonly stats: Readonly<Record<string, unknown>>;
 }
 
-export interface ReportParts {
+export interface SummaryParts {
   readonly tally: Tally;
   readonly comeback: Comeback;
   readonly stats: Readonly<Record<string, unknown>>;
   readonly lastedMs: number;
 }
 
-export function makeReport({ tally, comeback, stats, lastedMs }: ReportParts): DemoReport {
+export function makeSummary({ tally, comeback, stats, lastedMs }: SummaryParts): DemoSummary {
   const { killedAtMs, restartedAtMs, usedAfterMs, workerId } = comeback;
   return {
     requests: tally.requests,
@@ -80,11 +80,11 @@ export function makeReport({ tally, comeback, stats, lastedMs }: ReportParts): D
 }
 
 /** Nothing failed, and the worker that died was used again. */
-export function isGood(report: DemoReport): boolean {
+export function isGood(report: DemoSummary): boolean {
   return report.failed === 0 && (report.killed === null || report.used_again_after_s !== null);
 }
 
-export function reportText(report: DemoReport, workers: readonly MeshWorker[]): string {
+export function summaryText(report: DemoSummary, workers: readonly MeshWorker[]): string {
   const forwarded = workers.reduce((sum, { traits }) => sum + (report.per_worker[traits.id] ?? 0), 0);
   const rows = workers.map(({ traits: { id, load, workMs } }) => {
     const answers = report.per_worker[id] ?? 0;
@@ -98,7 +98,7 @@ export function reportText(report: DemoReport, workers: readonly MeshWorker[]): 
     `requests        ${report.requests} in ${report.lasted_s} s: ${kinds.post} POST, ${kinds.get} GET, ${kinds.stream} streams, ${kinds.local} local`,
     `failed          ${report.failed}`,
     `killed          ${story(report)}`,
-    `made good       ${report.retried} by the sidecar (another attempt), ${report.resumed} by the app (a broken answer asked for again)`,
+    `made good       ${report.retried} by the sidecar (another attempt), ${report.resumed} by the app (a broken response asked for again)`,
     `cache hit rate  ${report.cache_hit_rate === null ? '-' : `${(100 * report.cache_hit_rate).toFixed(1)} %`}, ${report.dht_lookups ?? '-'} DHT lookups`,
     `latency         p50 ${report.p50_ms ?? '-'} ms, p99 ${report.p99_ms ?? '-'} ms; local p50 ${report.local_p50_ms ?? '-'} ms; first event of a stream p50 ${report.stream_first_event_p50_ms ?? '-'} ms`,
     ...report.failures.map((failure) => `failure         ${failure}`),
@@ -106,7 +106,7 @@ export function reportText(report: DemoReport, workers: readonly MeshWorker[]): 
   return `${lines.join('\n')}\n`;
 }
 
-function story({ killed, killed_at_s, restarted_at_s, used_again_after_s }: DemoReport): string {
+function story({ killed, killed_at_s, restarted_at_s, used_again_after_s }: DemoSummary): string {
   if (killed === null) return 'nobody';
   const back = used_again_after_s === null ? 'not used again' : `used again ${used_again_after_s} s later`;
   return `${killed} at ${killed_at_s} s, started again at ${restarted_at_s} s, ${back}`;
