@@ -2,13 +2,12 @@
 /**
  * The command line: which command, its help, and what the exit code is.
  *
- * Commands are loaded when they are asked for, so that the usage is shown even where the native code of the
- * DHT does not load. Everything outside (arguments, environment, streams, clock, signals) is taken here and
- * handed on. It must not know what any command does.
+ * Commands are loaded when they are asked for, so that the usage is shown even where the native code of the DHT does
+ * not load. Everything outside (arguments, environment, streams, clock, signals) is taken here and handed on.
  */
-import { readFileSync } from 'node:fs';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { catchStopSignals, type StopSignals } from './app/stop-signals.ts';
+import { packageVersion } from './app/version.ts';
 import { type Command, type CommandContext, EXIT_FAILED, EXIT_OK, EXIT_USAGE } from './commands/command.ts';
 import type { CheckMembership } from './config/membership.ts';
 import { isConfigError } from './config/problems.ts';
@@ -62,11 +61,6 @@ const COMMANDS: Readonly<Record<string, Entry>> = {
 function usage(): string {
   const lines = Object.entries(COMMANDS).map(([name, entry]) => `  ${name.padEnd(10)} ${entry.summary}`);
   return `Usage: dht-sidecar [command] [options]\n\n${lines.join('\n')}\n\nEach has --help. dht-sidecar --version says which version this is.\n`;
-}
-
-function packageVersion(): string {
-  const content: unknown = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'));
-  return String((content as { version?: unknown }).version);
 }
 
 /** For a command whose own end is quick: who asks twice does not wait for it. */

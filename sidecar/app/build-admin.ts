@@ -1,15 +1,15 @@
 /**
  * Puts the operator's side together: what the admin pages and the gauges read, and where they read it.
  *
- * Composition only. It must not hold a rule of its own.
+ * Composition only.
  */
 import type { Config } from '../config/config.ts';
 import type { Balancer } from '../core/balancing/balancer.ts';
+import type { Log } from '../core/log.ts';
 import { SELF_REPORT_TTL_MS } from '../core/worker/self-reported-load.ts';
-import { PushWatch } from '../load/push-watch.ts';
+import { PushWatch } from '../load/source-watch.ts';
 import type { RequestAuth } from '../mesh/membership/request-auth.ts';
 import { Admin, type AdminHandlers } from '../observe/admin.ts';
-import type { Log } from '../observe/log.ts';
 import type { Metrics } from '../observe/metrics.ts';
 import { countPeers, describePeer, scrapeTargets } from '../observe/peer-view.ts';
 import { assessReadiness, type Readiness } from '../observe/readiness.ts';

@@ -1,15 +1,15 @@
 /**
  * Puts the machine's sources of load together: CPU, its pressure, and GPU by nvidia-smi or a DCGM exporter.
  *
- * Composition only. It must not know what services and their workers say: that is asked in build-services.
+ * Composition only.
  */
 import type { Config } from '../config/config.ts';
+import type { Log } from '../core/log.ts';
 import { createCpuMeter, systemCpu } from '../load/cpu.ts';
 import { createPressureMeter } from '../load/cpu-pressure.ts';
 import { DcgmGpuMeter } from '../load/dcgm.ts';
 import { type GpuMeter, NvidiaGpuMeter } from '../load/gpu.ts';
 import { LoadSampler } from '../load/sampler.ts';
-import type { Log } from '../observe/log.ts';
 import type { Lifecycle } from './lifecycle.ts';
 
 const LOAD_INTERVAL_MS = 1_000;

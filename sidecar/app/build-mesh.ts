@@ -1,10 +1,13 @@
 /**
  * Puts discovery together: the DHT node, the peer table, lookups, probes, announcements, what is kept on disk.
  *
- * Composition only, apart from run.ts because it is half of it. It must not hold a rule of its own.
+ * Composition only, apart from run.ts because it is half of it.
  */
+
 import type { Config } from '../config/config.ts';
+import { subnetOf } from '../config/parsers.ts';
 import { INTRODUCTION_HEADER } from '../core/forwarding/sidecar-headers.ts';
+import type { HostPort } from '../core/host-port.ts';
 import { formatHostPort } from '../core/host-port.ts';
 import type { Log } from '../core/log.ts';
 import { FingerCache } from '../core/peers/finger-cache.ts';
@@ -25,9 +28,8 @@ import { openRecord, sealRecord } from '../mesh/discovery/sealed-record.ts';
 import type { Identity } from '../mesh/membership/identity.ts';
 import type { RequestAuth } from '../mesh/membership/request-auth.ts';
 import type { PeerDirectory } from '../proxy/outbound/directory.ts';
-import type { PeerClient } from '../proxy/peer/client.ts';
+import type { PeerAddress, PeerClient } from '../proxy/peer/client.ts';
 import type { Lifecycle } from './lifecycle.ts';
-import { peerAddress, vpnFilter } from './peer-addresses.ts';
 import { peerDirectory } from './peer-directory.ts';
 import type { SelfReport } from './self-report.ts';
 
@@ -241,5 +243,25 @@ export async function buildMesh(options: MeshOptions): Promise<Mesh> {
     fetcher,
     peerDirectory: peerDirectory(directory, table, prober),
     lookUpNow,
+  };
+}
+
+/** An announcement asks us to connect somewhere: only to addresses inside the VPN (or beside us, on loopback). */
+function vpnFilter(config: Config): (address: HostPort) => boolean {
+  const isInside = subnetOf(config.vpn.cidr);
+  const isLoopback = subnetOf('127.0.0.0/8');
+  const onLoopback = config.vpn.ip !== null && isLoopback?.(config.vpn.ip) === true;
+  return ({ host }) => isInside?.(host) === true || (onLoopback && isLoopback?.(host) === true);
+}
+
+function peerAddress(from: HostPort | string): PeerAddress {
+  if (typeof from !== 'string') return { scheme: 'http', host: from.host, port: from.port, basePath: '' };
+  const url = new URL(from);
+  const scheme = url.protocol === 'https:' ? 'https' : 'http';
+  return {
+    scheme,
+    host: url.hostname.replace(/^\[|\]$/g, ''),
+    port: url.port === '' ? (scheme === 'https' ? 443 : 80) : Number(url.port),
+    basePath: url.pathname.replace(/\/+$/, ''),
   };
 }

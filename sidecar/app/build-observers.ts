@@ -1,7 +1,7 @@
 /**
  * What the request path tells, handed to metrics, the request log and the count of what runs.
  *
- * Composition only: proxy/ declares what it tells, observe/ what it takes. It must not hold a rule of its own.
+ * Composition only: proxy/ declares what it tells, observe/ what it takes.
  */
 import type { Metrics } from '../observe/metrics.ts';
 import type { RequestHistory } from '../observe/request-history.ts';

@@ -1,15 +1,15 @@
 /**
  * Puts the data plane together: connections, local services, both listeners, and the order in which they drain.
  *
- * Composition only, except for the drain, whose order is the point (design, "When things fail", SIGTERM). It must
- * not know discovery: `connect` hands the directory in.
+ * Composition only, except for the drain, whose order is the point (design, "When things fail", SIGTERM).
  */
 import type { Config } from '../config/config.ts';
 import { type Balancer, createBalancer } from '../core/balancing/balancer.ts';
-import { betweenSidecars } from '../core/forwarding/head-limits.ts';
+import { betweenSidecars } from '../core/forwarding/sidecar-headers.ts';
 import { viaPseudonym } from '../core/forwarding/via.ts';
-import type { HostPortParts } from '../core/host-port.ts';
+import type { HostPort } from '../core/host-port.ts';
 import type { HeadLimits } from '../core/http/message.ts';
+import type { Log } from '../core/log.ts';
 import { Ttfb } from '../core/peers/ttfb.ts';
 import { RetryBudget } from '../core/retry.ts';
 import { type HttpListener, type HttpListenerOptions, listenHttp } from '../http/listener.ts';
@@ -20,11 +20,11 @@ import type { LoadSampler } from '../load/sampler.ts';
 import { sealRecord } from '../mesh/discovery/sealed-record.ts';
 import type { Identity } from '../mesh/membership/identity.ts';
 import type { RequestAuth } from '../mesh/membership/request-auth.ts';
-import type { Log } from '../observe/log.ts';
 import type { Metrics } from '../observe/metrics.ts';
 import type { RequestHistory } from '../observe/request-history.ts';
 import { createInbound } from '../proxy/inbound/inbound.ts';
 import type { PeerDirectory } from '../proxy/outbound/directory.ts';
+import type { CallPolicy } from '../proxy/outbound/options.ts';
 import { createOutbound } from '../proxy/outbound/outbound.ts';
 import { QueueMigration } from '../proxy/outbound/queue-migration.ts';
 import { StallWatch } from '../proxy/outbound/stall-watch.ts';
@@ -34,7 +34,6 @@ import { problemReply } from '../proxy/problem.ts';
 import type { LocalService } from '../proxy/worker/local-service.ts';
 import { inboundObserver, outboundObserver } from './build-observers.ts';
 import { buildServices } from './build-services.ts';
-import { callPolicies } from './call-policies.ts';
 import { drain } from './drain.ts';
 import { InFlightCount } from './in-flight-count.ts';
 import type { Lifecycle } from './lifecycle.ts';
@@ -52,7 +51,7 @@ export interface Proxy {
   /** Called when what is said of this worker has changed. */
   onSelfChanged(listener: () => void): void;
   /** Called when a peer has said where it listens. */
-  onIntroduction(listener: (callerKey: string, address: HostPortParts) => void): void;
+  onIntroduction(listener: (callerKey: string, address: HostPort) => void): void;
   isDraining(): boolean;
   /** Finishes what runs; `withdraw` takes this worker out of the directory. */
   drain(cut: AbortSignal, withdraw: () => Promise<void>): Promise<void>;
@@ -94,7 +93,7 @@ export async function buildProxy(options: ProxyOptions): Promise<Proxy> {
     toPeers.destroy();
   });
   let selfChanged = (): void => {};
-  let introduced = (_callerKey: string, _address: HostPortParts): void => {};
+  let introduced = (_callerKey: string, _address: HostPort): void => {};
   const services = buildServices({
     config,
     upstreams: toWorkers,
@@ -243,4 +242,20 @@ const NO_DIRECTORY: PeerDirectory = {
 function of<T>(value: T | null): T {
   if (value === null) throw new Error('used before it was built');
   return value;
+}
+
+/** The policy of a service; the default for one that the configuration does not name. */
+function callPolicies(config: Config): (service: string) => CallPolicy {
+  const policies = new Map<string, CallPolicy>();
+  const policyOf = ({ timeouts, retryPost }: Config['calls']['default']): CallPolicy => {
+    const { headMs, idleMs, vpnConnectMs, tunnelConnectMs } = timeouts;
+    return {
+      vpn: { connectMs: vpnConnectMs, headMs, idleMs },
+      tunnel: { connectMs: tunnelConnectMs, headMs, idleMs },
+      retryPost,
+    };
+  };
+  for (const [service, call] of config.calls.byService) policies.set(service, policyOf(call));
+  const fallback = policyOf(config.calls.default);
+  return (service) => policies.get(service) ?? fallback;
 }

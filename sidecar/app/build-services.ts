@@ -1,15 +1,15 @@
 /**
  * Puts the local services together: slots, health checks and the connections to the worker.
  *
- * Composition only. It must not know who calls.
+ * Composition only.
  */
 import type { Config, ServiceConfig } from '../config/config.ts';
+import type { Log } from '../core/log.ts';
 import { Admission } from '../core/worker/admission.ts';
 import type { Upstreams } from '../http/exchange.ts';
 import { loadOfTerms, namedTerms, vllmTerms } from '../load/metric-terms.ts';
 import { MetricsPage } from '../load/metrics-page.ts';
 import { SourceWatch } from '../load/source-watch.ts';
-import type { Log } from '../observe/log.ts';
 import { LocalService } from '../proxy/worker/local-service.ts';
 import { WorkerHealth } from '../proxy/worker/worker-health.ts';
 import type { Lifecycle } from './lifecycle.ts';

@@ -1,9 +1,8 @@
 /**
  * The drain: in which order a sidecar lets go (design, "When things fail", SIGTERM).
  *
- * Its order is the point, so it stands alone: withdrawn first, inbound still open for those who have not heard;
- * then inbound ends, while outbound goes on for the worker's own last calls; then outbound ends. It must not know
- * signals, nor what was built.
+ * Its order is the point, so it stands alone: withdrawn first, inbound still open for those who have not heard; then
+ * inbound ends, while outbound goes on for the worker's own last calls; then outbound ends.
  */
 import type { HttpListener } from '../http/listener.ts';
 import type { InFlightCount } from './in-flight-count.ts';

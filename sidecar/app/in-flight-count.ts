@@ -1,7 +1,7 @@
 /**
  * Counts what is running, and says when nothing is.
  *
- * For the drain: metrics count too, but nobody can wait for a metric. It must not know what it counts.
+ * For the drain: metrics count too, but nobody can wait for a metric.
  */
 
 export class InFlightCount {

@@ -1,20 +1,17 @@
 /**
  * Ordered start and reverse-ordered stop of the parts of a process.
  *
- * A list instead of nested try/finally: each part names its end when it begins, and a start that fails half-way
- * stops exactly what had begun. It must not know the parts.
+ * A list instead of nested try/finally: each part names its end when it begins, and a start that fails half-way stops
+ * exactly what had begun.
  */
-
-export interface LifecycleLog {
-  warn(fields: { readonly part: string; readonly err: unknown }, message: string): void;
-}
+import type { Log } from '../core/log.ts';
 
 export class Lifecycle {
-  readonly #log: LifecycleLog;
+  readonly #log: Pick<Log, 'warn'>;
   readonly #parts: { readonly name: string; readonly stop: () => void | Promise<void> }[] = [];
   #stopping: Promise<void> | null = null;
 
-  constructor(log: LifecycleLog) {
+  constructor(log: Pick<Log, 'warn'>) {
     this.#log = log;
   }
 

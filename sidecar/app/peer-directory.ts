@@ -1,7 +1,7 @@
 /**
  * The directory as the request path wants it: mesh/ on one side, the interface that proxy/ declares on the other.
  *
- * The seam between the two folders that may not know each other. It must not hold more than translation.
+ * The seam between the two folders that may not know each other.
  */
 import { applyReport, parseOrca } from '../core/peers/load-report.ts';
 import type { Peer } from '../core/peers/peer.ts';

@@ -1,12 +1,12 @@
 /**
  * The sidecar as a process: start → signals → drain → exit code.
  *
- * Apart from the sidecar itself (sidecar.ts), which tests and the demo also run without a process of its own. It
- * must not know what is inside.
+ * Apart from the sidecar itself (sidecar.ts), which tests and the demo also run without a process of its own.
  */
 import { once } from 'node:events';
 import type { Config } from '../config/config.ts';
-import { createStdoutLog, type Log } from '../observe/log.ts';
+import type { Log } from '../core/log.ts';
+import { createStdoutLog } from '../observe/log.ts';
 import { type RunningSidecar, startSidecar } from './sidecar.ts';
 import type { StopSignals } from './stop-signals.ts';
 

@@ -1,20 +1,18 @@
 /**
  * Learns this worker's tunnel URL from the cloudflared beside it (`GET /quicktunnel` on its metrics port).
  *
- * A quick tunnel has a new name after every start of cloudflared, so it is asked again and again. cloudflared
- * answers `{"hostname":"…"}`, empty for a named tunnel. It must not know who advertises the URL.
+ * A quick tunnel has a new name after every start of cloudflared, so it is asked again and again. cloudflared answers
+ * `{"hostname":"…"}`, empty for a named tunnel.
  */
 import { isHostName } from '../core/host-port.ts';
+import type { Log } from '../core/log.ts';
 
 export interface QuickTunnelOptions {
   /** `http://host:port` of cloudflared's metrics. */
   readonly metricsUrl: string;
   /** null: there is no tunnel now. */
   onUrl(url: string | null): void;
-  readonly log: {
-    info(fields: { readonly url: string }, message: string): void;
-    warn(fields: { readonly url: string; readonly reason: string }, message: string): void;
-  };
+  readonly log: Pick<Log, 'info' | 'warn'>;
 }
 
 const ASK_INTERVAL_MS = 5_000;

@@ -1,8 +1,8 @@
 /**
  * What this sidecar says of itself: its record, its state for one caller, and the report on each response.
  *
- * One place where the counts of the services, the measured load and the life of the process come together, so that
- * the three never disagree. It must not know how any of it is sent, signed or stored.
+ * One place where the counts of the services, the measured load and the life of the process come together, so that the
+ * three never disagree.
  */
 import type { Config } from '../config/config.ts';
 import { encodeOrca, type LoadReport } from '../core/peers/load-report.ts';
@@ -23,7 +23,7 @@ export interface SelfReportOptions {
 const NOTHING_SAID = { slots: null, orca: null, push: null, metrics: null } as const;
 
 export class SelfReport {
-  readonly #o: SelfReportOptions;
+  readonly #options: SelfReportOptions;
   /** Unix ms: orders the lives of this worker. */
   readonly epoch = Date.now();
   #seq = 0;
@@ -31,16 +31,16 @@ export class SelfReport {
   #tunnelUrl: string | null;
 
   constructor(options: SelfReportOptions) {
-    this.#o = options;
+    this.#options = options;
     this.#tunnelUrl = options.config.tunnel.url;
   }
 
   get workerId(): string {
-    return this.#o.config.worker.id;
+    return this.#options.config.worker.id;
   }
 
   get inboundPort(): number {
-    return this.#o.inboundPort;
+    return this.#options.inboundPort;
   }
 
   get tunnelUrl(): string | null {
@@ -61,21 +61,21 @@ export class SelfReport {
   /** `warming` while no service is ready; a sidecar that offers none is ready. */
   get state(): WorkerState {
     if (this.#isDraining) return 'draining';
-    const { services } = this.#o;
+    const { services } = this.#options;
     if (services.size === 0) return 'ready';
     return [...services.values()].some((service) => service.state === 'ready') ? 'ready' : 'warming';
   }
 
   /** The services that peers may be sent to: the ready ones, or all while none is. */
   get offered(): string[] {
-    const all = [...this.#o.services.values()];
+    const all = [...this.#options.services.values()];
     const ready = all.filter((service) => service.state === 'ready');
     return (ready.length > 0 ? ready : all).map((service) => service.name);
   }
 
   /** The load of one service, or the highest of all of this worker. */
   load(service: string | null): LoadSnapshot {
-    const { config, sampler, services } = this.#o;
+    const { config, sampler, services } = this.#options;
     const nowMs = performance.now();
     const of =
       service === null ? [...services.values()] : [services.get(service)].filter((s) => s !== undefined);
@@ -88,7 +88,7 @@ export class SelfReport {
   }
 
   record(): WorkerRecord {
-    const { config, inboundPort, keyHex } = this.#o;
+    const { config, inboundPort, keyHex } = this.#options;
     this.#seq++;
     const figures: Record<string, ServiceFigures> = {};
     const offered = this.offered;
@@ -128,7 +128,7 @@ export class SelfReport {
   /** Why it is warming, for the one who is refused elsewhere. */
   get #reason(): string {
     if (this.state !== 'warming') return '';
-    const { services } = this.#o;
+    const { services } = this.#options;
     const reasons = [...services.values()].map(({ name, healthReason }) =>
       services.size === 1 ? healthReason : `${name}: ${healthReason}`,
     );
@@ -136,7 +136,7 @@ export class SelfReport {
   }
 
   #figures(name: string): ServiceFigures {
-    const admission = this.#o.services.get(name)?.admission;
+    const admission = this.#options.services.get(name)?.admission;
     const serviceMs = admission?.serviceMs(performance.now()) ?? null;
     return {
       in_flight: admission?.inFlight ?? 0,
@@ -148,7 +148,7 @@ export class SelfReport {
 
   #report(name: string, callerKey: string): LoadReport {
     const figures = this.#figures(name);
-    const service = this.#o.services.get(name);
+    const service = this.#options.services.get(name);
     const sinceMs = service?.admission.longestSinceMs ?? null;
     return {
       epoch: this.epoch,

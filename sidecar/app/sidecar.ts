@@ -2,16 +2,20 @@
  * One whole sidecar: everything built and wired, listening, findable; and the way to end it.
  *
  * Composition only, in the order in which things begin; the lifecycle ends them in reverse. Nothing waits for
- * discovery: the listeners are up first. It must not know signals, exit codes or where the configuration is from.
+ * discovery: the listeners are up first.
  */
+
+import { closeSync, openSync } from 'node:fs';
+import { devNull } from 'node:os';
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import type { Config, HostPort } from '../config/config.ts';
+import type { Config } from '../config/config.ts';
 import { SidecarError } from '../core/errors.ts';
+import type { HostPort } from '../core/host-port.ts';
+import type { Log } from '../core/log.ts';
 import { systemClock } from '../mesh/clock.ts';
 import { openIdentity } from '../mesh/membership/identity.ts';
 import { persistKey } from '../mesh/membership/persist-key.ts';
 import { createRequestAuth } from '../mesh/membership/request-auth.ts';
-import type { Log } from '../observe/log.ts';
 import { Metrics } from '../observe/metrics.ts';
 import { RequestHistory } from '../observe/request-history.ts';
 import { buildAdmin, readiness, watchGauges } from './build-admin.ts';
@@ -19,7 +23,6 @@ import { startSampler } from './build-load.ts';
 import { buildMesh } from './build-mesh.ts';
 import { buildProxy } from './build-proxy.ts';
 import { Lifecycle } from './lifecycle.ts';
-import { watchOpenFiles } from './open-files-watch.ts';
 import { QuickTunnel } from './quick-tunnel.ts';
 import type { SelfReport } from './self-report.ts';
 import { packageVersion } from './version.ts';
@@ -207,4 +210,39 @@ async function listening<T>(promise: Promise<T>): Promise<T> {
 
 function text({ host, port }: { readonly host: string; readonly port: number }): string {
   return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
+}
+
+const OPEN_FILES_INTERVAL_MS = 1_000;
+
+const OPEN_FILES_HINT =
+  'raise the limit of open files of this process (ulimit -n, LimitNOFILE=), or of this host';
+
+/**
+ * Says when this process has no file descriptor left, and when it has some again; returns its end. Nothing else would:
+ * the system's library then closes each new connection as it comes, and tells nobody. So a file is opened now and then.
+ */
+function watchOpenFiles(log: Pick<Log, 'info' | 'warn'>): () => void {
+  let isOut = false;
+  const look = (): void => {
+    const reason = whyNone();
+    if ((reason !== null) === isOut) return;
+    isOut = reason !== null;
+    if (isOut)
+      log.warn({ reason, hint: OPEN_FILES_HINT }, 'no file descriptor is left: new connections are cut off');
+    else log.info({}, 'there are file descriptors again');
+  };
+  const timer = setInterval(look, OPEN_FILES_INTERVAL_MS);
+  timer.unref();
+  return () => clearInterval(timer);
+}
+
+/** The system's code; null when there is one left, or nothing is known of it. */
+function whyNone(): string | null {
+  try {
+    closeSync(openSync(devNull, 'r'));
+    return null;
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    return code === 'EMFILE' || code === 'ENFILE' ? code : null;
+  }
 }

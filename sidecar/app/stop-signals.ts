@@ -3,7 +3,7 @@
  *
  * Caught by one listener from the first moment on: between two there would be one in which a signal just kills the
  * process, or, where it is process 1 of a container, is lost. SIGHUP asks too, since a closed terminal must cut
- * nothing; it never forces, because a shell and the kernel send one each. It must not know what ends, nor how.
+ * nothing; it never forces, because a shell and the kernel send one each.
  */
 
 const SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const;

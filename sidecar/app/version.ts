@@ -1,7 +1,7 @@
 /**
  * The version of this program, from its package.json.
  *
- * Works from sidecar/ and from dist/ alike, both one level below it. It must not know who asks.
+ * Works from sidecar/ and from dist/ alike, both one level below it.
  */
 import { readFileSync } from 'node:fs';
 

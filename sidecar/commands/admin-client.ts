@@ -1,11 +1,11 @@
 /**
  * Asks the sidecar that runs here, on its admin port.
  *
- * node:http with a time limit and a size limit; every failure is told as what to do about it, because the
- * commands that use it are run when something is wrong already. It must not know what the responses mean.
+ * node:http with a time limit and a size limit; every failure is told as what to do about it, because the commands that
+ * use it are run when something is wrong already.
  */
 import { get } from 'node:http';
-import type { HostPort } from '../config/config.ts';
+import type { HostPort } from '../core/host-port.ts';
 import { formatHostPort } from '../core/host-port.ts';
 
 export interface AdminAnswer {

@@ -1,8 +1,8 @@
 /**
  * `dht-sidecar bootstrap`: a persistent node of the private DHT and nothing else.
  *
- * To run beside a Nebula lighthouse, so that a mesh has two or three addresses that do not change. It
- * answers the DHT only: it stores sealed records and cannot route. It must not know services.
+ * To run beside a Nebula lighthouse, so that a mesh has two or three addresses that do not change. It answers the DHT
+ * only: it stores sealed records and cannot route.
  */
 import type { Config } from '../config/config.ts';
 import { loadConfig } from '../config/load.ts';

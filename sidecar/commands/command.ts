@@ -1,8 +1,8 @@
 /**
  * What a command of `dht-sidecar` is, and what it gets.
  *
- * Everything that a command touches outside comes in here, so that tests run commands in-process and main
- * stays a list of names. It must not know which commands there are.
+ * Everything that a command touches outside comes in here, so that tests run commands in-process and main stays a list
+ * of names.
  */
 import type { StopSignals } from '../app/stop-signals.ts';
 import type { ConfigInput } from '../config/load.ts';

@@ -1,8 +1,8 @@
 /**
  * What `doctor` concludes from the responses of the admin port.
  *
- * Each check asks one path and judges one thing, so that a missing or odd answer spoils that check alone.
- * Limits are those of the program: records in the DHT allow for clocks 15 min apart. It must not print.
+ * Each check asks one path and judges one thing, so that a missing or odd answer spoils that check alone. Limits are
+ * those of the program: records in the DHT allow for clocks 15 min apart.
  */
 import { type AskAdmin, fields, items, numberOf, textOf } from './admin-client.ts';
 

@@ -1,12 +1,13 @@
 /**
  * What `doctor` finds out by itself: whether the workers and the bootstrap nodes of the DHT can be reached.
  *
- * Asked directly and not through the sidecar, which may not run at all. The DHT is asked with a node of its
- * own that only asks, one per address, so that one dead node shows. It must not judge peers.
+ * Asked directly and not through the sidecar, which may not run at all. The DHT is asked with a node of its own that
+ * only asks, one per address, so that one dead node shows.
  */
 import { get } from 'node:http';
 import { connect } from 'node:net';
-import type { Config, HostPort, ServiceConfig } from '../config/config.ts';
+import type { Config, ServiceConfig } from '../config/config.ts';
+import type { HostPort } from '../core/host-port.ts';
 import { formatHostPort } from '../core/host-port.ts';
 import { silentLog } from '../core/log.ts';
 import { systemClock } from '../mesh/clock.ts';

@@ -1,8 +1,8 @@
 /**
  * `dht-sidecar doctor`: checks everything that commonly keeps requests from flowing, and says what to do.
  *
- * It goes on after a failure, as the one that matters is often not the first. Each check is a function of
- * its own in doctor-checks.ts; here is the order and the printing. It must not change anything.
+ * It goes on after a failure, as the one that matters is often not the first. Each check is a function of its own in
+ * doctor-checks.ts; here is the order and the printing.
  */
 import type { Config } from '../config/config.ts';
 import { loadConfig, loadOptions } from '../config/load.ts';

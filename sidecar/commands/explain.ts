@@ -1,7 +1,7 @@
 /**
  * `dht-sidecar explain`: whom the sidecar here would choose now, and why not the others; or what became of a request.
  *
- * A view of `/explain`; the reasons are those of the balancer itself. It must not score anything.
+ * A view of `/explain`; the reasons are those of the balancer itself.
  */
 import { loadOptions } from '../config/load.ts';
 import { ConfigError } from '../config/problems.ts';

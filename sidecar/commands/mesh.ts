@@ -1,8 +1,8 @@
 /**
  * `dht-sidecar mesh new` and `dht-sidecar mesh cert`: the keys of a mesh.
  *
- * Nothing but the key or certificate goes to standard output, so that `> file` and `$(…)` take exactly that;
- * what to do with it is said on standard error. It must not know the formats: mesh/ does.
+ * Nothing but the key or certificate goes to standard output, so that `> file` and `$(…)` take exactly that; what to do
+ * with it is said on standard error.
  */
 import { loadOptions } from '../config/load.ts';
 import { ConfigError } from '../config/problems.ts';

@@ -1,7 +1,7 @@
 /**
  * `dht-sidecar peers [service]`: whom the sidecar here knows, and how fresh each fact is.
  *
- * A view of `/peers`, no opinion of its own. It must not know how peers are found or judged.
+ * A view of `/peers`, no opinion of its own.
  */
 import { loadOptions } from '../config/load.ts';
 import { adminClient, fields, items, numberOf, textOf } from './admin-client.ts';

@@ -1,8 +1,7 @@
 /**
  * What became of one request, as text: what was asked, who answered or why nobody did, attempt by attempt.
  *
- * A view of `/explain?request=ID` in the order in which an operator asks: the end first, then how it came to it. It
- * must not judge.
+ * A view of `/explain?request=ID` in the order in which an operator asks: the end first, then how it came to it.
  */
 import { fields, items, numberOf, textOf } from './admin-client.ts';
 import { cellText, millisText, table } from './table.ts';

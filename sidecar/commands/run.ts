@@ -1,8 +1,7 @@
 /**
  * `dht-sidecar run`: the sidecar itself, from its configuration.
  *
- * Reads the configuration completely before anything is bound, then hands over. It must not know how a
- * sidecar is put together: sidecar/run.ts does.
+ * Reads the configuration completely before anything is bound, then hands over.
  */
 import { runSidecar } from '../app/process.ts';
 import { loadConfig } from '../config/load.ts';

@@ -1,7 +1,7 @@
 /**
  * `dht-sidecar stats`: the counters of the sidecar here.
  *
- * A view of `/stats`. It must not compute a figure of its own: the numbers are those of the contract.
+ * A view of `/stats`.
  */
 import { loadOptions } from '../config/load.ts';
 import { adminClient, fields, numberOf } from './admin-client.ts';

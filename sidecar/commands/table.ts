@@ -1,8 +1,8 @@
 /**
  * Plain text tables for the terminal.
  *
- * Names in them come from other machines, so control characters (terminal escapes) are taken out; nothing is
- * coloured, as the same text goes into tickets. It must not know what a column means.
+ * Names in them come from other machines, so control characters (terminal escapes) are taken out; nothing is coloured,
+ * as the same text goes into tickets.
  */
 
 export type Cell = string | number | null | undefined;

@@ -1,9 +1,8 @@
 /**
  * The configuration file: bytes on disk → plain data, as YAML 1.2 or JSON.
  *
- * Errors give line and column and the kind of mistake, never the line itself, which may hold the mesh key;
- * reading is bounded, so that a wrong path (a device, an image) is an error and not an outage. It must not
- * know options.
+ * Errors give line and column and the kind of mistake, never the line itself, which may hold the mesh key; reading is
+ * bounded, so that a wrong path (a device, an image) is an error and not an outage.
  */
 import { closeSync, openSync, readSync } from 'node:fs';
 import { LineCounter, parseDocument } from 'yaml';

@@ -1,26 +1,13 @@
 /**
  * What the sidecar is told to do: the one frozen `Config` that every part is built from.
  *
- * A tree of plain readonly values, resolved at boot (durations in ms, sizes in bytes, addresses split,
- * secrets read from their files), because convict's own `get()` is slow and untyped: nothing on the
- * request path may ask it. Defaults and the reference text are in config-schema.ts, reading and checking
- * in config-load.ts. It must not know files, the environment, or which part uses which value.
+ * A tree of plain readonly values, resolved at boot (durations in ms, sizes in bytes, addresses split, secrets read
+ * from their files), because convict's own `get()` is slow and untyped: nothing on the request path may ask it.
+ * Defaults and the reference text are in schema.ts, reading and checking in load.ts and resolve.ts.
  */
-
-/** A literal address or host name with a port; port 0 asks the system for any free one. */
-export interface HostPort {
-  readonly host: string;
-  readonly port: number;
-}
-
-export const POLICIES = ['adaptive', 'rank', 'least-load', 'p2c', 'round-robin', 'random'] as const;
-export type PolicyName = (typeof POLICIES)[number];
-
-export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
-export type LogLevel = (typeof LOG_LEVELS)[number];
-
-export const LOG_FORMATS = ['json', 'pretty'] as const;
-export type LogFormat = (typeof LOG_FORMATS)[number];
+import type { PolicyName } from '../core/balancing/balancer.ts';
+import type { HostPort } from '../core/host-port.ts';
+import type { LogFormat, LogLevel } from '../core/log.ts';
 
 export const LOAD_SOURCES = ['auto', 'in-flight', 'cpu', 'gpu', 'worker'] as const;
 

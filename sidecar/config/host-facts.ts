@@ -1,9 +1,9 @@
 /**
  * What the configuration takes from the host where nothing is set: its name, addresses and GPU.
  *
- * The only part of the configuration that asks the system, so that tests pass made-up hosts. Files of the
- * NVIDIA driver are read instead of running nvidia-smi: that takes up to seconds, and is absent from many
- * containers that see the GPU. It must not know options.
+ * The only part of the configuration that asks the system, so that tests pass made-up hosts. Files of the NVIDIA driver
+ * are read instead of running nvidia-smi: that takes up to seconds, and is absent from many containers that see the
+ * GPU.
  */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { hostname, networkInterfaces } from 'node:os';

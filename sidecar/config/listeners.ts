@@ -1,13 +1,14 @@
 /**
  * The addresses that this sidecar listens on or is reached at: what must hold for each and between them.
  *
- * Apart from the rest of the rules, because each of these is about who can reach what: a listener beyond
- * loopback is said loudly, and the one for apps then wants a token. It must not know whether a port is
- * free; the bind says that.
+ * Apart from the rest of the rules, because each of these is about who can reach what: a listener beyond loopback is
+ * said loudly, and the one for apps then wants a token.
  */
+
+import type { HostPort } from '../core/host-port.ts';
 import { formatHostPort, isLoopback } from '../core/host-port.ts';
 import { isTunnelUrl, RECORD_LIMITS } from '../core/peers/record.ts';
-import type { Config, HostPort } from './config.ts';
+import type { Config } from './config.ts';
 import { shown } from './parsers.ts';
 import type { Problems } from './problems.ts';
 import type { SCHEMA } from './schema.ts';

@@ -1,9 +1,9 @@
 /**
- * Configuration in one call: file < environment < arguments → a frozen `Config`, or one `ConfigError` that
- * holds every mistake.
+ * Configuration in one call: file < environment < arguments → a frozen `Config`, or one `ConfigError` that holds every
+ * mistake.
  *
- * Everything outside comes as a parameter (arguments, environment, a reader of files, facts of the host),
- * so that a test can try any of it. It must not know commands, and does nothing that outlives the call.
+ * Everything outside comes as a parameter (arguments, environment, a reader of files, facts of the host), so that a
+ * test can try any of it.
  */
 import type { Config } from './config.ts';
 import { parseConfigFile } from './config-file.ts';

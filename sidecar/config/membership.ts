@@ -1,9 +1,8 @@
 /**
  * By what this worker is a member, and its name: the two go together, as a certificate names its worker.
  *
- * Checked at boot with the mesh's own code, handed in as a function, so that a damaged or expired
- * certificate is a mistake in the configuration and not a failure after the ports are bound. It must not
- * know how keys and certificates are made or read.
+ * Checked at boot with the mesh's own code, handed in as a function, so that a damaged or expired certificate is a
+ * mistake in the configuration and not a failure after the ports are bound.
  */
 import type { Config, ServiceConfig } from './config.ts';
 import type { HostFacts } from './host-facts.ts';

@@ -1,10 +1,9 @@
 /**
  * One option of the configuration, and the tree of them: what convict's schema is made from.
  *
- * A typed leaf with one parser for every source, since convict's own formats cannot be trusted with text:
- * its Boolean takes "maybe" for true, its Number takes `12abc` for 12. So convict sees only text and null
- * as defaults (then it converts nothing) and keeps what it is good at: keys, precedence, defaults. It must
- * not know where values come from (sources.ts) nor which options there are (schema.ts).
+ * A typed leaf with one parser for every source, since convict's own formats cannot be trusted with text: its Boolean
+ * takes "maybe" for true, its Number takes `12abc` for 12. So convict sees only text and null as defaults (then it
+ * converts nothing) and keeps what it is good at: keys, precedence, defaults.
  */
 
 /** Turns a raw value (text, or what the file held) into the value; throws an Error in plain words. */

@@ -1,16 +1,15 @@
 /**
  * The parsers of option values: raw text, number, boolean or list → value, or an Error in plain words.
  *
- * Every source goes through the same parser, so that `SIDECAR_X=4`, `--x 4` and `x: 4` mean the same. An
- * error shows the start of the value it is about, except where that could hold a secret. They must not
- * know the name of an option: the caller puts the variable, argument or key in front.
+ * Every source goes through the same parser, so that `SIDECAR_X=4`, `--x 4` and `x: 4` mean the same. An error shows
+ * the start of the value it is about, except where that could hold a secret. They must not know the name of an option:
+ * the caller puts the variable, argument or key in front.
  */
 import { BlockList } from 'node:net';
-import { parseByteSize } from '../core/byte-size.ts';
-import { parseDuration } from '../core/duration.ts';
+import { parseByteSize, parseDuration } from '../core/amounts.ts';
+import type { HostPort } from '../core/host-port.ts';
 import { isIp4, parseHostPort } from '../core/host-port.ts';
 import { nearestWord } from '../core/nearest-word.ts';
-import type { HostPort } from './config.ts';
 import type { Parser } from './option.ts';
 
 /** How a value is shown in an error; `@` marks the place where a URL keeps its password. */

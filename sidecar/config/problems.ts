@@ -1,8 +1,7 @@
 /**
  * The mistakes found in a configuration, gathered so that one run shows all of them.
  *
- * A collector instead of the first exception: fixing five mistakes should not take five starts. It must
- * not know how the mistakes are found, and nothing secret may reach it.
+ * A collector instead of the first exception: fixing five mistakes should not take five starts.
  */
 
 /** All mistakes at once; `problems` are lines for people. Test by `code`. */

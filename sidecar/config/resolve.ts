@@ -1,9 +1,8 @@
 /**
  * Option values → `Config`: what is found out from the host, and what must hold between two options.
  *
- * Separate from reading, as each rule here is a decision about the product (an
- * announcement outlives two rounds, a storing node has one address). It must not know where a value came from:
- * it asks the tree for the words.
+ * Separate from reading, as each rule here is a decision about the product (an announcement outlives two rounds, a
+ * storing node has one address).
  */
 import { formatHostPort, isIp4 } from '../core/host-port.ts';
 import { isUnicast } from '../core/peers/record.ts';

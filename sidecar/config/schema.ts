@@ -1,11 +1,12 @@
 /**
- * Every option of the whole sidecar (those of one service: service-schema): key, unit, default, environment variable and what it means.
+ * Every option of the whole sidecar (those of one service: service-schema): key, unit, default, environment variable
+ * and what it means.
  *
- * The one place for defaults and their documentation; docs/configuration.md is generated from it. The
- * shape of the file is the shape of the tree. It must not know how values are read (sources.ts) or what
- * must hold between two of them (resolve.ts).
+ * The one place for defaults and their documentation; docs/configuration.md is generated from it. The shape of the file
+ * is the shape of the tree.
  */
-import { LOG_FORMATS, LOG_LEVELS, POLICIES } from './config.ts';
+import { POLICY_NAMES } from '../core/balancing/balancer.ts';
+import { LOG_FORMATS, LOG_LEVELS } from '../core/log.ts';
 import { option, optional } from './option.ts';
 import {
   byteSize,
@@ -208,9 +209,9 @@ export const SCHEMA = {
     }),
   },
   balance: {
-    policy: option(oneOf(POLICIES), 'adaptive', {
+    policy: option(oneOf(POLICY_NAMES), 'adaptive', {
       env: 'SIDECAR_POLICY',
-      doc: `How a peer is chosen: ${POLICIES.map((policy) => `\`${policy}\``).join(', ')}.`,
+      doc: `How a peer is chosen: ${POLICY_NAMES.map((policy) => `\`${policy}\``).join(', ')}.`,
     }),
   },
   gpu: {

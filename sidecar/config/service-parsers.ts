@@ -1,8 +1,8 @@
 /**
  * Parsers of the values that are particular to this program: names, paths, and mappings by service.
  *
- * Apart from parsers.ts, which would do for any program. Names are strict here because they become parts
- * of URLs, host names, DHT topics and metric labels. They must not know the name of an option.
+ * Apart from parsers.ts, which would do for any program. Names are strict here because they become parts of URLs, host
+ * names, DHT topics and metric labels. They must not know the name of an option.
  */
 import { isWorkerId } from '../core/peers/certificate.ts';
 import { RECORD_LIMITS, UNPRINTABLE } from '../core/peers/record.ts';

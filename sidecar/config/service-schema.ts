@@ -1,16 +1,45 @@
 /**
  * The options of one service: how the worker here is reached, and how the services of others are called.
  *
- * Apart from the schema of the whole sidecar, since each entry under `services` and `calls` is a small configuration
- * of its own, read by the same machinery. Time limits that are not set are those of the whole. It must not know how
- * values are read.
+ * Apart from the schema of the whole sidecar, since each entry under `services` and `calls` is a small configuration of
+ * its own, read by the same machinery. Time limits that are not set are those of the whole.
  */
 import { LOAD_SOURCES } from './config.ts';
-import { type Option, option, optional } from './option.ts';
-import { duration, flag, integer, list, oneOf, orNone, url } from './parsers.ts';
+import { type Option, option, optional, type Parser } from './option.ts';
+import { duration, flag, integer, list, oneOf, orNone, shown, text, url } from './parsers.ts';
 import { SCHEMA } from './schema.ts';
 import { metricMap, pathText, serviceName } from './service-parsers.ts';
-import { workerUrl } from './worker-url.ts';
+
+export interface WorkerUrl {
+  /** As it is shown. */
+  readonly url: string;
+  readonly scheme: 'http' | 'h2c';
+  readonly host: string;
+  readonly port: number;
+  /** Without a trailing slash; '' for none. */
+  readonly basePath: string;
+}
+
+/**
+ * `h2c` is no scheme that `URL` knows, and a worker that speaks both versions needs somebody to choose: gRPC works in
+ * HTTP/2 only, most others know HTTP/1.1 only.
+ */
+const workerUrl: Parser<WorkerUrl> = (raw) => {
+  const value = text('the URL', 2048)(raw);
+  const scheme = /^(http|h2c):\/\//i.exec(value)?.[1]?.toLowerCase();
+  if (scheme !== 'http' && scheme !== 'h2c') {
+    throw new Error(`${shown(raw)} is not a URL that starts with http:// or h2c://`);
+  }
+  const place = url(['http'])(`http${value.slice(scheme.length)}`);
+  const basePath = place.pathname.replace(/\/+$/, '');
+  return {
+    url: `${scheme}://${place.host}${basePath}`,
+    scheme,
+    host: place.hostname.startsWith('[') ? place.hostname.slice(1, -1) : place.hostname,
+    port: place.port === '' ? 80 : Number(place.port),
+    basePath,
+  };
+};
 
 const SERVICE_TIMEOUTS: { readonly [K in keyof typeof SCHEMA.timeouts]: Option<number | null> } = {
   vpnConnect: inherited('timeouts.vpnConnect', SCHEMA.timeouts.vpnConnect),

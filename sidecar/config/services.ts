@@ -1,8 +1,8 @@
 /**
  * Services and calls: the mappings by service name → `ServiceConfig` and `CallConfig`.
  *
- * Each entry is a small configuration of its own (SERVICE_SCHEMA), read by the same machinery as the whole,
- * so that nothing is checked twice or differently. It must not know listeners, the mesh or the host.
+ * Each entry is a small configuration of its own (SERVICE_SCHEMA), read by the same machinery as the whole, so that
+ * nothing is checked twice or differently.
  */
 import type { CallConfig, ServiceConfig, TimeoutsConfig } from './config.ts';
 import type { OptionTree, ValuesOf } from './option.ts';

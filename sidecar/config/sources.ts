@@ -1,9 +1,9 @@
 /**
  * Where raw values come from: arguments, environment, secret files.
  *
- * Arguments are split by node:util (convict lets unknown ones pass, and turns `1e3` into 1000 on the way);
- * unknown arguments and unknown SIDECAR_ variables are mistakes, because a mistyped option that is silently
- * ignored is found in production. Nothing secret goes into a message. It must not know what values mean.
+ * Arguments are split by node:util (convict lets unknown ones pass, and turns `1e3` into 1000 on the way); unknown
+ * arguments and unknown SIDECAR_ variables are mistakes, because a mistyped option that is silently ignored is found in
+ * production. Nothing secret goes into a message.
  */
 import { parseArgs } from 'node:util';
 import { argumentOf, listOptions, type OptionTree } from './option.ts';

@@ -1,9 +1,8 @@
 /**
  * Reading a tree of options: the raw values of every source → typed values, through convict.
  *
- * convict keeps the keys and the order of precedence; what it would say of a wrong value (it repeats it)
- * and do with an unknown key (it crashes on some: a dot in a key, a scalar where a group belongs) is done
- * here before it. It must not know how a source is read nor what values mean together.
+ * convict keeps the keys and the order of precedence; what it would say of a wrong value (it repeats it) and do with an
+ * unknown key (it crashes on some: a dot in a key, a scalar where a group belongs) is done here before it.
  */
 import convict from 'convict';
 import { nearestWord } from '../core/nearest-word.ts';

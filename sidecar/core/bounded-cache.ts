@@ -1,9 +1,9 @@
 /**
  * A cache that holds the most recently used half of what it may hold, and never more than `maxEntries`.
  *
- * Two generations instead of a linked LRU list: a hit in the young one is a single map look-up with nothing
- * moved, which matters on the request path. When the young one is half of the limit it becomes the old one,
- * and what was still in the old one, not used since, goes. It must not know what it holds.
+ * Two generations instead of a linked LRU list: a hit in the young one is a single map look-up with nothing moved,
+ * which matters on the request path. When the young one is half of the limit it becomes the old one, and what was still
+ * in the old one, not used since, goes.
  */
 export class BoundedCache<K, V> {
   readonly #half: number;

@@ -1,9 +1,8 @@
 /**
  * The error table: every failure that the sidecar itself answers with, as one stable code.
  *
- * One table instead of status codes spread over the request path: it is the documentation, the label
- * set of the failure metric and the source of `docs/troubleshooting.md` at once. It must not know HTTP
- * messages (proxy/respond turns a SidecarError into one) nor who the peers are.
+ * One table instead of status codes spread over the request path: it is the documentation, the label set of the failure
+ * metric and the source of `docs/troubleshooting.md` at once.
  */
 
 interface CodeEntry {

@@ -1,11 +1,11 @@
 /**
  * `host:port` as text: IPv4, `[IPv6]` or a host name, with the port always said.
  *
- * Apart from `URL`, which fills in ports, lower-cases and accepts `0x7f.1` for 127.0.0.1: a listener must
- * bind exactly what was written. It must not know whether a name resolves or a port is free.
+ * Apart from `URL`, which fills in ports, lower-cases and accepts `0x7f.1` for 127.0.0.1: a listener must bind exactly
+ * what was written.
  */
 
-export interface HostPortParts {
+export interface HostPort {
   /** Without brackets. '' when the text gave a port alone (`:8000`, `8000`). */
   readonly host: string;
   readonly port: number;
@@ -51,7 +51,7 @@ export function isHostName(host: string): boolean {
 }
 
 /** Null when the text is not of the form, or the port is not 0–65535. */
-export function parseHostPort(text: string): HostPortParts | null {
+export function parseHostPort(text: string): HostPort | null {
   const match = /^(?:(\[[^\]]*\]|[^:[\]]*):)?(\d{1,5})$/.exec(text.trim());
   if (match === null) return null;
   const written = match[1] ?? '';
@@ -64,7 +64,7 @@ export function parseHostPort(text: string): HostPortParts | null {
 }
 
 /** The text that parses back to the same parts. */
-export function formatHostPort(address: HostPortParts): string {
+export function formatHostPort(address: HostPort): string {
   return `${address.host.includes(':') ? `[${address.host}]` : address.host}:${address.port}`;
 }
 

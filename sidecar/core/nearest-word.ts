@@ -1,10 +1,10 @@
 /**
  * "Did you mean": the known word closest to a mistyped one.
  *
- * Optimal string alignment distance (Levenshtein plus the swap of two neighbours, Damerau 1964), since
- * the swap is the commonest slip; a suggestion further than a third of the word is noise and not made.
- * Bounded, because refusals ask it while requests wait: a comparison ends once it cannot win, and of very many known
- * words of about the same length only the first are compared. It must not know what the words are.
+ * Optimal string alignment distance (Levenshtein plus the swap of two neighbours, Damerau 1964), since the swap is the
+ * commonest slip; a suggestion further than a third of the word is noise and not made. Bounded, because refusals ask it
+ * while requests wait: a comparison ends once it cannot win, and of very many known words of about the same length only
+ * the first are compared.
  */
 
 const MAX_LENGTH = 64;

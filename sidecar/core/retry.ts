@@ -2,7 +2,6 @@
  * May this request be sent again? The rule, and the budget that keeps retries from becoming a storm.
  *
  * A table of stage × method instead of a list of error texts: what was sent decides, not what went wrong.
- * It must not know peers, routes or HTTP messages.
  */
 
 export type Stage =

@@ -1,14 +1,14 @@
 /**
  * One thing that the app of the demo wants: a POST, a GET, a token stream, or something of the local service.
  *
- * Written as an app would be: node:http to the outbound port, and nothing of the sidecar. What comes back is
- * checked to be the answer to what was sent. A response that breaks off after it began is asked for again, once for
- * a response and from the last event for a stream, as EventSource does: that is the app's part in the contract
- * ("a body that breaks is never ended cleanly"). It must not know workers or ports of others.
+ * Written as an app would be: node:http to the outbound port, and nothing of the sidecar. What comes back is checked to
+ * be the answer to what was sent. A response that breaks off after it began is asked for again, once for a response and
+ * from the last event for a stream, as EventSource does: that is the app's part in the contract ("a body that breaks is
+ * never ended cleanly").
  */
 import { type Agent, request as httpRequest, type IncomingMessage } from 'node:http';
 import { fields, textOf } from '../commands/admin-client.ts';
-import type { HostPort } from '../config/config.ts';
+import type { HostPort } from '../core/host-port.ts';
 import { LOCAL_SERVICE, REMOTE_SERVICE } from './mesh.ts';
 
 export const REQUEST_KINDS = ['post', 'get', 'stream', 'local'] as const;

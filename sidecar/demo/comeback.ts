@@ -1,7 +1,7 @@
 /**
  * The worker that dies in the demo and comes back: when it was killed, started again, and answered again.
  *
- * Seen from the app, since the point is not that a process runs but that it is used. It must not kill or start.
+ * Seen from the app, since the point is not that a process runs but that it is used.
  */
 export class Comeback {
   /** Which worker; null when none is to die. */

@@ -2,16 +2,15 @@
  * `dht-sidecar demo`: the whole system on this machine, with nothing to configure.
  *
  * Options, where it is shown, and the exit code; the rest is in demo/. Nothing of the environment's or a file's
- * configuration counts here: the demo is the same on every machine. It must not know how it is played.
+ * configuration counts here: the demo is the same on every machine.
  */
 import { parseArgs } from 'node:util';
 import { type Command, type CommandContext, EXIT_FAILED, EXIT_OK } from '../commands/command.ts';
 import { ConfigError } from '../config/problems.ts';
 import { newMeshKey } from '../mesh/membership/mesh-keys.ts';
-import { LiveTable } from './live-table.ts';
+import { LiveTable, PlainLines } from './live-table.ts';
 import { DemoMesh } from './mesh.ts';
 import { CPU_WORKER, gpuWorkers } from './mesh-worker.ts';
-import { PlainLines } from './plain-lines.ts';
 import { playDemo, type Stage } from './scenario.ts';
 import { isGood, summaryText } from './summary.ts';
 

@@ -2,7 +2,7 @@
  * The demo on a terminal: a table that is drawn over itself, with what happened above it.
  *
  * Two escape codes instead of a package: up, and clear below. Where there is no terminal it is told line by line
- * (plain-lines). It must not know where the figures come from.
+ * (plain-lines).
  */
 import { table } from '../commands/table.ts';
 import type { DemoView, WorkerView } from './watch.ts';
@@ -68,7 +68,29 @@ function viewText(view: DemoView): string {
 }
 
 /** What it is, and beside it what the app's sidecar thinks where that differs. */
-export function lifeOf({ life, seen }: WorkerView): string {
+function lifeOf({ life, seen }: WorkerView): string {
   if (life !== 'up') return seen === null ? life : `${life}, seen ${seen.state}`;
   return seen?.state ?? 'not found yet';
+}
+
+/** The demo where there is no terminal, for logs and CI: one line for what happens, and one a second for how it stands. */
+export class PlainLines {
+  readonly #out: (text: string) => void;
+
+  constructor(out: (text: string) => void) {
+    this.#out = out;
+  }
+
+  scene(text: string): void {
+    this.#out(`${text}\n`);
+  }
+
+  show(view: DemoView): void {
+    const workers = view.workers.map((worker) => `${worker.id} ${worker.answers} (${lifeOf(worker)})`);
+    this.#out(
+      `${view.seconds.toFixed(1).padStart(5)} s  ${view.requests} requests, ${view.failed} failed: ${workers.join(', ')}\n`,
+    );
+  }
+
+  close(): void {}
 }

@@ -1,7 +1,7 @@
 /**
  * One worker of the demo's mesh: what it is like, where it listens, and whether it lives.
  *
- * Apart from the mesh, as the table shows it and the plot kills it. It must not start or end anything itself.
+ * Apart from the mesh, as the table shows it and the plot kills it.
  */
 import type { TiedProcess } from './tied-process.ts';
 

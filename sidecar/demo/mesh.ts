@@ -1,15 +1,14 @@
 /**
  * The mesh of the demo: a bootstrap node, workers with a sidecar each, and a sidecar for the app, as processes.
  *
- * Real processes with real configuration files, because a demo that runs in one process shows nothing about
- * dying. Every port is chosen by the system, everything listens on loopback. It must not know what the app sends,
- * nor when somebody dies.
+ * Real processes with real configuration files, because a demo that runs in one process shows nothing about dying.
+ * Every port is chosen by the system, everything listens on loopback.
  */
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fields, numberOf, textOf } from '../commands/admin-client.ts';
-import type { HostPort } from '../config/config.ts';
+import type { HostPort } from '../core/host-port.ts';
 import { formatHostPort, parseHostPort } from '../core/host-port.ts';
 import { MeshWorker, type WorkerTraits } from './mesh-worker.ts';
 import { type LogLine, modulePath, TiedProcess } from './tied-process.ts';
@@ -49,7 +48,7 @@ const CACHE_TTL = '4s';
 const CONCURRENCY = 4;
 
 export class DemoMesh {
-  readonly #o: DemoMeshOptions;
+  readonly #options: DemoMeshOptions;
   readonly #env: Record<string, string | undefined>;
   readonly #running = new Set<TiedProcess>();
   readonly workers: readonly MeshWorker[];
@@ -60,7 +59,7 @@ export class DemoMesh {
   #isEnding = false;
 
   constructor(options: DemoMeshOptions) {
-    this.#o = options;
+    this.#options = options;
     const outside = Object.entries(options.env).filter(([name]) => !name.startsWith('SIDECAR_'));
     this.#env = { ...Object.fromEntries(outside), SIDECAR_MESH_KEY: options.meshKey };
     this.workers = options.workers.map((traits) => new MeshWorker(traits));
@@ -170,7 +169,7 @@ export class DemoMesh {
     void process.ended.then((how) => {
       // Not there any more: it was killed on purpose.
       if (!this.#running.delete(process) || this.#isEnding) return;
-      this.#o.onLoss(new Error(`the ${name} ended by itself (${how}):${process.lastLines()}`));
+      this.#options.onLoss(new Error(`the ${name} ended by itself (${how}):${process.lastLines()}`));
     });
     return process;
   }

@@ -1,8 +1,7 @@
 /**
  * The clock of the demo: time since the traffic began, and waits that end early when the demo does.
  *
- * Every wait goes through here, so that Ctrl-C or the loss of a process ends the plot wherever it is. It must not
- * know what is waited for.
+ * Every wait goes through here, so that Ctrl-C or the loss of a process ends the plot wherever it is.
  */
 import { setTimeout as delay } from 'node:timers/promises';
 

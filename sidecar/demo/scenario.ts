@@ -1,8 +1,7 @@
 /**
  * The plot of the demo: start the mesh, send traffic, kill a worker half-way, bring it back, end everything.
  *
- * The one place that knows when what happens; it ends with no process left, whatever happens. It must not know how
- * it is shown, nor what a process or a request is made of.
+ * The one place that knows when what happens; it ends with no process left, whatever happens.
  */
 import { Comeback } from './comeback.ts';
 import type { DemoMesh } from './mesh.ts';

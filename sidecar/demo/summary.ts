@@ -1,8 +1,7 @@
 /**
  * The outcome of the demo, as the object that `--json` prints and as text for people.
  *
- * Both from one object, so that they cannot disagree. Names in JSON are those of `/stats` where they mean the
- * same. It must not know how any figure was gathered.
+ * Both from one object, so that they cannot disagree. Names in JSON are those of `/stats` where they mean the same.
  */
 import { numberOf } from '../commands/admin-client.ts';
 import { table } from '../commands/table.ts';

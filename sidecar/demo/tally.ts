@@ -1,8 +1,7 @@
 /**
  * What came of the app's requests: counts by worker and kind, times, failures.
  *
- * Counted on the app's side and not by the sidecar, whose own counters are shown beside it. It must not know how
- * requests are made.
+ * Counted on the app's side and not by the sidecar, whose own counters are shown beside it.
  */
 import { type AppAnswer, REQUEST_KINDS, type RequestKind } from './app-request.ts';
 

@@ -1,8 +1,8 @@
 /**
  * One process of this program that ends with the one that started it, and what it has said so far.
  *
- * Its events are its log lines: who starts it waits for a line, not for a time. Its own process group, so that a
- * Ctrl-C reaches the starter alone, who then decides. It must not know sidecars or workers.
+ * Its events are its log lines: who starts it waits for a line, not for a time. Its own process group, so that a Ctrl-C
+ * reaches the starter alone, who then decides.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';

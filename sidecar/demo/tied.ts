@@ -2,8 +2,8 @@
  * Preloaded (`--import`) into every process of the demo: the process ends when the one that started it does.
  *
  * The parent holds the other end of standard input, and the kernel closes that however the parent dies, also by
- * SIGKILL, on every system: a watcher or a list of pids could itself be killed. What the parent would have removed
- * is removed here then. It must not know what the process does, nor keep it alive.
+ * SIGKILL, on every system: a watcher or a list of pids could itself be killed. What the parent would have removed is
+ * removed here then.
  */
 import { rmSync } from 'node:fs';
 

@@ -1,11 +1,11 @@
 /**
  * The app's traffic: some users, each with one request after the other, until they are told to stop.
  *
- * A closed loop, as a person or a batch job is: a slow mesh is asked less and never flooded, so that what is seen
- * is routing and not overload. It must not know what the mesh goes through meanwhile.
+ * A closed loop, as a person or a batch job is: a slow mesh is asked less and never flooded, so that what is seen is
+ * routing and not overload.
  */
 import { Agent } from 'node:http';
-import type { HostPort } from '../config/config.ts';
+import type { HostPort } from '../core/host-port.ts';
 import { makeRequest, type RequestKind } from './app-request.ts';
 import type { Tally } from './tally.ts';
 
@@ -32,18 +32,18 @@ const ROUND: readonly RequestKind[] = [
 const MAX_PAUSE_MS = 20;
 
 export class Traffic {
-  readonly #o: TrafficOptions;
+  readonly #options: TrafficOptions;
   readonly #agent = new Agent({ keepAlive: true });
   readonly #cut = new AbortController();
   readonly #users: Promise<void>[] = [];
   #isStopping = false;
 
   constructor(options: TrafficOptions) {
-    this.#o = options;
+    this.#options = options;
   }
 
   start(): void {
-    for (let user = 1; user <= this.#o.users; user++) this.#users.push(this.#live(user));
+    for (let user = 1; user <= this.#options.users; user++) this.#users.push(this.#live(user));
   }
 
   /** No new requests; resolves when those under way have ended. */
@@ -60,7 +60,7 @@ export class Traffic {
   }
 
   async #live(user: number): Promise<void> {
-    const { onAnswer, outbound, tally } = this.#o;
+    const { onAnswer, outbound, tally } = this.#options;
     for (let turn = user; !this.#isStopping; turn++) {
       const kind = ROUND[turn % ROUND.length] ?? 'get';
       const id = `${user}-${turn}`;

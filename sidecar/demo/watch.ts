@@ -2,10 +2,10 @@
  * What can be seen of the demo at one moment, and the watch that looks at intervals.
  *
  * It asks the admin port of the app's sidecar, as an operator would: what is shown of the workers is what the mesh
- * knows of them, not what the demo has set. It must not know how a view is shown.
+ * knows of them, not what the demo has set.
  */
 import { type AskAdmin, adminClient, fields, items, numberOf, textOf } from '../commands/admin-client.ts';
-import type { HostPort } from '../config/config.ts';
+import type { HostPort } from '../core/host-port.ts';
 import type { MeshWorker, WorkerLife } from './mesh-worker.ts';
 import type { ScenarioClock } from './scenario-clock.ts';
 import { FORWARDED_KINDS, type Tally } from './tally.ts';
@@ -46,13 +46,13 @@ export interface WatchOptions {
 }
 
 export class Watch {
-  readonly #o: WatchOptions;
+  readonly #options: WatchOptions;
   readonly #ask: AskAdmin;
   #timer: NodeJS.Timeout | null = null;
   #isOpen = false;
 
   constructor(options: WatchOptions) {
-    this.#o = options;
+    this.#options = options;
     this.#ask = adminClient(options.admin);
   }
 
@@ -77,15 +77,15 @@ export class Watch {
     if (!this.#isOpen) return;
     // An admin port that does not answer leaves gaps in the view; the app's sidecar is not held up by it.
     const [stats, peers] = answers ?? [{}, { body: {} }];
-    this.#o.onView(this.#view(stats, items(fields(peers.body).peers).map(fields)));
-    this.#timer = setTimeout(() => void this.#look(), this.#o.intervalMs);
+    this.#options.onView(this.#view(stats, items(fields(peers.body).peers).map(fields)));
+    this.#timer = setTimeout(() => void this.#look(), this.#options.intervalMs);
   }
 
   #view(
     stats: Readonly<Record<string, unknown>>,
     peers: readonly Readonly<Record<string, unknown>>[],
   ): DemoView {
-    const { clock, tally, workers } = this.#o;
+    const { clock, tally, workers } = this.#options;
     return {
       seconds: clock.elapsedMs / 1000,
       requests: tally.requests,

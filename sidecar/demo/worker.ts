@@ -1,9 +1,9 @@
 /**
  * A worker of the demo, as a process of its own: plain HTTP, some milliseconds of work, its load in ORCA form.
  *
- * What a user's worker would be: it knows nothing of the mesh. Each response names the worker and the id that was
- * asked for, so that the app can tell a response that is not its own. Streams carry event ids and go on after
- * `Last-Event-ID`, as EventSource expects. It must not import anything of the sidecar.
+ * What a user's worker would be: it knows nothing of the mesh. Each response names the worker and the id that was asked
+ * for, so that the app can tell a response that is not its own. Streams carry event ids and go on after
+ * `Last-Event-ID`, as EventSource expects.
  *
  * Arguments: name, load 0..1, milliseconds of work, port (0 = any). Prints `{"port":…}` when it listens.
  */

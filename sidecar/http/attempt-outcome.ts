@@ -2,7 +2,7 @@
  * How one attempt ended, and what its caller makes of the head of a response: the words that attempt, its callers and
  * the choice of what comes next share.
  *
- * Apart from the attempt that moves the bytes, since most who ask how it ended make none. It must not hold logic.
+ * Apart from the attempt that moves the bytes, since most who ask how it ended make none.
  */
 import type { Code } from '../core/errors.ts';
 import type { RawFields } from '../core/http/message.ts';

@@ -1,9 +1,8 @@
 /**
  * ONE attempt: a request out to one origin, its response back to the client, until either is over.
  *
- * Knows exactly how far it got (not sent, sent, begun), which is all that decides about another attempt, and
- * moves bytes with back-pressure both ways. It must not know peers, choice, or why it was asked: the caller
- * judges the head (`judge`) and the outcome.
+ * Knows exactly how far it got (not sent, sent, begun), which is all that decides about another attempt, and moves
+ * bytes with back-pressure both ways.
  */
 import type { Code } from '../core/errors.ts';
 import { first } from '../core/http/headers.ts';

@@ -1,9 +1,8 @@
 /**
- * Joins two raw byte streams after an upgrade (WebSocket or anything else): back-pressure, half-close, and a
- * clean end on both sides whichever breaks first.
+ * Joins two raw byte streams after an upgrade (WebSocket or anything else): back-pressure, half-close, and a clean end
+ * on both sides whichever breaks first.
  *
- * `stream.pipeline` destroys both sides at the first end, which cuts off a half-closed peer's last bytes. It
- * must not know what the bytes mean.
+ * `stream.pipeline` destroys both sides at the first end, which cuts off a half-closed peer's last bytes.
  */
 import type { Duplex } from 'node:stream';
 import type { ByteStream } from './exchange.ts';

@@ -1,10 +1,10 @@
 /**
- * The two halves of one HTTP exchange, as the request path sees them: downstream (whoever called us) and
- * upstream (whoever we call), in the style of undici's dispatch handlers.
+ * The two halves of one HTTP exchange, as the request path sees them: downstream (whoever called us) and upstream
+ * (whoever we call), in the style of undici's dispatch handlers.
  *
- * Callbacks instead of Node streams, because the proxy has to know exactly what was sent and what has
- * begun, and because one write per message is what makes a proxy cheap. No HTTP version shows here: the
- * modules http1-* (and any later version) implement these interfaces, everything else only uses them.
+ * Callbacks instead of Node streams, because the proxy has to know exactly what was sent and what has begun, and
+ * because one write per message is what makes a proxy cheap. No HTTP version shows here: the modules http1-* (and any
+ * later version) implement these interfaces, everything else only uses them.
  */
 import type { Code } from '../core/errors.ts';
 import type { HttpVersion, RawFields, RequestHead } from '../core/http/message.ts';

@@ -1,15 +1,14 @@
 /**
- * A listening port that speaks HTTP/1.1 and, with prior knowledge, HTTP/2: accepts, keeps track of its connections,
- * and drains them.
+ * A listening port that speaks HTTP/1.1 and, with prior knowledge, HTTP/2: accepts, keeps track of its connections, and
+ * drains them.
  *
- * Apart from the connection itself, so that outbound and inbound share one way to start, drain and stop. It
- * must not know what a request means (`onRequest`).
+ * Apart from the connection itself, so that outbound and inbound share one way to start, drain and stop.
  */
 import net from 'node:net';
 import type { Http1ConnectionOptions } from './connection-options.ts';
 import { Http1Connection } from './http1/connection.ts';
 import { Http2Connection } from './http2/connection.ts';
-import { withReadBuffer } from './sockets/accepted-socket.ts';
+import { withReadBuffer } from './sockets/read-buffer.ts';
 
 export type HttpListenerOptions = Omit<Http1ConnectionOptions, 'onHttp2'>;
 

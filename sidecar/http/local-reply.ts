@@ -1,7 +1,6 @@
 /**
- * A response that the sidecar gives by itself, small and complete, and its bytes where there is no exchange to carry it.
- *
- * It must not know why it is given.
+ * A response that the sidecar gives by itself, small and complete, and its bytes where there is no exchange to carry
+ * it.
  */
 import { encodeResponseHead } from '../core/http/http1-encode.ts';
 

@@ -1,9 +1,9 @@
 /**
- * Carries one request body from the downstream to whichever attempt is current, and keeps its beginning so
- * that another attempt can have it too.
+ * Carries one request body from the downstream to whichever attempt is current, and keeps its beginning so that another
+ * attempt can have it too.
  *
- * The whole retry discipline for bodies is here: a body is replayable while every byte read so far is kept
- * (at most `replayBytes`), and no longer. It must not know why an attempt ended or who is next.
+ * The whole retry discipline for bodies is here: a body is replayable while every byte read so far is kept (at most
+ * `replayBytes`), and no longer.
  */
 import { endToEndTrailers } from '../core/forwarding/end-to-end.ts';
 import type { Framing, RawFields } from '../core/http/message.ts';

@@ -1,8 +1,7 @@
 /**
  * Connections to origins of any kind: HTTP/1.1 and TLS by one pool, HTTP/2 without TLS by another.
  *
- * The origin's scheme alone decides, so that whoever sends a request says with the address in which version. It must
- * not know who that is.
+ * The origin's scheme alone decides, so that whoever sends a request says with the address in which version.
  */
 import type {
   Origin,

@@ -3,8 +3,7 @@
  *
  * Beside use, because a container may wait long before its quota is used up (a crowded host), which its use does not
  * show. Only the container's own `cpu.pressure`, never the host's: that one is high as soon as any program anywhere
- * waits. From the counter and not the averages of 10 s: a second later is early enough. It must not know what the
- * figure is used for.
+ * waits. From the counter and not the averages of 10 s: a second later is early enough.
  */
 import { parseSelfCgroup } from './cpu-text.ts';
 

@@ -1,9 +1,8 @@
 /**
  * CPU texts: parsers of the kernel's files about CPU time, pure, so that hostile and odd content is tested.
  *
- * Formats: kernel.org admin-guide/cgroup-v2 (cpu.max, cpu.stat), cgroup-v1/cpuacct and sched-bwc
- * (cpu.cfs_*), filesystems/proc (stat), cgroups(7) (/proc/self/cgroup). Null means "says nothing usable",
- * never 0. It must not know where the files are.
+ * Formats: kernel.org admin-guide/cgroup-v2 (cpu.max, cpu.stat), cgroup-v1/cpuacct and sched-bwc (cpu.cfs_*),
+ * filesystems/proc (stat), cgroups(7) (/proc/self/cgroup). Null means "says nothing usable", never 0.
  */
 
 /** Cores that `cpu.max` allows (`"200000 100000"` → 2); Infinity for `max`. */

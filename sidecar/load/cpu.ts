@@ -1,10 +1,9 @@
 /**
  * CPU: how much of the CPU that this container may use is in use, 0..1.
  *
- * Not `os.loadavg()` (counts what waits for disks, and is the host's) nor `process.cpuUsage()` (is the
- * sidecar's own): what makes a worker slow is its container's quota or, without one, its whole machine. So:
- * a limit (cgroup v2, then v1, then CPU affinity) → used / limit; no limit → the machine, from /proc/stat.
- * It must not know what the figure is used for.
+ * Not `os.loadavg()` (counts what waits for disks, and is the host's) nor `process.cpuUsage()` (is the sidecar's own):
+ * what makes a worker slow is its container's quota or, without one, its whole machine. So: a limit (cgroup v2, then
+ * v1, then CPU affinity) → used / limit; no limit → the machine, from /proc/stat.
  */
 import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';

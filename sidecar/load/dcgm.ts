@@ -2,7 +2,7 @@
  * GPU by NVIDIA's DCGM exporter: how busy the GPUs of this container are, 0..1, from its metrics page.
  *
  * Instead of nvidia-smi where the container has no such program, or the fleet runs the exporter anyway. The exporter
- * shows all GPUs of its host, so those of this worker can be named. It must not know what the figure is used for.
+ * shows all GPUs of its host, so those of this worker can be named.
  */
 import type { GpuMeter } from './gpu.ts';
 import { MetricsPage, type PageNews } from './metrics-page.ts';

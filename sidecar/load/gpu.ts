@@ -1,9 +1,9 @@
 /**
  * GPU: how busy the GPUs of this container are, 0..1, from one long-lived `nvidia-smi`.
  *
- * One process that prints each second rather than one per sample, because starting nvidia-smi takes the
- * better part of a second on a machine with many GPUs. The mean of the GPUs, not the highest: the figure
- * says how much of this worker is taken. It must not know what the figure is used for.
+ * One process that prints each second rather than one per sample, because starting nvidia-smi takes the better part of
+ * a second on a machine with many GPUs. The mean of the GPUs, not the highest: the figure says how much of this worker
+ * is taken.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';

@@ -1,9 +1,8 @@
 /**
  * Metrics → load: which metrics of a worker say how full it is, and at which value it is full. Pure.
  *
- * The highest of its terms, as everywhere: a vLLM whose KV cache is full is full, however few requests run. A term
- * none of whose metrics is there says nothing, and no term at all is null, never 0. It must not know where the page
- * comes from.
+ * The highest of its terms, as everywhere: a vLLM whose KV cache is full is full, however few requests run. A term none
+ * of whose metrics is there says nothing, and no term at all is null, never 0.
  */
 import type { Sample } from './prometheus-text.ts';
 

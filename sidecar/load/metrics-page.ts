@@ -2,7 +2,7 @@
  * A metrics page that is asked again and again: the last response, or why there is none.
  *
  * One for the worker's own page and the GPU exporter's. A page that fails is dropped at once instead of keeping its
- * last figures: what is not known must not read as idle, nor as busy. It must not know what the samples mean.
+ * last figures: what is not known must not read as idle, nor as busy.
  */
 import { parseSamples, type Sample } from './prometheus-text.ts';
 

@@ -2,8 +2,8 @@
  * Prometheus text: the samples of a few metrics out of a page that may hold thousands, pure.
  *
  * Not a full parser: only lines that begin with a wanted name are looked at, so that a page of megabytes (vLLM's
- * histograms) costs a scan. Grammar: prometheus.io "Exposition formats" 0.0.4, and OpenMetrics as far as its lines
- * are the same. What is not well-formed is skipped, never guessed. It must not know what a metric means.
+ * histograms) costs a scan. Grammar: prometheus.io "Exposition formats" 0.0.4, and OpenMetrics as far as its lines are
+ * the same. What is not well-formed is skipped, never guessed.
  */
 
 export interface Sample {

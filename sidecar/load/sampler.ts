@@ -1,14 +1,52 @@
 /**
  * Sampler: this worker's load, 0 idle … 1 full, as the highest of what can be measured, and which it was.
  *
- * The highest rather than a mean: a worker is full when its scarcest thing is. The machine's figures are
- * sampled on a timer; those of the services come with each question, for they change with each request. A
- * source that fails is dropped with one log line until it speaks again: it never reads as idle. It must
- * not know HTTP or how load is announced.
+ * The highest rather than a mean: a worker is full when its scarcest thing is. The machine's figures are sampled on a
+ * timer; those of the services come with each question, for they change with each request. A source that fails is
+ * dropped with one log line until it speaks again: it never reads as idle.
  */
-import { type CombinedLoad, combineLoad, LOAD_KINDS, type LoadKind } from '../core/worker/combined-load.ts';
+import type { Log } from '../core/log.ts';
 import { SELF_REPORT_KINDS, type SelfReportedFigures } from '../core/worker/self-reported-load.ts';
-import { type SourceLog, SourceWatch } from './source-watch.ts';
+import { SourceWatch } from './source-watch.ts';
+
+/**
+ * `slots` = in-flight / concurrency; `cpu` = used / allowed; `pressure` = share of time in which something waited for
+ * a CPU; the worker's own word: `orca` = the header on its responses, `push` = what was put on the admin port,
+ * `metrics` = its metrics page.
+ */
+export const LOAD_KINDS = ['slots', 'cpu', 'pressure', 'gpu', 'orca', 'push', 'metrics'] as const;
+
+export type LoadKind = (typeof LOAD_KINDS)[number];
+
+/** Ratios, 0 idle … 1 full; null, NaN or absent = unknown. */
+export type LoadSources = { readonly [kind in LoadKind]?: number | null };
+
+export interface CombinedLoad {
+  /** 0..1. */
+  readonly loadRatio: number;
+  /** null: no source is known, and the load reads 0. */
+  readonly source: LoadKind | null;
+}
+
+/**
+ * The highest and not an average: a worker whose GPU is full is full, however idle its CPU. A source that is unknown is
+ * left out and never reads as idle.
+ *
+ * Of `kinds`; ties go to the first of them.
+ */
+export function combineLoad(sources: LoadSources, kinds: readonly LoadKind[] = LOAD_KINDS): CombinedLoad {
+  let loadRatio = 0;
+  let source: LoadKind | null = null;
+  for (const kind of kinds) {
+    const value = sources[kind];
+    if (value === undefined || value === null || Number.isNaN(value)) continue;
+    const ratio = Math.min(1, Math.max(0, value));
+    if (source !== null && ratio <= loadRatio) continue;
+    loadRatio = ratio;
+    source = kind;
+  }
+  return { loadRatio, source };
+}
 
 /** Which sources count, as a service's configuration names them; `auto` = the highest of all. */
 export type LoadChoice = 'auto' | 'in-flight' | 'cpu' | 'gpu' | 'worker';
@@ -41,7 +79,7 @@ export interface LoadSamplerOptions {
   readonly cpu: LoadReader | null;
   readonly pressure: LoadReader | null;
   readonly gpu: LoadReader | null;
-  readonly log: SourceLog;
+  readonly log: Pick<Log, 'info' | 'warn'>;
 }
 
 type MachineKind = 'cpu' | 'pressure' | 'gpu';

@@ -1,9 +1,9 @@
 /**
  * The clock of the mesh: what time it is, and how to be called later.
  *
- * Passed in instead of the globals, so that a test can let 60 s pass at once and see that nothing is left
- * waiting after a stop. Two readings, because ages are measured on a clock that cannot jump and signed times
- * are compared with other hosts. It must not know who waits for what.
+ * Passed in instead of the globals, so that a test can let 60 s pass at once and see that nothing is left waiting after
+ * a stop. Two readings, because ages are measured on a clock that cannot jump and signed times are compared with other
+ * hosts.
  */
 import { performance } from 'node:perf_hooks';
 

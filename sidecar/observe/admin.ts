@@ -1,14 +1,13 @@
 /**
  * Admin: the operator's listener, and what each of its paths shows. Read only, but for the worker's word of its load.
  *
- * node:http rather than the proxy's own parser, since a few requests a minute deserve the dull choice, and
- * a fault in the data plane must not blind the one who looks for it. What is shown comes from handlers that
- * main injects. It must not know the balancer, the DHT or the proxy.
+ * node:http rather than the proxy's own parser, since a few requests a minute deserve the dull choice, and a fault in
+ * the data plane must not blind the one who looks for it. What is shown comes from handlers that main injects.
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import type { Log } from '../core/log.ts';
 import { isFromWorker, type PutLoad, parsePutLoad, readSmallBody } from './load-put.ts';
-import type { Log } from './log.ts';
 import type { StatsJson } from './metrics.ts';
 import type { ScrapeTarget } from './peer-view.ts';
 import type { Readiness } from './readiness.ts';

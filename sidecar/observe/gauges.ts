@@ -1,8 +1,7 @@
 /**
  * Gauges: the values that are read at a scrape rather than pushed, and where they are read.
  *
- * Pull instead of push, so that nothing on the request path pays for a gauge and none can go stale. It
- * must not know who implements a source; main wires them.
+ * Pull instead of push, so that nothing on the request path pays for a gauge and none can go stale.
  */
 import type { WorkerState } from '../core/peers/record.ts';
 import { type BoundedLabels, DHT_STATES, type DhtState, PEER_STATES, type PeerStateLabel } from './labels.ts';

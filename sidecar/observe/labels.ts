@@ -1,8 +1,8 @@
 /**
  * Labels: the closed sets of label values, and the table that keeps the open ones (service, reason) bounded.
  *
- * One place for them, because a label value that a client or a peer can choose is a way to fill the memory
- * of this process and of Prometheus. It must not know which metrics carry the labels.
+ * One place for them, because a label value that a client or a peer can choose is a way to fill the memory of this
+ * process and of Prometheus.
  */
 import { CODES, type Code } from '../core/errors.ts';
 

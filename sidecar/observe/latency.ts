@@ -1,8 +1,7 @@
 /**
  * Latency: one histogram by service, route and outcome, with its children resolved once.
  *
- * prom-client resolves and checks the labels at each call otherwise, which costs more than observing. It
- * must not know what span of time it measures, nor which service names are real.
+ * prom-client resolves and checks the labels at each call otherwise, which costs more than observing.
  */
 import type { Histogram } from 'prom-client';
 import { OUTCOMES, type OutcomeLabel, ROUTES, type RouteLabel } from './labels.ts';

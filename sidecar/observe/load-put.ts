@@ -1,9 +1,8 @@
 /**
  * `PUT /load`: the worker's own word on the admin port, the one thing that may be put there.
  *
- * `{"load": 0.7}` or `{"service": "llm-inference", "load": 0.7}`, for a worker that has no metrics page and cannot
- * add headers to its responses. Strict: a wrong key is an error and not half a word. It must not know what is done
- * with it.
+ * `{"load": 0.7}` or `{"service": "llm-inference", "load": 0.7}`, for a worker that has no metrics page and cannot add
+ * headers to its responses. Strict: a wrong key is an error and not half a word.
  */
 import type { IncomingMessage } from 'node:http';
 import { isServiceName } from '../core/service-name.ts';

@@ -1,9 +1,8 @@
 /**
  * Where log lines leave: standard output, which may be full, closed or not read, while the sidecar goes on serving.
  *
- * Lines are written at once, so that the last one before an exit is not lost. What cannot be written now (a full
- * disk, a reader who stands still or has gone) is kept for a while, then dropped and counted. It must not know what
- * a line says.
+ * Lines are written at once, so that the last one before an exit is not lost. What cannot be written now (a full disk,
+ * a reader who stands still or has gone) is kept for a while, then dropped and counted.
  */
 import { constants, fstatSync, openSync, writeSync } from 'node:fs';
 

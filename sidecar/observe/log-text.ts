@@ -1,9 +1,8 @@
 /**
  * Text log: turns pino's JSON lines into lines that people read.
  *
- * A few dozen lines here in place of pino-pretty and its dependencies. Values may come from strangers (a
- * peer's name, a request's path): what could forge a line or drive a terminal is escaped. It must not know
- * the field names beyond time, level, message and err.
+ * A few dozen lines here in place of pino-pretty and its dependencies. Values may come from strangers (a peer's name, a
+ * request's path): what could forge a line or drive a terminal is escaped.
  */
 
 interface Sink {

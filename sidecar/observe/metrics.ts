@@ -1,9 +1,8 @@
 /**
  * Metrics: what happened here, counted once, read as /stats and as /metrics.
  *
- * The counts behind /stats are plain numbers that are copied to prom-client at a scrape, so the two can
- * never disagree and the hot path pays for an addition. Gauges are not pushed either: `watch` names where
- * to read them. It must not know how a request is carried or a peer is found.
+ * The counts behind /stats are plain numbers that are copied to prom-client at a scrape, so the two can never disagree
+ * and the hot path pays for an addition. Gauges are not pushed either: `watch` names where to read them.
  */
 import { collectDefaultMetrics, Registry } from 'prom-client';
 import type { Code } from '../core/errors.ts';

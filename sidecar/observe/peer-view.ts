@@ -1,9 +1,9 @@
 /**
- * Peer view: what this sidecar knows of each peer, as JSON for `/peers`, counts for the gauge, and scrape
- * targets for Prometheus.
+ * Peer view: what this sidecar knows of each peer, as JSON for `/peers`, counts for the gauge, and scrape targets for
+ * Prometheus.
  *
- * One place that turns the balancer's tables into an outside form, so that core keeps no JSON and the
- * names here can stay while core changes. It must not change a peer.
+ * One place that turns the balancer's tables into an outside form, so that core keeps no JSON and the names here can
+ * stay while core changes.
  */
 import { formatHostPort } from '../core/host-port.ts';
 import { exclusionReason } from '../core/peers/exclusion-reason.ts';

@@ -1,9 +1,9 @@
 /**
  * Readiness: whether this sidecar can route now, and if not, why and what to do.
  *
- * A pure judgement of a few facts, apart from the server, because its sentences are what an operator reads
- * first. No peers is never ready, whatever the DHT says: a directory that answers with nobody has not
- * worked. The local worker plays no part: a sidecar routes for its app while its own worker still loads.
+ * A pure judgement of a few facts, apart from the server, because its sentences are what an operator reads first. No
+ * peers is never ready, whatever the DHT says: a directory that answers with nobody has not worked. The local worker
+ * plays no part: a sidecar routes for its app while its own worker still loads.
  */
 import type { DhtState } from './labels.ts';
 

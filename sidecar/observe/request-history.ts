@@ -1,9 +1,8 @@
 /**
  * Request log: the last requests of apps, each with its decision and attempts, for `/explain?request=ID`.
  *
- * A ring of references: adding is one store, and looking up scans (an operator asks once, a request comes
- * ten thousand times). Only the long words of a failure are cut, as others may have chosen them and all are kept for
- * long. It must not know how a decision is made nor what is in it.
+ * A ring of references: adding is one store, and looking up scans (an operator asks once, a request comes ten thousand
+ * times). Only the long words of a failure are cut, as others may have chosen them and all are kept for long.
  */
 import { Buffer } from 'node:buffer';
 import { CODES, type Code } from '../core/errors.ts';

@@ -1,8 +1,8 @@
 /**
  * Series: every metric of the sidecar, declared once with its name, help, labels and buckets.
  *
- * Apart from `metrics.ts`, so that the list can be read (and linted, and compared with the dashboard)
- * without the code that feeds it. It must not know who observes what.
+ * Apart from `metrics.ts`, so that the list can be read (and linted, and compared with the dashboard) without the code
+ * that feeds it.
  */
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 

@@ -1,9 +1,8 @@
 /**
  * Status page: one self-contained page that shows /stats, /readyz and /peers, and asks again each 2 s.
  *
- * A string in the program rather than a file beside it, so that nothing has to be found or copied at run
- * time. All that comes from peers is put in as text, never as markup, and the policy lets only this very
- * script run. It must not know more than the JSON of those three paths.
+ * A string in the program rather than a file beside it, so that nothing has to be found or copied at run time. All that
+ * comes from peers is put in as text, never as markup, and the policy lets only this very script run.
  */
 import { createHash } from 'node:crypto';
 

@@ -1,8 +1,8 @@
 /**
- * Requests that a sidecar answers itself because they may be forwarded no further: OPTIONS and TRACE whose
- * Max-Forwards has reached zero (RFC 9110 §7.6.2).
+ * Requests that a sidecar answers itself because they may be forwarded no further: OPTIONS and TRACE whose Max-Forwards
+ * has reached zero (RFC 9110 §7.6.2).
  *
- * Used by both listeners, each a hop of its own. It must not know services or peers.
+ * Used by both listeners, each a hop of its own.
  */
 import type { Code } from '../core/errors.ts';
 import { hopsOf, traceContent } from '../core/forwarding/max-forwards.ts';

@@ -1,8 +1,7 @@
 /**
  * The field lists of the three hops: app → peer, peer → worker, answer → whoever asked.
  *
- * One place, so that what is added, replaced or taken out can be read in a minute and compared with
- * docs/http.md. It must not know what the values mean, nor send anything.
+ * One place, so that what is added, replaced or taken out can be read in a minute and compared with docs/http.md.
  */
 import { acceptsTrailers, endToEnd } from '../core/forwarding/end-to-end.ts';
 import { forwardedHeaders } from '../core/forwarding/forwarded.ts';

@@ -1,7 +1,5 @@
 /**
  * What the request path tells the rest of the program about each request; declared here by its consumer.
- *
- * It must not know metrics, logs or the ring behind /explain.
  */
 import type { Explanation } from '../core/balancing/explain.ts';
 import type { Code } from '../core/errors.ts';

@@ -2,11 +2,12 @@
  * The single place where a failure becomes an HTTP response: problem+json (RFC 9457) with every attempt listed,
  * Proxy-Status (RFC 9209) and Retry-After.
  *
- * One mapping, so that each 503 explains itself in the same way. It must not decide anything: which code it
- * is was decided where it happened.
+ * One mapping, so that each 503 explains itself in the same way.
  */
 import { STATUS_CODES } from 'node:http';
 import { CODES, type Code } from '../core/errors.ts';
+import { grpcMessage, grpcStatus, isGrpc } from '../core/http/grpc.ts';
+import { without } from '../core/http/headers.ts';
 import type { SkippedPeer } from '../core/peers/exclusion-reason.ts';
 import type { RouteKind } from '../core/peers/route.ts';
 import type { Stage } from '../core/retry.ts';
@@ -101,4 +102,26 @@ export interface AttemptTrace {
   /** Milliseconds since the request arrived. */
   readonly at_ms: number;
   readonly took_ms: number;
+}
+
+/** Clients take 8 KiB of fields in all; of the longest text, that of who was not asked, the beginning says most. */
+const MAX_MESSAGE_CHARS = 800;
+
+/** The reply, or the same one as gRPC clients read it ("Trailers-Only": status and message in the fields, no body). */
+export function inFormOf(downstream: Downstream, reply: LocalReply, code: Code, detail: string): LocalReply {
+  if (downstream.version !== '2.0' || !isGrpc(downstream.head.fields)) return reply;
+  return {
+    status: 200,
+    reason: 'OK',
+    fields: [
+      'content-type',
+      'application/grpc',
+      'grpc-status',
+      String(grpcStatus(CODES[code].status)),
+      'grpc-message',
+      grpcMessage(`${code}: ${detail}`.slice(0, MAX_MESSAGE_CHARS)),
+      ...without(reply.fields, (name) => name === 'content-type'),
+    ],
+    body: Buffer.alloc(0),
+  };
 }

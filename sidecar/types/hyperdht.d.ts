@@ -1,8 +1,8 @@
 /**
  * Declarations of the part of hyperdht 6.34 (and of dht-rpc below it) that mesh/ uses; neither ships any.
  *
- * Read from the code, so that a trap is written where it is met. Anything not declared here is not used:
- * private fields stay private.
+ * Read from the code, so that a trap is written where it is met. Anything not declared here is not used: private fields
+ * stay private.
  */
 declare module 'hyperdht' {
   import type { EventEmitter } from 'node:events';

@@ -1,8 +1,8 @@
 /**
  * Declarations of the part of sodium-universal that mesh/ uses; the package ships none.
  *
- * Each function asserts the sizes of its buffers and throws an AssertionError when one is wrong, also where
- * it otherwise answers with a boolean. Output buffers come first and are filled in place.
+ * Each function asserts the sizes of its buffers and throws an AssertionError when one is wrong, also where it
+ * otherwise answers with a boolean. Output buffers come first and are filled in place.
  */
 declare module 'sodium-universal' {
   interface Sodium {

@@ -1,4 +1,6 @@
-/** Declarations of the part of udx-native that mesh/sealed-udx uses; the package ships none. */
+/**
+ * Declarations of the part of udx-native that mesh/sealed-udx uses; the package ships none.
+ */
 declare module 'udx-native' {
   import type { EventEmitter } from 'node:events';
 

@@ -2,6 +2,7 @@
  * A state directory that takes nothing (full, read-only, no leave, no directory): the sidecar starts and serves all
  * the same, says so once, never spoils what was there, and keeps its state once there is room.
  */
+
 import assert from 'node:assert/strict';
 import {
   chmodSync,
@@ -16,6 +17,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
+import { silentLog } from '../../sidecar/core/log.ts';
 import { KnownNodes } from '../../sidecar/mesh/discovery/known-nodes.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { MeshProcesses, type SidecarSetup } from '../support/mesh-processes.ts';
@@ -69,7 +71,7 @@ test('a disk that fills up later: what was kept is whole, and the complaint is o
   const clock = new FakeClock();
   const lines: string[] = [];
   const say = (_: object, message: string): void => void lines.push(message);
-  const log = { debug: say, info: say, warn: say };
+  const log = { ...silentLog, debug: say, info: say, warn: say };
   const known = new KnownNodes({ stateDir: disk.folder, clock, log, intervalMs: 60_000 });
   let ownPort = 1;
   // Many, so that the draft is larger than the little that a full disk may still take.

@@ -6,7 +6,7 @@
  */
 import assert from 'node:assert/strict';
 import test, { type TestContext } from 'node:test';
-import type { PolicyName } from '../../sidecar/config/config.ts';
+import type { PolicyName } from '../../sidecar/core/balancing/balancer.ts';
 import { eventually } from '../support/eventually.ts';
 import { startHttpWorker } from '../support/http-worker.ts';
 import { type Member, TestMesh } from '../support/mesh.ts';

@@ -8,7 +8,7 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import test, { type TestContext } from 'node:test';
-import type { HostPort } from '../../sidecar/config/config.ts';
+import type { HostPort } from '../../sidecar/core/host-port.ts';
 import { eventually } from '../support/eventually.ts';
 import { startHttpWorker } from '../support/http-worker.ts';
 import { TestMesh } from '../support/mesh.ts';

@@ -2,8 +2,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import fc from 'fast-check';
-import { formatByteSize, parseByteSize } from '../../sidecar/core/byte-size.ts';
-import { formatDuration, parseDuration } from '../../sidecar/core/duration.ts';
+import { formatByteSize, formatDuration, parseByteSize, parseDuration } from '../../sidecar/core/amounts.ts';
 
 test('a duration survives format and parse', () => {
   fc.assert(

@@ -9,7 +9,7 @@ import { once } from 'node:events';
 import { createServer as createTlsServer } from 'node:https';
 import net from 'node:net';
 import type { TestContext } from 'node:test';
-import type { HostPort } from '../../sidecar/config/config.ts';
+import type { HostPort } from '../../sidecar/core/host-port.ts';
 import { createBundle } from '../../sidecar/mesh/membership/certificate-bundle.ts';
 import { fromMeshKey } from '../../sidecar/mesh/membership/mesh-keys.ts';
 import { eventually } from './eventually.ts';

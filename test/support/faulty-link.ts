@@ -9,7 +9,7 @@ import { once } from 'node:events';
 import net from 'node:net';
 import type { TestContext } from 'node:test';
 import type { Random } from '../../bench/sim/random.ts';
-import type { HostPort } from '../../sidecar/config/config.ts';
+import type { HostPort } from '../../sidecar/core/host-port.ts';
 
 export const REQUEST_FAULTS = [
   /** The kept connection is gone: reset, or closed, with no byte handed on. */

@@ -7,7 +7,7 @@
  */
 import net from 'node:net';
 import type { TestContext } from 'node:test';
-import type { HostPort } from '../../sidecar/config/config.ts';
+import type { HostPort } from '../../sidecar/core/host-port.ts';
 import type { WorkerRecord } from '../../sidecar/core/peers/record.ts';
 import { sealRecord } from '../../sidecar/mesh/discovery/sealed-record.ts';
 import type { Identity } from '../../sidecar/mesh/membership/identity.ts';

@@ -6,7 +6,7 @@
  */
 import assert from 'node:assert/strict';
 import type { TestContext } from 'node:test';
-import type { HostPort } from '../../sidecar/config/config.ts';
+import type { HostPort } from '../../sidecar/core/host-port.ts';
 import { eventually } from './eventually.ts';
 import { HostilePeer } from './hostile-peer.ts';
 import type { Answer } from './http-client.ts';

@@ -5,7 +5,7 @@
  * keeps a test from ending. It must not know sidecars.
  */
 import http from 'node:http';
-import type { HostPort } from '../../sidecar/config/config.ts';
+import type { HostPort } from '../../sidecar/core/host-port.ts';
 
 export interface Sent {
   readonly method?: string;

@@ -1,8 +1,4 @@
-/**
- * The called half of two sidecars in one process: a scripted worker, its slots, the inbound listener, and the peer
- * that a caller's directory would hold for it. No DHT.
- */
-import { betweenSidecars } from '../../sidecar/core/forwarding/head-limits.ts';
+import { betweenSidecars } from '../../sidecar/core/forwarding/sidecar-headers.ts';
 import type { HeadLimits } from '../../sidecar/core/http/message.ts';
 import { encodeOrca } from '../../sidecar/core/peers/load-report.ts';
 import { Peer } from '../../sidecar/core/peers/peer.ts';

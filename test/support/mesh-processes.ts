@@ -11,7 +11,7 @@ import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
-import type { HostPort } from '../../sidecar/config/config.ts';
+import type { HostPort } from '../../sidecar/core/host-port.ts';
 import { formatHostPort, parseHostPort } from '../../sidecar/core/host-port.ts';
 import { type LogLine, modulePath, TiedProcess } from '../../sidecar/demo/tied-process.ts';
 import { type SidecarAddresses, SidecarProcess } from './sidecar-process.ts';

@@ -8,7 +8,7 @@ import assert from 'node:assert/strict';
 import { Agent, request } from 'node:http';
 import type { TestContext } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
-import type { HostPort } from '../../sidecar/config/config.ts';
+import type { HostPort } from '../../sidecar/core/host-port.ts';
 
 export interface MixedLoadOptions {
   readonly outbound: HostPort;
@@ -38,14 +38,14 @@ export class MixedLoad {
   readonly answers = new Map<string, number>();
   /** Ids of the POSTs, in the order in which they were sent. */
   readonly posts: string[] = [];
-  readonly #o: MixedLoadOptions;
+  readonly #options: MixedLoadOptions;
   readonly #agent = new Agent({ keepAlive: true });
   readonly #users: Promise<void>[];
   #isStopping = false;
 
   /** Ends with the test at the latest. */
   constructor(t: TestContext, options: MixedLoadOptions) {
-    this.#o = options;
+    this.#options = options;
     t.after(() => this.stop());
     this.#users = Array.from({ length: options.users ?? 6 }, (_, user) => this.#live(user));
   }
@@ -62,7 +62,7 @@ export class MixedLoad {
   }
 
   async #live(user: number): Promise<void> {
-    const kinds: readonly Kind[] = this.#o.isIdempotent
+    const kinds: readonly Kind[] = this.#options.isIdempotent
       ? ['get', 'get', 'events']
       : ['post', 'get', 'post', 'events'];
     for (let turn = 0; !this.#isStopping; turn++) {
@@ -97,7 +97,7 @@ export class MixedLoad {
   }
 
   #exchange(method: string, path: string): Promise<{ status: number; worker: string; body: string }> {
-    const { outbound, service } = this.#o;
+    const { outbound, service } = this.#options;
     const { host, port } = outbound;
     return new Promise((resolve, reject) => {
       const sent = request(

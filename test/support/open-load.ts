@@ -5,7 +5,7 @@
  * Connections are kept, as apps do. It must not know what is asserted.
  */
 import { Agent, request } from 'node:http';
-import type { HostPort } from '../../sidecar/config/config.ts';
+import type { HostPort } from '../../sidecar/core/host-port.ts';
 
 export interface Ended {
   /** Monotonic ms. */

@@ -6,7 +6,7 @@
  */
 import http from 'node:http';
 import type { Random } from '../../bench/sim/random.ts';
-import type { HostPort } from '../../sidecar/config/config.ts';
+import type { HostPort } from '../../sidecar/core/host-port.ts';
 import { receipt } from './unruly-worker.ts';
 
 export interface Storm {

@@ -6,6 +6,7 @@
  * tests assert.
  */
 import type { TestContext } from 'node:test';
+import type { HostPort } from '../../sidecar/core/host-port.ts';
 import { silentLog } from '../../sidecar/core/log.ts';
 import { FingerCache } from '../../sidecar/core/peers/finger-cache.ts';
 import { PeerTable } from '../../sidecar/core/peers/peer-table.ts';
@@ -18,7 +19,7 @@ import {
   type DirectoryLookup,
   type DirectoryOptions,
 } from '../../sidecar/mesh/discovery/directory.ts';
-import { type HostPort, RecordFetcher } from '../../sidecar/mesh/discovery/record-fetcher.ts';
+import { RecordFetcher } from '../../sidecar/mesh/discovery/record-fetcher.ts';
 import { openRecord, sealRecord } from '../../sidecar/mesh/discovery/sealed-record.ts';
 import { fromMeshKey } from '../../sidecar/mesh/membership/mesh-keys.ts';
 import { MESH_KEY, member, recordOf } from './members.ts';

@@ -4,7 +4,7 @@
  */
 import { createBalancer } from '../../sidecar/core/balancing/balancer.ts';
 import type { Code } from '../../sidecar/core/errors.ts';
-import { betweenSidecars } from '../../sidecar/core/forwarding/head-limits.ts';
+import { betweenSidecars } from '../../sidecar/core/forwarding/sidecar-headers.ts';
 import type { Peer } from '../../sidecar/core/peers/peer.ts';
 import { Ttfb } from '../../sidecar/core/peers/ttfb.ts';
 import { RetryBudget } from '../../sidecar/core/retry.ts';

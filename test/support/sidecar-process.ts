@@ -4,7 +4,7 @@
  * What test/support/mesh.ts has in one process, this has in several: for tests in which something is killed. It
  * must not know how it was configured.
  */
-import type { HostPort } from '../../sidecar/config/config.ts';
+import type { HostPort } from '../../sidecar/core/host-port.ts';
 import type { LogLine, TiedProcess } from '../../sidecar/demo/tied-process.ts';
 import type { StatsJson } from '../../sidecar/observe/metrics.ts';
 import type { Readiness } from '../../sidecar/observe/readiness.ts';

@@ -10,7 +10,7 @@ import https from 'node:https';
 import type { AddressInfo } from 'node:net';
 import type { TestContext } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
-import type { HostPort } from '../../sidecar/config/config.ts';
+import type { HostPort } from '../../sidecar/core/host-port.ts';
 import { createCa } from './x509.ts';
 
 const NAME = 'localhost';

@@ -10,7 +10,7 @@ import { once } from 'node:events';
 import net from 'node:net';
 import type { TestContext } from 'node:test';
 import { Worker } from 'node:worker_threads';
-import type { HostPort } from '../../sidecar/config/config.ts';
+import type { HostPort } from '../../sidecar/core/host-port.ts';
 
 /** The value of a test's `skip`. */
 export const skipVpnLink = process.platform === 'linux' ? false : 'needs 127.0.0.2 and Linux';

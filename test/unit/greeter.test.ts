@@ -1,9 +1,10 @@
 /** The greeter: whom it fetches, whom not, and that it takes nobody's word for more than an address. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
+import type { HostPort } from '../../sidecar/core/host-port.ts';
 import { silentLog } from '../../sidecar/core/log.ts';
 import { Introductions } from '../../sidecar/mesh/discovery/introductions.ts';
-import type { FetchOutcome, HostPort, RecordSource } from '../../sidecar/mesh/discovery/record-fetcher.ts';
+import type { FetchOutcome, RecordSource } from '../../sidecar/mesh/discovery/record-fetcher.ts';
 import { keyOf, peerOf, recordOf, tableOf } from '../support/peers.ts';
 
 const OWN = 'a'.repeat(64);

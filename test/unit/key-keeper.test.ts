@@ -1,7 +1,9 @@
 /** The worker key that could not be kept at the start: tried again, and what is said of it. */
+
 import assert from 'node:assert/strict';
 import { Buffer } from 'node:buffer';
 import test from 'node:test';
+import { silentLog } from '../../sidecar/core/log.ts';
 import { persistKey } from '../../sidecar/mesh/membership/persist-key.ts';
 import type { Kept } from '../../sidecar/mesh/membership/worker-key.ts';
 import { FakeClock } from '../support/fake-clock.ts';
@@ -20,7 +22,7 @@ function setUp(...answers: [Kept, ...Kept[]]) {
   const end = persistKey({
     keepKey: () => answers[Math.min(tries++, answers.length - 1)] as Kept,
     clock,
-    log: { info: say('info'), warn: say('warn'), debug: say('debug') },
+    log: { ...silentLog, info: say('info'), warn: say('warn'), debug: say('debug') },
     intervalMs: 1_000,
   });
   return { clock, lines, end, tries: () => tries };

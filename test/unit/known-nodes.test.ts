@@ -1,9 +1,11 @@
 /** Keeping known nodes in a directory: written whole, read with care, never a reason to fail. */
+
 import assert from 'node:assert/strict';
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'node:test';
+import { silentLog } from '../../sidecar/core/log.ts';
 import { type Known, KnownNodes, NOTHING_KNOWN } from '../../sidecar/mesh/discovery/known-nodes.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 
@@ -20,7 +22,7 @@ async function setUp(t: test.TestContext, under = '.') {
   t.after(() => rm(dir, { recursive: true, force: true }));
   const clock = new FakeClock();
   const warnings: string[] = [];
-  const log = { info() {}, debug() {}, warn: (_: object, message: string) => void warnings.push(message) };
+  const log = { ...silentLog, warn: (_: object, message: string) => void warnings.push(message) };
   const stateDir = join(dir, under);
   const make = (): KnownNodes => new KnownNodes({ stateDir, clock, log, intervalMs: 60_000 });
   return { dir, stateDir, clock, warnings, make, path: join(stateDir, 'known-nodes.json') };
@@ -70,7 +72,7 @@ test('knowing nobody does not wipe out what was known', async (t) => {
 
 test('without a directory nothing is kept and nothing is left running', async () => {
   const clock = new FakeClock();
-  const log = { info() {}, debug() {}, warn: () => assert.fail('nothing to complain of') };
+  const log = { ...silentLog, warn: () => assert.fail('nothing to complain of') };
   const store = new KnownNodes({ stateDir: null, clock, log, intervalMs: 60_000 });
   assert.deepEqual(await store.load(), NOTHING_KNOWN);
   store.start(() => KNOWN);

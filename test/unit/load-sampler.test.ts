@@ -3,8 +3,8 @@
  */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { PushWatch } from '../../sidecar/load/push-watch.ts';
 import { type LoadReader, LoadSampler } from '../../sidecar/load/sampler.ts';
+import { PushWatch } from '../../sidecar/load/source-watch.ts';
 
 const NONE = { slots: null, orca: null, push: null, metrics: null };
 

@@ -1,7 +1,7 @@
 /** Load: the highest of what is known. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { combineLoad } from '../../sidecar/core/worker/combined-load.ts';
+import { combineLoad } from '../../sidecar/load/sampler.ts';
 
 test('the highest known source wins and is named', () => {
   assert.deepEqual(combineLoad({ slots: 0.2, cpu: 0.7, gpu: null }), { loadRatio: 0.7, source: 'cpu' });

@@ -5,7 +5,8 @@ import assert from 'node:assert/strict';
 import { globSync, readFileSync } from 'node:fs';
 import test from 'node:test';
 import fc from 'fast-check';
-import { createLog, LOG_FIELDS, type LogFormat, type LogLevel } from '../../sidecar/observe/log.ts';
+import { LOG_FIELDS, type LogFormat, type LogLevel } from '../../sidecar/core/log.ts';
+import { createLog } from '../../sidecar/observe/log.ts';
 import { toText } from '../../sidecar/observe/log-text.ts';
 
 function create(format: LogFormat, level: LogLevel = 'info') {

@@ -4,8 +4,7 @@ import test from 'node:test';
 import { first } from '../../sidecar/core/http/headers.ts';
 import type { Downstream } from '../../sidecar/http/exchange.ts';
 import { dialError } from '../../sidecar/http/sockets/dial-error.ts';
-import { inFormOf } from '../../sidecar/proxy/outbound/grpc-error.ts';
-import { problemReply } from '../../sidecar/proxy/problem.ts';
+import { inFormOf, problemReply } from '../../sidecar/proxy/problem.ts';
 
 const MAX_FIELDS_BYTES = 8_192;
 const GRPC = {

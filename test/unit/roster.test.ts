@@ -1,6 +1,8 @@
 /** The roster on a clock that stands still: when it is looked at, and that joining is never missed. */
+
 import assert from 'node:assert/strict';
 import test from 'node:test';
+import { silentLog } from '../../sidecar/core/log.ts';
 import type { HealedPartition } from '../../sidecar/mesh/dht/bootstrap-nodes.ts';
 import type { DhtStatus } from '../../sidecar/mesh/dht/status.ts';
 import type { LookupOptions } from '../../sidecar/mesh/discovery/lookup.ts';
@@ -47,7 +49,7 @@ function setUp(t: test.TestContext) {
     clock,
     random: () => 0.5,
     intervalMs: 30_000,
-    log: { debug: say, info: say, warn: say },
+    log: { ...silentLog, debug: say, info: say, warn: say },
   });
   t.after(() => roster.stop());
   const joined = (): void => {

@@ -1,9 +1,9 @@
 /**
  * `adaptive`: lowest load, at random among the top three, where that does not cost time.
  *
- * The document's rule among those peers only that have a free slot and are not much slower than the best:
- * ranking by load alone overloads small and slow workers (p99 of hundreds of seconds in simulation, against
- * nine). When nothing is free, the shortest expected time.
+ * The document's rule among those peers only that have a free slot and are not much slower than the best: ranking by
+ * load alone overloads small and slow workers (p99 of hundreds of seconds in simulation, against nine). When nothing is
+ * free, the shortest expected time.
  */
 import type { ChoiceInput, Policy } from './policy.ts';
 import { tieOf, tieSeed } from './tie.ts';

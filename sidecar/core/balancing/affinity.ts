@@ -1,8 +1,8 @@
 /**
  * Affinity: the same key goes to the same peer, while that peer has no more than its share.
  *
- * Rendezvous hashing (D. Thaler, C. Ravishankar, 1998) with bounded loads (V. Mirrokni et al., 2018): when a
- * peer leaves only its own keys move, and no key can overload a peer. No ring to build when peers change.
+ * Rendezvous hashing (D. Thaler, C. Ravishankar, 1998) with bounded loads (V. Mirrokni et al., 2018): when a peer
+ * leaves only its own keys move, and no key can overload a peer. No ring to build when peers change.
  */
 import type { Policy } from './policy.ts';
 import { mix } from './tie.ts';

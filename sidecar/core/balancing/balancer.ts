@@ -1,8 +1,8 @@
 /**
  * The choice: from the peers of a service to one of them, with the routes to try and what to expect there.
  *
- * Eligibility is one place for all policies (core/candidates), the figures another (core/scores), and each
- * policy a small function of both. It must not send anything, count anything, or know where peers come from.
+ * Eligibility is one place for all policies (core/candidates), the figures another (core/scores), and each policy a
+ * small function of both.
  */
 import type { Endpoint, Peer } from '../peers/peer.ts';
 import { usableRoutes } from '../peers/route-order.ts';

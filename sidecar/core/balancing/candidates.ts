@@ -1,9 +1,8 @@
 /**
  * The candidates of one choice: which peers of a service may be chosen at all.
  *
- * What makes a peer eligible is decided here once for all policies. One pass in the usual case and an array
- * that is kept from choice to choice: a choice among 1,000 peers allocates nothing. It must not know any
- * policy, nor what a candidate is worth (core/measures).
+ * What makes a peer eligible is decided here once for all policies. One pass in the usual case and an array that is
+ * kept from choice to choice: a choice among 1,000 peers allocates nothing.
  */
 import type { Endpoint, Peer } from '../peers/peer.ts';
 import { badUntilMs, hasUsableRoute } from '../peers/route-order.ts';

@@ -1,7 +1,7 @@
 /**
  * The reasons of a choice, as plain JSON: every candidate, each term of its score, each datum's age and source.
  *
- * Made from the same numbers that chose, never recomputed by another formula. It must not choose.
+ * Made from the same numbers that chose, never recomputed by another formula.
  */
 import { failureRateAt } from '../peers/accounting.ts';
 import { exclusionReason } from '../peers/exclusion-reason.ts';

@@ -1,8 +1,8 @@
 /**
  * What a policy is: a small function from candidates to the index of one of them.
  *
- * The balancer keeps the turn and gives the randomness, so that a policy has no state and a dry run
- * (`explain`) cannot disturb it. A policy must not decide who is eligible.
+ * The balancer keeps the turn and gives the randomness, so that a policy has no state and a dry run (`explain`) cannot
+ * disturb it. A policy must not decide who is eligible.
  */
 import type { Candidates } from './candidates.ts';
 import type { Scores } from './scores.ts';

@@ -6,8 +6,8 @@
  * each report says how long the first in its queue is under way, each queue is in the order of that time, and when a
  * peer serves younger requests than the oldest of mine that waits elsewhere, that one is taken back and sent there,
  * where it comes first. Nothing is estimated, so a wrong service time puts itself right. In the simulator the p99 of a
- * burst of ten times the rate goes from 1.20 to 1.06 of the central queue, and of a fleet whose strongest worker
- * slows down from 1.45 to 1.06. It must not know how a request is taken back, nor send one.
+ * burst of ten times the rate goes from 1.20 to 1.06 of the central queue, and of a fleet whose strongest worker slows
+ * down from 1.45 to 1.06.
  */
 import { failureRateAt } from '../peers/accounting.ts';
 import type { Endpoint } from '../peers/peer.ts';

@@ -1,9 +1,9 @@
 /**
  * What each candidate is worth now: its live load, its requests and slots, and the expected time there.
  *
- * From what was reported, how old that is, and what I have sent since; columns of numbers that are kept from
- * choice to choice, so that 1,000 candidates cost no allocation. Every number in them is finite, whatever a
- * peer reported. The formula and its reasons: ARCHITECTURE, "Balancing". It must not choose.
+ * From what was reported, how old that is, and what I have sent since; columns of numbers that are kept from choice to
+ * choice, so that 1,000 candidates cost no allocation. Every number in them is finite, whatever a peer reported. The
+ * formula and its reasons: ARCHITECTURE, "Balancing".
  */
 import { FRESH_MS, failureRateAt } from '../peers/accounting.ts';
 import type { Endpoint } from '../peers/peer.ts';

@@ -2,7 +2,6 @@
  * The three lowest of a sequence, and the draw among them at 50/30/20 %.
  *
  * Instead of sorting: linear, and nothing is allocated. The weights are the document's; two share 5:3.
- * It must not know what the values are.
  */
 
 const WEIGHTS = [0.5, 0.3, 0.2] as const;

@@ -2,7 +2,7 @@
  * Max-Forwards (RFC 9110 §7.6.2): how many more times an OPTIONS or TRACE may be forwarded.
  *
  * Every sidecar is a hop and counts itself, so that a sender can ask each one on the way in turn. Other methods carry
- * the field unread. It must not answer anything.
+ * the field unread.
  */
 import { without } from '../http/headers.ts';
 import { fieldLines } from '../http/http1-encode.ts';

@@ -2,8 +2,7 @@
  * Which service a request addresses, and what the worker is to be asked for (the contract's "What apps call").
  *
  * Four ways to say it, one response, and the rest of the target passed on byte for byte: nothing is decoded or
- * normalised, because `%2F`, `//` and `;` mean what the worker says they mean. It must not know who offers the
- * service.
+ * normalised, because `%2F`, `//` and `;` mean what the worker says they mean.
  */
 import type { RawFields } from '../http/message.ts';
 import { splitAbsolute } from '../http/request-target.ts';

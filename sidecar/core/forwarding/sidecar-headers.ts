@@ -1,20 +1,18 @@
 /**
  * The header fields that belong to the sidecars, and that neither an app nor a worker may put into a message.
  *
- * One prefix instead of a list, so that a field of a later version cannot be forged through an older sidecar. It
- * must not know what the fields say.
+ * One prefix instead of a list, so that a field of a later version cannot be forged through an older sidecar.
  *
- * | field | in | said by |
- * | --- | --- | --- |
- * | `sidecar-service`, `sidecar-explain`, `sidecar-affinity`, `sidecar-deadline-ms` | request | the app; read and taken out by the first sidecar |
- * | `sidecar-auth` | both | one sidecar to the other |
- * | `sidecar-route` | request | one sidecar to the other: `tunnel` where it came by one |
- * | `sidecar-expected-queue`, `sidecar-under-way-ms` | request | one sidecar to the other: the longest queue that it takes, and its place there |
- * | `sidecar-inbound` | request | one that asks for a record: `host:port` where its own is to be had |
- * | `sidecar-worker`, `sidecar-route`, `sidecar-attempts`, `sidecar-request-id`, `sidecar-decision` | response | the app's sidecar |
- * | `endpoint-load-metrics`, `endpoint-load-metrics-bin` | response | the worker to its sidecar, which reads it and says its own |
+ * | field | in | said by | | --- | --- | --- | | `sidecar-service`, `sidecar-explain`, `sidecar-affinity`,
+ * `sidecar-deadline-ms` | request | the app; read and taken out by the first sidecar | | `sidecar-auth` | both | one
+ * sidecar to the other | | `sidecar-route` | request | one sidecar to the other: `tunnel` where it came by one | |
+ * `sidecar-expected-queue`, `sidecar-under-way-ms` | request | one sidecar to the other: the longest queue that it
+ * takes, and its place there | | `sidecar-inbound` | request | one that asks for a record: `host:port` where its own is
+ * to be had | | `sidecar-worker`, `sidecar-route`, `sidecar-attempts`, `sidecar-request-id`, `sidecar-decision` |
+ * response | the app's sidecar | | `endpoint-load-metrics`, `endpoint-load-metrics-bin` | response | the worker to its
+ * sidecar, which reads it and says its own |
  */
-import type { RawFields } from '../http/message.ts';
+import type { HeadLimits, RawFields } from '../http/message.ts';
 
 /** The request fields that an app may send; every one is consumed by the sidecar it is sent to. */
 export const APP_HEADERS: ReadonlySet<string> = new Set([
@@ -56,4 +54,24 @@ export function withoutSidecarHeaders(fields: RawFields): RawFields {
     kept.push(name, fields[i + 1]!);
   }
   return kept;
+}
+
+/** Proof of membership, Via, Forwarded and X-Forwarded-*, load report; some twenty fields of an edge. */
+const ADDED_BYTES = 8_192;
+
+const ADDED_FIELDS = 32;
+
+/** `/service/` and a name of 63 bytes, when the service was addressed in another way; the path of a tunnel's URL. */
+const ADDED_TARGET_BYTES = 512;
+
+/**
+ * The limits for heads between two sidecars: without room for what the sidecars (and a tunnel's edge) add, a head of
+ * just the limit would pass the first one and be refused by the second, as an error that nobody could place.
+ */
+export function betweenSidecars(outside: HeadLimits): HeadLimits {
+  return {
+    maxHeadBytes: outside.maxHeadBytes + ADDED_BYTES,
+    maxFields: outside.maxFields + ADDED_FIELDS,
+    maxTargetBytes: outside.maxTargetBytes + ADDED_TARGET_BYTES,
+  };
 }

@@ -1,8 +1,7 @@
 /**
  * The Via field (RFC 9110 §7.6.3): the mark each sidecar leaves, and by which it knows a message that comes back.
  *
- * A pseudonym instead of an address, so that nothing of the network is told to workers and apps. It must not decide
- * what happens to a message that loops.
+ * A pseudonym instead of an address, so that nothing of the network is told to workers and apps.
  */
 import { isToken } from '../http/http1-syntax.ts';
 import type { HttpVersion, RawFields } from '../http/message.ts';

@@ -1,8 +1,8 @@
 /**
  * The chunked transfer coding (RFC 9112 §7.1), both ways: a decoder that resumes at any byte, and the encoder.
  *
- * Own decoder because a proxy must refuse what others forgive (bare line feeds, overflowing sizes, space after a
- * size): each of them ends the message elsewhere for somebody. It must not know what the data or the trailers mean.
+ * Own decoder because a proxy must refuse what others forgive (bare line feeds, overflowing sizes, space after a size):
+ * each of them ends the message elsewhere for somebody.
  */
 import { fieldLines } from './http1-encode.ts';
 import { FieldScanner, fieldFault, NEED_MORE } from './http1-fields.ts';

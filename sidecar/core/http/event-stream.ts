@@ -2,7 +2,7 @@
  * Where a comment may be put into a stream of server-sent events without anybody reading another event.
  *
  * Between two events alone: readers that cut the stream at empty lines, as many do, then see one more event that says
- * nothing (WHATWG HTML, "Server-sent events": a line that begins with a colon is ignored). It must not know time.
+ * nothing (WHATWG HTML, "Server-sent events": a line that begins with a colon is ignored).
  */
 import { first, has } from './headers.ts';
 import { trimOws } from './http1-syntax.ts';

@@ -1,8 +1,8 @@
 /**
  * What the proxy has to know of gRPC: how to recognise it, and how to tell its clients why there is no response.
  *
- * A gRPC client reads its status from fields and takes any body for messages, so that problem+json would reach its
- * user as "message too large". It must not know streams or messages: those are carried like any other body.
+ * A gRPC client reads its status from fields and takes any body for messages, so that problem+json would reach its user
+ * as "message too large".
  */
 import { first } from './headers.ts';
 import type { RawFields } from './message.ts';

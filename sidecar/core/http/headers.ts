@@ -1,9 +1,8 @@
 /**
  * What an intermediary does with a list of fields: look one up, leave some out, keep those meant for the other end.
  *
- * Flat arrays instead of a map, because the order of same-named fields and the spelling of names must survive
- * (RFC 9110 §5.3), and ten fields are searched faster than hashed. It must not know who the sender is or where the
- * message goes.
+ * Flat arrays instead of a map, because the order of same-named fields and the spelling of names must survive (RFC 9110
+ * §5.3), and ten fields are searched faster than hashed.
  */
 import type { RawFields } from './message.ts';
 

@@ -3,7 +3,7 @@
  *
  * Strings instead of buffers, because one `socket.write(text, 'latin1')` is the cheapest write there is. It checks
  * nothing: fields that were parsed are clean, and a value of another origin (a record, a config) must pass
- * `isFieldValue` of http1-syntax before it is put in a field. It must not decide what to send.
+ * `isFieldValue` of http1-syntax before it is put in a field.
  */
 import type { RawFields } from './message.ts';
 

@@ -2,8 +2,7 @@
  * The field section of an HTTP/1.1 message: from its bytes to names and values, strictly.
  *
  * The scanner walks the bytes once and only notes offsets; strings are cut from one latin1 copy when the section is
- * complete, because ten small copies cost more than the whole scan. Headers, trailers, requests and responses share
- * it. It must not know what a field means beyond naming the six that decide framing, connection and host.
+ * complete, because ten small copies cost more than the whole scan. Headers, trailers, requests and responses share it.
  */
 import { BYTE_CLASS, COLON, CR, HTAB, LF, SP, TOKEN, VALUE } from './http1-syntax.ts';
 import type { RawFields } from './message.ts';

@@ -1,8 +1,8 @@
 /**
  * Where an HTTP/1.1 message ends, and whether its connection goes on (RFC 9112 §6, §9).
  *
- * Apart from the head parsers, because requests, responses and the forwarding side must judge these values by the
- * same words: every request-smuggling bug is two parties that judge them differently. It must not read bytes.
+ * Apart from the head parsers, because requests, responses and the forwarding side must judge these values by the same
+ * words: every request-smuggling bug is two parties that judge them differently.
  */
 import { trimOws } from './http1-syntax.ts';
 import type { Framing, RawFields } from './message.ts';

@@ -2,7 +2,7 @@
  * The head of an HTTP/1.1 request: bytes in, one verdict out (RFC 9112 §2–6).
  *
  * Own parser instead of Node's, because a proxy must refuse every message whose length or host is in doubt, keep the
- * target and the field bytes as they came, and spend a few µs on it. It must not know sockets, services or bodies.
+ * target and the field bytes as they came, and spend a few µs on it.
  */
 import {
   CONNECTION,

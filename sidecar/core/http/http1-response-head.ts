@@ -2,8 +2,7 @@
  * The head of an HTTP/1.1 response: bytes in, one verdict out (RFC 9112 §4–5).
  *
  * As strict as for requests, because a worker may be hostile or broken, and its response travels on in our own words
- * over a connection that others share. How long the body is depends on the request: `responseFraming` in
- * http1-framing. It must not know sockets, peers or bodies.
+ * over a connection that others share. How long the body is depends on the request: `responseFraming` in http1-framing.
  */
 import { CONNECTION, FieldScanner, fieldFault, NEED_MORE } from './http1-fields.ts';
 import { CLOSE, connectionOptions, KEEP_ALIVE } from './http1-framing.ts';

@@ -2,7 +2,6 @@
  * The byte classes of HTTP/1.1: which octets a token, a field value, a request target and a host may hold.
  *
  * One table read by index instead of regular expressions, because every byte of every head goes through it.
- * It must not know what a message is (http1-fields, http1-request-head and chunked do).
  */
 
 /** tchar of RFC 9110 §5.6.2: methods and field names. */

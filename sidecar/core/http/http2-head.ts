@@ -4,7 +4,7 @@
  *
  * The HTTP/2 library has checked names, order and connection-specific fields already (and reset the stream); here is
  * what it leaves open: targets, authorities and limits, judged by the same rules as those of HTTP/1.1, because the
- * message may go on in that version. It must not know streams.
+ * message may go on in that version.
  */
 import { contentLength } from './http1-framing.ts';
 import type { HeadFaultCode } from './http1-request-head.ts';

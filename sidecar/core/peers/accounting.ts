@@ -1,9 +1,8 @@
 /**
  * One service of one peer, as the balancer sees it: the last reported figures and my own count.
  *
- * Plain mutable numbers in one flat object, instead of an immutable snapshot per report: a choice reads
- * a thousand of them in microseconds and a response updates one, neither allocating. It must not know how
- * figures travel (core/report) nor what they are worth (core/candidates).
+ * Plain mutable numbers in one flat object, instead of an immutable snapshot per report: a choice reads a thousand of
+ * them in microseconds and a response updates one, neither allocating.
  */
 import type { Endpoint } from './peer.ts';
 

@@ -1,13 +1,12 @@
 /**
  * The certificate: what the mesh says of one worker, and its bytes.
  *
- * A format of its own instead of X.509 or a JWT: it travels on every peer request and inside a record that
- * must fit one datagram, so it is about 150 bytes, and one statement has exactly one encoding. It must not
- * know how a signature is made or checked (mesh/issuer does), only where it stands.
+ * A format of its own instead of X.509 or a JWT: it travels on every peer request and inside a record that must fit one
+ * datagram, so it is about 150 bytes, and one statement has exactly one encoding.
  *
- * Layout: version 1 (1) · worker key (32) · not before, not after (4 each, Unix s, big-endian) ·
- * worker id · offers · calls · Ed25519 signature (64). A text is its length (1) and ASCII; a list is its
- * count (1) and texts; count 255 stands for the one entry '*'.
+ * Layout: version 1 (1) · worker key (32) · not before, not after (4 each, Unix s, big-endian) · worker id · offers ·
+ * calls · Ed25519 signature (64). A text is its length (1) and ASCII; a list is its count (1) and texts; count 255
+ * stands for the one entry '*'.
  */
 import { Buffer } from 'node:buffer';
 import { isServiceName } from '../service-name.ts';

@@ -1,9 +1,8 @@
 /**
  * The finger cache: for each service, how old our view of it is, and whether to look it up.
  *
- * Only ages and counts: the peers themselves are in the peer table, so that one dead peer is dead for all
- * services and a view can outlive its refresh (fail static). Time is a parameter. It must not know how a
- * lookup is made, nor who waits for it.
+ * Only ages and counts: the peers themselves are in the peer table, so that one dead peer is dead for all services and
+ * a view can outlive its refresh (fail static). Time is a parameter.
  */
 
 export interface FingerCacheOptions {
@@ -55,14 +54,14 @@ interface Finger {
 const NEVER = Number.NEGATIVE_INFINITY;
 
 export class FingerCache {
-  readonly #o: FingerCacheOptions;
+  readonly #options: FingerCacheOptions;
   readonly #fingers = new Map<string, Finger>();
   #hits = 0;
   #misses = 0;
   #lookups = 0;
 
   constructor(options: FingerCacheOptions) {
-    this.#o = options;
+    this.#options = options;
   }
 
   get counters(): FingerCounters {
@@ -134,9 +133,11 @@ export class FingerCache {
     const due: string[] = [];
     for (const [service, finger] of this.#fingers) {
       if (finger.looking || finger.foundAtMs === NEVER || !this.#inUse(finger, nowMs)) continue;
-      const half = this.#o.ttlMs / 2;
+      const half = this.#options.ttlMs / 2;
       const pause =
-        finger.vainInRow === 0 ? half : Math.min(half, this.#o.emptyTtlMs * 2 ** (finger.vainInRow - 1));
+        finger.vainInRow === 0
+          ? half
+          : Math.min(half, this.#options.emptyTtlMs * 2 ** (finger.vainInRow - 1));
       if (nowMs - finger.lookedUpAtMs >= pause && this.#retryAtMs(finger) <= nowMs) due.push(service);
     }
     return due;
@@ -152,7 +153,7 @@ export class FingerCache {
   #stateOf(finger: Finger, peers: number, nowMs: number): FingerState {
     const ageMs = nowMs - finger.foundAtMs;
     if (peers > 0 && finger.foundAtMs !== NEVER) {
-      return { kind: ageMs < this.#o.ttlMs ? 'fresh' : 'stale', ageMs };
+      return { kind: ageMs < this.#options.ttlMs ? 'fresh' : 'stale', ageMs };
     }
     if (!finger.looking && this.#retryAtMs(finger) > nowMs) {
       return { kind: 'empty', ageMs: nowMs - finger.vainAtMs, failed: finger.vainOutcome === 'failed' };
@@ -161,15 +162,15 @@ export class FingerCache {
   }
 
   #retryAtMs(finger: Finger): number {
-    return finger.vainAtMs + this.#o.emptyTtlMs;
+    return finger.vainAtMs + this.#options.emptyTtlMs;
   }
 
   #inUse(finger: Finger, nowMs: number): boolean {
-    return nowMs - finger.askedAtMs < this.#o.ttlMs;
+    return nowMs - finger.askedAtMs < this.#options.ttlMs;
   }
 
   #add(service: string, nowMs: number): Finger {
-    if (this.#fingers.size >= this.#o.maxServices) this.#forgetOldest();
+    if (this.#fingers.size >= this.#options.maxServices) this.#forgetOldest();
     const finger: Finger = {
       foundAtMs: NEVER,
       askedAtMs: nowMs,

@@ -1,8 +1,8 @@
 /**
  * A report: what a peer says of one of its services now, as an ORCA header, and its way into the table.
  *
- * ORCA's `endpoint-load-metrics` (TEXT) instead of an own header, since it is the field's standard and a
- * worker may already send it. It must not know HTTP, nor the JSON of probes (core/state-report).
+ * ORCA's `endpoint-load-metrics` (TEXT) instead of an own header, since it is the field's standard and a worker may
+ * already send it.
  */
 import type { Peer, ReportSource } from './peer.ts';
 import { RECORD_LIMITS, WORKER_STATES, type WorkerState } from './record.ts';

@@ -1,10 +1,8 @@
 /**
  * Health of a peer: ejection after failures in a row, and the way back through one real request.
  *
- * Apart from route-health, instead of one breaker for both: a black-holed VPN is not the worker's fault,
- * and a failing worker is not cured by another route. Time is passed in. It must not know how many other
- * peers there are: that at most half are ejected and never the last is decided where all are seen
- * (core/candidates).
+ * Apart from route-health, instead of one breaker for both: a black-holed VPN is not the worker's fault, and a failing
+ * worker is not cured by another route. Time is passed in.
  */
 
 /** Failures in a row that eject. */

@@ -1,8 +1,8 @@
 /**
  * The JSON body of `GET /state`: all services of one peer, as the one who asks sees them.
  *
- * Apart from the ORCA header, which speaks of one service and costs every response its bytes: a probe wants
- * all at once. It must not know who asks whom, nor when.
+ * Apart from the ORCA header, which speaks of one service and costs every response its bytes: a probe wants all at
+ * once.
  */
 import type { LoadReport } from './load-report.ts';
 import { RECORD_LIMITS, WORKER_STATES } from './record.ts';

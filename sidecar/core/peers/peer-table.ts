@@ -1,8 +1,8 @@
 /**
  * All known peers by public key, and by service: which news is newer, who has left, who is doubted.
  *
- * One table for all services instead of one per service, because a peer's health and state are its own and
- * not the service's. It must not know how news arrives (mesh) nor who is chosen (core/choose).
+ * One table for all services instead of one per service, because a peer's health and state are its own and not the
+ * service's.
  */
 import { absenceReason, type SkippedPeer } from './exclusion-reason.ts';
 import { Peer, type ReportSource } from './peer.ts';

@@ -1,9 +1,8 @@
 /**
  * One peer: its record, its routes with their health, its services, and when it was last heard.
  *
- * One mutable object per peer for its whole stay in the table, instead of a new one per record: health,
- * outstanding counts and route states survive a refresh. It must not know which record is newer
- * (core/peer-table) nor who is better (core/candidates).
+ * One mutable object per peer for its whole stay in the table, instead of a new one per record: health, outstanding
+ * counts and route states survive a refresh.
  */
 import { PeerHealth } from './peer-health.ts';
 import type { ServiceFigures, WorkerRecord, WorkerState } from './record.ts';

@@ -1,9 +1,8 @@
 /**
  * The record: what one worker says of itself, as JSON, checked field by field.
  *
- * Own validation instead of a schema library, because a record comes from strangers' hands (a DHT node,
- * a tunnel) and each limit below is a decision. It must not know how a record is signed, encrypted or
- * carried (mesh/sealed-record) nor when it is too old (core/peer-table).
+ * Own validation instead of a schema library, because a record comes from strangers' hands (a DHT node, a tunnel) and
+ * each limit below is a decision.
  */
 import { isIp4, isIp6 } from '../host-port.ts';
 

@@ -1,9 +1,8 @@
 /**
  * Health of one route to a peer: up, down, or down with something on its way to find out.
  *
- * Down after a single failure and not after several, since each try over a black-holed VPN costs a request
- * its whole connect time-out. A probe brings it back; where nobody probes, a request does, rarely. It must
- * not know what kind of route it is nor send anything.
+ * Down after a single failure and not after several, since each try over a black-holed VPN costs a request its whole
+ * connect time-out. A probe brings it back; where nobody probes, a request does, rarely.
  */
 
 export type RouteHealthState =

@@ -1,8 +1,8 @@
 /**
  * Which routes of a peer to try now, and in which order.
  *
- * Preference (vpn, p2p, tunnel) holds among routes that work: a route that is down is left out while another
- * is up, so that a black-holed VPN costs one request and not each. It must not know the peer's own health.
+ * Preference (vpn, p2p, tunnel) holds among routes that work: a route that is down is left out while another is up, so
+ * that a black-holed VPN costs one request and not each.
  */
 import type { Route } from './route.ts';
 import { isFit, type TunnelUnfit } from './tunnel-limits.ts';

@@ -1,8 +1,7 @@
 /**
  * Peers that are kept out for a while: who has left, or did not answer, and whose news is no longer believed.
  *
- * Holds the peer itself as it was, so that whoever asks why nobody is there can be told who was. It must not know why
- * a barrier was put up.
+ * Holds the peer itself as it was, so that whoever asks why nobody is there can be told who was.
  */
 import type { Peer } from './peer.ts';
 

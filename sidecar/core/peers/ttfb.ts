@@ -2,7 +2,7 @@
  * How long the responses of each service take until their first byte, at worst, as seen from here.
  *
  * A peak that fades instead of an average: one response in fifty that takes two minutes is what a tunnel cuts, and an
- * average would not show it. It must not know routes.
+ * average would not show it.
  */
 import { BoundedCache } from '../bounded-cache.ts';
 

@@ -2,7 +2,7 @@
  * What a tunnel cannot carry, so that such a request goes another way where there is one.
  *
  * A VPN carries all that HTTP knows; an edge in between has limits of its own, and passes no HTTP/2 to the worker.
- * Judged once for each request, before a peer is chosen. It must not know peers.
+ * Judged once for each request, before a peer is chosen.
  */
 import type { Route } from './route.ts';
 

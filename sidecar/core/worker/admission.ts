@@ -1,11 +1,10 @@
 /**
  * The slots of one local service: who may go in now, who waits, who is turned away.
  *
- * A bounded queue with admission by the caller's expectation, instead of an endless one: a caller with a
- * stale view is told at once, before the worker saw anything, and may choose again. First come, first served counts
- * from where a request entered the mesh, so that being sent from queue to queue costs nobody his turn. Callbacks and no
- * promises, so that a request whose client has gone leaves the queue in the same tick. It must not know
- * requests, callers or time-outs; whoever waits cancels.
+ * A bounded queue with admission by the caller's expectation, instead of an endless one: a caller with a stale view is
+ * told at once, before the worker saw anything, and may choose again. First come, first served counts from where a
+ * request entered the mesh, so that being sent from queue to queue costs nobody his turn. Callbacks and no promises, so
+ * that a request whose client has gone leaves the queue in the same tick.
  */
 import { ServiceTime } from './service-time.ts';
 

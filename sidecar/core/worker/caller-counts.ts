@@ -2,8 +2,7 @@
  * Who calls a service: how many requests of each are here, and how many callers share it.
  *
  * A caller counts as one who shares for a while after its last request ended, instead of only while it has one here:
- * with short requests the others are rarely here in the same instant, and each would think itself alone. It must not
- * know what a request is.
+ * with short requests the others are rarely here in the same instant, and each would think itself alone.
  */
 
 /** A caller that has nothing here any more still counts for so long. */

@@ -2,8 +2,7 @@
  * What a worker itself says of its load, by each of the ways it may say it, and for how long that counts.
  *
  * Each way is kept apart, so that a worker that pushes and is scraped is as loaded as the worse of the two says, and
- * that an operator sees which one it was. A word that is old is no word: it never reads as idle. It must not know how
- * a word arrived.
+ * that an operator sees which one it was. A word that is old is no word: it never reads as idle.
  */
 
 export const SELF_REPORT_KINDS = ['orca', 'push', 'metrics'] as const;

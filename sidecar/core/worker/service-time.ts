@@ -8,7 +8,7 @@
  * - after a long silence it is unknown, so that a worker once found slow is tried again. Three trials in a row that
  *   are far quicker begin it anew; one that is not lets it go on, and the next silence is longer: forgetting all
  *   cost a fleet with slow machines one request in a hundred, each minute again.
- * By samples and not by time: under load many requests end in the same millisecond. It must not know slots.
+ * By samples and not by time: under load many requests end in the same millisecond.
  */
 
 /** Until it is known at all; odd. */

@@ -1,10 +1,9 @@
 /**
- * Ends a client's connection without losing what was written to it: first everything leaves, then our half closes,
- * then what still comes in is thrown away for a while (RFC 9112 §9.6).
+ * Ends a client's connection without losing what was written to it: first everything leaves, then our half closes, then
+ * what still comes in is thrown away for a while (RFC 9112 §9.6).
  *
  * Apart from the connection, because it outlives every request on it. A socket that is closed with unread bytes is
- * reset, and the reset takes the answer with it; one that is destroyed with unsent bytes makes a cut answer look
- * whole. It must not know HTTP.
+ * reset, and the reset takes the answer with it; one that is destroyed with unsent bytes makes a cut answer look whole.
  */
 import type { Socket } from 'node:net';
 import { TLSSocket } from 'node:tls';

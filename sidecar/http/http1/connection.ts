@@ -1,10 +1,9 @@
 /**
- * One HTTP/1.1 connection from a client: reads requests one after the other, hands each out as a
- * Downstream, and decides what becomes of the connection afterwards.
+ * One HTTP/1.1 connection from a client: reads requests one after the other, hands each out as a Downstream, and
+ * decides what becomes of the connection afterwards.
  *
- * Own code on raw sockets instead of node:http, because a proxy has to see what node:http hides: duplicate
- * fields, 1xx answers, trailers as sent, where a pipelined request begins, and when exactly the client went.
- * It must not know services, peers, or how an error is worded (the `refuse` option).
+ * Own code on raw sockets instead of node:http, because a proxy has to see what node:http hides: duplicate fields, 1xx
+ * answers, trailers as sent, where a pipelined request begins, and when exactly the client went.
  */
 import type { Socket } from 'node:net';
 import type { Code } from '../../core/errors.ts';

@@ -1,10 +1,9 @@
 /**
- * One request on an HTTP/1.1 client connection and its response: the framing of what goes out (RFC 9112
- * §6–7), coalesced into few writes.
+ * One request on an HTTP/1.1 client connection and its response: the framing of what goes out (RFC 9112 §6–7),
+ * coalesced into few writes.
  *
- * A head waits for the first piece of body, at most until the end of the current tick: one write instead of
- * two is worth 10 µs per request, and no event of a stream is ever held back longer than that. It must not
- * know who answers, nor parse anything.
+ * A head waits for the first piece of body, at most until the end of the current tick: one write instead of two is
+ * worth 10 µs per request, and no event of a stream is ever held back longer than that.
  */
 import { encodeChunk, lastChunk } from '../../core/http/chunked.ts';
 import { has, without } from '../../core/http/headers.ts';
@@ -12,7 +11,6 @@ import { fieldLines } from '../../core/http/http1-encode.ts';
 import type { HttpVersion, RawFields, RequestHead } from '../../core/http/message.ts';
 import type { ByteStream, Downstream, DownstreamHandler } from '../exchange.ts';
 import type { Http1Connection } from './connection.ts';
-import { httpDate } from './http-date.ts';
 import { type BodyOwner, Http1RequestBody, READ_AHEAD_BYTES } from './request-body.ts';
 
 /** Larger pieces are written on their own: copying them would cost more than a second write. */
@@ -241,4 +239,19 @@ export class Http1Downstream implements Downstream, BodyOwner {
     socket.uncork();
     return hasRoom;
   }
+}
+
+let dateSecond = 0;
+
+let dateText = '';
+
+/** The Date field (RFC 9110 §5.6.7), made once per second: toUTCString per response would cost more than all its other fields. */
+function httpDate(): string {
+  const nowMs = Date.now();
+  const nowSecond = Math.floor(nowMs / 1000);
+  if (nowSecond !== dateSecond) {
+    dateSecond = nowSecond;
+    dateText = new Date(nowMs).toUTCString();
+  }
+  return dateText;
 }

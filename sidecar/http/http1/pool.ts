@@ -1,8 +1,7 @@
 /**
  * Connections to origins, kept and reused; the `Upstreams` that everything else sends requests through.
  *
- * No cap on connections: long streams hold theirs for hours, and a cap would starve the rest. It must not know
- * what a peer or a service is: an origin is scheme, host and port.
+ * No cap on connections: long streams hold theirs for hours, and a cap would starve the rest.
  */
 import type { Socket } from 'node:net';
 import type { HeadLimits } from '../../core/http/message.ts';

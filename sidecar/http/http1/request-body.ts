@@ -1,9 +1,8 @@
 /**
- * The body of one incoming HTTP/1.1 request: takes the connection's bytes apart by the head's framing, reads
- * ahead a little until somebody wants them, and obeys back-pressure.
+ * The body of one incoming HTTP/1.1 request: takes the connection's bytes apart by the head's framing, reads ahead a
+ * little until somebody wants them, and obeys back-pressure.
  *
- * Reading ahead matters: a socket that is not read does not tell that its client has left. It must not know
- * the response, nor what becomes of the connection (its `owner` decides).
+ * Reading ahead matters: a socket that is not read does not tell that its client has left.
  */
 import { ChunkedDecoder } from '../../core/http/chunked.ts';
 import type { Framing, RawFields } from '../../core/http/message.ts';

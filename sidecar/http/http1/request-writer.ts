@@ -3,8 +3,7 @@
  * announced.
  *
  * The head waits for the first piece of body, at most until the end of the current tick, so that both leave in one
- * write. Apart from the connection, because what is written and what becomes of the socket are two questions. It must
- * not know answers, time limits, or who asked.
+ * write. Apart from the connection, because what is written and what becomes of the socket are two questions.
  */
 import type { Socket } from 'node:net';
 import { encodeChunk, lastChunk } from '../../core/http/chunked.ts';

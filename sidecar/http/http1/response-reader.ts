@@ -1,9 +1,8 @@
 /**
- * Reads the responses on one HTTP/1.1 connection to an origin: heads, informational ones too, and bodies by the
- * framing of RFC 9112 §6.3.
+ * Reads the responses on one HTTP/1.1 connection to an origin: heads, informational ones too, and bodies by the framing
+ * of RFC 9112 §6.3.
  *
- * Apart from the connection, so that what bytes mean and what becomes of the socket are two questions. It must
- * not know the socket, time limits, or who asked.
+ * Apart from the connection, so that what bytes mean and what becomes of the socket are two questions.
  */
 import { ChunkedDecoder } from '../../core/http/chunked.ts';
 import { responseFraming } from '../../core/http/http1-framing.ts';

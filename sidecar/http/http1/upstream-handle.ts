@@ -1,9 +1,8 @@
 /**
- * One request on its way to an origin, as its sender holds it: while the connection is made, while it runs, and
- * when it is over.
+ * One request on its way to an origin, as its sender holds it: while the connection is made, while it runs, and when it
+ * is over.
  *
- * The connection itself would do, were it not used again: a late `abort` would then hit somebody else's request. It
- * must not know what a connection is.
+ * The connection itself would do, were it not used again: a late `abort` would then hit somebody else's request.
  */
 import type { RawFields } from '../../core/http/message.ts';
 import type { UpstreamRequest } from '../exchange.ts';

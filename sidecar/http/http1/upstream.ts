@@ -1,9 +1,8 @@
 /**
  * One HTTP/1.1 connection to an origin: sends one request at a time and says whether it may serve again.
  *
- * Never pipelines (a stream would block the ones behind it) and never reuses a connection with a doubt: a
- * surplus byte, an unfinished upload, a close announced. It must not know retries, peers or services, nor how
- * a response is read (http1-response-reader).
+ * Never pipelines (a stream would block the ones behind it) and never reuses a connection with a doubt: a surplus byte,
+ * an unfinished upload, a close announced.
  */
 import type { Socket } from 'node:net';
 import { TLSSocket } from 'node:tls';

@@ -2,8 +2,7 @@
  * One HTTP/2 connection from a client: hands each stream out as a Downstream, says goodbye in an orderly way, and
  * closes when nobody uses it.
  *
- * It takes over a connection from HTTP/1.1 after the preface, so that both versions share a port. It must not know
- * services or peers, nor what becomes of a stream (http2-downstream).
+ * It takes over a connection from HTTP/1.1 after the preface, so that both versions share a port.
  */
 import {
   constants,

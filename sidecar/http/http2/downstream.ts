@@ -2,8 +2,7 @@
  * One stream of an HTTP/2 client connection: its request body, and the response that goes out on it.
  *
  * Framing and flow control are node:http2's; here is only where its habits and a proxy's duties differ: a broken
- * response must never look ended, trailers come after the last byte, and an upload that nobody wants is stopped. It
- * must not know who answers.
+ * response must never look ended, trailers come after the last byte, and an upload that nobody wants is stopped.
  */
 import { constants, type ServerHttp2Stream } from 'node:http2';
 import { has } from '../../core/http/headers.ts';

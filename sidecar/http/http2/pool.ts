@@ -2,7 +2,6 @@
  * HTTP/2 connections to origins: one each, and another only when the streams of the first are used up.
  *
  * Requests wait here for a connection, at most for their connect time; all that fails while they wait is `not_sent`.
- * It must not know what a peer or a service is: an origin is host and port.
  */
 import type { Socket } from 'node:net';
 import type { HeadLimits } from '../../core/http/message.ts';

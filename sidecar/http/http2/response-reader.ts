@@ -1,8 +1,8 @@
 /**
- * Reads the response on one HTTP/2 stream to an origin: interim responses, head, body, trailers, and whether it is whole.
+ * Reads the response on one HTTP/2 stream to an origin: interim responses, head, body, trailers, and whether it is
+ * whole.
  *
- * Apart from the request, as in HTTP/1.1, so that what comes in and what becomes of the stream are two questions. It
- * must not know sessions, time limits, or who asked.
+ * Apart from the request, as in HTTP/1.1, so that what comes in and what becomes of the stream are two questions.
  */
 import { STATUS_CODES } from 'node:http';
 import { type ClientHttp2Stream, constants } from 'node:http2';

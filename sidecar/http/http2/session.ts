@@ -2,7 +2,7 @@
  * One HTTP/2 connection to an origin: many requests at once, and the knowledge whether it may take another.
  *
  * It counts as connected when the other side's SETTINGS are here, as in gRPC: then it is known to speak HTTP/2 and how
- * many streams it allows, and whatever failed before was not sent. It must not know origins or who waits for room.
+ * many streams it allows, and whatever failed before was not sent.
  */
 import {
   type ClientHttp2Session,

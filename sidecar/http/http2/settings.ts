@@ -2,7 +2,6 @@
  * What both ends of our HTTP/2 connections agree to: windows, limits, and how much abuse is borne.
  *
  * In one place, because a limit of the server side that the client side does not know shows up as a broken stream.
- * It must not open anything.
  */
 import type { ClientSessionOptions, ServerSessionOptions } from 'node:http2';
 import type { HeadLimits } from '../../core/http/message.ts';

@@ -2,7 +2,7 @@
  * Why a stream was cut, in words and as one of our codes: the error codes of RFC 9113 §7.
  *
  * Whoever broke the rules is told apart from whoever just went away, because only the first is a fault to look for in
- * the worker. It must not know how far the request went.
+ * the worker.
  */
 import { constants, type Http2Stream } from 'node:http2';
 

@@ -2,7 +2,7 @@
  * One request to an origin over HTTP/2: a stream of a session that others use too.
  *
  * It may wait for a session first, and go to a second one when the first refused it unseen; to its owner it is one
- * request all the time. It must not know sessions beyond what a stream needs (`StreamCarrier`), nor retries.
+ * request all the time.
  */
 import { type ClientHttp2Stream, type ClientSessionRequestOptions, constants } from 'node:http2';
 import type { Code } from '../../core/errors.ts';

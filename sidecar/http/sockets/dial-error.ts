@@ -1,7 +1,7 @@
 /**
  * Why a connection could not be made, for the one who has to mend it: what it means, then the system's own code.
  *
- * Apart from dial, which only has to know that it failed. It must not decide anything.
+ * Apart from dial, which only has to know that it failed.
  */
 import { formatHostPort } from '../../core/host-port.ts';
 import type { Origin } from '../exchange.ts';

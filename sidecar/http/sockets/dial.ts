@@ -2,7 +2,6 @@
  * Opens one connection to an origin, TCP or TLS, within a time limit.
  *
  * Everything that fails here is `not_sent`: no byte of a request has left, so any method may go elsewhere.
- * It must not know requests or pools.
  */
 import net from 'node:net';
 import tls from 'node:tls';

@@ -3,9 +3,8 @@
  *
  * A body that nobody takes yet is left in the kernel, where back-pressure wants it; but the news that its client has
  * gone comes behind it, and Node tells of neither FIN nor reset on a socket that it does not read. So sockets that
- * stand still are looked at: one that was reset has no peer address any more, and Linux shows in /proc/net the
- * state of its end and, of a client on this host, of the other end. Elsewhere a FIN is noticed when the body moves on.
- * It must not know HTTP.
+ * stand still are looked at: one that was reset has no peer address any more, and Linux shows in /proc/net the state of
+ * its end and, of a client on this host, of the other end. Elsewhere a FIN is noticed when the body moves on.
  */
 import type { Socket } from 'node:net';
 import { TcpTable } from './tcp-table.ts';

@@ -2,10 +2,11 @@
  * The buffer that one socket is read into, used again while nobody keeps what was in it.
  *
  * Node's 'data' events come in a new 64 KiB buffer each: garbage at the speed of the network (70 MB and more before it
- * is collected), and 7 µs. A buffer of one's own is only replaced when a piece of it still waits in somebody's
- * write queue. One per socket, for Node reads into the buffer that it was given last. It must not know what is read.
+ * is collected), and 7 µs. A buffer of one's own is only replaced when a piece of it still waits in somebody's write
+ * queue. One per socket, for Node reads into the buffer that it was given last.
  */
 import type { OnReadOpts, Socket } from 'node:net';
+import net from 'node:net';
 
 /** An idle stream holds this much; it doubles while reads fill it. */
 const MIN_BYTES = 4_096;
@@ -64,4 +65,29 @@ export class ReadBuffer {
     }
     return this.#buffer;
   }
+}
+
+/** What is used of Node's inside. */
+interface WithHandle {
+  _handle?: { setNoDelay?: (on: boolean) => void } | null;
+}
+
+/**
+ * Node lets a client choose its read buffer (`onread`) and a server not: so the handle of an accepted socket, which has
+ * read nothing yet, moves into a socket made with that option. Both properties are Node's own and undocumented; where
+ * they are not as expected, the socket is used as it came, at the price of garbage. `accepted` must be paused since its
+ * accept; the returned socket is to be resumed, and replaces it.
+ */
+export function withReadBuffer(accepted: net.Socket): {
+  readonly socket: net.Socket;
+  readonly read: ReadBuffer | null;
+} {
+  const inside = accepted as unknown as WithHandle;
+  const handle = inside._handle;
+  if (typeof handle?.setNoDelay !== 'function') return { socket: accepted, read: null };
+  const read = new ReadBuffer();
+  inside._handle = null;
+  accepted.destroy(); // the shell alone
+  const options = { handle, allowHalfOpen: true, onread: read.onread };
+  return { socket: new net.Socket(options as net.SocketConstructorOpts), read };
 }

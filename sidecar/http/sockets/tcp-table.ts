@@ -2,7 +2,7 @@
  * What Linux tells of TCP connections in /proc/net/tcp and tcp6: whether one of the two ends has closed.
  *
  * One pass over the text keeps the few that are closing, of thousands that are not. What is not listed is not judged:
- * rows may be missed while connections come and go. It must not know who asks.
+ * rows may be missed while connections come and go.
  */
 import { readFile } from 'node:fs/promises';
 import { isIPv4 } from 'node:net';

@@ -1,12 +1,11 @@
 /**
  * The nodes by which the DHT is joined, and joined again: which are asked, which answer, are we cut off.
  *
- * hyperdht takes a fixed bootstrap list and lets every query wait for its dead members (measured: 16 s to
- * bootstrap with one of two dead, 6 s to the end of each query), and a node that finds none at its start
- * does not look again for minutes. So the list is kept here: all are pinged side by side, the first response
- * joins, the silent ones stay out of the queries' list and are asked again. The library also forgets who does not
- * answer: after a partition each half would be a DHT of its own for good, so who fell silent is asked again here.
- * It must not know what is looked up or stored.
+ * hyperdht takes a fixed bootstrap list and lets every query wait for its dead members (measured: 16 s to bootstrap
+ * with one of two dead, 6 s to the end of each query), and a node that finds none at its start does not look again for
+ * minutes. So the list is kept here: all are pinged side by side, the first response joins, the silent ones stay out of
+ * the queries' list and are asked again. The library also forgets who does not answer: after a partition each half
+ * would be a DHT of its own for good, so who fell silent is asked again here.
  */
 import { lookup as resolveName } from 'node:dns/promises';
 import HyperDHT, { type DhtAddress } from 'hyperdht';
@@ -91,7 +90,7 @@ const SLEPT_MS = 25_000;
 const SILENT_ROUNDS = 2;
 
 export class BootstrapNodes {
-  readonly #o: BootstrapNodesOptions;
+  readonly #options: BootstrapNodesOptions;
   readonly #nodes: BootstrapNode[];
   #silentRounds = 0;
   #contact: Contact = 'none_yet';
@@ -107,7 +106,7 @@ export class BootstrapNodes {
   #healedMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: BootstrapNodesOptions) {
-    this.#o = options;
+    this.#options = options;
     this.#nodes = options.bootstrap
       .filter((at) => !(options.own && at.host === options.own.host && at.port === options.own.port))
       .map((at) => ({ at, answer: 'not_asked', resolved: null }));
@@ -128,7 +127,7 @@ export class BootstrapNodes {
 
   /** It is heard, whoever asked first. */
   found(node: DhtAddress): void {
-    if (!this.#o.lost.remove(node)) return;
+    if (!this.#options.lost.remove(node)) return;
     this.#returned += 1;
     this.#announceHealed();
   }
@@ -144,7 +143,7 @@ export class BootstrapNodes {
   }
 
   async #round(): Promise<void> {
-    const { clock, rpc } = this.#o;
+    const { clock, rpc } = this.#options;
     const [nowMs, unixMs] = [clock.monotonicMs(), clock.unixMs()];
     // By the time of day: the other clock stands still while a host sleeps.
     if (unixMs - this.#roundUnixMs > SLEPT_MS) this.#isHealingDue = this.#isWide = true;
@@ -157,7 +156,7 @@ export class BootstrapNodes {
     }
     const others = rpc.sample(2);
     if (joined) this.#askLost();
-    else others.push(...this.#o.lost.next(MAX_LOST_ASKED));
+    else others.push(...this.#options.lost.next(MAX_LOST_ASKED));
     for (const node of others) jobs.push(this.#ask(node).then((answer) => answer !== 'no'));
 
     const answers = await Promise.all(jobs);
@@ -168,13 +167,13 @@ export class BootstrapNodes {
       if (this.#contact !== 'answering' || this.#silentRounds >= SILENT_ROUNDS) this.#contact = 'silent';
     }
     this.#publish();
-    this.#o.onChange();
+    this.#options.onChange();
     this.#cancel = clock.after(this.#pauseMs(), () => void this.#round());
   }
 
   /** Beside the round, which their silence must not lengthen. */
   #askLost(): void {
-    for (const node of this.#o.lost.next(LOST_ASKED)) {
+    for (const node of this.#options.lost.next(LOST_ASKED)) {
       void this.#ask(node).then((answer) => {
         if (answer !== 'no') this.found(node);
       });
@@ -184,7 +183,7 @@ export class BootstrapNodes {
 
   #announceHealed(): void {
     if (this.#stopped || this.#contact !== 'answering') return;
-    const nowMs = this.#o.clock.monotonicMs();
+    const nowMs = this.#options.clock.monotonicMs();
     // Who has just joined tells everybody anyway, and whoever it knew from its last run was not lost.
     if (nowMs - this.#joinedMs < HEALED_PAUSE_MS) {
       this.#returned = 0;
@@ -193,11 +192,11 @@ export class BootstrapNodes {
     this.#isHealingDue = nowMs - this.#healedMs < HEALED_PAUSE_MS;
     if (this.#isHealingDue) return;
     this.#healedMs = nowMs;
-    this.#o.rpc.settle();
+    this.#options.rpc.settle();
     const isWide = this.#isWide || this.#returned > 1;
     this.#isWide = false;
     this.#returned = 0;
-    this.#o.onPartitionHealed({ isWide });
+    this.#options.onPartitionHealed({ isWide });
   }
 
   #pauseMs(): number {
@@ -208,7 +207,7 @@ export class BootstrapNodes {
 
   async #askNode(seed: BootstrapNode): Promise<boolean> {
     try {
-      seed.resolved = { host: await this.#o.rpc.resolve(seed.at.host), port: seed.at.port };
+      seed.resolved = { host: await this.#options.rpc.resolve(seed.at.host), port: seed.at.port };
     } catch {
       seed.resolved = null;
       seed.answer = 'no_such_name';
@@ -230,7 +229,7 @@ export class BootstrapNodes {
 
   async #ask(node: DhtAddress): Promise<'yes' | 'foreign' | 'no'> {
     try {
-      const { persistent } = await this.#o.rpc.ping(node);
+      const { persistent } = await this.#options.rpc.ping(node);
       if (!this.#stopped) this.#onResponse();
       return persistent ? 'yes' : 'foreign';
     } catch {
@@ -242,19 +241,19 @@ export class BootstrapNodes {
     this.#silentRounds = 0;
     if (this.#contact === 'answering') return;
     this.#contact = 'answering';
-    this.#joinedMs = this.#o.clock.monotonicMs();
+    this.#joinedMs = this.#options.clock.monotonicMs();
     this.#publish();
-    this.#o.rpc.settle();
-    this.#o.onChange();
+    this.#options.rpc.settle();
+    this.#options.onChange();
   }
 
   #publish(): void {
-    const nodes = this.#o.own === null ? [] : [this.#o.own];
+    const nodes = this.#options.own === null ? [] : [this.#options.own];
     for (const seed of this.#nodes) {
       if (seed.resolved !== null && (seed.answer === 'yes' || seed.answer === 'foreign'))
         nodes.push(seed.resolved);
     }
-    this.#o.rpc.setBootstrap(nodes);
+    this.#options.rpc.setBootstrap(nodes);
   }
 }
 

@@ -2,7 +2,7 @@
  * DHT nodes that fell silent, or are only known from the last run: whom to ask whether they are back.
  *
  * hyperdht forgets who does not answer. After a partition that would make each half a DHT of its own for good, as
- * nobody would ever ask a node of the other half. Bounded, in turn. It must not know when anybody is asked.
+ * nobody would ever ask a node of the other half. Bounded, in turn.
  */
 import type { DhtAddress } from 'hyperdht';
 

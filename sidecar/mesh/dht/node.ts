@@ -1,10 +1,9 @@
 /**
  * One node of the private DHT: the only place where hyperdht is called.
  *
- * A narrow interface over the library instead of its object, because what is needed is a handful of calls
- * and each has a trap: the role decides if a node ever stores, a query ends seconds after its responses are
- * in, a put resolves though it was refused, and every stream throws without an `error` listener. It must not
- * know services, records or HTTP.
+ * A narrow interface over the library instead of its object, because what is needed is a handful of calls and each has
+ * a trap: the role decides if a node ever stores, a query ends seconds after its responses are in, a put resolves
+ * though it was refused, and every stream throws without an `error` listener.
  */
 import type HyperDHT from 'hyperdht';
 import type { DhtAddress, DhtKeyPair, DhtQuery } from 'hyperdht';
@@ -12,7 +11,6 @@ import { SidecarError } from '../../core/errors.ts';
 import type { Log } from '../../core/log.ts';
 import { type Clock, within } from '../clock.ts';
 import { BootstrapNodes, bootstrapRpc, type HealedPartition } from './bootstrap-nodes.ts';
-import { Listeners } from './listeners.ts';
 import { LostNodes } from './lost-nodes.ts';
 import { type DhtBinding, openHyperDht } from './open.ts';
 import { RunningQueries } from './running-queries.ts';
@@ -84,7 +82,7 @@ class HyperDhtNode implements DhtNode {
   readonly address: DhtAddress;
   readonly #dht: HyperDHT;
   readonly #rejected: () => number;
-  readonly #o: DhtNodeOptions;
+  readonly #options: DhtNodeOptions;
   readonly #bootstrapNodes: BootstrapNodes;
   readonly #queries: RunningQueries;
   readonly #statusListeners = new Listeners<DhtStatus>();
@@ -97,7 +95,7 @@ class HyperDhtNode implements DhtNode {
   constructor(dht: HyperDHT, rejected: () => number, options: DhtNodeOptions) {
     this.#dht = dht;
     this.#rejected = rejected;
-    this.#o = options;
+    this.#options = options;
     this.#queries = new RunningQueries(options.clock, MAX_QUERY_MS);
     const bound = dht.address();
     this.address = { host: options.host, port: bound?.port ?? options.port };
@@ -165,21 +163,21 @@ class HyperDhtNode implements DhtNode {
   async unannounce(topic: Buffer, keyPair: DhtKeyPair): Promise<void> {
     try {
       await within(
-        this.#o.clock,
+        this.#options.clock,
         MAX_QUERY_MS,
         this.#dht.unannounce(topic, keyPair, { retries: RETRIES }),
         undefined,
       );
     } catch (cause) {
       // With nobody there, there is also nobody who could name us.
-      this.#o.log.debug({ reason: text(cause) }, 'unannounce reached no node');
+      this.#options.log.debug({ reason: text(cause) }, 'unannounce reached no node');
     }
   }
 
   async mutablePut(keyPair: DhtKeyPair, value: Buffer, seq: number): Promise<void> {
     try {
       const put = this.#dht.mutablePut(keyPair, value, { seq, retries: RETRIES });
-      await within(this.#o.clock, MAX_QUERY_MS, put, undefined);
+      await within(this.#options.clock, MAX_QUERY_MS, put, undefined);
     } catch (cause) {
       throw new SidecarError('discovery_unavailable', `No DHT node stored the record: ${text(cause)}`, {
         cause,
@@ -190,7 +188,7 @@ class HyperDhtNode implements DhtNode {
   async mutableGet(publicKey: Buffer, minSeq: number): Promise<{ value: Buffer; seq: number } | null> {
     try {
       const get = this.#dht.mutableGet(publicKey, { seq: minSeq, latest: false, retries: RETRIES });
-      const found = await within(this.#o.clock, MAX_QUERY_MS, get, null);
+      const found = await within(this.#options.clock, MAX_QUERY_MS, get, null);
       return found === null ? null : { value: Buffer.from(found.value), seq: found.seq };
     } catch {
       return null;
@@ -205,7 +203,7 @@ class HyperDhtNode implements DhtNode {
     return describeDht({
       contact: this.#bootstrapNodes.contact,
       nodes: this.#dht.nodes.length,
-      joinAddress: this.#o.role === 'client' ? null : `${this.address.host}:${this.address.port}`,
+      joinAddress: this.#options.role === 'client' ? null : `${this.address.host}:${this.address.port}`,
       seeds: this.#bootstrapNodes.states(),
       rejectedDatagrams: this.#rejected(),
     });
@@ -245,4 +243,22 @@ function stopped(cause?: unknown): SidecarError {
 
 function text(cause: unknown): string {
   return cause instanceof Error ? cause.message : String(cause);
+}
+
+class Listeners<T> {
+  readonly #listeners = new Set<(news: T) => void>();
+
+  /** The returned function ends it. May be passed on by itself. */
+  readonly add = (listener: (news: T) => void): (() => void) => {
+    this.#listeners.add(listener);
+    return () => void this.#listeners.delete(listener);
+  };
+
+  call(news: T): void {
+    for (const listener of this.#listeners) listener(news);
+  }
+
+  clear(): void {
+    this.#listeners.clear();
+  }
 }

@@ -1,10 +1,10 @@
 /**
  * Opening a hyperdht node so that it is what its role says, at once: bound, and storing if it should.
  *
- * Apart from dht-node because the library has one form per role and only one of them stores without waiting
- * for others: `new HyperDHT({ ephemeral: false })` whose bootstraps are down at its start stays ephemeral for
- * good (dht-rpc#34), while `HyperDHT.bootstrapper` with an EMPTY list is persistent within milliseconds; the
- * real list is added afterwards (mesh/dht/bootstrap-nodes). It must not know who is asked for what.
+ * Apart from dht-node because the library has one form per role and only one of them stores without waiting for others:
+ * `new HyperDHT({ ephemeral: false })` whose bootstraps are down at its start stays ephemeral for good (dht-rpc#34),
+ * while `HyperDHT.bootstrapper` with an EMPTY list is persistent within milliseconds; the real list is added afterwards
+ * (mesh/dht/bootstrap-nodes).
  */
 import { createSocket } from 'node:dgram';
 import HyperDHT, { type DhtOptions } from 'hyperdht';

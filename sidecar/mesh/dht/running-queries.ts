@@ -1,9 +1,8 @@
 /**
  * The queries that a DHT node runs now: none outlives the node, crashes the process or lasts for ever.
  *
- * A set of its own because a hyperdht query is a stream that throws without an `error` listener, that hangs
- * when its node is destroyed under it, and whose end waits for the slowest node. It must not know what is
- * queried.
+ * A set of its own because a hyperdht query is a stream that throws without an `error` listener, that hangs when its
+ * node is destroyed under it, and whose end waits for the slowest node.
  */
 import type { DhtQuery } from 'hyperdht';
 import type { Clock } from '../clock.ts';

@@ -2,10 +2,10 @@
  * The sealed UDX: the DHT's UDP sockets, with a keyed MAC behind each datagram.
  *
  * At the socket instead of in each DHT message, because it keeps strangers from everything at once (answers,
- * announcements, routing table) and needs no change to hyperdht. Streams are not touched: their packets go
- * through native code and Noise encrypts them. One-byte datagrams (hole punching, address tests) go bare:
- * hyperdht takes nothing from them but the fact that they came. A MAC alone does not stop that a datagram is
- * recorded and sent again; the DHT's tokens and request numbers do. It must not know topics or peers.
+ * announcements, routing table) and needs no change to hyperdht. Streams are not touched: their packets go through
+ * native code and Noise encrypts them. One-byte datagrams (hole punching, address tests) go bare: hyperdht takes
+ * nothing from them but the fact that they came. A MAC alone does not stop that a datagram is recorded and sent again;
+ * the DHT's tokens and request numbers do.
  */
 import { Buffer } from 'node:buffer';
 import sodium from 'sodium-universal';

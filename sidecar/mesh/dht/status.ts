@@ -1,9 +1,8 @@
 /**
  * What to say of a DHT node's place in the network: alone, connected or unreachable, and what to do.
  *
- * A pure function of a few facts instead of log lines where they arise, because the log, `/readyz` and
- * `doctor` must all say the same, and "joined" with nobody there must never be said. It must not know how
- * the facts are found.
+ * A pure function of a few facts instead of log lines where they arise, because the log, `/readyz` and `doctor` must
+ * all say the same, and "joined" with nobody there must never be said.
  */
 import type { BootstrapNodeState, Contact } from './bootstrap-nodes.ts';
 

@@ -1,8 +1,8 @@
 /**
  * Topics: under which 32 bytes a service is announced and looked up.
  *
- * Keyed BLAKE2b under the mesh's topic key instead of a plain hash of the name, so that a node outside the
- * mesh cannot tell which services exist nor announce itself for one. It must not know who announces or asks.
+ * Keyed BLAKE2b under the mesh's topic key instead of a plain hash of the name, so that a node outside the mesh cannot
+ * tell which services exist nor announce itself for one.
  */
 import sodium from 'sodium-universal';
 

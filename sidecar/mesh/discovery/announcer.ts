@@ -1,16 +1,15 @@
 /**
  * The announcer: keeps this worker findable while it lives, and makes it unfindable when it stops.
  *
- * Own rounds instead of hyperdht's announcer, which repeats each 5 minutes and puts the addresses of DHT
- * relays where ours puts the inbound listener. It must not know what is in a record nor when the worker is
- * ready: `place` and `sealRecord` say so when asked.
+ * Own rounds instead of hyperdht's announcer, which repeats each 5 minutes and puts the addresses of DHT relays where
+ * ours puts the inbound listener.
  */
 import type { DhtKeyPair } from 'hyperdht';
+import type { HostPort } from '../../core/host-port.ts';
 import type { Log } from '../../core/log.ts';
 import { type Clock, within } from '../clock.ts';
 import type { DhtNode } from '../dht/node.ts';
 import { shardOf, topicOf } from '../dht/topic.ts';
-import type { HostPort } from './record-fetcher.ts';
 import { MAX_PUT_BYTES } from './sealed-record.ts';
 
 /** How the worker is to be found at the moment of asking. */
@@ -57,7 +56,7 @@ const JITTER = 0.15;
 const MAX_RETRY_MS = 30_000;
 
 export class Announcer {
-  readonly #o: AnnouncerOptions;
+  readonly #options: AnnouncerOptions;
   #status: AnnouncerStatus = { storedAtMs: null, storers: 0, failures: 0, reason: null };
   /** Address of the last round; `undefined` before the first, when a former life may still be announced. */
   #announced: HostPort | null | undefined;
@@ -70,7 +69,7 @@ export class Announcer {
   #stopped = false;
 
   constructor(options: AnnouncerOptions) {
-    this.#o = options;
+    this.#options = options;
   }
 
   get status(): AnnouncerStatus {
@@ -79,10 +78,10 @@ export class Announcer {
 
   start(): void {
     // Whoever joins late, or joins again, holds nothing of ours.
-    const offStatus = this.#o.node.onStatus((status) => {
+    const offStatus = this.#options.node.onStatus((status) => {
       if (status.kind === 'connected') this.changed();
     });
-    const offHealed = this.#o.node.onPartitionHealed(() => this.changed());
+    const offHealed = this.#options.node.onPartitionHealed(() => this.changed());
     this.#off = () => {
       offStatus();
       offHealed();
@@ -92,7 +91,7 @@ export class Announcer {
 
   /** The address, the tunnel or the state is another one now: tell at once. Calls during a round make one more. */
   changed(): void {
-    if (this.#stopped || this.#o.services.length === 0) return;
+    if (this.#stopped || this.#options.services.length === 0) return;
     if (this.#round !== null) {
       this.#again = true;
       return;
@@ -104,7 +103,7 @@ export class Announcer {
       if (this.#again) {
         this.#again = false;
         this.changed();
-      } else this.#cancel = this.#o.clock.after(nextMs, () => this.changed());
+      } else this.#cancel = this.#options.clock.after(nextMs, () => this.changed());
     });
   }
 
@@ -114,23 +113,23 @@ export class Announcer {
     this.#stopped = true;
     this.#cancel();
     this.#off();
-    await within(this.#o.clock, this.#o.stopLimitMs, this.#withdraw(), undefined);
+    await within(this.#options.clock, this.#options.stopLimitMs, this.#withdraw(), undefined);
   }
 
   async #withdraw(): Promise<void> {
     // An announcement that is under way must not arrive after its withdrawal.
     await this.#round;
-    const { keyPair, node, services } = this.#o;
+    const { keyPair, node, services } = this.#options;
     const leaving = services.map((service) => node.unannounce(this.#topic(service), keyPair));
-    if (this.#keepsRecord(this.#o.place())) leaving.push(this.#putRecord().catch(() => {}));
+    if (this.#keepsRecord(this.#options.place())) leaving.push(this.#putRecord().catch(() => {}));
     await Promise.all(leaving);
   }
 
   /** Never rejects; resolves to the pause before the next round. */
   async #runRound(): Promise<number> {
-    const { clock, intervalMs, log, random, services } = this.#o;
+    const { clock, intervalMs, log, random, services } = this.#options;
     try {
-      const place = this.#o.place();
+      const place = this.#options.place();
       const clear = this.#announced === undefined || !isSame(this.#announced, place.address);
       const jobs = services.map((service) => this.#announce(service, place.address, clear));
       const put = this.#keepsRecord(place) ? this.#putRecord() : Promise.resolve();
@@ -140,7 +139,8 @@ export class Announcer {
       this.#announced = place.address;
       await put;
       // Stored with itself alone, nobody finds it: that is no success to speak of.
-      if (this.#o.node.status().kind !== 'connected') log.debug({ services }, 'announced to itself alone');
+      if (this.#options.node.status().kind !== 'connected')
+        log.debug({ services }, 'announced to itself alone');
       else if (this.#status.failures > 0 || !this.#isToldOf) {
         this.#isToldOf = true;
         log.info({ services, storers, address: place.address }, 'announced in the DHT');
@@ -160,7 +160,7 @@ export class Announcer {
 
   #announce(service: string, address: HostPort | null, clear: boolean): Promise<number> {
     const addresses = address === null ? [] : [address];
-    return this.#o.node.announce(this.#topic(service), this.#o.keyPair, addresses, { clear });
+    return this.#options.node.announce(this.#topic(service), this.#options.keyPair, addresses, { clear });
   }
 
   /** Who is announced without an address, or may not be reached by it, must have its record where all can read. */
@@ -170,8 +170,8 @@ export class Announcer {
 
   /** Rejects when the record is not in the DHT afterwards: a put resolves also when every node refused it. */
   async #putRecord(): Promise<void> {
-    const { clock, keyPair, node } = this.#o;
-    const value = this.#o.sealRecord(MAX_PUT_BYTES);
+    const { clock, keyPair, node } = this.#options;
+    const value = this.#options.sealRecord(MAX_PUT_BYTES);
     for (let tries = 1; tries <= 2; tries += 1) {
       const seq = Math.max(Math.floor(clock.unixMs()), this.#lastSeq + 1);
       await node.mutablePut(keyPair, value, seq);
@@ -185,7 +185,11 @@ export class Announcer {
   }
 
   #topic(service: string): Buffer {
-    return topicOf(this.#o.topicKey, service, shardOf(this.#o.keyPair.publicKey, this.#o.shards));
+    return topicOf(
+      this.#options.topicKey,
+      service,
+      shardOf(this.#options.keyPair.publicKey, this.#options.shards),
+    );
   }
 }
 

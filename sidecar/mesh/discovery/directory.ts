@@ -1,10 +1,9 @@
 /**
  * The directory: who offers a service, at once from the cache, else after one shared lookup.
  *
- * What `find` answers without waiting is a plain value and not a promise, because nearly every request goes
- * that way and must not pay for the few that wait. Nobody waits longer than for the first usable peer; a
- * lookup that brings nothing leaves the older view in place. It must not know balancing, HTTP or how a
- * record is fetched.
+ * What `find` answers without waiting is a plain value and not a promise, because nearly every request goes that way
+ * and must not pay for the few that wait. Nobody waits longer than for the first usable peer; a lookup that brings
+ * nothing leaves the older view in place.
  */
 import { BoundedCache } from '../../core/bounded-cache.ts';
 import type { Log } from '../../core/log.ts';
@@ -48,7 +47,7 @@ interface Flight {
 const MAX_REPORTS = 1_000;
 
 export class Directory {
-  readonly #o: DirectoryOptions;
+  readonly #options: DirectoryOptions;
   readonly #flights = new Map<string, Flight>();
   /** Why there is nobody, by service. */
   readonly #lastReports = new BoundedCache<string, LookupReport>(MAX_REPORTS, () => {});
@@ -57,7 +56,7 @@ export class Directory {
   #stopped = false;
 
   constructor(options: DirectoryOptions) {
-    this.#o = options;
+    this.#options = options;
     this.#lastKnown = new LastKnown({
       ...options,
       peers: options.lastKnown,
@@ -69,17 +68,17 @@ export class Directory {
   }
 
   get counters(): FingerCounters {
-    return this.#o.cache.counters;
+    return this.#options.cache.counters;
   }
 
   /** Services found at least once: `cache_size`. */
   get size(): number {
-    return this.#o.cache.size;
+    return this.#options.cache.size;
   }
 
   /** Begins the background refresh. */
   start(): void {
-    const { clock, cache, table, ttlMs } = this.#o;
+    const { clock, cache, table, ttlMs } = this.#options;
     const tick = (): void => {
       const nowMs = clock.monotonicMs();
       for (const service of cache.due(nowMs)) this.#launch(service);
@@ -98,34 +97,34 @@ export class Directory {
 
   /** For a request, and counted as one. `nowMs` is monotonic. `ready` never rejects. */
   find(service: string, nowMs: number): Finding {
-    const peers = this.#o.table.offering(service);
-    const { state, lookup } = this.#o.cache.ask(service, peers.length, nowMs);
+    const peers = this.#options.table.offering(service);
+    const { state, lookup } = this.#options.cache.ask(service, peers.length, nowMs);
     if (state.kind === 'fresh') return { kind: 'hit', peers, ageMs: state.ageMs };
     if (lookup) this.#launch(service);
     // Peers known by an older view, or through another service, are good while one of them was heard lately
     // or nothing better can come. Else they may be long gone: a lookup is cheaper than a dead connect.
     const isHeard = this.#anyHeard(peers, nowMs);
     // A first view: the end of its lookup, which dead nodes delay, must not cost the next request a miss.
-    if (isHeard && state.kind === 'missing') this.#o.cache.found(service, nowMs);
+    if (isHeard && state.kind === 'missing') this.#options.cache.found(service, nowMs);
     if (peers.length > 0 && (!this.#canHope(service) || isHeard)) {
       return { kind: 'hit', peers, ageMs: state.kind === 'stale' ? state.ageMs : 0 };
     }
     const flight = this.#flights.get(service);
     if (flight === undefined) return { kind: 'wait', ready: Promise.resolve(this.#outcome(service)) };
-    const ready = within(this.#o.clock, this.#o.firstLookupWaitMs, flight.ready, undefined);
+    const ready = within(this.#options.clock, this.#options.firstLookupWaitMs, flight.ready, undefined);
     return { kind: 'wait', ready: ready.then(() => this.#outcome(service)) };
   }
 
   /** How old the view of a service is, for those who only look; not counted. null = never found. */
   ageMs(service: string, nowMs: number): number | null {
-    const state = this.#o.cache.state(service, this.#o.table.offering(service).length, nowMs);
+    const state = this.#options.cache.state(service, this.#options.table.offering(service).length, nowMs);
     return state.kind === 'fresh' || state.kind === 'stale' ? state.ageMs : null;
   }
 
   /** The present view in the form that is kept for the next start. */
   view(): KnownPeer[] {
     const view: KnownPeer[] = [];
-    for (const { record } of this.#o.table.all()) {
+    for (const { record } of this.#options.table.all()) {
       const { vpn_ip: host, inbound_port: port } = record;
       view.push({
         key: record.public_key,
@@ -140,7 +139,7 @@ export class Directory {
   /** A peer has started anew, or was dropped wrongly: fetch its record from where it stands. */
   async refetch(peer: Peer): Promise<void> {
     const { vpn_ip: host, inbound_port: port, tunnel_url: url } = peer.record;
-    await this.#o.fetcher.fetch(
+    await this.#options.fetcher.fetch(
       peer.key,
       sourcesOf(host !== null && port !== null ? { host, port } : null, url),
     );
@@ -148,7 +147,7 @@ export class Directory {
 
   #launch(service: string): void {
     if (this.#stopped || this.#flights.has(service)) return;
-    const { clock, cache } = this.#o;
+    const { clock, cache } = this.#options;
     let landed = (): void => {};
     const ready = new Promise<void>((resolve) => {
       landed = resolve;
@@ -164,11 +163,11 @@ export class Directory {
 
   /** Never rejects. */
   async #fly(service: string): Promise<'found' | 'empty' | 'failed'> {
-    const { log, node, table } = this.#o;
+    const { log, node, table } = this.#options;
     const remembered = this.#lastKnown.ask(service);
     try {
       if (node.status().kind === 'unreachable') await this.#untilReachable();
-      const report = await lookUp(service, this.#o);
+      const report = await lookUp(service, this.#options);
       await remembered;
       this.#lastReports.set(service, report);
       const unreachable = node.status().kind === 'unreachable';
@@ -186,7 +185,7 @@ export class Directory {
 
   /** Returns also when it took too long: then the lookup fails, and says so. */
   async #untilReachable(): Promise<void> {
-    const { clock, firstLookupWaitMs, node } = this.#o;
+    const { clock, firstLookupWaitMs, node } = this.#options;
     let off = (): void => {};
     const reached = new Promise<void>((resolve) => {
       off = node.onStatus((status) => {
@@ -201,13 +200,13 @@ export class Directory {
     const flight = this.#flights.get(service);
     if (flight === undefined) return;
     // Who is still warming, or leaving, is no answer to a request that waits; the end of the lookup is.
-    if (!this.#o.table.offering(service).some((peer) => peer.state === 'ready')) return;
-    this.#o.cache.found(service, this.#o.clock.monotonicMs());
+    if (!this.#options.table.offering(service).some((peer) => peer.state === 'ready')) return;
+    this.#options.cache.found(service, this.#options.clock.monotonicMs());
     flight.landed();
   }
 
   #outcome(service: string): DirectoryLookup {
-    const { cache, clock, node, table } = this.#o;
+    const { cache, clock, node, table } = this.#options;
     const peers = table.offering(service);
     const nowMs = clock.monotonicMs();
     const state = cache.state(service, peers.length, nowMs);
@@ -222,7 +221,7 @@ export class Directory {
 
   /** More than the sample: let go of those that were not heard for longest and have nothing of mine. */
   #trim(service: string): void {
-    const { sampleSize, table } = this.#o;
+    const { sampleSize, table } = this.#options;
     const surplus = table.offering(service).length - sampleSize;
     if (surplus <= 0) return;
     const idle = table.offering(service).filter((peer) => peer.endpoint(service)?.outstanding === 0);
@@ -232,11 +231,11 @@ export class Directory {
 
   /** A lookup is under way, and somebody may answer it. */
   #canHope(service: string): boolean {
-    return this.#flights.has(service) && this.#o.node.status().kind !== 'unreachable';
+    return this.#flights.has(service) && this.#options.node.status().kind !== 'unreachable';
   }
 
   /** One that can take a request was heard within the TTL. */
   #anyHeard(peers: readonly Peer[], nowMs: number): boolean {
-    return peers.some((peer) => peer.state === 'ready' && nowMs - peer.heardAtMs < this.#o.ttlMs);
+    return peers.some((peer) => peer.state === 'ready' && nowMs - peer.heardAtMs < this.#options.ttlMs);
   }
 }

@@ -3,7 +3,7 @@
  *
  * Most often a host name that two machines share. Both go on being used, since each is a member by its own key; but
  * every page, log and metric that names workers by their id speaks of both as one, and somebody has to know. Also
- * compared is our own id, which no lookup brings up. It must not decide who is right.
+ * compared is our own id, which no lookup brings up.
  */
 import type { Log } from '../../core/log.ts';
 import type { Peer } from '../../core/peers/peer.ts';
@@ -19,16 +19,16 @@ export interface IdConflictsOptions {
 const MAX_SAID = 1_000;
 
 export class IdConflicts {
-  readonly #o: IdConflictsOptions;
+  readonly #options: IdConflictsOptions;
   readonly #said = new Set<string>();
 
   constructor(options: IdConflictsOptions) {
-    this.#o = options;
+    this.#options = options;
   }
 
   /** For each record that the table took. */
   check(record: WorkerRecord): void {
-    const { own, table } = this.#o;
+    const { own, table } = this.#options;
     // Who is leaving makes room for the next of that name.
     if (record.state === 'draining') return;
     const id = record.worker_id;
@@ -48,7 +48,7 @@ export class IdConflicts {
     if (this.#said.size >= MAX_SAID) this.#said.clear();
     this.#said.add(pair);
     const { worker_id: worker, public_key: peer } = record;
-    this.#o.log.warn(
+    this.#options.log.warn(
       { worker, peer, addresses: [placeOf(record), otherPlace], hint: 'give each worker an id of its own' },
       `two workers call themselves ${worker}: ${peer.slice(0, 8)} at ${placeOf(record)}, and ${otherKey.slice(0, 8)} at ${otherPlace}`,
     );

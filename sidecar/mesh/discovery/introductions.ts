@@ -3,13 +3,14 @@
  *
  * A newcomer reads the roster and so meets everybody, or a fair sample; by the same stroke it becomes known to them,
  * rather than half a TTL later at their next lookup. Its word is only where it listens: what it offers is in the
- * record, which is verified as any other. Likewise one that was known in a former life: it came back. It must not
- * know how the asking came in.
+ * record, which is verified as any other. Likewise one that was known in a former life: it came back.
  */
+
+import type { HostPort } from '../../core/host-port.ts';
 import type { Log } from '../../core/log.ts';
 import type { Peer } from '../../core/peers/peer.ts';
 import type { PeerTable } from '../../core/peers/peer-table.ts';
-import type { HostPort, RecordFetcher } from './record-fetcher.ts';
+import type { RecordFetcher } from './record-fetcher.ts';
 
 export interface IntroductionsOptions {
   readonly table: Pick<PeerTable, 'get' | 'size'>;
@@ -26,17 +27,17 @@ export interface IntroductionsOptions {
 const MAX_RUNNING = 32;
 
 export class Introductions {
-  readonly #o: IntroductionsOptions;
+  readonly #options: IntroductionsOptions;
   /** Keys of those that are being asked: each once, or one that asks without end would keep out all others. */
   readonly #running = new Set<string>();
 
   constructor(options: IntroductionsOptions) {
-    this.#o = options;
+    this.#options = options;
   }
 
   /** `keyHex` is proven, `address` is its word. Resolves when its record is in, or was not to be had. */
   async onIntroduction(keyHex: string, address: HostPort): Promise<void> {
-    const { fetcher, log, maxPeers, mayAsk, ownKeyHex, table } = this.#o;
+    const { fetcher, log, maxPeers, mayAsk, ownKeyHex, table } = this.#options;
     if (keyHex === ownKeyHex || isAsKnown(table.get(keyHex), address)) return;
     if (table.size >= maxPeers || this.#running.size >= MAX_RUNNING || !mayAsk(address)) return;
     if (this.#running.has(keyHex)) return;

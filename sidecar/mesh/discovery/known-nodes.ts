@@ -1,18 +1,18 @@
 /**
  * What survives a restart, in `state.dir`: nodes of the DHT, and the peers of the last view.
  *
- * Addresses only, not records: they say whom to ask first, and whatever answers is checked like anyone else,
- * so that an old or forged file can cost a few vain requests and nothing more. A file that cannot be read or
- * written is one line in the log and never an error. It must not know who asks these addresses.
+ * Addresses only, not records: they say whom to ask first, and whatever answers is checked like anyone else, so that an
+ * old or forged file can cost a few vain requests and nothing more. A file that cannot be read or written is one line
+ * in the log and never an error.
  */
 import { constants } from 'node:fs';
 import { mkdir, open, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { HostPort } from '../../core/host-port.ts';
 import { isHostName, isIp4, isIp6 } from '../../core/host-port.ts';
 import type { Log } from '../../core/log.ts';
 import { RECORD_LIMITS } from '../../core/peers/record.ts';
 import type { Clock } from '../clock.ts';
-import type { HostPort } from './record-fetcher.ts';
 
 export interface KnownPeer {
   /** Public key, 64 hex digits. */
@@ -79,7 +79,7 @@ export interface KnownNodesOptions {
 }
 
 export class KnownNodes {
-  readonly #o: KnownNodesOptions;
+  readonly #options: KnownNodesOptions;
   readonly #path: string | null;
   #cancel = (): void => {};
   #saving: Promise<void> = Promise.resolve();
@@ -88,7 +88,7 @@ export class KnownNodes {
   #isUnwritable = false;
 
   constructor(options: KnownNodesOptions) {
-    this.#o = options;
+    this.#options = options;
     this.#path = options.stateDir === null ? null : join(options.stateDir, FILE);
   }
 
@@ -112,13 +112,13 @@ export class KnownNodes {
     this.#current = current;
     if (this.#path === null) return;
     const next = (delayMs: number): void => {
-      this.#cancel = this.#o.clock.after(delayMs, () => {
+      this.#cancel = this.#options.clock.after(delayMs, () => {
         void this.#save().finally(() => {
-          if (this.#current !== null) next(this.#o.intervalMs);
+          if (this.#current !== null) next(this.#options.intervalMs);
         });
       });
     };
-    next(Math.min(FIRST_SAVE_MS, this.#o.intervalMs));
+    next(Math.min(FIRST_SAVE_MS, this.#options.intervalMs));
   }
 
   /** Saves for the last time. Never rejects. */
@@ -135,7 +135,7 @@ export class KnownNodes {
 
   async #write(): Promise<void> {
     const known = this.#current?.();
-    if (known === undefined || this.#path === null || this.#o.stateDir === null) return;
+    if (known === undefined || this.#path === null || this.#options.stateDir === null) return;
     // A moment of knowing nobody must not wipe out what may be needed after the next restart.
     if (known.nodes.length === 0 && known.peers.length === 0) return;
     const text = formatKnown(known);
@@ -143,11 +143,12 @@ export class KnownNodes {
     // Beside the file, so that the rename is atomic; by pid, in case two sidecars share a directory.
     const draft = `${this.#path}.${process.pid}`;
     try {
-      await mkdir(this.#o.stateDir, { recursive: true, mode: 0o700 });
+      await mkdir(this.#options.stateDir, { recursive: true, mode: 0o700 });
       await writeFile(draft, text, { mode: 0o600, flush: true });
       await rename(draft, this.#path);
       this.#written = text;
-      if (this.#isUnwritable) this.#o.log.info({ file: this.#path }, 'the known nodes can be written again');
+      if (this.#isUnwritable)
+        this.#options.log.info({ file: this.#path }, 'the known nodes can be written again');
       this.#isUnwritable = false;
     } catch (cause) {
       await rm(draft, { force: true }).catch(() => {});
@@ -159,7 +160,10 @@ export class KnownNodes {
 
   #complain(what: 'read' | 'written', cause: unknown): void {
     const reason = cause instanceof Error ? cause.message : String(cause);
-    this.#o.log.warn({ file: this.#path, reason }, `the known nodes cannot be ${what}; going on without`);
+    this.#options.log.warn(
+      { file: this.#path, reason },
+      `the known nodes cannot be ${what}; going on without`,
+    );
   }
 }
 

@@ -2,7 +2,7 @@
  * The peers of the last run, which are asked themselves, so that a restart finds them without the DHT.
  *
  * Each once, or until the DHT is back: then lookups know better. Who is being asked still counts as known, since what
- * is saved meanwhile would else know nobody. It must not know how a record is fetched, nor what is saved when.
+ * is saved meanwhile would else know nobody.
  */
 import type { KnownPeer } from './known-nodes.ts';
 import type { LookupOptions } from './lookup.ts';
@@ -15,13 +15,13 @@ export interface LastKnownOptions
 }
 
 export class LastKnown {
-  readonly #o: LastKnownOptions;
+  readonly #options: LastKnownOptions;
   #peers: readonly KnownPeer[];
   /** Of those, who is being asked. */
   readonly #asked = new Set<KnownPeer>();
 
   constructor(options: LastKnownOptions) {
-    this.#o = options;
+    this.#options = options;
     this.#peers = options.peers;
   }
 
@@ -34,14 +34,16 @@ export class LastKnown {
   async ask(service: string): Promise<void> {
     const mine = this.#peers.filter((peer) => peer.services.includes(service) && !this.#asked.has(peer));
     for (const peer of mine) this.#asked.add(peer);
-    const stay = await Promise.all(mine.slice(0, this.#o.sampleSize).map((peer) => this.#isToStay(peer)));
+    const stay = await Promise.all(
+      mine.slice(0, this.#options.sampleSize).map((peer) => this.#isToStay(peer)),
+    );
     const over = new Set(mine.filter((_, at) => stay[at] !== true));
     this.#peers = this.#peers.filter((peer) => !over.has(peer));
     for (const peer of mine) this.#asked.delete(peer);
   }
 
   async #isToStay({ address, key, tunnelUrl }: KnownPeer): Promise<boolean> {
-    const { fetcher, isDhtReachable, mayAsk, ownKeyHex } = this.#o;
+    const { fetcher, isDhtReachable, mayAsk, ownKeyHex } = this.#options;
     if (key === ownKeyHex || (address !== null && !mayAsk(address))) return false;
     const outcome = await fetcher.fetch(key, sourcesOf(address, tunnelUrl));
     return outcome === 'unreachable' && !isDhtReachable();

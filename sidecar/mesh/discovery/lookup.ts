@@ -1,15 +1,16 @@
 /**
  * One lookup of one service: ask the DHT who announces it, and fetch their records as they come in.
  *
- * A bounded random sample, not a roster: each storing node answers with 20 announcements at random, a router
- * needs a fair few and not all, and thousands of sidecars must not each ask thousands. It must not know who
- * waits for it, nor how fresh a view is.
+ * A bounded random sample, not a roster: each storing node answers with 20 announcements at random, a router needs a
+ * fair few and not all, and thousands of sidecars must not each ask thousands.
  */
+
+import type { HostPort } from '../../core/host-port.ts';
 import type { PeerTable } from '../../core/peers/peer-table.ts';
 import type { Clock } from '../clock.ts';
 import type { Announcement, DhtNode } from '../dht/node.ts';
 import { shuffledShards, topicOf } from '../dht/topic.ts';
-import type { FetchOutcome, HostPort, RecordFetcher, RecordSource } from './record-fetcher.ts';
+import type { FetchOutcome, RecordFetcher, RecordSource } from './record-fetcher.ts';
 
 export interface LookupOptions {
   readonly node: Pick<DhtNode, 'lookup'>;
@@ -83,7 +84,7 @@ const FAILURE_WORDS: Readonly<Record<Failure, string>> = {
 
 class Walk {
   readonly #service: string;
-  readonly #o: LookupOptions;
+  readonly #options: LookupOptions;
   readonly #seen = new Set<string>();
   readonly #jobs: Promise<void>[] = [];
   readonly #failures: Partial<Record<Failure, number>> = {};
@@ -92,7 +93,7 @@ class Walk {
 
   constructor(service: string, options: LookupOptions) {
     this.#service = service;
-    this.#o = options;
+    this.#options = options;
     const known = options.table.offering(service).length;
     this.#room = Math.max(ROTATION, options.sampleSize - known);
   }
@@ -102,7 +103,9 @@ class Walk {
   }
 
   async ask(shard: number): Promise<void> {
-    for await (const announcement of this.#o.node.lookup(topicOf(this.#o.topicKey, this.#service, shard))) {
+    for await (const announcement of this.#options.node.lookup(
+      topicOf(this.#options.topicKey, this.#service, shard),
+    )) {
       this.#take(announcement);
     }
   }
@@ -114,28 +117,28 @@ class Walk {
 
   #take({ publicKey, addresses }: Announcement): void {
     const key = publicKey.toString('hex');
-    if (key === this.#o.ownKeyHex || this.#seen.has(key)) return;
+    if (key === this.#options.ownKeyHex || this.#seen.has(key)) return;
     this.#seen.add(key);
-    const nowMs = this.#o.clock.monotonicMs();
-    if (this.#o.table.isBanned(key, nowMs)) {
+    const nowMs = this.#options.clock.monotonicMs();
+    if (this.#options.table.isBanned(key, nowMs)) {
       this.#failed('banned');
       return;
     }
-    if (nowMs - this.#o.fetcher.fetchedAtMs(key) < this.#o.recordMaxAgeMs) {
+    if (nowMs - this.#options.fetcher.fetchedAtMs(key) < this.#options.recordMaxAgeMs) {
       this.#usable += 1;
       return;
     }
-    if (this.#o.table.get(key)?.endpoint(this.#service) === undefined) {
+    if (this.#options.table.get(key)?.endpoint(this.#service) === undefined) {
       if (this.#room <= 0) return;
       this.#room -= 1;
     }
     const address = addresses[0];
-    if (address !== undefined && !this.#o.mayAsk(address)) {
+    if (address !== undefined && !this.#options.mayAsk(address)) {
       this.#failed('address_refused');
       return;
     }
     this.#jobs.push(
-      this.#o.fetcher.fetch(key, this.#sourcesOf(address)).then((outcome) => {
+      this.#options.fetcher.fetch(key, this.#sourcesOf(address)).then((outcome) => {
         if (outcome === 'ok') this.#usable += 1;
         else this.#failed(outcome);
       }),
@@ -147,7 +150,7 @@ class Walk {
     const inDht: RecordSource = { kind: 'dht' };
     if (address === undefined) return [inDht];
     const atPeer: RecordSource = { kind: 'address', address };
-    return this.#o.hasVpn ? [atPeer, inDht] : [inDht, atPeer];
+    return this.#options.hasVpn ? [atPeer, inDht] : [inDht, atPeer];
   }
 
   #failed(why: Failure): void {

@@ -2,9 +2,8 @@
  * The prober: asks peers that have been silent for their state, over the routes that requests would take.
  *
  * HTTP over the peer's own route instead of a ping, because that is what must work: it proves route, peer and
- * membership at once and brings back live figures. Only peers of services in use and only the longest
- * silent, so that the cost does not grow with the fleet; and at once, when a request doubts its route. It must not
- * know HTTP (`ask` is passed in) nor who is chosen.
+ * membership at once and brings back live figures. Only peers of services in use and only the longest silent, so that
+ * the cost does not grow with the fleet; and at once, when a request doubts its route.
  */
 import type { FingerCache } from '../../core/peers/finger-cache.ts';
 import type { Peer } from '../../core/peers/peer.ts';
@@ -48,7 +47,7 @@ const STANDBY_ROUTES = 2;
 const WITNESSES = 3;
 
 export class Prober {
-  readonly #o: ProberOptions;
+  readonly #options: ProberOptions;
   readonly #nextRoundMs = new Map<string, number>();
   /** By key, until it has its response. */
   readonly #probing = new Map<string, Promise<void>>();
@@ -59,7 +58,7 @@ export class Prober {
   readonly #stop = new AbortController();
 
   constructor(options: ProberOptions) {
-    this.#o = options;
+    this.#options = options;
     this.#routes = new RouteProbe(options);
   }
 
@@ -76,7 +75,7 @@ export class Prober {
   }
 
   #tick(): void {
-    const { cache, clock, fewIntervalMs } = this.#o;
+    const { cache, clock, fewIntervalMs } = this.#options;
     const nowMs = clock.monotonicMs();
     const used = cache.inUse(nowMs);
     for (const service of used) {
@@ -93,7 +92,7 @@ export class Prober {
 
   #askAnxiously(service: string, nowMs: number): void {
     let warming = 0;
-    for (const peer of this.#o.table.offering(service)) {
+    for (const peer of this.#options.table.offering(service)) {
       if (peer.presence === 'suspect') this.#tryAgain(peer);
       else if (peer.state === 'warming' && nowMs - peer.heardAtMs >= WARMING_INTERVAL_MS) {
         if (warming++ < ACTIVE_SET) void this.#probe(peer);
@@ -102,7 +101,7 @@ export class Prober {
   }
 
   #round(service: string, nowMs: number): void {
-    const { clock, fewIntervalMs, manyIntervalMs, random, table } = this.#o;
+    const { clock, fewIntervalMs, manyIntervalMs, random, table } = this.#options;
     const peers = table.offering(service);
     const intervalMs = peers.length <= FEW_PEERS ? fewIntervalMs : manyIntervalMs;
     this.#nextRoundMs.set(service, clock.monotonicMs() + intervalMs * (1 - JITTER + 2 * JITTER * random()));
@@ -148,14 +147,14 @@ export class Prober {
 
   /** How those that are warming are now, for a request that has nobody else. Never rejects. */
   async askWarming(service: string): Promise<void> {
-    const warming = this.#o.table.offering(service).filter(({ state }) => state === 'warming');
+    const warming = this.#options.table.offering(service).filter(({ state }) => state === 'warming');
     await Promise.all(warming.slice(0, ACTIVE_SET).map((peer) => this.#probe(peer)));
   }
 
   /** Never rejects. By each usable route in turn; only when none answers, the peer has missed. */
   async #probe(peer: Peer): Promise<void> {
     const running = this.#probing.get(peer.key);
-    if (running !== undefined || this.#o.table.get(peer.key) !== peer) return await running;
+    if (running !== undefined || this.#options.table.get(peer.key) !== peer) return await running;
     let ended = (): void => {};
     this.#probing.set(
       peer.key,
@@ -163,7 +162,7 @@ export class Prober {
         ended = resolve;
       }),
     );
-    const { clock, table } = this.#o;
+    const { clock, table } = this.#options;
     const startedMs = clock.monotonicMs();
     const isConfirmedByOthers = table.isConfirmedByOthers(peer);
     let verdict: RouteVerdict = 'silent';
@@ -186,7 +185,7 @@ export class Prober {
   }
 
   #missed(peer: Peer, miss: FailedProbe): void {
-    const { clock, log, table } = this.#o;
+    const { clock, log, table } = this.#options;
     if (this.#stop.signal.aborted || table.get(peer.key) !== peer) return;
     const verdict = table.probeFailed(peer.key, clock.monotonicMs(), miss);
     const fields = { worker: peer.record.worker_id, peer: peer.key };
@@ -207,7 +206,7 @@ export class Prober {
 
   /** Never rejects. */
   async #seekNow(gone: Peer, nextMs: number): Promise<void> {
-    const { log, refetch, table } = this.#o;
+    const { log, refetch, table } = this.#options;
     for (const route of gone.routes) {
       // Others may have brought it back; or it said good-bye, and would refuse a record.
       if (this.#stop.signal.aborted || table.get(gone.key) !== undefined) return;
@@ -220,15 +219,17 @@ export class Prober {
 
   /** Of those that were heard last, who most likely answers if our own network is well. */
   #askWitnesses(suspect: Peer): void {
-    if (this.#o.table.isConfirmedByOthers(suspect)) return;
-    const others = [...this.#o.table.all()].filter((peer) => peer !== suspect && peer.presence === 'live');
+    if (this.#options.table.isConfirmedByOthers(suspect)) return;
+    const others = [...this.#options.table.all()].filter(
+      (peer) => peer !== suspect && peer.presence === 'live',
+    );
     others.sort((a, b) => b.heardAtMs - a.heardAtMs);
     for (const peer of others.slice(0, WITNESSES)) void this.#probe(peer);
   }
 
   #later(delayMs: number, run: () => void): () => void {
     if (this.#stop.signal.aborted) return () => {};
-    const cancel = this.#o.clock.after(delayMs, () => {
+    const cancel = this.#options.clock.after(delayMs, () => {
       this.#cancels.delete(both);
       run();
     });

@@ -1,20 +1,17 @@
 /**
  * Fetching records: from where a peer stands, or from the DHT, checked and put into the peer table.
  *
- * One place for all who need a record (a lookup, a probe that saw a restart, the last-known-good view), so
- * that a peer is asked once however many services brought it up, and so that nothing enters the table that
- * was not signed by the key it was announced under. It must not know HTTP: `fetchRecord` is passed in.
+ * One place for all who need a record (a lookup, a probe that saw a restart, the last-known-good view), so that a peer
+ * is asked once however many services brought it up, and so that nothing enters the table that was not signed by the
+ * key it was announced under.
  */
+
+import type { HostPort } from '../../core/host-port.ts';
 import type { Log } from '../../core/log.ts';
 import type { PeerTable } from '../../core/peers/peer-table.ts';
 import type { WorkerRecord } from '../../core/peers/record.ts';
 import type { Clock } from '../clock.ts';
 import type { DhtNode } from '../dht/node.ts';
-
-export interface HostPort {
-  readonly host: string;
-  readonly port: number;
-}
 
 /** `GET /record` of an inbound listener or below a tunnel URL. Rejects when there is no 200 in time. */
 export type FetchRecord = (
@@ -71,7 +68,7 @@ export interface RecordFetcherOptions {
 }
 
 export class RecordFetcher {
-  readonly #o: RecordFetcherOptions;
+  readonly #options: RecordFetcherOptions;
   readonly #running = new Map<string, Promise<FetchOutcome>>();
   readonly #fetchedAtMs = new Map<string, number>();
   readonly #listeners = new Set<(record: WorkerRecord) => void>();
@@ -79,7 +76,7 @@ export class RecordFetcher {
   #rejected = 0;
 
   constructor(options: RecordFetcherOptions) {
-    this.#o = options;
+    this.#options = options;
   }
 
   /** Records that did not verify, since the start. */
@@ -94,7 +91,7 @@ export class RecordFetcher {
 
   /** Monotonic ms of the last successful fetch of a peer that is still in the table; -Infinity for never. */
   fetchedAtMs(keyHex: string): number {
-    if (this.#o.table.get(keyHex) === undefined) return Number.NEGATIVE_INFINITY;
+    if (this.#options.table.get(keyHex) === undefined) return Number.NEGATIVE_INFINITY;
     return this.#fetchedAtMs.get(keyHex) ?? Number.NEGATIVE_INFINITY;
   }
 
@@ -130,17 +127,21 @@ export class RecordFetcher {
     try {
       bytes = source.kind === 'dht' ? await this.#fromDht(keyHex) : await this.#fromPeer(keyHex, source);
     } catch (cause) {
-      this.#o.log.debug({ peer: keyHex, source, reason: String(cause) }, 'no record from a peer');
+      this.#options.log.debug({ peer: keyHex, source, reason: String(cause) }, 'no record from a peer');
       return 'unreachable';
     }
     if (this.#stop.signal.aborted) return 'gone';
     if (bytes === null) return 'not_in_dht';
-    const { maxSkewMs, mutableMaxAgeMs } = this.#o;
-    const opened = this.#o.openRecord(bytes, source.kind === 'dht' ? mutableMaxAgeMs : maxSkewMs, keyHex);
+    const { maxSkewMs, mutableMaxAgeMs } = this.#options;
+    const opened = this.#options.openRecord(
+      bytes,
+      source.kind === 'dht' ? mutableMaxAgeMs : maxSkewMs,
+      keyHex,
+    );
     if (opened.kind === 'bad') {
       this.#rejected += 1;
       const { reason, detail } = opened;
-      this.#o.log.warn({ peer: keyHex, source, reason, detail }, 'a record was refused');
+      this.#options.log.warn({ peer: keyHex, source, reason, detail }, 'a record was refused');
       return 'bad_record';
     }
     // Another worker may stand at an address by now; who was announced is not there.
@@ -149,12 +150,12 @@ export class RecordFetcher {
   }
 
   #apply(record: WorkerRecord, source: RecordSource): FetchOutcome {
-    const nowMs = this.#o.clock.monotonicMs();
+    const nowMs = this.#options.clock.monotonicMs();
     const key = record.public_key;
     // What came from the peer's own listener also proves that it lives; a copy in the DHT proves nothing.
-    const outcome = this.#o.table.apply(record, source.kind === 'dht' ? 'record' : 'probe', nowMs);
-    if (outcome === 'departed' || this.#o.table.get(key) === undefined) return 'gone';
-    if (this.#fetchedAtMs.size > 4 * this.#o.table.size + 64) this.#forgetGone();
+    const outcome = this.#options.table.apply(record, source.kind === 'dht' ? 'record' : 'probe', nowMs);
+    if (outcome === 'departed' || this.#options.table.get(key) === undefined) return 'gone';
+    if (this.#fetchedAtMs.size > 4 * this.#options.table.size + 64) this.#forgetGone();
     this.#fetchedAtMs.set(key, nowMs);
     for (const listener of this.#listeners) listener(record);
     return 'ok';
@@ -162,26 +163,30 @@ export class RecordFetcher {
 
   async #fromPeer(keyHex: string, source: Exclude<RecordSource, { kind: 'dht' }>): Promise<Buffer> {
     const timeout = new AbortController();
-    const cancel = this.#o.clock.after(this.#o.timeoutMs, () =>
-      timeout.abort(new Error(`no record within ${this.#o.timeoutMs} ms`)),
+    const cancel = this.#options.clock.after(this.#options.timeoutMs, () =>
+      timeout.abort(new Error(`no record within ${this.#options.timeoutMs} ms`)),
     );
     try {
       const from = source.kind === 'address' ? source.address : source.url;
-      return await this.#o.fetchRecord(from, keyHex, AbortSignal.any([timeout.signal, this.#stop.signal]));
+      return await this.#options.fetchRecord(
+        from,
+        keyHex,
+        AbortSignal.any([timeout.signal, this.#stop.signal]),
+      );
     } finally {
       cancel();
     }
   }
 
   async #fromDht(keyHex: string): Promise<Buffer | null> {
-    const minSeq = this.#o.clock.unixMs() - this.#o.mutableMaxAgeMs;
-    const found = await this.#o.node.mutableGet(Buffer.from(keyHex, 'hex'), minSeq);
+    const minSeq = this.#options.clock.unixMs() - this.#options.mutableMaxAgeMs;
+    const found = await this.#options.node.mutableGet(Buffer.from(keyHex, 'hex'), minSeq);
     return found?.value ?? null;
   }
 
   #forgetGone(): void {
     for (const key of this.#fetchedAtMs.keys()) {
-      if (this.#o.table.get(key) === undefined) this.#fetchedAtMs.delete(key);
+      if (this.#options.table.get(key) === undefined) this.#fetchedAtMs.delete(key);
     }
   }
 }

@@ -1,9 +1,8 @@
 /**
  * The roster: a topic on which every sidecar announces itself, whatever it offers, looked up from time to time.
  *
- * So that a sidecar knows whether it is alone before the first request comes, an operator can scrape everybody,
- * and the peers of a service are often known before they are asked for. A random sample is enough. It must not
- * know services.
+ * So that a sidecar knows whether it is alone before the first request comes, an operator can scrape everybody, and the
+ * peers of a service are often known before they are asked for. A random sample is enough.
  */
 import type { Log } from '../../core/log.ts';
 import type { Clock } from '../clock.ts';
@@ -28,7 +27,7 @@ const MAX_ALONE_INTERVAL_MS = 5_000;
 const SECOND_LOOK_MS = 3_000;
 
 export class Roster {
-  readonly #o: RosterOptions;
+  readonly #options: RosterOptions;
   readonly #clock: Clock;
   #cancel = (): void => {};
   #off = (): void => {};
@@ -41,16 +40,16 @@ export class Roster {
   #areAnyKnown = false;
 
   constructor(options: RosterOptions) {
-    this.#o = options;
+    this.#options = options;
     this.#clock = options.clock;
   }
 
   start(): void {
-    const offStatus = this.#o.dht.onStatus((status) => {
+    const offStatus = this.#options.dht.onStatus((status) => {
       this.#aloneMs = ALONE_INTERVAL_MS;
       if (status.kind === 'connected') void this.#look();
     });
-    const offHealed = this.#o.dht.onPartitionHealed(() => {
+    const offHealed = this.#options.dht.onPartitionHealed(() => {
       this.#areOthersComing = true;
       void this.#look();
     });
@@ -77,9 +76,9 @@ export class Roster {
     this.#isLooking = true;
     this.#cancel();
     try {
-      await lookUp(ROSTER, this.#o);
+      await lookUp(ROSTER, this.#options);
     } catch (cause) {
-      this.#o.log.debug({ reason: String(cause) }, 'the roster could not be read');
+      this.#options.log.debug({ reason: String(cause) }, 'the roster could not be read');
     }
     this.#isLooking = false;
     if (this.#isStopped) return;
@@ -87,17 +86,20 @@ export class Roster {
       this.#isToLookAgain = false;
       return void this.#look();
     }
-    const peers = this.#o.table.size;
-    if (!this.#areAnyKnown && peers > 0) this.#o.log.info({ peers }, 'the first peers are known');
+    const peers = this.#options.table.size;
+    if (!this.#areAnyKnown && peers > 0) this.#options.log.info({ peers }, 'the first peers are known');
     this.#areAnyKnown = peers > 0;
     const pauseMs = peers > 0 ? this.#usualPauseMs() : this.#aloneMs;
     this.#aloneMs = peers > 0 ? ALONE_INTERVAL_MS : Math.min(MAX_ALONE_INTERVAL_MS, this.#aloneMs * 1.5);
-    this.#cancel = this.#clock.after(pauseMs * (0.85 + 0.3 * this.#o.random()), () => void this.#look());
+    this.#cancel = this.#clock.after(
+      pauseMs * (0.85 + 0.3 * this.#options.random()),
+      () => void this.#look(),
+    );
   }
 
   #usualPauseMs(): number {
-    if (!this.#areOthersComing) return this.#o.intervalMs;
+    if (!this.#areOthersComing) return this.#options.intervalMs;
     this.#areOthersComing = false;
-    return Math.min(SECOND_LOOK_MS, this.#o.intervalMs);
+    return Math.min(SECOND_LOOK_MS, this.#options.intervalMs);
   }
 }

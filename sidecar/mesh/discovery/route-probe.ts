@@ -2,7 +2,7 @@
  * One question to a peer over one route: how are you? What the response, or its absence, says of that route.
  *
  * Asked by the prober in its rounds and by requests that wait for too long; who asks while a question is on its way
- * shares its response. It must not judge the peer: another route may lead to it.
+ * shares its response.
  */
 import { isRefusedConnection } from '../../core/errors.ts';
 import type { Log } from '../../core/log.ts';
@@ -42,12 +42,12 @@ const SLOWER_THAN_USUAL = 8;
 const PROVED_MS = 200;
 
 export class RouteProbe {
-  readonly #o: RouteProbeOptions;
+  readonly #options: RouteProbeOptions;
   readonly #running = new Map<Route, Promise<RouteVerdict>>();
   readonly #stop = new AbortController();
 
   constructor(options: RouteProbeOptions) {
-    this.#o = options;
+    this.#options = options;
   }
 
   /** Ends what runs; nothing is judged afterwards. */
@@ -71,9 +71,9 @@ export class RouteProbe {
    */
   silent({ kind }: Route): void {
     if (kind !== 'vpn' || this.#stop.signal.aborted) return;
-    const provedMs = this.#o.clock.monotonicMs() - PROVED_MS;
+    const provedMs = this.#options.clock.monotonicMs() - PROVED_MS;
     let doubted = 0;
-    for (const peer of this.#o.table.all()) {
+    for (const peer of this.#options.table.all()) {
       for (const route of peer.routes) {
         if (route.kind !== 'vpn' || !route.health.isUp || route.health.heardAtMs > provedMs) continue;
         if (this.#running.has(route)) continue;
@@ -84,7 +84,7 @@ export class RouteProbe {
   }
 
   async #ask(peer: Peer, route: Route): Promise<RouteVerdict> {
-    const { ask, clock, table } = this.#o;
+    const { ask, clock, table } = this.#options;
     const timeoutMs = this.#timeoutOf(route);
     const startedMs = clock.monotonicMs();
     const timeout = new AbortController();
@@ -116,7 +116,7 @@ export class RouteProbe {
   }
 
   #timeoutOf({ health, kind }: Route): number {
-    const { timeoutMs, tunnelTimeoutMs } = this.#o;
+    const { timeoutMs, tunnelTimeoutMs } = this.#options;
     if (Number.isNaN(health.extraMs)) return kind === 'tunnel' ? tunnelTimeoutMs : timeoutMs;
     return Math.max(timeoutMs, SLOWER_THAN_USUAL * health.extraMs);
   }
@@ -125,12 +125,12 @@ export class RouteProbe {
     // Answers to requests came over it in the meantime: the peer is slow, and the route is not down.
     if (route.health.heardAtMs >= startedMs) return;
     const wasUp = route.health.isUp;
-    route.health.failed(this.#o.clock.monotonicMs(), fault instanceof Error ? fault.message : '');
+    route.health.failed(this.#options.clock.monotonicMs(), fault instanceof Error ? fault.message : '');
     if (wasUp && !isRefusedConnection(fault)) this.silent(route);
   }
 
   #take(peer: Peer, body: Buffer, nowMs: number): void {
-    const { log, refetch } = this.#o;
+    const { log, refetch } = this.#options;
     const json = parseJson(body);
     const reports = decodePeerState(json);
     if (reports === null) {

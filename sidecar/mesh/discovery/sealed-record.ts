@@ -1,13 +1,11 @@
 /**
  * The sealed record: a record signed by its worker, with its certificate, encrypted for members.
  *
- * Sign-then-encrypt under one mesh-wide key instead of per-reader encryption, because a record is stored in a
- * DHT for readers whom nobody knows yet; the certificate comes along, so that a reader needs nothing else to
- * believe it. It must not know how records travel nor whether a newer one is known (core/peer-table).
+ * Sign-then-encrypt under one mesh-wide key instead of per-reader encryption, because a record is stored in a DHT for
+ * readers whom nobody knows yet; the certificate comes along, so that a reader needs nothing else to believe it.
  *
- * Layout: version 1 (1) · nonce (24) · XChaCha20-Poly1305 of [ certificate length (2) · certificate ·
- * Ed25519 signature (64) · JSON ], with the version as additional data. The signature covers a label, the
- * certificate and the JSON.
+ * Layout: version 1 (1) · nonce (24) · XChaCha20-Poly1305 of [ certificate length (2) · certificate · Ed25519 signature
+ * (64) · JSON ], with the version as additional data. The signature covers a label, the certificate and the JSON.
  */
 import { Buffer } from 'node:buffer';
 import sodium from 'sodium-universal';

@@ -3,7 +3,7 @@
  *
  * What is known of a warming worker is up to a second old, and the one that was ready may be gone by now. All who ask
  * at the same time share one look, and the next one waits a moment, so that an app which goes on asking while a model
- * loads costs its sidecar next to nothing. It must not know how one looks.
+ * loads costs its sidecar next to nothing.
  */
 import { type Clock, within } from '../clock.ts';
 
@@ -20,19 +20,19 @@ const PAUSE_MS = 50;
 const LIMIT_MS = 300;
 
 export class WarmingCheck {
-  readonly #o: WarmingCheckOptions;
+  readonly #options: WarmingCheckOptions;
   /** Not begun yet: who comes now may join. */
   readonly #planned = new Map<string, Promise<void>>();
   /** By service, with those alone that were looked for a moment ago. */
   readonly #lastMs = new Map<string, number>();
 
   constructor(options: WarmingCheckOptions) {
-    this.#o = options;
+    this.#options = options;
   }
 
   /** Resolves after a look that began later than now, or when it takes too long. Never rejects. */
   look(service: string): Promise<void> {
-    const { clock } = this.#o;
+    const { clock } = this.#options;
     let planned = this.#planned.get(service);
     if (planned === undefined) {
       planned = this.#plan(service);
@@ -42,7 +42,7 @@ export class WarmingCheck {
   }
 
   #plan(service: string): Promise<void> {
-    const { clock, look } = this.#o;
+    const { clock, look } = this.#options;
     const nowMs = clock.monotonicMs();
     const waitMs = (this.#lastMs.get(service) ?? Number.NEGATIVE_INFINITY) + PAUSE_MS - nowMs;
     return new Promise((resolve) => {

@@ -2,8 +2,8 @@
  * The `sidecar-auth` header: its text, read and written.
  *
  * `v1.<certificate>.<time>.<nonce>.<mac>` on a request, `v1.<time>.<mac>` on a response; certificate, nonce and MAC in
- * base64url. All but the certificate have a fixed length, so reading is slicing from the end: no splitting,
- * no regular expression, on a header that comes with every request and from anyone. It must not know keys.
+ * base64url. All but the certificate have a fixed length, so reading is slicing from the end: no splitting, no regular
+ * expression, on a header that comes with every request and from anyone.
  */
 import { Buffer } from 'node:buffer';
 import sodium from 'sodium-universal';

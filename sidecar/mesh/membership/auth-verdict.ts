@@ -1,7 +1,7 @@
 /**
  * What is signed of a request to a peer, and what is concluded from a signature.
  *
- * Apart from the keys that do it (request-auth), for those who only carry the words. It must not judge.
+ * Apart from the keys that do it (request-auth), for those who only carry the words.
  */
 export interface SignRequest {
   /** Public key of the worker that is called, 64 hex digits. */

@@ -1,13 +1,12 @@
 /**
  * The certificate bundle: the one printable line that `mesh cert` prints and SIDECAR_CERT takes.
  *
- * One line instead of a set of PEM files, because it goes through an environment variable or a secret store
- * to one worker. It holds that worker's certificate, the seed of its key and the member part of the mesh's
- * keys; not the key that signs certificates, so its holder cannot admit others. Whoever reads it can act as
- * that worker: it is a secret. It must not know files or configuration.
+ * One line instead of a set of PEM files, because it goes through an environment variable or a secret store to one
+ * worker. It holds that worker's certificate, the seed of its key and the member part of the mesh's keys; not the key
+ * that signs certificates, so its holder cannot admit others. Whoever reads it can act as that worker: it is a secret.
  *
- * Layout: `sidecar-cert-v1.` + base64url of: mesh signing public key · topic, record, packet, prologue keys ·
- * worker key seed (32 each) · signed certificate · BLAKE2b-128 of all before it.
+ * Layout: `sidecar-cert-v1.` + base64url of: mesh signing public key · topic, record, packet, prologue keys · worker
+ * key seed (32 each) · signed certificate · BLAKE2b-128 of all before it.
  */
 import { Buffer } from 'node:buffer';
 import sodium from 'sodium-universal';

@@ -1,8 +1,7 @@
 /**
  * The issuer: puts the mesh's signature under a certificate, and checks it.
  *
- * Both halves in one file, so that the label and the bytes under the signature are written down once. It
- * must not know where certificates are kept or sent.
+ * Both halves in one file, so that the label and the bytes under the signature are written down once.
  */
 import { Buffer } from 'node:buffer';
 import sodium from 'sodium-universal';

@@ -1,9 +1,8 @@
 /**
  * The identity: who this sidecar is to the others, and whom it takes for a member.
  *
- * One object for both ways in (the mesh key, with which a sidecar certifies itself, or a certificate that
- * someone made for it), so that nothing behind it asks which one it was. It must not know requests, records
- * or the network.
+ * One object for both ways in (the mesh key, with which a sidecar certifies itself, or a certificate that someone made
+ * for it), so that nothing behind it asks which one it was.
  */
 import type { Buffer } from 'node:buffer';
 import { BoundedCache } from '../../core/bounded-cache.ts';

@@ -1,9 +1,8 @@
 /**
  * The keys of a mesh: everything that follows from the 32 bytes of the mesh key.
  *
- * One root and named branches (keyed BLAKE2b over a label) instead of one key for all: a member can hold the
- * branches that it needs without the one that signs certificates. It must not know workers, files or the
- * network.
+ * One root and named branches (keyed BLAKE2b over a label) instead of one key for all: a member can hold the branches
+ * that it needs without the one that signs certificates.
  */
 import { Buffer } from 'node:buffer';
 import sodium from 'sodium-universal';

@@ -1,9 +1,8 @@
 /**
  * The message MAC: which bytes of a request or response are authenticated, and how.
  *
- * BLAKE2b keyed (0.5 µs by sodium) instead of HMAC-SHA-256 (2 µs by node:crypto on the same machine),
- * written into buffers that are kept: this runs four times for each forwarded request. It must not know where
- * keys come from or what a header looks like.
+ * BLAKE2b keyed (0.5 µs by sodium) instead of HMAC-SHA-256 (2 µs by node:crypto on the same machine), written into
+ * buffers that are kept: this runs four times for each forwarded request.
  */
 import { Buffer } from 'node:buffer';
 import { timingSafeEqual } from 'node:crypto';

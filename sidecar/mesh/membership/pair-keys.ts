@@ -1,10 +1,9 @@
 /**
  * The pair keys: what two sidecars share because of who they are, and nobody else can compute.
  *
- * X25519 over the identity keys instead of a handshake: a first request needs no round trip, and every later
- * one no asymmetric work. Four keys come from it, one per direction and kind of message, with both identities
- * and the mesh in their derivation, so that a message for one worker, direction or mesh never fits another.
- * It must not know headers or what is authenticated.
+ * X25519 over the identity keys instead of a handshake: a first request needs no round trip, and every later one no
+ * asymmetric work. Four keys come from it, one per direction and kind of message, with both identities and the mesh in
+ * their derivation, so that a message for one worker, direction or mesh never fits another.
  */
 import { Buffer } from 'node:buffer';
 import sodium from 'sodium-universal';

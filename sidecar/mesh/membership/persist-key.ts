@@ -2,7 +2,7 @@
  * Keeps the worker key at last, when the state directory could not take it at the start.
  *
  * A full disk is no reason not to serve, but a restart would be another worker: said once, tried again, and said when
- * it worked, or when another sidecar has kept its own in that place meanwhile. It must not know files.
+ * it worked, or when another sidecar has kept its own in that place meanwhile.
  */
 import type { Log } from '../../core/log.ts';
 import type { Clock } from '../clock.ts';

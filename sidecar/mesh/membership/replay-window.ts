@@ -1,9 +1,8 @@
 /**
  * The replay window: which counters of one caller's life were seen, in constant memory and time.
  *
- * A sliding bitmap (as in RFC 4303 §3.4.3, IPsec) instead of a set of nonces: a set of one minute of nonces
- * at 10,000 requests/s is 100 MB and stops the process while it grows; this is 4 KiB and one bit per request.
- * It must not know keys or headers; mesh/request-auth asks it only about requests whose MAC was right.
+ * A sliding bitmap (as in RFC 4303 §3.4.3, IPsec) instead of a set of nonces: a set of one minute of nonces at 10,000
+ * requests/s is 100 MB and stops the process while it grows; this is 4 KiB and one bit per request.
  */
 
 /**

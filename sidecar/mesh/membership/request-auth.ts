@@ -1,17 +1,16 @@
 /**
  * The request authentication: proves on each peer request who calls, and on each response who answered.
  *
- * A MAC per request instead of mutual TLS, because a request may pass a tunnel that ends TLS, and because the
- * answer must be bound to the worker that was chosen, not to an address. The first contact of two sidecars
- * costs one signature check and one key agreement (about 0.2 ms); after it a message costs one BLAKE2b. It
- * must not know sockets, routes or HTTP fields other than those that it is given.
+ * A MAC per request instead of mutual TLS, because a request may pass a tunnel that ends TLS, and because the answer
+ * must be bound to the worker that was chosen, not to an address. The first contact of two sidecars costs one signature
+ * check and one key agreement (about 0.2 ms); after it a message costs one BLAKE2b.
  *
- * The MAC of a request covers time, nonce, certificate, method, service and target as they go over the wire;
- * its key stands for caller, callee and mesh (mesh/pair-keys). The MAC of a response covers the nonce of its
- * request and the status. Bodies and other fields are not covered: the VPN or TLS protects those.
+ * The MAC of a request covers time, nonce, certificate, method, service and target as they go over the wire; its key
+ * stands for caller, callee and mesh (mesh/pair-keys). The MAC of a response covers the nonce of its request and the
+ * status. Bodies and other fields are not covered: the VPN or TLS protects those.
  *
- * Each response tells the time of its maker. A caller whose clock is off is refused with the right time, and signs
- * for that worker by that worker's clock from then on: a fleet works also while clocks differ by minutes.
+ * Each response tells the time of its maker. A caller whose clock is off is refused with the right time, and signs for
+ * that worker by that worker's clock from then on: a fleet works also while clocks differ by minutes.
  *
  * What was seen is kept in memory: a worker that restarts accepts once more what was signed in its last 30 s.
  */
@@ -39,7 +38,6 @@ import {
   type VerifyRequest,
   type VerifyResponse,
 } from './auth-verdict.ts';
-import { correctionMs, describeSkew, isNews, MAX_CLOCK_SKEW_MS, MAX_TOLD_SKEW_MS } from './clock-skew.ts';
 import type { Identity } from './identity.ts';
 import { certTagOf, hasMac, macOf, requestText, responseText } from './message-mac.ts';
 import { derivePairKeys, type PairKeys } from './pair-keys.ts';
@@ -244,4 +242,30 @@ export function createRequestAuth(identity: Identity, options: RequestAuthOption
       return Number.isNaN(offsetMs) ? null : offsetMs;
     },
   };
+}
+
+/** A request is taken when it was signed no further from now. */
+const MAX_CLOCK_SKEW_MS = 30_000;
+
+/** A caller whose clock is off by more is told nothing: its certificate would not hold either. */
+const MAX_TOLD_SKEW_MS = 86_400_000;
+
+/** Below this a difference may be that of the way. */
+const LEAST_OFFSET_MS = 2_000;
+
+/** What is to be added to our time for a peer whose clock is ahead by `offsetMs`; NaN = not known. */
+function correctionMs(offsetMs: number): number {
+  return Math.abs(offsetMs) >= LEAST_OFFSET_MS ? offsetMs : 0;
+}
+
+/** Worth a line in the log: off by more than is taken, and not known before. */
+function isNews(wasMs: number, offsetMs: number): boolean {
+  const changeMs = Math.abs(offsetMs - (Number.isNaN(wasMs) ? 0 : wasMs));
+  return changeMs > MAX_CLOCK_SKEW_MS && Math.abs(offsetMs) > MAX_CLOCK_SKEW_MS;
+}
+
+function describeSkew(skewMs: number): string {
+  const seconds = (Math.abs(skewMs) / 1000).toFixed(1);
+  const when = skewMs < 0 ? `${seconds} s ago` : `${seconds} s in the future`;
+  return `The request was signed ${when}; at most ${MAX_CLOCK_SKEW_MS / 1000} s are allowed: check the clocks of both machines.`;
 }

@@ -1,10 +1,9 @@
 /**
  * The worker key's file: the seed of this worker's Ed25519 key, kept so that a restart is the same worker.
  *
- * One file of hex digits, readable by its owner alone, that is never written over: a half-written or foreign
- * file stops the start instead of silently becoming a new identity. Where none can be made (a full or read-only disk,
- * no leave) the worker serves all the same, and the file is made as soon as it can be. It must not know meshes or
- * certificates.
+ * One file of hex digits, readable by its owner alone, that is never written over: a half-written or foreign file stops
+ * the start instead of silently becoming a new identity. Where none can be made (a full or read-only disk, no leave)
+ * the worker serves all the same, and the file is made as soon as it can be.
  */
 import { Buffer } from 'node:buffer';
 import fs from 'node:fs';

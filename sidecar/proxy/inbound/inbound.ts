@@ -1,15 +1,15 @@
 /**
  * Requests from peers (and, through the tunnel, from anywhere): who asks, what for, then the local worker.
  *
- * Reads top to bottom: classify → admit → attempt → answer. One hop only: nothing that comes in here is ever
- * sent on to another peer. It must not know discovery or choice.
+ * Reads top to bottom: classify → admit → attempt → answer. One hop only: nothing that comes in here is ever sent on to
+ * another peer.
  */
 import { CODES, type Code } from '../../core/errors.ts';
 import { endToEndTrailers } from '../../core/forwarding/end-to-end.ts';
 import { serviceAddress } from '../../core/forwarding/service-address.ts';
 import { INTRODUCTION_HEADER, ROUTE_HEADER } from '../../core/forwarding/sidecar-headers.ts';
 import { viaContains } from '../../core/forwarding/via.ts';
-import { type HostPortParts, parseHostPort } from '../../core/host-port.ts';
+import { type HostPort, parseHostPort } from '../../core/host-port.ts';
 import { first } from '../../core/http/headers.ts';
 import type { RawFields } from '../../core/http/message.ts';
 import type { Stage } from '../../core/retry.ts';
@@ -67,7 +67,7 @@ export interface InboundOptions {
   /** For event streams that leave by a tunnel; absent: they stay as silent as the worker. */
   readonly heartbeat?: { readonly intervalMs: number; readonly timers: CoarseTimers } | undefined;
   /** A member asked for our record, and says where it has its own. */
-  onIntroduction?(callerKey: string, address: HostPortParts): void;
+  onIntroduction?(callerKey: string, address: HostPort): void;
 }
 
 const NO_ALIASES: ReadonlyMap<string, string> = new Map();

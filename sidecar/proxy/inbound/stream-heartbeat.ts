@@ -2,8 +2,8 @@
  * Keeps an event stream alive through a tunnel whose edge cuts what is silent: a comment whenever the worker has said
  * nothing for a while after its head.
  *
- * Never before the head: until then nobody knows the status, and an edge's connector does not pass on interim
- * answers. Wraps the client's side, so that neither the attempt nor the listener knows of it.
+ * Never before the head: until then nobody knows the status, and an edge's connector does not pass on interim answers.
+ * Wraps the client's side, so that neither the attempt nor the listener knows of it.
  */
 import { COMMENT, EventStreamPlace, takesComments } from '../../core/http/event-stream.ts';
 import type { HttpVersion, RawFields, RequestHead } from '../../core/http/message.ts';

@@ -1,8 +1,8 @@
 /**
- * One try as the reader of a response or of /explain sees it: at whom, by which route and address, what came of it, when.
+ * One try as the reader of a response or of /explain sees it: at whom, by which route and address, what came of it,
+ * when.
  *
- * Made in one place, so that the response, the record of the request and the log of both say the same words. It must not
- * know how the request goes on.
+ * Made in one place, so that the response, the record of the request and the log of both say the same words.
  */
 import type { Code } from '../../core/errors.ts';
 import type { Peer } from '../../core/peers/peer.ts';

@@ -1,7 +1,5 @@
 /**
  * An attempt on the worker beside this sidecar, for an app's request.
- *
- * It must not know peers.
  */
 import { endToEndTrailers } from '../../core/forwarding/end-to-end.ts';
 import type { AttemptOutcome } from '../../http/attempt-outcome.ts';

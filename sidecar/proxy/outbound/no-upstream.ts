@@ -1,8 +1,7 @@
 /**
  * What a request that nobody can take is told: who is known and how each stands, or which names are known instead.
  *
- * Runs only when a request is refused, and is bounded however many workers there are. It must not decide whom a
- * request goes to.
+ * Runs only when a request is refused, and is bounded however many workers there are.
  */
 import type { Code } from '../../core/errors.ts';
 import { nearestWord } from '../../core/nearest-word.ts';

@@ -1,7 +1,7 @@
 /**
  * What the request path of apps is built from, and the view of the mesh that it asks for.
  *
- * Declared here, by the consumer: mesh/ fulfils PeerDirectory without being imported. It must not hold logic.
+ * Declared here, by the consumer: mesh/ fulfils PeerDirectory without being imported.
  */
 import type { Balancer } from '../../core/balancing/balancer.ts';
 import type { Ttfb } from '../../core/peers/ttfb.ts';

@@ -1,9 +1,8 @@
 /**
  * Requests from apps: classify → choose → attempt → judge → answer, in that order, top to bottom.
  *
- * A loop over attempts in one place, instead of a stack of retrying layers: each step sees what the one before
- * it learnt, and so does the one who reads the response. It must not know how peers are found (PeerDirectory), who
- * is best (Balancer), or how bytes move (attempt).
+ * A loop over attempts in one place, instead of a stack of retrying layers: each step sees what the one before it
+ * learnt, and so does the one who reads the response.
  */
 import { timingSafeEqual } from 'node:crypto';
 import type { Code } from '../../core/errors.ts';

@@ -2,8 +2,7 @@
  * An attempt on one route of one peer: proves who calls, checks who answers, and tells peer and route how it went.
  *
  * The health of the route and the health of the peer are told apart here: a connection that cannot be made is the
- * route's fault, a response that breaks is the peer's, and a client that leaves is nobody's. It must not know which
- * attempt comes next.
+ * route's fault, a response that breaks is the peer's, and a client that leaves is nobody's.
  */
 import { CODES } from '../../core/errors.ts';
 import { endToEndTrailers } from '../../core/forwarding/end-to-end.ts';

@@ -1,7 +1,7 @@
 /**
  * A request as a peer gets it: over which protocol, with which target and fields, and the proof of who sends it.
  *
- * Apart from the attempt, which sends it and judges the response. It must not know what comes back.
+ * Apart from the attempt, which sends it and judges the response.
  */
 import { ROUTE_HEADER } from '../../core/forwarding/sidecar-headers.ts';
 import type { Route } from '../../core/peers/route.ts';

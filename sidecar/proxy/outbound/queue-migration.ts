@@ -1,5 +1,6 @@
 /**
- * Queue migration (work stealing): requests that wait in the queue of one peer and are sent to another, where their turn comes sooner.
+ * Queue migration (work stealing): requests that wait in the queue of one peer and are sent to another, where their
+ * turn comes sooner.
  *
  * Between the queued requests, which know whose turn it is, and the cancel message, by which the peer lets go of what
  * it did not begin: only its word makes a request free to go, so nothing is delivered twice.

@@ -2,7 +2,7 @@
  * How often a request was sent from one queue to another, and whether it goes on doing so.
  *
  * Two ways lead out of a queue, and both are bounded: a peer turns the request away, because its queue is longer than
- * was expected; or it gives it back, because its turn comes sooner elsewhere. It must not know how either is asked for.
+ * was expected; or it gives it back, because its turn comes sooner elsewhere.
  */
 import type { Peer } from '../../core/peers/peer.ts';
 

@@ -2,8 +2,10 @@
  * One request of an app while it is under way: what it addressed, what was tried, how it ended.
  *
  * The state that the steps of outbound share, in one object instead of a dozen parameters; its end is told to the
- * observer exactly once. It must not decide anything.
+ * observer exactly once.
  */
+
+import { randomBytes } from 'node:crypto';
 import type { Choice } from '../../core/balancing/choice.ts';
 import type { Explanation } from '../../core/balancing/explain.ts';
 import { CODES, type Code } from '../../core/errors.ts';
@@ -22,13 +24,11 @@ import { RequestRelay, willKeep } from '../../http/request-relay.ts';
 import { RequestDeadline } from '../../http/sockets/timers.ts';
 import type { RequestOutcome } from '../observers.ts';
 import { parseCount } from '../peer/refusal.ts';
-import { type AttemptTrace, problemReply, sendReply } from '../problem.ts';
+import { type AttemptTrace, inFormOf, problemReply, sendReply } from '../problem.ts';
 import type { LocalService } from '../worker/local-service.ts';
 import { kindOf, type Tried, traceOf, workerOf } from './attempt-trace.ts';
-import { inFormOf } from './grpc-error.ts';
 import type { CallPolicy, OutboundOptions } from './options.ts';
 import { Redispatch } from './redispatch.ts';
-import { nextRequestId } from './request-id.ts';
 import type { Target } from './target.ts';
 
 type RealTarget = Exclude<Target, { kind: 'nobody' }>;
@@ -227,4 +227,17 @@ export class OutboundRequest {
 
 export function startRequest(downstream: Downstream, options: OutboundOptions): OutboundRequest {
   return new OutboundRequest(downstream, options);
+}
+
+const idPrefix = randomBytes(6).toString('hex');
+
+let idCount = 0;
+
+/**
+ * Unique in the fleet by a random prefix per process and a counter: randomUUID costs 5 µs, as much as the rest of the
+ * bookkeeping.
+ */
+function nextRequestId(): string {
+  idCount++;
+  return `${idPrefix}-${idCount.toString(36)}`;
 }

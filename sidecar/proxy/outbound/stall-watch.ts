@@ -1,11 +1,10 @@
 /**
  * Watches requests that are out and unanswered: a path that was cut gives no sign, and they would wait for minutes.
  *
- * A model may think for minutes too, so no time limit tells the two apart. The peer's sidecar does: it answers at
- * once, whatever its worker is at. Who has waited for a while has it asked over the same route, one question for all
- * who wait there. Without a response the request is lost on that path: it goes elsewhere if it may be sent twice, or
- * if the peer promises, by another route, that the first copy will never be delivered. It must not know how a peer
- * is asked, nor where a request goes next.
+ * A model may think for minutes too, so no time limit tells the two apart. The peer's sidecar does: it answers at once,
+ * whatever its worker is at. Who has waited for a while has it asked over the same route, one question for all who wait
+ * there. Without a response the request is lost on that path: it goes elsewhere if it may be sent twice, or if the peer
+ * promises, by another route, that the first copy will never be delivered.
  */
 import type { Peer } from '../../core/peers/peer.ts';
 import type { Route } from '../../core/peers/route.ts';

@@ -1,8 +1,7 @@
 /**
  * Where the next attempt goes: the worker beside us, the next route of the peer that was chosen, or another peer.
  *
- * Apart from the loop that uses it, because "who is next" after each kind of failure is a rule of its own. It
- * must not send anything.
+ * Apart from the loop that uses it, because "who is next" after each kind of failure is a rule of its own.
  */
 import type { Choice } from '../../core/balancing/choice.ts';
 import { truncateExplanation } from '../../core/balancing/explain.ts';

@@ -1,7 +1,7 @@
 /**
  * Answers that the peer did not sign: of the tunnel's edge, of a peer that does not know us, or of a stranger.
  *
- * None of them reaches the app; what they say decides whether another way is tried. It must not know routes' health.
+ * None of them reaches the app; what they say decides whether another way is tried.
  */
 import { CODES, type Code } from '../../core/errors.ts';
 import { first } from '../../core/http/headers.ts';

@@ -1,8 +1,7 @@
 /**
  * What the proxy asks of membership: to prove who calls, and to check who answers.
  *
- * Declared here, by its consumer, so that the proxy does not depend on mesh/; main hands in the real one. It
- * must not know how a proof is made.
+ * Declared here, by its consumer, so that the proxy does not depend on mesh/; main hands in the real one.
  */
 
 export type CallerVerdict =

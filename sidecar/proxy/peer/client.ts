@@ -1,8 +1,7 @@
 /**
  * Small requests from this sidecar itself to a peer's inbound listener: its record, its state.
  *
- * Over the same connections and routes that requests take, so that a response also proves the route. It must
- * not know what the responses mean; they are bytes, bounded and authenticated.
+ * Over the same connections and routes that requests take, so that a response also proves the route.
  */
 import { SidecarError } from '../../core/errors.ts';
 import { first } from '../../core/http/headers.ts';

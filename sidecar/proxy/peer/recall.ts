@@ -3,9 +3,9 @@
  *
  * "Was it delivered?" is the one thing that a caller cannot know when a path dies; the peer can, since it accepts each
  * nonce once. A recall uses the nonce up: what it answers for is either delivered already, or never will be. So a POST
- * can go elsewhere and is still delivered at most once. It names the life of the peer, because one that was
- * restarted has forgotten what it accepted. Without that it asks for less: a request that waits in the peer's queue is
- * given back, any other one goes on. It must not know when a request is recalled.
+ * can go elsewhere and is still delivered at most once. It names the life of the peer, because one that was restarted
+ * has forgotten what it accepted. Without that it asks for less: a request that waits in the peer's queue is given
+ * back, any other one goes on.
  */
 import type { Peer } from '../../core/peers/peer.ts';
 import type { Route } from '../../core/peers/route.ts';

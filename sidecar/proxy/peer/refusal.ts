@@ -2,9 +2,8 @@
  * The response by which one sidecar tells another that it did not get a response from its worker, and how far the
  * request went: request field names and the parser for them.
  *
- * Told in a field of its own instead of by status, because a worker's 503 is a response and a sidecar's 503 is a
- * reason to go elsewhere; with the words for the one who has to mend it. Only believed when the response is signed.
- * It must not know what the reader does next.
+ * Told in a field of its own instead of by status, because a worker's 503 is a response and a sidecar's 503 is a reason
+ * to go elsewhere; with the words for the one who has to mend it. Only believed when the response is signed.
  */
 import { CODES, type Code } from '../../core/errors.ts';
 import { first } from '../../core/http/headers.ts';

@@ -1,8 +1,7 @@
 /**
  * One service of the local worker: its slots, its readiness, and the attempt that reaches it.
  *
- * Used by both listeners, so that a request from the app beside it and one from a peer share one count and one
- * queue. It must not know who may call, nor what the caller is told.
+ * Used by both listeners, so that a request from the app beside it and one from a peer share one count and one queue.
  */
 import { BoundedCache } from '../../core/bounded-cache.ts';
 import type { Code } from '../../core/errors.ts';

@@ -1,8 +1,8 @@
 /**
  * Asks the local worker whether it is ready, at intervals: `warming` until it says so, and again when it dies.
  *
- * Separate from the load and from the mesh: a worker that loads a model for ten minutes is not dead, and its
- * sidecar says exactly that. It must not know who is told (`onChange`).
+ * Separate from the load and from the mesh: a worker that loads a model for ten minutes is not dead, and its sidecar
+ * says exactly that.
  */
 import net from 'node:net';
 import { first } from '../../core/http/headers.ts';
