@@ -10,7 +10,7 @@ import { isBroken } from './central-queue.ts';
 import { type Demand, speedAt, type WorkerSpec } from './demand.ts';
 import { VirtualClock } from './virtual-clock.ts';
 
-/** As in core/measures: who waits does so for what is left of heavy-tailed requests. */
+/** As in core/balancing/scores: who waits does so for what is left of heavy-tailed requests. */
 const WAIT_FACTOR = 1.5;
 
 interface SeenWorker {

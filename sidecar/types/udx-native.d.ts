@@ -1,5 +1,5 @@
 /**
- * Declarations of the part of udx-native that mesh/sealed-udx uses; the package ships none.
+ * Declarations of the part of udx-native that mesh/dht/sealed-udx uses; the package ships none.
  */
 declare module 'udx-native' {
   import type { EventEmitter } from 'node:events';

@@ -1,7 +1,7 @@
 /**
  * The choice: from the peers of a service to one of them, with the routes to try and what to expect there.
  *
- * Eligibility is one place for all policies (core/candidates), the figures another (core/scores), and each policy a
+ * Eligibility is one place for all policies (candidates), the figures another (scores), and each policy a
  * small function of both.
  */
 import type { Endpoint, Peer } from '../peers/peer.ts';

@@ -185,7 +185,7 @@ export function encodeChunk(data: Buffer): Buffer {
 
 const LAST_CHUNK = Buffer.from('0\r\n\r\n', 'latin1');
 
-/** The end of the message, with trailers that are valid fields (see core/http1-encode). Do not write into it. */
+/** The end of the message, with trailers that are valid fields (see core/http/http1-encode). Do not write into it. */
 export function lastChunk(trailers: RawFields): Buffer {
   return trailers.length === 0 ? LAST_CHUNK : Buffer.from(`0\r\n${fieldLines(trailers)}\r\n`, 'latin1');
 }

@@ -24,7 +24,7 @@ export type Framing =
 
 export interface RequestHead {
   method: string;
-  /** As received, in any of the four forms; core/address interprets it. */
+  /** As received, in any of the four forms; core/forwarding/service-address interprets it. */
   target: string;
   /** Of the received version; a higher minor of HTTP/1 counts as 1 (RFC 9110 §2.5). */
   minor: 0 | 1;

@@ -1,7 +1,7 @@
 /**
  * How a peer that was not asked stands, in a sentence for the one who reads a refusal.
  *
- * Made from the same state that decides about candidates (core/candidates), only when nobody could be chosen.
+ * Made from the same state that decides about candidates (core/balancing/candidates), only when nobody could be chosen.
  */
 import type { Peer } from './peer.ts';
 import type { Route } from './route.ts';

@@ -9,7 +9,7 @@ import type { Clock } from '../clock.ts';
 import type { DhtNode } from '../dht/node.ts';
 import { type LookupOptions, lookUp } from './lookup.ts';
 
-/** In place of a service name; no service can have it (core/address, isServiceName). */
+/** In place of a service name; no service can have it (core/service-name). */
 export const ROSTER = '*';
 
 export interface RosterOptions extends LookupOptions {

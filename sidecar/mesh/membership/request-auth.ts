@@ -6,7 +6,7 @@
  * check and one key agreement (about 0.2 ms); after it a message costs one BLAKE2b.
  *
  * The MAC of a request covers time, nonce, certificate, method, service and target as they go over the wire; its key
- * stands for caller, callee and mesh (mesh/pair-keys). The MAC of a response covers the nonce of its request and the
+ * stands for caller, callee and mesh (mesh/membership/pair-keys). The MAC of a response covers the nonce of its request and the
  * status. Bodies and other fields are not covered: the VPN or TLS protects those.
  *
  * Each response tells the time of its maker. A caller whose clock is off is refused with the right time, and signs for
