@@ -58,7 +58,7 @@ test('one that waits is given back to its caller alone, and its worker never see
   assert.equal(side.service.cancelQueued(callerKey, nonce), true);
   const { head, body } = await answer(client, 'POST');
   assert.equal(head.status, 503);
-  assert.match(first(head.fields, 'sidecar-refusal') ?? '', /^saturated;not_sent;.*took it back/);
+  assert.match(first(head.fields, 'sidecar-refusal') ?? '', /^saturated;not_sent;.*cancelled it/);
   assert.equal(JSON.parse(body).code, 'saturated');
   assert.equal(side.service.cancelQueued(callerKey, nonce), true, 'asked again, it says the same');
 

@@ -252,7 +252,7 @@ test('a request that was saved tells which route failed, and why', { skip: skipV
   const { failed_attempts: attempts } = JSON.parse(body) as { failed_attempts: readonly Attempt[] };
   assert.equal(attempts.length, 1, body);
   assert.match(`${attempts[0]?.peer} ${attempts[0]?.route} ${attempts[0]?.address}`, BY_VPN);
-  assert.match(attempts[0]?.reason ?? '', /^no response/);
+  assert.match(attempts[0]?.reason ?? '', /^no answer/);
 });
 
 async function check(t: TestContext, row: Row): Promise<void> {

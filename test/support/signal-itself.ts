@@ -16,7 +16,8 @@ function signalItself(): void {
 if (SIGNAL_AT === 'load') {
   registerHooks({
     resolve(specifier, context, next) {
-      if (specifier.startsWith('./commands/') && !specifier.endsWith('/command.ts')) signalItself();
+      const isCommand = /^\.\/(?:commands|demo)\//.test(specifier);
+      if (isCommand && specifier !== './commands/command.ts') signalItself();
       return next(specifier, context);
     },
   });
