@@ -26,6 +26,8 @@ import type { UpstreamHandle } from './upstream-handle.ts';
 export interface Http1UpstreamOptions {
   readonly limits: HeadLimits;
   readonly timers: CoarseTimers;
+  /** An idle connection is closed after this. */
+  readonly keepIdleMs: number;
   /** The connection is clean and free for the next request. */
   onIdle(upstream: Http1Upstream): void;
   onClosed(upstream: Http1Upstream): void;
@@ -145,6 +147,7 @@ export class Http1Upstream implements UpstreamRequest, ResponseSink {
     if (isReusable) {
       this.#isKept = true;
       this.idleSinceMs = performance.now();
+      this.#options.timers.arm(this.#deadline, this.#options.keepIdleMs);
       this.#socket.resume(); // a paused socket in the pool would hang the next request
       this.#options.onIdle(this);
     } else {
@@ -227,6 +230,7 @@ export class Http1Upstream implements UpstreamRequest, ResponseSink {
   }
 
   #closed(): void {
+    this.#options.timers.disarm(this.#deadline);
     this.#options.onClosed(this);
     if (this.#handler === null) return;
     const where = this.#reader.isInHead ? 'before a response began' : 'in the middle of the response';
@@ -234,6 +238,10 @@ export class Http1Upstream implements UpstreamRequest, ResponseSink {
   }
 
   #timedOut(): void {
+    if (this.#handler === null) {
+      this.destroy(); // idle for long enough
+      return;
+    }
     // Whoever does not do its part is to blame: the client that sends or reads no more, or the origin.
     if (this.#socket.isPaused()) this.#fault('request_timeout', 'the client reads no more');
     else if (!this.#writer.isComplete && this.#socket.writableLength === 0)
