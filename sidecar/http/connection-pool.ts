@@ -5,15 +5,7 @@
  * No cap on connections: long streams hold theirs for hours, and a cap would starve the rest.
  */
 import type { HeadLimits } from '../core/http/message.ts';
-import type {
-  Origin,
-  OutgoingHead,
-  RequestTimeouts,
-  UpstreamFault,
-  UpstreamHandler,
-  UpstreamRequest,
-  Upstreams,
-} from './exchange.ts';
+import type { Origin, UpstreamFault } from './exchange.ts';
 import { type DialOptions, dial } from './sockets/dial.ts';
 import type { CoarseTimers } from './sockets/timers.ts';
 
@@ -26,7 +18,7 @@ export interface PoolOptions {
   readonly onInternalError?: ((error: unknown) => void) | undefined;
 }
 
-export abstract class ConnectionPool<Connection extends { destroy(): void }> implements Upstreams {
+export abstract class ConnectionPool<Connection extends { destroy(): void }> {
   /** Those that take requests, by origin; the one that became available last comes last. */
   readonly #available = new Map<string, Connection[]>();
   /** Also those that take none, or no more. */
@@ -37,14 +29,6 @@ export abstract class ConnectionPool<Connection extends { destroy(): void }> imp
   get openConnections(): number {
     return this.#open.size;
   }
-
-  abstract request(
-    origin: Origin,
-    head: OutgoingHead,
-    timeouts: RequestTimeouts,
-    handler: UpstreamHandler,
-    isFresh?: boolean,
-  ): UpstreamRequest;
 
   /** Closes everything at once; for the end of the process. */
   destroy(): void {

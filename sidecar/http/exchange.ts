@@ -94,6 +94,9 @@ export interface UpstreamFault {
   readonly wasStale?: boolean;
 }
 
+/** Interim responses to one request; more is an origin that talks without end. */
+export const MAX_INFORMATIONAL = 64;
+
 /** What an upstream request tells its owner. Exactly one of onEnd, onUpgrade, onFault comes last. */
 export interface UpstreamHandler {
   /**

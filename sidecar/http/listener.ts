@@ -5,12 +5,12 @@
  * Apart from the connection itself, so that outbound and inbound share one way to start, drain and stop.
  */
 import net from 'node:net';
-import type { Http1ConnectionOptions } from './connection-options.ts';
+import type { ConnectionOptions } from './connection-options.ts';
 import { Http1Connection } from './http1/connection.ts';
 import { Http2Connection } from './http2/connection.ts';
 import { withReadBuffer } from './sockets/read-buffer.ts';
 
-export type HttpListenerOptions = Omit<Http1ConnectionOptions, 'onHttp2'>;
+export type HttpListenerOptions = Omit<ConnectionOptions, 'onHttp2'>;
 
 export interface HttpListener {
   readonly host: string;
@@ -39,7 +39,7 @@ export async function listenHttp(
     connections.set(connection.socket, connection);
     if (isDraining) connection.drainAfterOne();
   };
-  const both: Http1ConnectionOptions = {
+  const both: ConnectionOptions = {
     ...options,
     onHttp2: (socket, early) => track(new Http2Connection(socket, early, both)),
   };

@@ -66,6 +66,11 @@ export function connectionOptions(value: string): number {
   return bits;
 }
 
+/** Whether a byte of body may come. */
+export function hasBody(framing: Framing): boolean {
+  return framing.kind === 'length' ? framing.bytes > 0 : framing.kind !== 'none';
+}
+
 /**
  * Framing of a response (RFC 9112 §6.3), from its own fields and the request's method.
  *

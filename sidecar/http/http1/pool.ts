@@ -3,7 +3,14 @@
  */
 import type { Socket } from 'node:net';
 import { ConnectionPool, originKey, type PoolOptions } from '../connection-pool.ts';
-import type { Origin, OutgoingHead, RequestTimeouts, UpstreamHandler, UpstreamRequest } from '../exchange.ts';
+import type {
+  Origin,
+  OutgoingHead,
+  RequestTimeouts,
+  UpstreamHandler,
+  UpstreamRequest,
+  Upstreams,
+} from '../exchange.ts';
 import { ReadBuffer } from '../sockets/read-buffer.ts';
 import { Http1Upstream } from './upstream.ts';
 import { UpstreamHandle } from './upstream-handle.ts';
@@ -21,7 +28,7 @@ export interface Http1PoolOptions extends PoolOptions {
 /** Methods that may be sent again when a kept connection turns out to be closed (RFC 9110 §9.2.2). */
 const IDEMPOTENT: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE']);
 
-export class Http1Pool extends ConnectionPool<Http1Upstream> {
+export class Http1Pool extends ConnectionPool<Http1Upstream> implements Upstreams {
   readonly #options: Http1PoolOptions;
 
   constructor(options: Http1PoolOptions) {

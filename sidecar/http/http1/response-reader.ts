@@ -8,7 +8,7 @@ import { ChunkedDecoder } from '../../core/http/chunked.ts';
 import { responseFraming } from '../../core/http/http1-framing.ts';
 import { parseResponseHead } from '../../core/http/http1-response-head.ts';
 import type { HeadLimits, RawFields, ResponseHead } from '../../core/http/message.ts';
-import type { IncomingHead } from '../exchange.ts';
+import { type IncomingHead, MAX_INFORMATIONAL } from '../exchange.ts';
 import { worthReparsing } from './partial-head.ts';
 
 export interface ResponseSink {
@@ -32,9 +32,6 @@ type Reading =
 
 const IDLE: Reading = { kind: 'idle' };
 const HEAD: Reading = { kind: 'head' };
-
-/** Interim answers to one request; more is an origin that talks without end. */
-const MAX_INFORMATIONAL = 64;
 
 export class Http1ResponseReader {
   readonly #limits: HeadLimits;

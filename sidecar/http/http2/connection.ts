@@ -13,7 +13,7 @@ import {
 import type { Socket } from 'node:net';
 import type { Code } from '../../core/errors.ts';
 import { addHttp2Fields, http2List, readHttp2Request } from '../../core/http/http2-head.ts';
-import type { Http1ConnectionOptions } from '../connection-options.ts';
+import type { ConnectionOptions } from '../connection-options.ts';
 import { CoarseTimer } from '../sockets/timers.ts';
 import { Http2Downstream } from './downstream.ts';
 import { CONNECTION_WINDOW_BYTES, serverSettings } from './settings.ts';
@@ -23,7 +23,7 @@ const LINGER_MS = 2_000;
 
 export class Http2Connection {
   readonly socket: Socket;
-  readonly #options: Http1ConnectionOptions;
+  readonly #options: ConnectionOptions;
   readonly #session: ServerHttp2Session;
   readonly #remoteAddress: string;
   readonly #deadline: CoarseTimer;
@@ -32,7 +32,7 @@ export class Http2Connection {
   #openStreams = 0;
 
   /** `early`: what was read of the connection so far, from the preface on; the socket is paused, without listeners. */
-  constructor(socket: Socket, early: Buffer, options: Http1ConnectionOptions) {
+  constructor(socket: Socket, early: Buffer, options: ConnectionOptions) {
     this.socket = socket;
     this.#options = options;
     this.#remoteAddress = socket.remoteAddress ?? '';

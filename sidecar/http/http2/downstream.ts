@@ -6,6 +6,7 @@
  */
 import { constants, type ServerHttp2Stream } from 'node:http2';
 import { has } from '../../core/http/headers.ts';
+import { hasBody } from '../../core/http/http1-framing.ts';
 import {
   addHttp2Fields,
   type Http2List,
@@ -53,8 +54,7 @@ export class Http2Downstream implements Downstream {
     this.#onInternalError = onInternalError;
     this.head = head;
     this.remoteAddress = remoteAddress;
-    this.hasBody =
-      head.framing.kind === 'chunked' || (head.framing.kind === 'length' && head.framing.bytes > 0);
+    this.hasBody = hasBody(head.framing);
     // One that came in one piece with its body has ended before anybody could listen for it.
     this.#isRequestWhole =
       isEnded || stream.state.state === constants.NGHTTP2_STREAM_STATE_HALF_CLOSED_REMOTE;

@@ -12,6 +12,7 @@ import type {
   UpstreamFault,
   UpstreamHandler,
   UpstreamRequest,
+  Upstreams,
 } from '../exchange.ts';
 import { setTimeoutAfterPoll } from '../sockets/timers.ts';
 import { Http2Session } from './session.ts';
@@ -31,7 +32,7 @@ interface Queue {
   giveUp: (() => void) | null;
 }
 
-export class Http2Pool extends ConnectionPool<Http2Session> {
+export class Http2Pool extends ConnectionPool<Http2Session> implements Upstreams {
   readonly #options: Http2PoolOptions;
   readonly #queues = new Map<string, Queue>();
 

@@ -10,7 +10,7 @@ import { first } from '../../core/http/headers.ts';
 import { contentLength } from '../../core/http/http1-framing.ts';
 import { listBytes, withoutPseudoFields } from '../../core/http/http2-head.ts';
 import type { HeadLimits, RawFields } from '../../core/http/message.ts';
-import type { IncomingHead } from '../exchange.ts';
+import { type IncomingHead, MAX_INFORMATIONAL } from '../exchange.ts';
 import { onEndStream } from './stream-end.ts';
 
 export interface Http2ResponseSink {
@@ -20,9 +20,6 @@ export interface Http2ResponseSink {
   onWhole(trailers: RawFields): void;
   onBad(detail: string): void;
 }
-
-/** Interim answers to one request; more is an origin that talks without end. */
-const MAX_INFORMATIONAL = 64;
 
 type Raw = readonly string[];
 
