@@ -1,8 +1,6 @@
 /**
- * A listening port that speaks HTTP/1.1 and, with prior knowledge, HTTP/2: accepts, keeps track of its connections, and
- * drains them.
- *
- * Apart from the connection itself, so that outbound and inbound share one way to start, drain and stop.
+ * A listening port that speaks HTTP/1.1 and, with prior knowledge, HTTP/2: accepts connections, keeps track of them,
+ * and drains them. Outbound and inbound share it, and so one way to start, drain and stop.
  */
 import net from 'node:net';
 import type { ConnectionOptions } from './connection-options.ts';

@@ -2,8 +2,8 @@
  * One HTTP/1.1 connection from a client: reads requests one after the other, hands each out as a Downstream, and
  * decides what becomes of the connection afterwards.
  *
- * Own code on raw sockets instead of node:http, because a proxy has to see what node:http hides: duplicate fields, 1xx
- * answers, trailers as sent, where a pipelined request begins, and when exactly the client went.
+ * Own code on raw sockets instead of node:http, because a proxy has to see what node:http hides: duplicate headers, 1xx
+ * responses, trailers as sent, where a pipelined request begins, and when exactly the client left.
  */
 import type { Socket } from 'node:net';
 import type { Code } from '../../core/errors.ts';
@@ -62,7 +62,7 @@ export class Http1Connection implements ExchangeConnection {
     if (this.#state === 'head' && this.#pending === null) this.close();
   }
 
-  /** For one made while draining: its first request is answered, and is its last. */
+  /** For a connection made while draining: its first request is its last. */
   drainAfterOne(): void {
     this.isDraining = true;
   }
@@ -87,7 +87,7 @@ export class Http1Connection implements ExchangeConnection {
     }
     this.#state = 'head';
     this.#options.timers.arm(this.#deadline, this.#options.keepAliveMs);
-    // Who pipelines and does not read the responses gets no more of them.
+    // A client that pipelines and does not read its responses gets no more of them.
     if (this.socket.writableNeedDrain) this.#options.pausedSockets.pauseUnwatched(this.socket);
     else this.#readOn();
   }
@@ -125,12 +125,12 @@ export class Http1Connection implements ExchangeConnection {
     this.socket.off('drain', this.#onDrain);
   }
 
-  /** Goes on with what was held of the next request. */
+  /** Goes on with what is held of the next request. */
   #readOn(): void {
     this.updateFlow();
     if (this.#pending === null) return;
     this.#isTurning = true;
-    // Not from inside the last response. What was read meanwhile may come before this, and belongs behind it.
+    // Not from inside the last response. Bytes read meanwhile may come in before this runs, and belong behind it.
     queueMicrotask(() => {
       const pending = this.#pending;
       this.#pending = null;
@@ -203,7 +203,7 @@ export class Http1Connection implements ExchangeConnection {
       this.#options.onRequest(exchange);
     } catch (error) {
       this.#options.onInternalError(error);
-      exchange.gone(); // whoever has attached to it gives up
+      exchange.gone(); // so that whoever has attached to it gives up
       if (exchange.isStarted) this.socket.destroy();
       else this.refuse('internal', 'a fault in this sidecar');
     }

@@ -84,8 +84,8 @@ export class Http1Downstream implements Downstream, BodyOwner {
   }
 
   /**
-   * Asked by the connection: should it stop reading? Not at once when the body is held back: a socket that is not
-   * read does not tell that its client has left.
+   * Whether the connection should stop reading. Not at once when the body is held back: a socket that is not read
+   * does not tell that its client has left.
    */
   get wantsPause(): boolean {
     return this.#body.queuedBytes > READ_AHEAD_BYTES;
@@ -227,7 +227,10 @@ export class Http1Downstream implements Downstream, BodyOwner {
 let dateSecond = 0;
 let dateText = '';
 
-/** The Date field (RFC 9110 §5.6.7), made once per second: toUTCString per response would cost more than all its other fields. */
+/**
+ * The Date header (RFC 9110 §5.6.7), made once per second: toUTCString for each response costs more than all its other
+ * headers.
+ */
 function httpDate(): string {
   const nowMs = Date.now();
   const nowSecond = Math.floor(nowMs / 1000);

@@ -2,7 +2,7 @@
  * Reads the responses on one HTTP/1.1 connection to an origin: heads, informational ones too, and bodies by the framing
  * of RFC 9112 §6.3.
  *
- * Apart from the connection, so that what bytes mean and what becomes of the socket are two questions.
+ * Apart from the connection, because what bytes mean and what becomes of the socket are two questions.
  */
 import { ChunkedDecoder } from '../../core/http/chunked.ts';
 import { responseFraming } from '../../core/http/http1-framing.ts';
@@ -57,7 +57,7 @@ export class Http1ResponseReader {
     return this.#reading === IDLE;
   }
 
-  /** An answer to `method` is due. */
+  /** The response to a request with this method is due. */
   expect(method: string): void {
     this.#method = method;
     this.#reading = HEAD;

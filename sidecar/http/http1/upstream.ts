@@ -1,8 +1,8 @@
 /**
- * One HTTP/1.1 connection to an origin: sends one request at a time and says whether it may serve again.
+ * One HTTP/1.1 connection to an origin: sends one request at a time, and says when it is free for the next.
  *
- * Never pipelines (a stream would block the ones behind it) and never reuses a connection with a doubt: a surplus byte,
- * an unfinished upload, a close announced.
+ * It never pipelines (a stream would block those behind it), and is not used again when anything is in doubt: a surplus
+ * byte, an unfinished upload, an announced close.
  */
 import type { Socket } from 'node:net';
 import { TLSSocket } from 'node:tls';
@@ -49,7 +49,7 @@ export class Http1Upstream implements UpstreamRequest, ResponseSink {
   #timeouts: RequestTimeouts | null = null;
   /** Served another request before this one. */
   #isKept = false;
-  /** A byte of an answer to this request came. */
+  /** A byte of the response to this request came. */
   #hasHeard = false;
   readonly #onSocketData = (chunk: Buffer): void => void this.#received(chunk);
   readonly #onSocketEnd = (): void => this.#ended();
@@ -211,7 +211,7 @@ export class Http1Upstream implements UpstreamRequest, ResponseSink {
     handler?.onFault({ code, stage, detail, wasStale });
   }
 
-  /** Returns what was asked. */
+  /** Returns the request that was under way. */
   #release(): OutgoingHead | null {
     const request = this.#request;
     this.#handler = null;

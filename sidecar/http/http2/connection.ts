@@ -1,8 +1,6 @@
 /**
  * One HTTP/2 connection from a client: hands each stream out as a Downstream, says goodbye in an orderly way, and
- * closes when nobody uses it.
- *
- * It takes over a connection from HTTP/1.1 after the preface, so that both versions share a port.
+ * closes when nobody uses it. It takes over from an HTTP/1.1 connection at the preface, so that both share a port.
  */
 import {
   constants,
@@ -60,7 +58,7 @@ export class Http2Connection {
     this.#close();
   }
 
-  /** For a connection made while draining: its first stream is answered, and is its last. */
+  /** For a connection made while draining: its first stream is its last. */
   drainAfterOne(): void {
     this.#isLastStream = true;
   }
