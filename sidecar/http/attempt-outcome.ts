@@ -1,14 +1,12 @@
 /**
- * How one attempt ended, and what its caller makes of the head of a response: the words that attempt, its callers and
- * the choice of what comes next share.
- *
- * Apart from the attempt that moves the bytes, since most who ask how it ended make none.
+ * How one attempt ended, and what its caller makes of the head of a response. Apart from the attempt that moves the
+ * bytes, since most who ask how one ended make none.
  */
 import type { Code } from '../core/errors.ts';
 import type { RawFields } from '../core/http/message.ts';
 import type { Stage } from '../core/retry.ts';
 
-/** What the caller makes of a head: hand it on with these fields, or take it as a refusal. */
+/** What the caller makes of a head: forward it with these headers, or take it as a refusal. */
 export type Judgement =
   | { readonly kind: 'forward'; readonly fields: RawFields }
   | {
@@ -28,9 +26,9 @@ export type AttemptOutcome =
       readonly code: Code;
       readonly stage: Stage;
       readonly detail: string;
-      /** The path is to blame, and not who was asked: given up by its watch, or by the edge of a tunnel. */
+      /** The path is to blame, not whoever was asked: its watch gave it up, or the edge of a tunnel did. */
       readonly isPathLost?: boolean;
-      /** The other side's host answered that nobody listens there. */
+      /** The other side's host said that nobody listens there. */
       readonly isRefused?: boolean;
     }
   /** The client's response was cut off, and its connection destroyed. */

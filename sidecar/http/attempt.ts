@@ -1,8 +1,8 @@
 /**
- * ONE attempt: a request out to one origin, its response back to the client, until either is over.
+ * One attempt: sends a request to one origin and its response back to the client, with back-pressure both ways, until
+ * either side is over.
  *
- * Knows exactly how far it got (not sent, sent, begun), which is all that decides about another attempt, and moves
- * bytes with back-pressure both ways.
+ * It knows exactly how far it got (not sent, sent, begun), which is all that decides whether there may be another.
  */
 import type { Code } from '../core/errors.ts';
 import { first } from '../core/http/headers.ts';
@@ -32,16 +32,16 @@ export interface AttemptOptions {
   readonly head: OutgoingHead;
   readonly timeouts: RequestTimeouts;
   judge(head: IncomingHead): Judgement;
-  /** Fields of a 1xx answer, as they go to the client. */
+  /** Headers of a 1xx response, as they go to the client. */
   informational(fields: RawFields): RawFields;
-  /** Trailers that may travel on, judged with the fields of their head. */
-  trailers(trailers: RawFields, headFields: RawFields): RawFields;
+  /** Trailers that may travel on, judged with the headers of their response. */
+  trailers(trailers: RawFields, headers: RawFields): RawFields;
   /**
-   * Whether the same bytes may be sent again when a kept connection proves stale. Not to peers: a signature holds
-   * once.
+   * Whether the same bytes may be sent again when a kept connection proves stale. Not to peers: a signature is good
+   * for one request.
    */
   readonly repeatStale: boolean;
-  /** When it settles, the attempt is given up: the caller's deadline. */
+  /** The caller's deadline: when it resolves, the attempt is given up. */
   readonly deadline: Promise<void> | null;
   readonly watch?: AttemptWatch | null;
 }
@@ -49,7 +49,7 @@ export interface AttemptOptions {
 /** Body of a refused response that is read to keep the connection; a longer one closes it. */
 const REFUSAL_BODY_BYTES = 65_536;
 
-/** And for so long: the request waits for it to go elsewhere, and a body may come byte by byte without end. */
+/** And how long it is read: the request waits to go elsewhere, and a body may come byte by byte without end. */
 const REFUSAL_BODY_MS = 250;
 
 export function runAttempt(options: AttemptOptions): Promise<AttemptOutcome> {
@@ -65,7 +65,7 @@ class Attempt implements UpstreamHandler, RelayListener, WaitingAttempt {
   #isPaused = false;
   #stage: Stage = 'not_sent';
   #status = 0;
-  #headFields: RawFields = [];
+  #headers: RawFields = [];
   #firstByteMs: number | null = null;
   #refusal: AttemptOutcome | null = null;
   #refusalBytes = 0;
@@ -120,13 +120,13 @@ class Attempt implements UpstreamHandler, RelayListener, WaitingAttempt {
       this.#refusal = refusal;
       this.#options.relay.disconnect();
       if (stage !== 'not_sent') this.#abandon(refusal);
-      // Nearly always it came with its head, and is over when what came is read: a timer for each would cost more.
+      // Its body nearly always came with the head, and is over once that is read: a timer for each would cost more.
       else queueMicrotask(() => this.#waitForRefusal(refusal));
       return;
     }
     this.#stage = 'begun';
     this.#status = head.status;
-    this.#headFields = head.fields;
+    this.#headers = head.fields;
     this.#options.relay.commit();
     this.#options.downstream.start(head.status, head.reason, judgement.fields, head.bodyBytes);
   }
@@ -155,7 +155,7 @@ class Attempt implements UpstreamHandler, RelayListener, WaitingAttempt {
       return;
     }
     this.#options.downstream.end(
-      trailers.length === 0 ? trailers : this.#options.trailers(trailers, this.#headFields),
+      trailers.length === 0 ? trailers : this.#options.trailers(trailers, this.#headers),
     );
     this.#settle({ kind: 'completed', status: this.#status, firstByteMs: this.#firstByteMs ?? 0 });
   }
@@ -215,7 +215,7 @@ class Attempt implements UpstreamHandler, RelayListener, WaitingAttempt {
     this.#abandon({ kind: 'client_gone', firstByteMs: this.#firstByteMs });
   }
 
-  /** Once, on a fresh connection: what no byte came back for was a stale connection's fault, not the origin's. */
+  /** Once, on a fresh connection: that no byte came back was the stale connection's fault, not the origin's. */
   #mayRepeat(): boolean {
     const { repeatStale, head, relay } = this.#options;
     const question = { method: head.method, replayable: relay.isReplayable, idempotencyKey: false };
@@ -253,7 +253,7 @@ class Attempt implements UpstreamHandler, RelayListener, WaitingAttempt {
   }
 }
 
-/** An attempt that is out and unanswered, as its watch sees it. */
+/** An attempt that waits for its response, as its watch sees it. */
 export interface WaitingAttempt {
   /** Gives it up; `stage` is what is known of its delivery. Does nothing once a response has begun. */
   pathLost(stage: Exclude<Stage, 'begun'>, detail: string): void;
@@ -264,6 +264,6 @@ export interface AttemptWatch {
   begins(attempt: WaitingAttempt): void;
   /** The request is out. */
   awaitsResponse(): void;
-  /** Answered or over; may be called more than once. */
+  /** A response began, or the attempt is over; may be called more than once. */
   ends(): void;
 }

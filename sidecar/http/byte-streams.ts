@@ -1,8 +1,8 @@
 /**
  * Joins two raw byte streams after an upgrade (WebSocket or anything else): back-pressure, half-close, and a clean end
- * on both sides whichever breaks first.
+ * of both, whichever breaks first.
  *
- * `stream.pipeline` destroys both sides at the first end, which cuts off a half-closed peer's last bytes.
+ * Not `stream.pipeline`, which destroys both sides at the first end and so cuts off a half-closed side's last bytes.
  */
 import type { Duplex } from 'node:stream';
 import type { ByteStream } from './exchange.ts';

@@ -1,11 +1,11 @@
 /**
- * The two halves of one HTTP exchange, as the request path sees them: downstream (whoever called us) and upstream
- * (whoever we call), in the style of undici's dispatch handlers.
+ * The contract between HTTP and the request path: downstream (whoever called us) and upstream (whomever we call), in
+ * the style of undici's dispatch handlers. http1/ and http2/ implement it, and no HTTP version shows through it.
  *
  * Callbacks instead of Node streams, because the proxy has to know exactly what was sent and what has begun, and
- * because one write per message is what makes a proxy cheap. No HTTP version shows here: the modules http1-* (and any
- * later version) implement these interfaces, everything else only uses them.
+ * because one write per message is what makes a proxy cheap.
  */
+import type { Duplex } from 'node:stream';
 import type { Code } from '../core/errors.ts';
 import type { HttpVersion, RawFields, RequestHead } from '../core/http/message.ts';
 import type { Stage } from '../core/retry.ts';
@@ -23,10 +23,10 @@ export interface DownstreamHandler {
   onGone(): void;
 }
 
-/** One request of a client, and the way to answer it. */
+/** One request of a client, and the way to respond to it. */
 export interface Downstream {
   readonly head: RequestHead;
-  /** In which the request came. */
+  /** The version in which the request came. */
   readonly version: HttpVersion;
   readonly remoteAddress: string;
   readonly hasBody: boolean;
@@ -35,11 +35,11 @@ export interface Downstream {
   /** Takes over the events; body bytes read so far are delivered at once (unless paused). */
   attach(handler: DownstreamHandler): void;
   resumeBody(): void;
-  /** A 1xx answer (not 101); ignored for HTTP/1.0 clients, which do not know them (RFC 9110 §15.2). */
+  /** A 1xx response (not 101); ignored for HTTP/1.0 clients, which do not know them (RFC 9110 §15.2). */
   informational(status: number, reason: string, fields: RawFields): void;
   /**
-   * Starts the final response. `bodyBytes` is the length if known, null if not; `fields` carry no framing
-   * field other than the Content-Length that belongs to them (as in an answer to HEAD).
+   * Starts the final response. `bodyBytes` is the length if known, null if not; `fields` hold no framing header
+   * but the Content-Length that belongs to them (as in the response to a HEAD).
    */
   start(status: number, reason: string, fields: RawFields, bodyBytes: number | null): void;
   /** Returns false when the client reads slower than we write: wait for `onDrain`. */
@@ -49,22 +49,22 @@ export interface Downstream {
   end(trailers: RawFields): void;
   /** Breaks the connection, so that the client cannot take a cut-off response for a whole one. */
   destroy(): void;
-  /** Answers 101 with the protocol that was agreed on, and gives away the bytes of the connection. */
+  /** Responds 101 with the protocol that was agreed on, and gives away the bytes of the connection. */
   upgrade(reason: string, fields: RawFields, protocol: string): ByteStream;
 }
 
 /** Raw bytes both ways, after an upgrade. `early` is what the other side sent ahead of the switch. */
 export interface ByteStream {
   readonly early: Buffer;
-  readonly socket: import('node:stream').Duplex;
+  readonly socket: Duplex;
 }
 
-/** Request line and fields as they go out; framing fields are added by the transport. */
+/** Request line and headers as they go out; the transport adds those of the framing. */
 export interface OutgoingHead {
   readonly method: string;
   readonly target: string;
   readonly host: string;
-  /** End-to-end fields, without Host, Content-Length and Transfer-Encoding. */
+  /** End-to-end headers, without Host, Content-Length and Transfer-Encoding. */
   readonly fields: RawFields;
   readonly body:
     | { readonly kind: 'none' }
@@ -78,7 +78,7 @@ export interface IncomingHead {
   readonly status: number;
   readonly reason: string;
   readonly version: HttpVersion;
-  /** All fields as received, hop-by-hop ones included. */
+  /** All headers as received, hop-by-hop ones included. */
   readonly fields: RawFields;
   /** Length of the body if the framing gives it; 0 = no body; null = unknown until it ends. */
   readonly bodyBytes: number | null;
@@ -88,11 +88,14 @@ export interface UpstreamFault {
   readonly code: Code;
   readonly stage: Stage;
   readonly detail: string;
-  /** The other side's host answered that nobody listens there. */
+  /** The other side's host said that nobody listens there. */
   readonly isRefused?: boolean;
-  /** A kept connection broke before a byte of a response: most likely it was being closed when it was used. */
+  /** A kept connection broke before a byte of a response: most likely it was being closed as it was used. */
   readonly wasStale?: boolean;
 }
+
+/** Interim responses to one request; more is an origin that talks without end. */
+export const MAX_INFORMATIONAL = 64;
 
 /** What an upstream request tells its owner. Exactly one of onEnd, onUpgrade, onFault comes last. */
 export interface UpstreamHandler {
@@ -112,7 +115,7 @@ export interface UpstreamHandler {
   onFault(fault: UpstreamFault): void;
 }
 
-/** One request on its way. After `abort` no callback comes; once it is over, nothing here does anything. */
+/** One request on its way. No callback comes after `abort`; once the request is over, nothing here does anything. */
 export interface UpstreamRequest {
   write(chunk: Buffer): boolean;
   /** Nothing written is held any more; false when that cannot be told. */

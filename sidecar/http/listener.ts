@@ -1,16 +1,14 @@
 /**
- * A listening port that speaks HTTP/1.1 and, with prior knowledge, HTTP/2: accepts, keeps track of its connections, and
- * drains them.
- *
- * Apart from the connection itself, so that outbound and inbound share one way to start, drain and stop.
+ * A listening port that speaks HTTP/1.1 and, with prior knowledge, HTTP/2: accepts connections, keeps track of them,
+ * and drains them. Outbound and inbound share it, and so one way to start, drain and stop.
  */
 import net from 'node:net';
-import type { Http1ConnectionOptions } from './connection-options.ts';
+import type { ConnectionOptions } from './connection-options.ts';
 import { Http1Connection } from './http1/connection.ts';
 import { Http2Connection } from './http2/connection.ts';
 import { withReadBuffer } from './sockets/read-buffer.ts';
 
-export type HttpListenerOptions = Omit<Http1ConnectionOptions, 'onHttp2'>;
+export type HttpListenerOptions = Omit<ConnectionOptions, 'onHttp2'>;
 
 export interface HttpListener {
   readonly host: string;
@@ -39,7 +37,7 @@ export async function listenHttp(
     connections.set(connection.socket, connection);
     if (isDraining) connection.drainAfterOne();
   };
-  const both: Http1ConnectionOptions = {
+  const both: ConnectionOptions = {
     ...options,
     onHttp2: (socket, early) => track(new Http2Connection(socket, early, both)),
   };

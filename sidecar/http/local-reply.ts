@@ -1,6 +1,5 @@
 /**
- * A response that the sidecar gives by itself, small and complete, and its bytes where there is no exchange to carry
- * it.
+ * A response that the sidecar makes itself, small and complete, and its bytes where there is no exchange to carry it.
  */
 import { encodeResponseHead } from '../core/http/http1-encode.ts';
 

@@ -1,9 +1,6 @@
 /**
- * Carries one request body from the downstream to whichever attempt is current, and keeps its beginning so that another
- * attempt can have it too.
- *
- * The whole retry discipline for bodies is here: a body is replayable while every byte read so far is kept (at most
- * `replayBytes`), and no longer.
+ * Carries the body of one request from the downstream to whichever attempt is current, and keeps its beginning so that
+ * another attempt can have it too: a body is replayable while every byte read so far is kept, at most `replayBytes`.
  */
 import { endToEndTrailers } from '../core/forwarding/end-to-end.ts';
 import type { Framing, RawFields } from '../core/http/message.ts';
@@ -127,7 +124,7 @@ export class RequestRelay implements DownstreamHandler {
   }
 }
 
-/** Whether a relay will have the whole body for another attempt; of one of unknown length it cannot be said. */
+/** Whether a relay will have the whole body for another attempt; false when its length is not known. */
 export function willKeep(framing: Framing, replayBytes: number): boolean {
   return framing.kind === 'none' || (framing.kind === 'length' && framing.bytes <= replayBytes);
 }

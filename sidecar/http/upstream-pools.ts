@@ -1,7 +1,7 @@
 /**
- * Connections to origins of any kind: HTTP/1.1 and TLS by one pool, HTTP/2 without TLS by another.
+ * Connections to origins of any kind: one pool for HTTP/1.1, with or without TLS, and one for HTTP/2 without TLS.
  *
- * The origin's scheme alone decides, so that whoever sends a request says with the address in which version.
+ * The origin's scheme alone decides, so that the address of a request also says in which version it is sent.
  */
 import type {
   Origin,
@@ -20,7 +20,9 @@ type Shared = Pick<Http1PoolOptions, 'limits' | 'timers' | 'tlsCa' | 'onInternal
 const IDLE_MS = 60_000;
 const PEER_REUSE_UNSAFE_MS = 30_000;
 
-/** A VPN that is cut is silent (no reset): for so long a connection to a peer is trusted without a sign of life. */
+/**
+ * A VPN that is cut is silent (no reset): this is how long a connection to a peer is trusted without a sign of life.
+ */
 const PEER_PROVE_AFTER_MS = 5_000;
 
 /** Below the 5 s that HTTP/1.1 servers of Node and Python keep idle connections. */

@@ -38,10 +38,10 @@ test('a connection that was made while the loop stood still is one', async (t) =
   const { port } = await listen(t);
   const outcome = await new Promise<string>((resolve) => {
     dial(
-      { scheme: 'http', host: '127.0.0.1', port },
+      { host: '127.0.0.1', port },
       {
         connectMs: LIMIT_MS,
-        ca: null,
+        tls: null,
         read: null,
         onConnected: (socket) => {
           socket.destroy();

@@ -10,6 +10,7 @@ import type {
 import { Http1Pool } from '../../sidecar/http/http1/pool.ts';
 import { CoarseTimers } from '../../sidecar/http/sockets/timers.ts';
 import { Arrivals } from '../support/arrivals.ts';
+import { eventually } from '../support/eventually.ts';
 import { LIMITS, TIMEOUTS } from '../support/inbound-side.ts';
 import { ScriptedOrigin } from '../support/scripted-origin.ts';
 import { request } from '../support/wire-messages.ts';
@@ -146,6 +147,22 @@ test('only a kept connection that broke before a byte is called stale', async (t
     const broken = await second.seen.over.next();
     assert.ok(broken !== 'end' && broken.wasStale === wasStale, bytes);
   }
+});
+
+test('a connection that nobody uses for long is closed', async (t) => {
+  const { origin, send, pool } = await setup(t, { keepIdleMs: 50 });
+  const first = send(head());
+  const worker = await origin.connection();
+  await request(worker);
+  worker.send(OK);
+  await first.seen.over.next();
+  assert.equal(pool.openConnections, 1);
+  await worker.ended();
+  await eventually(
+    'the pool knows',
+    () => pool.openConnections,
+    (open) => open === 0,
+  );
 });
 
 test('the end of the pool gives up the connections that are being made', async (t) => {

@@ -6,7 +6,7 @@
 import http from 'node:http';
 import http2 from 'node:http2';
 import type { AddressInfo, Socket } from 'node:net';
-import type { Duplex, Readable, Writable } from 'node:stream';
+import type { Readable, Writable } from 'node:stream';
 import type { TestContext } from 'node:test';
 import { Arrivals } from './arrivals.ts';
 
@@ -29,6 +29,7 @@ export interface VersionWorker {
   crash(): void;
   /** h2 only: GOAWAY on all connections. */
   sayGoodbye(): void;
+  /** Without those on which nothing was said: a health check connects, and that is all. */
   openConnections(): number;
 }
 
@@ -177,15 +178,15 @@ async function listening(
 function workerOf(
   behaviour: Behaviour,
   url: string,
-  sockets: ReadonlySet<Duplex>,
+  sockets: ReadonlySet<Socket>,
   sayGoodbye: () => void,
 ): VersionWorker {
   return Object.assign(behaviour, {
     url,
     sayGoodbye,
-    openConnections: () => sockets.size,
+    openConnections: () => [...sockets].filter((socket) => socket.bytesRead > 0).length,
     crash: () => {
-      for (const socket of sockets) (socket as Socket).resetAndDestroy();
+      for (const socket of sockets) socket.resetAndDestroy();
     },
   });
 }

@@ -1,8 +1,8 @@
 /**
  * The chunked transfer coding (RFC 9112 §7.1), both ways: a decoder that resumes at any byte, and the encoder.
  *
- * Own decoder because a proxy must refuse what others forgive (bare line feeds, overflowing sizes, space after a size):
- * each of them ends the message elsewhere for somebody.
+ * An own decoder, because a proxy must refuse what others forgive (bare line feeds, overflowing sizes, space after a
+ * size): each of them makes somebody see the end of the message in another place.
  */
 import { fieldLines } from './http1-encode.ts';
 import { FieldScanner, fieldFault, NEED_MORE } from './http1-fields.ts';
@@ -12,7 +12,9 @@ import type { RawFields } from './message.ts';
 const MAX_SIZE_DIGITS = 16;
 const MAX_EXTENSION_BYTES = 1024;
 
-/** Framing bytes beyond 16 + 2 per data byte of a chunk that may add up: else one paid byte could cost us thousands. */
+/**
+ * How many framing bytes beyond 16 + 2 per data byte of a chunk may add up: else one byte of data could cost thousands.
+ */
 const MAX_EXCESS_BYTES = 16_384;
 const MAX_TRAILER_BYTES = 8192;
 const MAX_TRAILER_FIELDS = 64;
@@ -43,7 +45,7 @@ const scanner = new FieldScanner();
 /** Decodes one message; extensions are checked and dropped. */
 export class ChunkedDecoder {
   #state: State = 'size';
-  /** Of the present chunk: its size while it is read, then what is missing of its data. */
+  /** Of the current chunk: its size while that is read, then what is missing of its data. */
   #leftBytes = 0;
   #sizeDigits = 0;
   #extensionBytes = 0;
@@ -166,7 +168,7 @@ export class ChunkedDecoder {
   }
 }
 
-/** `size CRLF`, to be written before `bytes` (> 0) of data and a CRLF, where copying the data is too dear. */
+/** `size CRLF`, to be written before `bytes` (> 0) of data and a CRLF, where copying the data would cost too much. */
 export function chunkHead(bytes: number): string {
   return `${bytes.toString(16)}\r\n`;
 }
@@ -185,7 +187,7 @@ export function encodeChunk(data: Buffer): Buffer {
 
 const LAST_CHUNK = Buffer.from('0\r\n\r\n', 'latin1');
 
-/** The end of the message, with trailers that are valid fields (see core/http/http1-encode). Do not write into it. */
+/** The end of the message, with trailers that are valid fields (see http1-encode). Do not write into it. */
 export function lastChunk(trailers: RawFields): Buffer {
   return trailers.length === 0 ? LAST_CHUNK : Buffer.from(`0\r\n${fieldLines(trailers)}\r\n`, 'latin1');
 }

@@ -1,7 +1,7 @@
 /**
- * Where a comment may be put into a stream of server-sent events without anybody reading another event.
+ * Where a comment may be put into a stream of server-sent events without changing what anybody reads.
  *
- * Between two events alone: readers that cut the stream at empty lines, as many do, then see one more event that says
+ * Only between two events: readers that cut the stream at empty lines, as many do, then see one more event that says
  * nothing (WHATWG HTML, "Server-sent events": a line that begins with a colon is ignored).
  */
 import { first, has } from './headers.ts';
@@ -14,12 +14,12 @@ export const COMMENT: Buffer = Buffer.from(':\n\n', 'latin1');
 const LF = 10;
 const CR = 13;
 
-/** What a digest of the content was made of must not change (RFC 9530). */
+/** Content with a digest must not change (RFC 9530). */
 const DIGESTS = ['content-digest', 'repr-digest', 'digest', 'content-md5'];
 
 /**
- * Whether comments may be added to the answer with this head: a whole event stream in plain text, that nobody forbids
- * to change (RFC 9110 §7.7) and nobody has signed.
+ * Whether comments may be added to the response with this head: a whole event stream in plain text, which nobody
+ * forbids to change (RFC 9110 §7.7) and nobody has signed.
  */
 export function takesComments(status: number, fields: RawFields): boolean {
   const type = first(fields, 'content-type')?.toLowerCase() ?? '';
@@ -44,21 +44,18 @@ export class EventStreamPlace {
   get isBetweenEvents(): boolean {
     const tail = this.#tail;
     if (tail.length === 0) return true;
-    // An empty line: a line end, LF for certain, right behind another. A CR alone may be half of a line end.
+    // An empty line: a line end, and surely a whole one (LF), right behind another. A lone CR may be half of one.
     if (tail.at(-1) !== LF) return false;
     const before = tail.at(-2);
     return before === LF || (before === CR && (tail.at(-3) === LF || tail.at(-3) === CR));
   }
 
-  /** A comment was put in. */
+  /** A comment has been put in. */
   commented(): void {
     this.#isCommented = true;
   }
 
-  /**
-   * Bytes of the worker; returns what is to be sent of them: all, but for a byte order mark that no longer stands
-   * first.
-   */
+  /** Takes bytes of the worker; returns what to send of them: all but a byte order mark that is no longer first. */
   took(chunk: Buffer): Buffer {
     if (chunk.length === 0) return chunk;
     const isMarked = this.#tail.length === 0 && chunk[0] === 0xef && chunk[1] === 0xbb && chunk[2] === 0xbf;

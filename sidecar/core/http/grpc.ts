@@ -1,8 +1,8 @@
 /**
  * What the proxy has to know of gRPC: how to recognise it, and how to tell its clients why there is no response.
  *
- * A gRPC client reads its status from fields and takes any body for messages, so that problem+json would reach its user
- * as "message too large".
+ * A gRPC client reads its status from headers and takes any body for messages, so that problem+json would reach its
+ * user as "message too large".
  */
 import { first } from './headers.ts';
 import type { RawFields } from './message.ts';
@@ -22,7 +22,7 @@ const UNAVAILABLE = 14;
 const UNAUTHENTICATED = 16;
 
 /**
- * The gRPC status of an HTTP status that the sidecar answers with: as clients map it themselves
+ * The gRPC status for the HTTP status of a reply of the sidecar's own: as clients map it themselves
  * (http-grpc-status-mapping.md), but 504 is the deadline that it means here, and 421 a reason to try again.
  */
 export function grpcStatus(httpStatus: number): number {

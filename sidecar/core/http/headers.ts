@@ -1,8 +1,8 @@
 /**
- * What an intermediary does with a list of fields: look one up, leave some out, keep those meant for the other end.
+ * What an intermediary does with a list of headers: look one up, leave some out, add one.
  *
- * Flat arrays instead of a map, because the order of same-named fields and the spelling of names must survive (RFC 9110
- * §5.3), and ten fields are searched faster than hashed.
+ * Flat arrays instead of a map, because the order of headers of one name and the spelling of names must survive (RFC
+ * 9110 §5.3), and ten headers are searched faster than hashed.
  */
 import type { RawFields } from './message.ts';
 
@@ -10,7 +10,7 @@ export function isNamed(name: string, lowerName: string): boolean {
   return name.length === lowerName.length && (name === lowerName || name.toLowerCase() === lowerName);
 }
 
-/** Value of the first field of this name (given in lower case). */
+/** Value of the first header of this name (given in lower case). */
 export function first(fields: RawFields, lowerName: string): string | undefined {
   for (let i = 0; i < fields.length; i += 2) {
     if (isNamed(fields[i]!, lowerName)) return fields[i + 1];
@@ -18,7 +18,7 @@ export function first(fields: RawFields, lowerName: string): string | undefined 
   return undefined;
 }
 
-/** Values of every field of this name (given in lower case), in order. */
+/** Values of every header of this name (given in lower case), in order. */
 export function all(fields: RawFields, lowerName: string): string[] {
   const values: string[] = [];
   for (let i = 0; i < fields.length; i += 2) {
@@ -31,7 +31,7 @@ export function has(fields: RawFields, lowerName: string): boolean {
   return first(fields, lowerName) !== undefined;
 }
 
-/** A new list without the fields whose lower-case name `isDropped` names. */
+/** A new list without the headers for whose lower-case name `isDropped` is true. */
 export function without(fields: RawFields, isDropped: (lowerName: string) => boolean): RawFields {
   const kept: RawFields = [];
   for (let i = 0; i < fields.length; i += 2) {
@@ -41,8 +41,8 @@ export function without(fields: RawFields, isDropped: (lowerName: string) => boo
 }
 
 /**
- * A new list with this Host as its first field and no other: what a client of HTTP/1.0 left out must be said, and an
- * absolute-form target overrules the field that came with it (RFC 9112 §3.2.2).
+ * A new list with this Host first and no other: what a client of HTTP/1.0 left out must be said, and an absolute-form
+ * target overrules the Host that came with it (RFC 9112 §3.2.2).
  */
 export function withHost(fields: RawFields, host: string): RawFields {
   const result: RawFields = ['Host', host];
@@ -52,7 +52,7 @@ export function withHost(fields: RawFields, host: string): RawFields {
   return result;
 }
 
-/** For a switch of protocol that the caller carries on: `endToEnd` dropped these two, the next hop needs them. */
+/** For a switch of protocol that goes on to the next hop, which needs these two: `endToEnd` dropped them. */
 export function upgradeHeaders(protocol: string): RawFields {
   return ['Connection', 'Upgrade', 'Upgrade', protocol];
 }

@@ -1,9 +1,9 @@
 /**
  * The head of an HTTP/1.1 message as text: the counterpart of the head parsers.
  *
- * Strings instead of buffers, because one `socket.write(text, 'latin1')` is the cheapest write there is. It checks
- * nothing: fields that were parsed are clean, and a value of another origin (a record, a config) must pass
- * `isFieldValue` of http1-syntax before it is put in a field.
+ * Strings instead of buffers, because one `socket.write(text, 'latin1')` is the cheapest write there is. Nothing is
+ * checked here: fields that were parsed are clean, and a value that comes from elsewhere (a record, a config) must pass
+ * `isFieldValue` of http1-syntax before it is put into a field.
  */
 import type { RawFields } from './message.ts';
 

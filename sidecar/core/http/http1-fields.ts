@@ -16,10 +16,10 @@ export const CONNECTION = 4;
 export const UPGRADE = 5;
 export const EXPECT = 6;
 
-/** `scan` answers: the section goes on after the bytes given. */
+/** A result of `scan`: the section goes on after the bytes given. */
 export const NEED_MORE = 0;
 
-/** `scan` answers: more fields than allowed. */
+/** A result of `scan`: more fields than allowed. */
 export const TOO_MANY = -1;
 const FOLDED = -2;
 const SPACE_BEFORE_COLON = -3;
@@ -40,9 +40,9 @@ const FAULTS: Readonly<Record<number, string>> = {
   [BARE_LF]: 'a line feed without a carriage return',
 };
 
-/** The words for a negative answer of `scan`. */
-export function fieldFault(answer: number): string {
-  return FAULTS[answer] ?? 'a malformed field';
+/** The words for a negative result of `scan`. */
+export function fieldFault(result: number): string {
+  return FAULTS[result] ?? 'a malformed field';
 }
 
 const OFFSETS_PER_FIELD = 4;

@@ -1,8 +1,8 @@
 /**
  * Where an HTTP/1.1 message ends, and whether its connection goes on (RFC 9112 §6, §9).
  *
- * Apart from the head parsers, because requests, responses and the forwarding side must judge these values by the same
- * words: every request-smuggling bug is two parties that judge them differently.
+ * Apart from the head parsers, because requests, responses and forwarding must judge these values by the same rules:
+ * every request-smuggling bug is two parties that judge them differently.
  */
 import { trimOws } from './http1-syntax.ts';
 import type { Framing, RawFields } from './message.ts';
@@ -66,12 +66,17 @@ export function connectionOptions(value: string): number {
   return bits;
 }
 
+/** Whether a byte of body may come. */
+export function hasBody(framing: Framing): boolean {
+  return framing.kind === 'length' ? framing.bytes > 0 : framing.kind !== 'none';
+}
+
 /**
  * Framing of a response (RFC 9112 §6.3), from its own fields and the request's method.
  *
- * Stricter than the RFC where it allows a guess: Content-Length beside Transfer-Encoding, a repeated Content-Length,
- * another coding than `chunked`, a 1xx or 204 that announces content: `bad`. After `close`, whatever the head said,
- * the connection cannot be used again.
+ * Stricter than the RFC where that allows a guess. These are `bad`: Content-Length beside Transfer-Encoding, a repeated
+ * Content-Length, another coding than `chunked`, a 1xx or 204 that announces content. After `close`, whatever the head
+ * said, the connection cannot be used again.
  */
 export function responseFraming(
   head: { status: number; minor: 0 | 1; fields: RawFields },

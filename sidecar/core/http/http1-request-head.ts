@@ -1,8 +1,8 @@
 /**
  * The head of an HTTP/1.1 request: bytes in, one verdict out (RFC 9112 §2–6).
  *
- * Own parser instead of Node's, because a proxy must refuse every message whose length or host is in doubt, keep the
- * target and the field bytes as they came, and spend a few µs on it.
+ * An own parser instead of Node's, because a proxy must refuse every message whose length or host is in doubt, keep the
+ * target and the fields byte for byte, and spend no more than a few µs on it.
  */
 import {
   CONNECTION,
@@ -30,7 +30,7 @@ export type HeadFaultCode =
   | 'upstream_protocol';
 
 /**
- * `end` is the index after the empty line. After `bad` nothing more of the connection can be trusted: answer and
+ * `end` is the index after the empty line. After `bad` nothing more of the connection can be trusted: respond and
  * close. `detail` is fixed text, never bytes of the sender.
  */
 export type ParseResult<T> =
@@ -115,7 +115,7 @@ export function parseRequestHead(
   );
 }
 
-/** What only the whole head can tell: host, framing, connection. Reads the scanner's kinds of the same section. */
+/** What only the whole head can tell: host, framing, connection. The scanner still holds the kinds of these fields. */
 function judge(
   method: string,
   target: string,

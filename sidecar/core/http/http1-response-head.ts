@@ -1,8 +1,8 @@
 /**
  * The head of an HTTP/1.1 response: bytes in, one verdict out (RFC 9112 §4–5).
  *
- * As strict as for requests, because a worker may be hostile or broken, and its response travels on in our own words
- * over a connection that others share. How long the body is depends on the request: `responseFraming` in http1-framing.
+ * As strict as for requests, because a worker may be hostile or broken, and its response goes on in our own words over
+ * a connection that others share. How long the body is depends on the request too: see `responseFraming`.
  */
 import { CONNECTION, FieldScanner, fieldFault, NEED_MORE } from './http1-fields.ts';
 import { CLOSE, connectionOptions, KEEP_ALIVE } from './http1-framing.ts';
@@ -21,7 +21,7 @@ function bad(detail: string): ParseResult<never> {
 }
 
 /**
- * Parses the response head at `b[start, end)`; stateless and bounded as `parseRequestHead`. Every fault has the code
+ * Parses the response head at `b[start, end)`; stateless and bounded like `parseRequestHead`. Every fault has the code
  * `upstream_protocol`. A status line without a reason may also lack the space before it, as many servers send it.
  */
 export function parseResponseHead(

@@ -90,7 +90,7 @@ function isHexDigit(text: string, at: number): boolean {
   return at < text.length && HEX_VALUE[text.charCodeAt(at) & 0xff]! >= 0;
 }
 
-/** Removes SP and HTAB alone at both ends; `trim()` would also take U+00A0, which is obs-text here. */
+/** Removes only SP and HTAB at both ends; `trim()` would also take U+00A0, which is obs-text here. */
 export function trimOws(text: string): string {
   let from = 0;
   let to = text.length;

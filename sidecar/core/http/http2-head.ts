@@ -1,10 +1,9 @@
 /**
- * HTTP/2 heads (RFC 9113 §8) in the words of the rest of the proxy: a `RequestHead` from pseudo-header fields, and
- * fields without what HTTP/2 forbids.
+ * HTTP/2 heads (RFC 9113 §8) in the form that the rest of the proxy knows: a `RequestHead` from pseudo-header fields,
+ * and fields without what HTTP/2 forbids.
  *
- * The HTTP/2 library has checked names, order and connection-specific fields already (and reset the stream); here is
- * what it leaves open: targets, authorities and limits, judged by the same rules as those of HTTP/1.1, because the
- * message may go on in that version.
+ * node:http2 has already checked names, order and connection-specific fields. What it leaves open (targets,
+ * authorities, limits) is judged here by the rules of HTTP/1.1, because the message may go on in that version.
  */
 import { contentLength } from './http1-framing.ts';
 import type { HeadFaultCode } from './http1-request-head.ts';
@@ -12,7 +11,7 @@ import { BYTE_CLASS, isToken, TARGET, trimOws } from './http1-syntax.ts';
 import type { Framing, HeadLimits, RawFields, RequestHead } from './message.ts';
 import { isAuthorityForm, isHost } from './request-target.ts';
 
-/** `malformed` is a stream error (RFC 9113 §8.1.1); `refused` is well-formed and gets an answer with this code. */
+/** `malformed` is a stream error (RFC 9113 §8.1.1); `refused` is well-formed and gets a response with this code. */
 export type Http2Request =
   | { readonly kind: 'head'; readonly head: RequestHead }
   | { readonly kind: 'malformed'; readonly detail: string }

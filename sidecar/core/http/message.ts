@@ -1,6 +1,7 @@
 /**
  * The parts of an HTTP message that parsers fill in and the proxy reads, whatever the version.
  */
+
 /**
  * Flat `[name, value, name, value…]` in the order received, latin1 strings: names as received, values without the
  * white space around them, every other byte untouched.
@@ -24,13 +25,15 @@ export type Framing =
 
 export interface RequestHead {
   method: string;
-  /** As received, in any of the four forms; core/forwarding/service-address interprets it. */
+  /** As received, in any of the four forms; forwarding/service-address interprets it. */
   target: string;
   /** Of the received version; a higher minor of HTTP/1 counts as 1 (RFC 9110 §2.5). */
   minor: 0 | 1;
   fields: RawFields;
   framing: Framing;
-  /** Whether the client may send another request; never with HTTP/1.0 (RFC 9112 §9.3: a proxy must not). */
+  /**
+   * Whether the client may send another request; never with HTTP/1.0, where a proxy must not allow it (RFC 9112 §9.3).
+   */
   keepAlive: boolean;
   /** Value of Upgrade if Connection names it and minor is 1. */
   upgrade: string | null;

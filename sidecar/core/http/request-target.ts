@@ -1,8 +1,8 @@
 /**
  * The four forms of a request target (RFC 9112 §3.2) and the authority inside them (RFC 3986 §3.2).
  *
- * Own code instead of `URL`, because `URL` rewrites what it reads (dot segments, percent-encoding, case) and the target
- * must reach the worker byte for byte.
+ * Own code instead of `URL`, which rewrites what it reads (dot segments, percent-encoding, case): the target must reach
+ * the worker byte for byte.
  */
 import { isRegName } from './http1-syntax.ts';
 

@@ -1,22 +1,23 @@
 /**
- * Ends a client's connection without losing what was written to it: first everything leaves, then our half closes, then
- * what still comes in is thrown away for a while (RFC 9112 §9.6).
+ * How connections end: a client's without losing what was written to it (RFC 9112 §9.6), and one to an origin in the
+ * middle of a request.
  *
- * Apart from the connection, because it outlives every request on it. A socket that is closed with unread bytes is
- * reset, and the reset takes the answer with it; one that is destroyed with unsent bytes makes a cut answer look whole.
+ * A socket that is closed with unread bytes is reset, and the reset takes the response with it; one that is destroyed
+ * with unsent bytes makes a cut response look whole.
  */
 import type { Socket } from 'node:net';
 import { TLSSocket } from 'node:tls';
 import type { OutgoingHead } from '../exchange.ts';
 import { CoarseTimer, type CoarseTimers } from '../sockets/timers.ts';
 
-/** How long a client may take no byte of what is left for it. */
+/** How long a client may take none of the bytes that are left for it. */
 const STALLED_MS = 30_000;
 
 /** How long the client may go on sending after our end: since its last byte, and in all. */
 const SILENT_MS = 2_000;
 const LINGER_MS = 30_000;
 
+/** Sends what is written, closes our half, then throws away what still comes in for a while. */
 export function closeLingering(socket: Socket, timers: CoarseTimers): void {
   let unsentBytes = socket.writableLength;
   let untilMs = Number.POSITIVE_INFINITY;
@@ -45,9 +46,13 @@ export function closeLingering(socket: Socket, timers: CoarseTimers): void {
   socket.resume();
 }
 
+/**
+ * Ends a connection to an origin on which a request is not over. One with a body is reset: an ordinary end comes behind
+ * all that the origin has not read yet, and an origin that stands still would not learn that nobody asks any more.
+ */
 export function abortConnection(socket: Socket, request: OutgoingHead | null): void {
   if (socket.destroyed) return;
-  // Node can reset plain TCP alone.
+  // Node can reset nothing but plain TCP.
   const mayReset = !(socket instanceof TLSSocket);
   if (mayReset && request !== null && request.body.kind !== 'none') socket.resetAndDestroy();
   else socket.destroy();

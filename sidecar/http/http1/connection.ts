@@ -2,19 +2,19 @@
  * One HTTP/1.1 connection from a client: reads requests one after the other, hands each out as a Downstream, and
  * decides what becomes of the connection afterwards.
  *
- * Own code on raw sockets instead of node:http, because a proxy has to see what node:http hides: duplicate fields, 1xx
- * answers, trailers as sent, where a pipelined request begins, and when exactly the client went.
+ * Own code on raw sockets instead of node:http, because a proxy has to see what node:http hides: duplicate headers, 1xx
+ * responses, trailers as sent, where a pipelined request begins, and when exactly the client left.
  */
 import type { Socket } from 'node:net';
 import type { Code } from '../../core/errors.ts';
 import { parseRequestHead } from '../../core/http/http1-request-head.ts';
 import { prefaceIn } from '../../core/http/http2-head.ts';
-import type { Http1ConnectionOptions } from '../connection-options.ts';
+import type { ConnectionOptions } from '../connection-options.ts';
 import { finalReplyBytes } from '../local-reply.ts';
 import type { ReadBuffer } from '../sockets/read-buffer.ts';
 import { CoarseTimer } from '../sockets/timers.ts';
 import { closeLingering } from './close.ts';
-import { Http1Downstream } from './downstream.ts';
+import { type ExchangeConnection, Http1Downstream } from './downstream.ts';
 import { worthReparsing } from './partial-head.ts';
 import { READ_AHEAD_BYTES } from './request-body.ts';
 
@@ -23,11 +23,11 @@ const INCOMPLETE = { kind: 'incomplete' } as const;
 /** `left`: the socket has another owner, or none. */
 type ConnectionState = 'head' | 'exchange' | 'left';
 
-export class Http1Connection {
+export class Http1Connection implements ExchangeConnection {
   readonly socket: Socket;
   readonly remoteAddress: string;
-  readonly options: Http1ConnectionOptions;
   isDraining = false;
+  readonly #options: ConnectionOptions;
   #state: ConnectionState = 'head';
   #pending: Buffer | null = null;
   #exchange: Http1Downstream | null = null;
@@ -41,10 +41,10 @@ export class Http1Connection {
   readonly #onDrain = (): void => this.#drained();
 
   /** `read`: what the socket is read into; null for one that is read by 'data' events. */
-  constructor(socket: Socket, read: ReadBuffer | null, options: Http1ConnectionOptions) {
+  constructor(socket: Socket, read: ReadBuffer | null, options: ConnectionOptions) {
     this.socket = socket;
     this.#read = read;
-    this.options = options;
+    this.#options = options;
     this.remoteAddress = socket.remoteAddress ?? '';
     this.#deadline = new CoarseTimer(() => this.#timedOut());
     if (read === null) socket.on('data', this.#onData);
@@ -62,25 +62,23 @@ export class Http1Connection {
     if (this.#state === 'head' && this.#pending === null) this.close();
   }
 
-  /** For one made while draining: its first request is answered, and is its last. */
+  /** For a connection made while draining: its first request is its last. */
   drainAfterOne(): void {
     this.isDraining = true;
   }
 
-  /** Keeps bytes that belong to the next request; called by the exchange. */
   hold(bytes: Buffer): void {
     if (bytes.length === 0) return;
     this.#pending = this.#pending === null ? bytes : Buffer.concat([this.#pending, bytes]);
     this.updateFlow();
   }
 
-  /** Reads on, or not: the exchange or the held bytes may ask for a pause. */
+  /** The exchange or the held bytes may ask for a pause. */
   updateFlow(): void {
     const isFull = this.#state === 'exchange' && (this.#pending?.length ?? 0) > READ_AHEAD_BYTES;
-    this.options.pausedSockets.setPaused(this.socket, isFull || this.#exchange?.wantsPause === true);
+    this.#options.pausedSockets.setPaused(this.socket, isFull || this.#exchange?.wantsPause === true);
   }
 
-  /** Request and response are complete; the connection goes on or ends. */
   exchangeDone(keepAlive: boolean): void {
     this.#exchange = null;
     if (!keepAlive || this.isDraining) {
@@ -88,9 +86,9 @@ export class Http1Connection {
       return;
     }
     this.#state = 'head';
-    this.options.timers.arm(this.#deadline, this.options.keepAliveMs);
-    // Who pipelines and does not read the responses gets no more of them.
-    if (this.socket.writableNeedDrain) this.options.pausedSockets.pauseUnwatched(this.socket);
+    this.#options.timers.arm(this.#deadline, this.#options.keepAliveMs);
+    // A client that pipelines and does not read its responses gets no more of them.
+    if (this.socket.writableNeedDrain) this.#options.pausedSockets.pauseUnwatched(this.socket);
     else this.#readOn();
   }
 
@@ -98,10 +96,9 @@ export class Http1Connection {
   close(): void {
     if (this.#state === 'left') return;
     this.#leave();
-    closeLingering(this.socket, this.options.timers);
+    closeLingering(this.socket, this.#options.timers);
   }
 
-  /** The connection leaves HTTP; returns the bytes that were read ahead. */
   giveAway(): Buffer {
     const early = this.#pending ?? Buffer.alloc(0);
     this.#leave();
@@ -111,7 +108,7 @@ export class Http1Connection {
 
   /** A request that cannot be read, or whose body broke the rules before a response began. */
   refuse(code: Code, detail: string): void {
-    this.socket.write(finalReplyBytes(this.options.refuse(code, detail)));
+    this.socket.write(finalReplyBytes(this.#options.refuse(code, detail)));
     this.close();
   }
 
@@ -119,8 +116,8 @@ export class Http1Connection {
     this.#state = 'left';
     this.#exchange = null;
     this.#pending = null;
-    this.options.timers.disarm(this.#deadline);
-    this.options.pausedSockets.forget(this.socket);
+    this.#options.timers.disarm(this.#deadline);
+    this.#options.pausedSockets.forget(this.socket);
     if (this.#read === null) this.socket.off('data', this.#onData);
     else this.#read.emitOn(this.socket);
     this.socket.off('end', this.#onEnd);
@@ -128,12 +125,12 @@ export class Http1Connection {
     this.socket.off('drain', this.#onDrain);
   }
 
-  /** Goes on with what was held of the next request. */
+  /** Goes on with what is held of the next request. */
   #readOn(): void {
     this.updateFlow();
     if (this.#pending === null) return;
     this.#isTurning = true;
-    // Not from inside the last response. What was read meanwhile may come before this, and belongs behind it.
+    // Not from inside the last response. Bytes read meanwhile may come in before this runs, and belong behind it.
     queueMicrotask(() => {
       const pending = this.#pending;
       this.#pending = null;
@@ -152,7 +149,7 @@ export class Http1Connection {
     try {
       this.#received(chunk);
     } catch (error) {
-      this.options.onInternalError(error);
+      this.#options.onInternalError(error);
       this.socket.destroy();
     }
     return this.#state === 'left' || this.#pending !== null || this.#exchange?.holdsBytes === true;
@@ -168,7 +165,7 @@ export class Http1Connection {
     const bytes = this.#pending === null ? chunk : Buffer.concat([this.#pending, chunk]);
     const known = this.#pending?.length ?? 0;
     this.#pending = null;
-    const { limits, timers, headTimeoutMs } = this.options;
+    const { limits, timers, headTimeoutMs } = this.#options;
     const isWorthIt = worthReparsing(bytes, known, limits);
     const result = isWorthIt ? parseRequestHead(bytes, 0, bytes.length, limits) : INCOMPLETE;
     switch (result.kind) {
@@ -192,21 +189,21 @@ export class Http1Connection {
 
   /** Asked when the parser has refused the bytes, which it does with the preface of HTTP/2. */
   #isHttp2(bytes: Buffer): boolean {
-    if (this.options.onHttp2 === undefined || this.socket.bytesRead !== bytes.length) return false;
+    if (this.#options.onHttp2 === undefined || this.socket.bytesRead !== bytes.length) return false;
     const preface = prefaceIn(bytes);
     if (preface === 'partial') this.#pending = bytes; // the time limit of a head runs
     if (preface !== 'whole') return preface === 'partial';
     this.giveAway();
-    this.options.onHttp2(this.socket, bytes);
+    this.#options.onHttp2(this.socket, bytes);
     return true;
   }
 
   #handOut(exchange: Http1Downstream): void {
     try {
-      this.options.onRequest(exchange);
+      this.#options.onRequest(exchange);
     } catch (error) {
-      this.options.onInternalError(error);
-      exchange.gone(); // whoever has attached to it gives up
+      this.#options.onInternalError(error);
+      exchange.gone(); // so that whoever has attached to it gives up
       if (exchange.isStarted) this.socket.destroy();
       else this.refuse('internal', 'a fault in this sidecar');
     }

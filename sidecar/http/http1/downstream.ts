@@ -1,20 +1,35 @@
 /**
- * One request on an HTTP/1.1 client connection and its response: the framing of what goes out (RFC 9112 §6–7),
- * coalesced into few writes.
- *
- * A head waits for the first piece of body, at most until the end of the current tick: one write instead of two is
- * worth 10 µs per request, and no event of a stream is ever held back longer than that.
+ * One request on an HTTP/1.1 client connection and its response, with the framing of what goes out (RFC 9112 §6–7).
  */
-import { encodeChunk, lastChunk } from '../../core/http/chunked.ts';
+import type { Socket } from 'node:net';
+import type { Code } from '../../core/errors.ts';
+import { lastChunk } from '../../core/http/chunked.ts';
 import { has, without } from '../../core/http/headers.ts';
 import { fieldLines } from '../../core/http/http1-encode.ts';
+import { hasBody } from '../../core/http/http1-framing.ts';
 import type { HttpVersion, RawFields, RequestHead } from '../../core/http/message.ts';
 import type { ByteStream, Downstream, DownstreamHandler } from '../exchange.ts';
-import type { Http1Connection } from './connection.ts';
+import { Http1MessageWriter } from './message-writer.ts';
 import { type BodyOwner, Http1RequestBody, READ_AHEAD_BYTES } from './request-body.ts';
 
-/** Larger pieces are written on their own: copying them would cost more than a second write. */
-const COALESCE_BYTES = 16_384;
+/** The connection, as its present exchange sees it. */
+export interface ExchangeConnection {
+  readonly socket: Socket;
+  readonly remoteAddress: string;
+  readonly isDraining: boolean;
+  /** Keeps bytes that belong to the next request. */
+  hold(bytes: Buffer): void;
+  /** Reads on, or not: the exchange may have changed its mind. */
+  updateFlow(): void;
+  /** Request and response are complete; the connection goes on or ends. */
+  exchangeDone(keepAlive: boolean): void;
+  /** Responds to a request whose body broke the rules before a response began, and closes. */
+  refuse(code: Code, detail: string): void;
+  /** Sends what is written, ends, and takes no more requests; what still comes in is thrown away. */
+  close(): void;
+  /** The connection leaves HTTP; returns the bytes that were read ahead. */
+  giveAway(): Buffer;
+}
 
 type ResponseFraming =
   | { readonly kind: 'not_started' }
@@ -29,23 +44,23 @@ export class Http1Downstream implements Downstream, BodyOwner {
   readonly version: HttpVersion;
   readonly remoteAddress: string;
   readonly hasBody: boolean;
-  readonly #connection: Http1Connection;
+  readonly #connection: ExchangeConnection;
   readonly #body: Http1RequestBody;
+  readonly #writer: Http1MessageWriter;
   #handler: DownstreamHandler | null = null;
   #response: ResponseFraming = { kind: 'not_started' };
-  #headText = '';
   #keepAlive: boolean;
   #isGone = false;
   #isContinued = false;
 
-  constructor(connection: Http1Connection, head: RequestHead) {
+  constructor(connection: ExchangeConnection, head: RequestHead) {
     this.#connection = connection;
     this.head = head;
     this.version = head.minor === 1 ? '1.1' : '1.0';
     this.remoteAddress = connection.remoteAddress;
-    this.hasBody =
-      head.framing.kind === 'chunked' || (head.framing.kind === 'length' && head.framing.bytes > 0);
+    this.hasBody = hasBody(head.framing);
     this.#body = new Http1RequestBody(head.framing, this);
+    this.#writer = new Http1MessageWriter(connection.socket);
     this.#keepAlive = head.keepAlive;
   }
 
@@ -69,8 +84,8 @@ export class Http1Downstream implements Downstream, BodyOwner {
   }
 
   /**
-   * Asked by the connection: should it stop reading? Not at once when the body is held back: a socket that is not
-   * read does not tell that its client has left.
+   * Whether the connection should stop reading. Not at once when the body is held back: a socket that is not read
+   * does not tell that its client has left.
    */
   get wantsPause(): boolean {
     return this.#body.queuedBytes > READ_AHEAD_BYTES;
@@ -108,6 +123,7 @@ export class Http1Downstream implements Downstream, BodyOwner {
   gone(): void {
     if (this.#isGone || this.#response.kind === 'done') return;
     this.#isGone = true;
+    this.#writer.drop();
     this.#handler?.onGone();
   }
 
@@ -142,8 +158,7 @@ export class Http1Downstream implements Downstream, BodyOwner {
     if (this.#connection.isDraining) this.#keepAlive = false;
     if (!this.#keepAlive) text += 'Connection: close\r\n';
     else if (this.head.minor === 0) text += 'Connection: keep-alive\r\n';
-    this.#headText = `${text}\r\n`;
-    process.nextTick(() => this.#flushHead());
+    this.#writer.begin(`${text}\r\n`);
   }
 
   write(chunk: Buffer): boolean {
@@ -152,12 +167,11 @@ export class Http1Downstream implements Downstream, BodyOwner {
       case 'length':
         if (chunk.length > this.#response.left) throw new Error('more body than its Content-Length');
         this.#response.left -= chunk.length;
-        return this.#send(chunk);
+        return this.#writer.write(chunk);
       case 'chunked':
-        if (chunk.length > COALESCE_BYTES) return this.#sendLargeChunk(chunk);
-        return this.#send(encodeChunk(chunk));
+        return this.#writer.writeChunk(chunk);
       case 'until_close':
-        return this.#send(chunk);
+        return this.#writer.write(chunk);
       default:
         return true;
     }
@@ -174,8 +188,8 @@ export class Http1Downstream implements Downstream, BodyOwner {
       this.destroy();
       return;
     }
-    if (response.kind === 'chunked') this.#send(lastChunk(trailers));
-    this.#flushHead();
+    if (response.kind === 'chunked') this.#writer.write(lastChunk(trailers));
+    this.#writer.flush();
     this.#response = { kind: 'done' };
     if (this.#body.isRead) {
       this.#body.discard();
@@ -191,8 +205,9 @@ export class Http1Downstream implements Downstream, BodyOwner {
   destroy(): void {
     if (this.#response.kind === 'done') return;
     this.#isGone = true;
+    this.#writer.drop();
     const { socket } = this.#connection;
-    // Without a length or chunks only a reset tells a cut answer from a whole one.
+    // Without a length or chunks only a reset tells a cut response from a whole one.
     if (this.#response.kind === 'until_close') socket.resetAndDestroy();
     else socket.destroy();
   }
@@ -207,45 +222,15 @@ export class Http1Downstream implements Downstream, BodyOwner {
     );
     return { early, socket };
   }
-
-  #flushHead(): void {
-    if (this.#headText === '' || this.#isGone) return;
-    const text = this.#headText;
-    this.#headText = '';
-    this.#connection.socket.write(text, 'latin1');
-  }
-
-  #send(bytes: Buffer): boolean {
-    const socket = this.#connection.socket;
-    if (this.#headText === '') return socket.write(bytes);
-    if (bytes.length > COALESCE_BYTES) {
-      this.#flushHead();
-      return socket.write(bytes);
-    }
-    const text = this.#headText;
-    this.#headText = '';
-    const whole = Buffer.allocUnsafe(text.length + bytes.length);
-    whole.write(text, 'latin1');
-    bytes.copy(whole, text.length);
-    return socket.write(whole);
-  }
-
-  #sendLargeChunk(chunk: Buffer): boolean {
-    const socket = this.#connection.socket;
-    socket.cork();
-    this.#send(Buffer.from(`${chunk.length.toString(16)}\r\n`, 'latin1'));
-    socket.write(chunk);
-    const hasRoom = socket.write('\r\n', 'latin1');
-    socket.uncork();
-    return hasRoom;
-  }
 }
 
 let dateSecond = 0;
-
 let dateText = '';
 
-/** The Date field (RFC 9110 §5.6.7), made once per second: toUTCString per response would cost more than all its other fields. */
+/**
+ * The Date header (RFC 9110 §5.6.7), made once per second: toUTCString for each response costs more than all its other
+ * headers.
+ */
 function httpDate(): string {
   const nowMs = Date.now();
   const nowSecond = Math.floor(nowMs / 1000);

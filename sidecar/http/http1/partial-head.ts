@@ -1,8 +1,6 @@
 /**
- * Bounds the work on a head that comes byte by byte, from a client or from an origin.
- *
- * The head parsers hold no state, so each call reads from the start: cheap for a head in a piece or two, quadratic for
- * one in thousands.
+ * Bounds the work on a head that comes byte by byte, from a client or from an origin: the parsers hold no state, so
+ * each call reads from the start, which is cheap for a head in a piece or two and quadratic for one in thousands.
  */
 import type { HeadLimits } from '../../core/http/message.ts';
 

@@ -1,13 +1,11 @@
 /**
- * The body of one incoming HTTP/1.1 request: takes the connection's bytes apart by the head's framing, reads ahead a
- * little until somebody wants them, and obeys back-pressure.
- *
- * Reading ahead matters: a socket that is not read does not tell that its client has left.
+ * The body of one incoming HTTP/1.1 request: takes the connection's bytes apart by the head's framing, and reads ahead
+ * a little until somebody wants them, because a socket that is not read does not tell that its client has left.
  */
 import { ChunkedDecoder } from '../../core/http/chunked.ts';
 import type { Framing, RawFields } from '../../core/http/message.ts';
 
-/** Bytes of a body nobody has asked for yet, or of later requests, that are read ahead. */
+/** How many bytes are read ahead of a body that nobody has asked for yet, or of later requests. */
 export const READ_AHEAD_BYTES = 65_536;
 
 export interface BodyConsumer {

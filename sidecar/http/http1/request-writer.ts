@@ -2,27 +2,25 @@
  * Writes requests on one HTTP/1.1 connection to an origin: the head, and the body in the framing that the head
  * announced.
  *
- * The head waits for the first piece of body, at most until the end of the current tick, so that both leave in one
- * write. Apart from the connection, because what is written and what becomes of the socket are two questions.
+ * Apart from the connection, because what is written and what becomes of the socket are two questions.
  */
 import type { Socket } from 'node:net';
-import { encodeChunk, lastChunk } from '../../core/http/chunked.ts';
+import { lastChunk } from '../../core/http/chunked.ts';
 import { fieldLines } from '../../core/http/http1-encode.ts';
 import type { RawFields } from '../../core/http/message.ts';
 import type { OutgoingHead } from '../exchange.ts';
-
-/** Pieces up to this size travel in one write with the head. */
-const COALESCE_BYTES = 16_384;
+import { Http1MessageWriter } from './message-writer.ts';
 
 export class Http1RequestWriter {
   readonly #socket: Socket;
+  readonly #writer: Http1MessageWriter;
   #framing: OutgoingHead['body']['kind'] = 'none';
-  #headText = '';
   #bytesLeft = 0;
   #isComplete = true;
 
   constructor(socket: Socket) {
     this.#socket = socket;
+    this.#writer = new Http1MessageWriter(socket);
   }
 
   /** The last byte of the request has been written (though maybe not left). */
@@ -34,50 +32,29 @@ export class Http1RequestWriter {
     this.#framing = head.body.kind;
     this.#bytesLeft = head.body.kind === 'length' ? head.body.bytes : 0;
     this.#isComplete = head.body.kind !== 'chunked' && this.#bytesLeft === 0;
-    this.#headText = headText(head);
-    if (this.#isComplete) this.#flushHead();
-    else process.nextTick(() => this.#flushHead());
+    if (this.#isComplete) this.#socket.write(headText(head), 'latin1');
+    else this.#writer.begin(headText(head));
   }
 
   /** Forgets a head that has not left. */
   drop(): void {
-    this.#headText = '';
+    this.#writer.drop();
   }
 
   /** Returns false when the origin reads slower than we write. What is written after the end is left out. */
   write(chunk: Buffer): boolean {
     if (this.#isComplete || chunk.length === 0) return true;
-    if (this.#framing === 'chunked') return this.#send(encodeChunk(chunk));
+    if (this.#framing === 'chunked') return this.#writer.writeChunk(chunk);
     if (chunk.length > this.#bytesLeft) throw new Error('more body than its Content-Length');
     this.#bytesLeft -= chunk.length;
     if (this.#bytesLeft === 0) this.#isComplete = true;
-    return this.#send(chunk);
+    return this.#writer.write(chunk);
   }
 
   end(trailers: RawFields): void {
     if (this.#framing !== 'chunked' || this.#isComplete) return;
     this.#isComplete = true;
-    this.#send(lastChunk(trailers));
-  }
-
-  #flushHead(): void {
-    if (this.#headText === '') return;
-    const text = this.#headText;
-    this.#headText = '';
-    this.#socket.write(text, 'latin1');
-  }
-
-  #send(bytes: Buffer): boolean {
-    if (this.#headText === '' || bytes.length > COALESCE_BYTES) {
-      this.#flushHead();
-      return this.#socket.write(bytes);
-    }
-    const text = this.#headText;
-    this.#headText = '';
-    const whole = Buffer.allocUnsafe(text.length + bytes.length);
-    whole.write(text, 'latin1');
-    bytes.copy(whole, text.length);
-    return this.#socket.write(whole);
+    this.#writer.write(lastChunk(trailers));
   }
 }
 

@@ -2,13 +2,13 @@
  * Reads the responses on one HTTP/1.1 connection to an origin: heads, informational ones too, and bodies by the framing
  * of RFC 9112 §6.3.
  *
- * Apart from the connection, so that what bytes mean and what becomes of the socket are two questions.
+ * Apart from the connection, because what bytes mean and what becomes of the socket are two questions.
  */
 import { ChunkedDecoder } from '../../core/http/chunked.ts';
 import { responseFraming } from '../../core/http/http1-framing.ts';
 import { parseResponseHead } from '../../core/http/http1-response-head.ts';
 import type { HeadLimits, RawFields, ResponseHead } from '../../core/http/message.ts';
-import type { IncomingHead } from '../exchange.ts';
+import { type IncomingHead, MAX_INFORMATIONAL } from '../exchange.ts';
 import { worthReparsing } from './partial-head.ts';
 
 export interface ResponseSink {
@@ -32,9 +32,6 @@ type Reading =
 
 const IDLE: Reading = { kind: 'idle' };
 const HEAD: Reading = { kind: 'head' };
-
-/** Interim answers to one request; more is an origin that talks without end. */
-const MAX_INFORMATIONAL = 64;
 
 export class Http1ResponseReader {
   readonly #limits: HeadLimits;
@@ -60,7 +57,7 @@ export class Http1ResponseReader {
     return this.#reading === IDLE;
   }
 
-  /** An answer to `method` is due. */
+  /** The response to a request with this method is due. */
   expect(method: string): void {
     this.#method = method;
     this.#reading = HEAD;

@@ -1,8 +1,7 @@
 /**
- * One request on its way to an origin, as its sender holds it: while the connection is made, while it runs, and when it
- * is over.
- *
- * The connection itself would do, were it not used again: a late `abort` would then hit somebody else's request.
+ * One request on its way to an origin, as its sender holds it: while the connection is being made, while the request
+ * runs, and when it is over. The connection itself would not do, for it is used again, and a late `abort` would hit
+ * somebody else's request.
  */
 import type { RawFields } from '../../core/http/message.ts';
 import type { UpstreamRequest } from '../exchange.ts';

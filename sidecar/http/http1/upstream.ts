@@ -1,8 +1,8 @@
 /**
- * One HTTP/1.1 connection to an origin: sends one request at a time and says whether it may serve again.
+ * One HTTP/1.1 connection to an origin: sends one request at a time, and says when it is free for the next.
  *
- * Never pipelines (a stream would block the ones behind it) and never reuses a connection with a doubt: a surplus byte,
- * an unfinished upload, a close announced.
+ * It never pipelines (a stream would block those behind it), and is not used again when anything is in doubt: a surplus
+ * byte, an unfinished upload, an announced close.
  */
 import type { Socket } from 'node:net';
 import { TLSSocket } from 'node:tls';
@@ -26,6 +26,8 @@ import type { UpstreamHandle } from './upstream-handle.ts';
 export interface Http1UpstreamOptions {
   readonly limits: HeadLimits;
   readonly timers: CoarseTimers;
+  /** An idle connection is closed after this. */
+  readonly keepIdleMs: number;
   /** The connection is clean and free for the next request. */
   onIdle(upstream: Http1Upstream): void;
   onClosed(upstream: Http1Upstream): void;
@@ -47,7 +49,7 @@ export class Http1Upstream implements UpstreamRequest, ResponseSink {
   #timeouts: RequestTimeouts | null = null;
   /** Served another request before this one. */
   #isKept = false;
-  /** A byte of an answer to this request came. */
+  /** A byte of the response to this request came. */
   #hasHeard = false;
   readonly #onSocketData = (chunk: Buffer): void => void this.#received(chunk);
   readonly #onSocketEnd = (): void => this.#ended();
@@ -145,6 +147,7 @@ export class Http1Upstream implements UpstreamRequest, ResponseSink {
     if (isReusable) {
       this.#isKept = true;
       this.idleSinceMs = performance.now();
+      this.#options.timers.arm(this.#deadline, this.#options.keepIdleMs);
       this.#socket.resume(); // a paused socket in the pool would hang the next request
       this.#options.onIdle(this);
     } else {
@@ -208,7 +211,7 @@ export class Http1Upstream implements UpstreamRequest, ResponseSink {
     handler?.onFault({ code, stage, detail, wasStale });
   }
 
-  /** Returns what was asked. */
+  /** Returns the request that was under way. */
   #release(): OutgoingHead | null {
     const request = this.#request;
     this.#handler = null;
@@ -227,6 +230,7 @@ export class Http1Upstream implements UpstreamRequest, ResponseSink {
   }
 
   #closed(): void {
+    this.#options.timers.disarm(this.#deadline);
     this.#options.onClosed(this);
     if (this.#handler === null) return;
     const where = this.#reader.isInHead ? 'before a response began' : 'in the middle of the response';
@@ -234,6 +238,10 @@ export class Http1Upstream implements UpstreamRequest, ResponseSink {
   }
 
   #timedOut(): void {
+    if (this.#handler === null) {
+      this.destroy(); // idle for long enough
+      return;
+    }
     // Whoever does not do its part is to blame: the client that sends or reads no more, or the origin.
     if (this.#socket.isPaused()) this.#fault('request_timeout', 'the client reads no more');
     else if (!this.#writer.isComplete && this.#socket.writableLength === 0)

@@ -1,8 +1,6 @@
 /**
  * One HTTP/2 connection from a client: hands each stream out as a Downstream, says goodbye in an orderly way, and
- * closes when nobody uses it.
- *
- * It takes over a connection from HTTP/1.1 after the preface, so that both versions share a port.
+ * closes when nobody uses it. It takes over from an HTTP/1.1 connection at the preface, so that both share a port.
  */
 import {
   constants,
@@ -13,7 +11,7 @@ import {
 import type { Socket } from 'node:net';
 import type { Code } from '../../core/errors.ts';
 import { addHttp2Fields, http2List, readHttp2Request } from '../../core/http/http2-head.ts';
-import type { Http1ConnectionOptions } from '../connection-options.ts';
+import type { ConnectionOptions } from '../connection-options.ts';
 import { CoarseTimer } from '../sockets/timers.ts';
 import { Http2Downstream } from './downstream.ts';
 import { CONNECTION_WINDOW_BYTES, serverSettings } from './settings.ts';
@@ -23,7 +21,7 @@ const LINGER_MS = 2_000;
 
 export class Http2Connection {
   readonly socket: Socket;
-  readonly #options: Http1ConnectionOptions;
+  readonly #options: ConnectionOptions;
   readonly #session: ServerHttp2Session;
   readonly #remoteAddress: string;
   readonly #deadline: CoarseTimer;
@@ -32,7 +30,7 @@ export class Http2Connection {
   #openStreams = 0;
 
   /** `early`: what was read of the connection so far, from the preface on; the socket is paused, without listeners. */
-  constructor(socket: Socket, early: Buffer, options: Http1ConnectionOptions) {
+  constructor(socket: Socket, early: Buffer, options: ConnectionOptions) {
     this.socket = socket;
     this.#options = options;
     this.#remoteAddress = socket.remoteAddress ?? '';
@@ -60,7 +58,7 @@ export class Http2Connection {
     this.#close();
   }
 
-  /** For a connection made while draining: its first stream is answered, and is its last. */
+  /** For a connection made while draining: its first stream is its last. */
   drainAfterOne(): void {
     this.#isLastStream = true;
   }

@@ -1,11 +1,12 @@
 /**
  * One stream of an HTTP/2 client connection: its request body, and the response that goes out on it.
  *
- * Framing and flow control are node:http2's; here is only where its habits and a proxy's duties differ: a broken
- * response must never look ended, trailers come after the last byte, and an upload that nobody wants is stopped.
+ * Framing and flow control are node:http2's; this owns what a proxy has to do differently: a broken response must never
+ * look ended, trailers come after the last byte, and an upload that nobody wants is stopped.
  */
 import { constants, type ServerHttp2Stream } from 'node:http2';
 import { has } from '../../core/http/headers.ts';
+import { hasBody } from '../../core/http/http1-framing.ts';
 import {
   addHttp2Fields,
   type Http2List,
@@ -53,9 +54,8 @@ export class Http2Downstream implements Downstream {
     this.#onInternalError = onInternalError;
     this.head = head;
     this.remoteAddress = remoteAddress;
-    this.hasBody =
-      head.framing.kind === 'chunked' || (head.framing.kind === 'length' && head.framing.bytes > 0);
-    // One that came in one piece with its body has ended before anybody could listen for it.
+    this.hasBody = hasBody(head.framing);
+    // A request that came in one piece with its body ended before anybody could listen for it.
     this.#isRequestWhole =
       isEnded || stream.state.state === constants.NGHTTP2_STREAM_STATE_HALF_CLOSED_REMOTE;
     if (!isEnded) {
@@ -165,7 +165,7 @@ export class Http2Downstream implements Downstream {
     throw new Error('a stream of HTTP/2 has nothing to upgrade');
   }
 
-  /** Whatever is wrong with this program, one stream pays for it. */
+  /** Whatever is wrong with this program, only one stream pays for it. */
   #safely(act: () => void): void {
     try {
       act();
@@ -212,7 +212,7 @@ export class Http2Downstream implements Downstream {
     try {
       stream.respond(list, options);
     } catch (error) {
-      // Fields that node:http2 refuses to send; 'close' tells the rest.
+      // Headers that node:http2 refuses to send; 'close' tells the rest.
       stream.destroy(error instanceof Error ? error : new Error('the response cannot be sent'));
     }
   }

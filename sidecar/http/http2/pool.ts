@@ -4,7 +4,7 @@
  * Requests wait here for a connection, at most for their connect time; all that fails while they wait is `not_sent`.
  */
 import type { Socket } from 'node:net';
-import type { HeadLimits } from '../../core/http/message.ts';
+import { ConnectionPool, originKey, type PoolOptions } from '../connection-pool.ts';
 import type {
   Origin,
   OutgoingHead,
@@ -14,44 +14,31 @@ import type {
   UpstreamRequest,
   Upstreams,
 } from '../exchange.ts';
-import { dial } from '../sockets/dial.ts';
-import type { CoarseTimers } from '../sockets/timers.ts';
 import { setTimeoutAfterPoll } from '../sockets/timers.ts';
 import { Http2Session } from './session.ts';
 import { Http2Upstream } from './upstream.ts';
 
-export interface Http2PoolOptions {
-  readonly limits: HeadLimits;
-  readonly timers: CoarseTimers;
-  readonly keepIdleMs: number;
+export interface Http2PoolOptions extends PoolOptions {
   /** See Http2SessionOptions. */
   readonly proveAfterMs: number | null;
-  /** A fault of this program: one request fails, the process lives. */
-  readonly onInternalError?: ((error: unknown) => void) | undefined;
 }
 
-/** One origin: its connections that take requests, and the requests that wait for one. */
-interface Place {
+/** The requests to one origin that wait for a connection; there while a connection to it takes requests, too. */
+interface Queue {
   readonly key: string;
   readonly origin: Origin;
-  readonly sessions: Set<Http2Session>;
   waiting: Http2Upstream[];
-  /** Stops what the waiting ones wait for: a connection that is being made, or a sign of life. */
+  /** Stops what they wait for: a connection that is being made, or a sign of life. */
   giveUp: (() => void) | null;
 }
 
-export class Http2Pool implements Upstreams {
+export class Http2Pool extends ConnectionPool<Http2Session> implements Upstreams {
   readonly #options: Http2PoolOptions;
-  readonly #places = new Map<string, Place>();
-  /** Also those that take no more requests. */
-  readonly #open = new Set<Http2Session>();
+  readonly #queues = new Map<string, Queue>();
 
   constructor(options: Http2PoolOptions) {
+    super();
     this.#options = options;
-  }
-
-  get openConnections(): number {
-    return this.#open.size;
   }
 
   request(
@@ -60,7 +47,6 @@ export class Http2Pool implements Upstreams {
     timeouts: RequestTimeouts,
     handler: UpstreamHandler,
   ): UpstreamRequest {
-    const place = this.#placeOf(origin);
     const { limits, timers, onInternalError } = this.#options;
     const request = new Http2Upstream({
       head,
@@ -69,76 +55,78 @@ export class Http2Pool implements Upstreams {
       limits,
       timers,
       onInternalError,
-      onRefused: (refused) => this.#wait(place, refused),
-      onGivenUp: (gone) => this.#forget(place, gone),
+      onRefused: (refused) => this.#wait(this.#queueOf(origin), refused),
+      onGivenUp: (gone) => this.#forget(this.#queueOf(origin), gone),
     });
-    this.#wait(place, request);
+    this.#wait(this.#queueOf(origin), request);
     return request;
   }
 
-  /** Closes everything at once; for the end of the process. */
-  destroy(): void {
-    for (const place of this.#places.values()) {
-      place.waiting = [];
-      place.giveUp?.();
+  override destroy(): void {
+    for (const queue of this.#queues.values()) {
+      queue.waiting = [];
+      queue.giveUp?.();
     }
-    this.#places.clear();
-    for (const session of [...this.#open]) session.destroy();
+    this.#queues.clear();
+    super.destroy();
   }
 
-  #placeOf(origin: Origin): Place {
-    const key = `${origin.host}:${origin.port}`;
-    let place = this.#places.get(key);
-    if (place === undefined) {
-      place = { key, origin, sessions: new Set(), waiting: [], giveUp: null };
-      this.#places.set(key, place);
+  #queueOf(origin: Origin): Queue {
+    const key = originKey(origin);
+    let queue = this.#queues.get(key);
+    if (queue === undefined) {
+      queue = { key, origin, waiting: [], giveUp: null };
+      this.#queues.set(key, queue);
     }
-    return place;
+    return queue;
   }
 
-  #wait(place: Place, request: Http2Upstream): void {
-    place.waiting.push(request);
-    this.#serve(place);
+  #wait(queue: Queue, request: Http2Upstream): void {
+    queue.waiting.push(request);
+    this.#serve(queue);
   }
 
   /** Sends what can be sent; else sees to it that it can be soon. */
-  #serve(place: Place): void {
-    for (let next = place.waiting[0]; next !== undefined; next = place.waiting[0]) {
+  #serve(queue: Queue): void {
+    for (let next = queue.waiting[0]; next !== undefined; next = queue.waiting[0]) {
       let doubtful: Http2Session | null = null;
       let session: Http2Session | null = null;
-      for (const candidate of place.sessions) {
+      for (const candidate of this.available(queue.key)) {
         if (!candidate.hasRoom) continue;
         if (candidate.isDoubtful) doubtful ??= candidate;
         else session ??= candidate;
       }
       if (session === null) {
-        if (place.giveUp !== null) return;
-        if (doubtful === null) this.#connect(place, next.timeouts.connectMs);
-        else this.#prove(place, doubtful, next.timeouts.connectMs);
+        if (queue.giveUp !== null) return;
+        if (doubtful === null) this.#connect(queue, next.timeouts.connectMs);
+        else this.#prove(queue, doubtful, next.timeouts.connectMs);
         return;
       }
-      place.waiting.shift();
+      queue.waiting.shift();
       session.take(next);
     }
-    this.#tidy(place);
+    this.#tidy(queue);
   }
 
-  #connect(place: Place, connectMs: number): void {
+  #connect(queue: Queue, connectMs: number): void {
     const untilMs = performance.now() + connectMs;
-    place.giveUp = dial(place.origin, {
-      connectMs,
-      ca: null,
-      read: null,
-      onConnected: (socket) => this.#greet(place, socket, Math.max(1, untilMs - performance.now())),
-      onFault: (fault) => this.#fail(place, fault),
-    });
+    queue.giveUp = this.dial(
+      queue.origin,
+      {
+        connectMs,
+        tls: null,
+        read: null,
+        onConnected: (socket) => this.#greet(queue, socket, Math.max(1, untilMs - performance.now())),
+      },
+      (fault) => this.#fail(queue, fault),
+    );
   }
 
   /** Connected; now the other side's SETTINGS have to come. */
-  #greet(place: Place, socket: Socket, limitMs: number): void {
+  #greet(queue: Queue, socket: Socket, limitMs: number): void {
     const { limits, timers, keepIdleMs, proveAfterMs } = this.#options;
     const end = (): void => session.destroy();
-    const wait = this.#begin(place, limitMs, 'no HTTP/2 SETTINGS from the other side', end, end);
+    const wait = this.#begin(queue, limitMs, 'no HTTP/2 SETTINGS from the other side', end, end);
     const session: Http2Session = new Http2Session(socket, {
       limits,
       timers,
@@ -146,33 +134,33 @@ export class Http2Pool implements Upstreams {
       proveAfterMs,
       onReady: () => {
         if (!wait.settle()) return;
-        place.sessions.add(session);
-        this.#serve(place);
+        this.addAvailable(queue.key, session);
+        this.#serve(queue);
       },
-      onRoom: () => this.#serve(place),
+      onRoom: () => this.#serve(queue),
       onRetired: (detail) => {
-        place.sessions.delete(session);
-        if (detail === null) this.#serve(place);
-        else if (wait.settle()) this.#fail(place, { code: 'connect_failed', stage: 'not_sent', detail });
+        this.removeAvailable(queue.key, session);
+        if (detail === null) this.#serve(queue);
+        else if (wait.settle()) this.#fail(queue, { code: 'connect_failed', stage: 'not_sent', detail });
       },
-      onClosed: () => this.#open.delete(session),
+      onClosed: () => this.closed(queue.key, session),
     });
-    this.#open.add(session);
+    this.opened(session);
   }
 
   /** One that has been silent for long may lead nowhere: a request sent into it could never be sent again. */
-  #prove(place: Place, session: Http2Session, limitMs: number): void {
+  #prove(queue: Queue, session: Http2Session, limitMs: number): void {
     const retire = (): void => session.retire();
-    const wait = this.#begin(place, limitMs, 'no answer to a ping', retire, () => {});
+    const wait = this.#begin(queue, limitMs, 'no answer to a ping', retire, () => {});
     const over = (): void => {
-      if (wait.settle()) this.#serve(place);
+      if (wait.settle()) this.#serve(queue);
     };
     session.prove(over, over);
   }
 
-  /** Bounds a wait of the place; `settle` is true if it was still on. */
+  /** Bounds what the queue waits for; `settle` is true if it was still waited for. */
   #begin(
-    place: Place,
+    queue: Queue,
     limitMs: number,
     lack: string,
     onLate: () => void,
@@ -183,41 +171,41 @@ export class Http2Pool implements Upstreams {
       if (!isOn) return false;
       isOn = false;
       cancel();
-      place.giveUp = null;
+      queue.giveUp = null;
       return true;
     };
     const cancel = setTimeoutAfterPoll(() => {
       settle();
       const detail = `${lack} within ${Math.round(limitMs)} ms`;
-      this.#fail(place, { code: 'connect_timeout', stage: 'not_sent', detail });
+      this.#fail(queue, { code: 'connect_timeout', stage: 'not_sent', detail });
       onLate();
     }, limitMs);
-    place.giveUp = () => {
+    queue.giveUp = () => {
       settle();
       onGivenUp();
     };
     return { settle };
   }
 
-  #fail(place: Place, fault: UpstreamFault): void {
-    place.giveUp = null;
-    const failed = place.waiting;
-    place.waiting = [];
+  #fail(queue: Queue, fault: UpstreamFault): void {
+    queue.giveUp = null;
+    const failed = queue.waiting;
+    queue.waiting = [];
     for (const request of failed) request.fail(fault);
-    this.#tidy(place);
+    this.#tidy(queue);
   }
 
   /** Nobody waits any more: nothing needs to be waited for. */
-  #forget(place: Place, gone: Http2Upstream): void {
-    place.waiting = place.waiting.filter((request) => request !== gone);
-    if (place.waiting.length > 0) return;
-    place.giveUp?.();
-    place.giveUp = null;
-    this.#tidy(place);
+  #forget(queue: Queue, gone: Http2Upstream): void {
+    queue.waiting = queue.waiting.filter((request) => request !== gone);
+    if (queue.waiting.length > 0) return;
+    queue.giveUp?.();
+    queue.giveUp = null;
+    this.#tidy(queue);
   }
 
-  #tidy(place: Place): void {
-    if (place.sessions.size > 0 || place.waiting.length > 0 || place.giveUp !== null) return;
-    if (this.#places.get(place.key) === place) this.#places.delete(place.key);
+  #tidy(queue: Queue): void {
+    if (queue.waiting.length > 0 || queue.giveUp !== null || this.available(queue.key).length > 0) return;
+    if (this.#queues.get(queue.key) === queue) this.#queues.delete(queue.key);
   }
 }

@@ -2,7 +2,7 @@
  * Reads the response on one HTTP/2 stream to an origin: interim responses, head, body, trailers, and whether it is
  * whole.
  *
- * Apart from the request, as in HTTP/1.1, so that what comes in and what becomes of the stream are two questions.
+ * Apart from the request, because what comes in and what becomes of the stream are two questions.
  */
 import { STATUS_CODES } from 'node:http';
 import { type ClientHttp2Stream, constants } from 'node:http2';
@@ -10,7 +10,7 @@ import { first } from '../../core/http/headers.ts';
 import { contentLength } from '../../core/http/http1-framing.ts';
 import { listBytes, withoutPseudoFields } from '../../core/http/http2-head.ts';
 import type { HeadLimits, RawFields } from '../../core/http/message.ts';
-import type { IncomingHead } from '../exchange.ts';
+import { type IncomingHead, MAX_INFORMATIONAL } from '../exchange.ts';
 import { onEndStream } from './stream-end.ts';
 
 export interface Http2ResponseSink {
@@ -20,9 +20,6 @@ export interface Http2ResponseSink {
   onWhole(trailers: RawFields): void;
   onBad(detail: string): void;
 }
-
-/** Interim answers to one request; more is an origin that talks without end. */
-const MAX_INFORMATIONAL = 64;
 
 type Raw = readonly string[];
 
@@ -91,7 +88,7 @@ export class Http2ResponseReader {
     if (hasEnded) this.#whole();
   }
 
-  /** The library counts fields, and leaves their size to us. */
+  /** node:http2 counts headers, and leaves their size to us. */
   #isTooLarge(raw: Raw): boolean {
     if (listBytes(raw) <= this.#limits.maxHeadBytes) return false;
     this.#bad('the head is larger than allowed');
@@ -115,7 +112,7 @@ function statusOf(raw: Raw): number {
   return at === -1 ? 0 : Number(raw[at + 1]);
 }
 
-/** The library compares it with the body; a value that is none of ours is passed on and says nothing. */
+/** node:http2 compares it with the body; a value that is not one number is passed on, and gives no length. */
 function bodyLength(value: string | undefined): number | null {
   const bytes = value === undefined ? -1 : contentLength(value);
   return bytes === -1 ? null : bytes;

@@ -1,8 +1,8 @@
 /**
- * One HTTP/2 connection to an origin: many requests at once, and the knowledge whether it may take another.
+ * One HTTP/2 connection to an origin: carries many requests at once, and knows whether it may take another.
  *
- * It counts as connected when the other side's SETTINGS are here, as in gRPC: then it is known to speak HTTP/2 and how
- * many streams it allows, and whatever failed before was not sent.
+ * It counts as connected once the other side's SETTINGS are here, as in gRPC: from then on we know that it speaks
+ * HTTP/2 and how many streams it allows, and whatever failed before was not sent.
  */
 import {
   type ClientHttp2Session,
@@ -25,7 +25,8 @@ export interface Http2SessionOptions {
   readonly keepIdleMs: number;
   /**
    * Silence after which the other side must show that it lives: before a new request goes there, and while streams
-   * run; without a response for twice as long, those are cut. null = never asked (a gRPC server takes more than a few pings for abuse).
+   * run; those are cut when no sign comes for twice as long. null = never asked (a gRPC server takes more than a few
+   * pings for abuse).
    */
   readonly proveAfterMs: number | null;
   /** SETTINGS came: it takes requests. */
@@ -43,7 +44,7 @@ const LINGER_MS = 2_000;
 /** Stream ids run out at 2^31 (RFC 9113 §5.1.1). */
 const LAST_STREAM_ID = 2 ** 31 - 1_000;
 
-/** Different for each request: in the compression table it would only push out what repeats (RFC 7541 §7.1.3). */
+/** Different in each request: in the compression table it would only push out what repeats (RFC 7541 §7.1.3). */
 const NEVER_INDEXED = { [sensitiveHeaders]: ['sidecar-auth'] };
 
 type SessionState = 'connecting' | 'ready' | 'retired';
@@ -58,7 +59,7 @@ export class Http2Session implements StreamSession {
   #maxStreams = 0;
   #heardAtMs = performance.now();
   #isPinging = false;
-  /** The other side has closed its half: a word to it would be answered with a reset. */
+  /** The other side has closed its half: anything sent to it would bring a reset. */
   #hasEnded = false;
   #lastSeenStream = Number.POSITIVE_INFINITY;
   #fault = 'the connection closed before it was established';
@@ -175,7 +176,7 @@ export class Http2Session implements StreamSession {
     this.retire();
   }
 
-  /** The other side sends nothing more. Answers that are whole, though unread, must not fall with the connection. */
+  /** The other side sends nothing more. Responses that are whole, though unread, must not fall with the connection. */
   #ended(): void {
     this.#hasEnded = true;
     this.retire();
@@ -190,7 +191,7 @@ export class Http2Session implements StreamSession {
     this.#options.onClosed();
   }
 
-  /** From now on silence is suspicious. */
+  /** From now on silence raises doubt. */
   #watch(): void {
     const { proveAfterMs, timers } = this.#options;
     if (proveAfterMs === null) timers.disarm(this.#deadline);

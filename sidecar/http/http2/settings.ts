@@ -1,7 +1,6 @@
 /**
- * What both ends of our HTTP/2 connections agree to: windows, limits, and how much abuse is borne.
- *
- * In one place, because a limit of the server side that the client side does not know shows up as a broken stream.
+ * The HTTP/2 settings of both our sides: windows, limits, and how much abuse is borne. In one place, because a limit of
+ * the server side that the client side does not know shows up as a broken stream.
  */
 import type { ClientSessionOptions, ServerSessionOptions } from 'node:http2';
 import type { HeadLimits } from '../../core/http/message.ts';
@@ -39,7 +38,7 @@ function common(limits: HeadLimits): ClientSessionOptions & ServerSessionOptions
   return {
     maxSessionMemory: SESSION_MEMORY_MB,
     maxHeaderListPairs: limits.maxFields + FIELD_SLACK,
-    // Ours is to pass on what came; whether a field may come twice is for the other end to say.
+    // We pass on what came; whether a header may come twice is for the other end to say.
     strictSingleValueFields: false,
   };
 }

@@ -1,8 +1,8 @@
 /**
- * Why a stream was cut, in words and as one of our codes: the error codes of RFC 9113 §7.
+ * How a stream ended: with END_STREAM, or cut, and then why, in words and as one of our codes (RFC 9113 §7).
  *
- * Whoever broke the rules is told apart from whoever just went away, because only the first is a fault to look for in
- * the worker.
+ * An origin that broke the rules is told apart from one that just went away, because only the first is a fault to look
+ * for in the worker.
  */
 import { constants, type Http2Stream } from 'node:http2';
 

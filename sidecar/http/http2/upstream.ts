@@ -1,8 +1,8 @@
 /**
  * One request to an origin over HTTP/2: a stream of a session that others use too.
  *
- * It may wait for a session first, and go to a second one when the first refused it unseen; to its owner it is one
- * request all the time.
+ * It may wait for a session first, and move to a second one when the first refused it unseen; to its owner it is the
+ * same request all the time.
  */
 import { type ClientHttp2Stream, type ClientSessionRequestOptions, constants } from 'node:http2';
 import type { Code } from '../../core/errors.ts';
@@ -78,7 +78,7 @@ export class Http2Upstream implements UpstreamRequest, Http2ResponseSink {
       // With waitForTrailers, an upload that is given up is not ended first (see Http2Downstream.destroy).
       stream = carrier.open(this.#list(), { endStream: isBodiless, waitForTrailers: !isBodiless });
     } catch (error) {
-      const detail = error instanceof Error ? error.message : 'fields that HTTP/2 cannot carry';
+      const detail = error instanceof Error ? error.message : 'headers that HTTP/2 cannot carry';
       this.fail({ code: 'upstream_protocol', stage: 'not_sent', detail });
       return;
     }

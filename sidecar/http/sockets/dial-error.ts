@@ -1,10 +1,8 @@
 /**
- * Why a connection could not be made, for the one who has to mend it: what it means, then the system's own code.
- *
- * Apart from dial, which only has to know that it failed.
+ * Words for a connection that could not be made, written for whoever has to mend it: what the failure means, then the
+ * system's own message.
  */
-import { formatHostPort } from '../../core/host-port.ts';
-import type { Origin } from '../exchange.ts';
+import { formatHostPort, type HostPort } from '../../core/host-port.ts';
 
 const MEANINGS: Readonly<Record<string, string>> = {
   ECONNREFUSED: 'connection refused: its host is there, and nothing listens at that port',
@@ -32,12 +30,12 @@ const UNTRUSTED: ReadonlySet<string> = new Set([
 /** What OpenSSL says of a certificate names all that stands in it, and who made that is a stranger. */
 const MAX_SAID_CHARS = 200;
 
-export function dialError(origin: Origin, error: NodeJS.ErrnoException): string {
+export function dialError(address: HostPort, error: NodeJS.ErrnoException): string {
   const inner = error instanceof AggregateError ? (error.errors[0] as NodeJS.ErrnoException) : error;
   const said = (inner.message || inner.code || 'no reason given').slice(0, MAX_SAID_CHARS);
   const code = inner.code ?? '';
   if (UNTRUSTED.has(code)) return `its TLS certificate is not signed by a CA that is trusted here (${said})`;
   const meaning = Object.hasOwn(MEANINGS, code) ? MEANINGS[code] : undefined;
   if (meaning !== undefined) return `${meaning} (${said})`;
-  return `no connection to ${formatHostPort(origin)} (${said})`;
+  return `no connection to ${formatHostPort(address)} (${said})`;
 }

@@ -1,69 +1,75 @@
 /**
- * Opens one connection to an origin, TCP or TLS, within a time limit.
- *
- * Everything that fails here is `not_sent`: no byte of a request has left, so any method may go elsewhere.
+ * Opens one connection, TCP or TLS, within a time limit, and says why when it cannot.
  */
 import net from 'node:net';
 import tls from 'node:tls';
-import type { Origin, UpstreamFault } from '../exchange.ts';
+import type { HostPort } from '../../core/host-port.ts';
 import { dialError } from './dial-error.ts';
 import type { ReadBuffer } from './read-buffer.ts';
 import { setTimeoutAfterPoll } from './timers.ts';
 
 export interface DialOptions {
   readonly connectMs: number;
-  /** Certificate authorities for https; null = the system's. */
-  readonly ca: string | null;
+  /** null: TCP alone. `ca`: certificate authorities; null = the system's. */
+  readonly tls: { readonly ca: string | null } | null;
   /** What a TCP socket is read into; null: by 'data' events, as TLS always is. */
   readonly read: ReadBuffer | null;
   onConnected(socket: net.Socket): void;
-  onFault(fault: UpstreamFault): void;
+  onFault(fault: DialFault): void;
+}
+
+export interface DialFault {
+  readonly code: 'connect_failed' | 'connect_timeout';
+  readonly detail: string;
+  /** The other side's host answered that nobody listens there. */
+  readonly isRefused: boolean;
 }
 
 /** Idle seconds after which the kernel asks whether the other side still lives. */
 const TCP_KEEP_ALIVE_MS = 30_000;
 
 /** Returns a function that gives the attempt up; exactly one callback comes otherwise. */
-export function dial(origin: Origin, options: DialOptions): () => void {
+export function dial({ host, port }: HostPort, options: DialOptions): () => void {
   const base = {
-    host: origin.host,
-    port: origin.port,
+    host,
+    port,
     noDelay: true,
     keepAlive: true,
     keepAliveInitialDelay: TCP_KEEP_ALIVE_MS,
   };
-  const isTls = origin.scheme === 'https';
-  const socket: net.Socket = isTls
-    ? tls.connect({
-        ...base,
-        ALPNProtocols: ['http/1.1'],
-        ...(net.isIP(origin.host) === 0 ? { servername: origin.host } : {}),
-        ...(options.ca === null ? {} : { ca: options.ca }),
-      })
-    : net.connect({
-        ...base,
-        allowHalfOpen: true,
-        ...(options.read === null ? {} : { onread: options.read.onread }),
-      });
+  const established = options.tls === null ? 'connect' : 'secureConnect';
+  const socket: net.Socket =
+    options.tls === null
+      ? net.connect({
+          ...base,
+          allowHalfOpen: true,
+          ...(options.read === null ? {} : { onread: options.read.onread }),
+        })
+      : tls.connect({
+          ...base,
+          ALPNProtocols: ['http/1.1'],
+          ...(net.isIP(host) === 0 ? { servername: host } : {}),
+          ...(options.tls.ca === null ? {} : { ca: options.tls.ca }),
+        });
 
   const settle = (): void => {
     cancelTimeout();
-    socket.off(isTls ? 'secureConnect' : 'connect', connected);
+    socket.off(established, connected);
     socket.off('error', failed);
     socket.off('close', closed);
   };
-  const fault = (code: 'connect_failed' | 'connect_timeout', detail: string, isRefused = false): void => {
+  const fault = (code: DialFault['code'], detail: string, isRefused = false): void => {
     settle();
     socket.on('error', () => {}); // a late error of a socket that nobody owns any more
     socket.destroy();
-    options.onFault({ code, stage: 'not_sent', detail, isRefused });
+    options.onFault({ code, detail, isRefused });
   };
   const connected = (): void => {
     settle();
     options.onConnected(socket);
   };
   const failed = (error: NodeJS.ErrnoException): void =>
-    fault('connect_failed', dialError(origin, error), error.code === 'ECONNREFUSED');
+    fault('connect_failed', dialError({ host, port }, error), error.code === 'ECONNREFUSED');
   const closed = (): void => fault('connect_failed', 'the connection closed before it was established');
   const cancelTimeout = setTimeoutAfterPoll(
     () =>
@@ -73,7 +79,7 @@ export function dial(origin: Origin, options: DialOptions): () => void {
       ),
     options.connectMs,
   );
-  socket.once(isTls ? 'secureConnect' : 'connect', connected);
+  socket.once(established, connected);
   socket.once('error', failed);
   socket.once('close', closed);
   return () => {

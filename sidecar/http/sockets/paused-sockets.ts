@@ -1,20 +1,19 @@
 /**
- * Notices that a client has left while its connection is not read.
+ * Notices that a client has left while its connection is paused: Node tells of neither FIN nor reset on a socket that
+ * it does not read.
  *
- * A body that nobody takes yet is left in the kernel, where back-pressure wants it; but the news that its client has
- * gone comes behind it, and Node tells of neither FIN nor reset on a socket that it does not read. So sockets that
- * stand still are looked at: one that was reset has no peer address any more, and Linux shows in /proc/net the state of
- * its end and, of a client on this host, of the other end. Elsewhere a FIN is noticed when the body moves on.
+ * Paused sockets are looked at: one that was reset has no peer address any more, and Linux shows in /proc/net the state
+ * of its end and, for a client on this host, of the other end. On other systems a FIN is noticed when reading goes on.
  */
 import type { Socket } from 'node:net';
 import { TcpTable } from './tcp-table.ts';
 
 const TICK_MS = 50;
 
-/** At most this part of a processor goes into reading tables, however many connections the host has. */
+/** At most this share of a processor goes into reading tables, however many connections the host has. */
 const SHARE = 0.1;
 
-/** What is used of Node's inside: the address as it is now, and not as it was. */
+/** What is used of Node's internals: the address as it is now, not as it was. */
 interface WithHandle {
   _handle?: { getpeername?: (out: object) => number } | null;
 }
@@ -32,9 +31,9 @@ export class PausedSockets {
     this.#readTable = readTable;
   }
 
-  /** Reads no more, or reads on. */
-  setPaused(socket: Socket, isHeld: boolean): void {
-    if (!isHeld) {
+  /** Stops reading, or reads on. */
+  setPaused(socket: Socket, isPaused: boolean): void {
+    if (!isPaused) {
       this.forget(socket);
       if (socket.isPaused()) socket.resume();
     } else if (!this.#since.has(socket)) {
@@ -44,13 +43,13 @@ export class PausedSockets {
     }
   }
 
-  /** Not read until it takes what is written to it: who has closed a half by then waits for that. */
+  /** Stops reading until what is written has drained: a client that closed its half by then waits for that anyway. */
   pauseUnwatched(socket: Socket): void {
     this.forget(socket);
     socket.pause();
   }
 
-  /** It is read by another owner, or not at all. */
+  /** From now on another owner reads it, or nobody does. */
   forget(socket: Socket): void {
     this.#since.delete(socket);
   }
@@ -75,12 +74,12 @@ export class PausedSockets {
     const cpuBefore = process.cpuUsage();
     const table = await this.#readTable();
     for (const [socket, sinceMs] of still) {
-      // Unless it was read, and stands still again, since the table was asked for.
+      // Unless it was resumed and paused again since the table was asked for.
       if (this.#since.get(socket) === sinceMs && table.isOver(socket)) this.#gone(socket);
     }
     this.#isLooking = false;
     const endedMs = performance.now();
-    // On a busy host a look lasts long because others work: it costs what this process worked meanwhile, at most.
+    // On a busy host a look takes long because others work: it costs at most the CPU that this process used meanwhile.
     const cpu = process.cpuUsage(cpuBefore);
     const costMs = Math.min(endedMs - startedMs, (cpu.user + cpu.system) / 1000);
     this.#nextLookMs = endedMs + costMs / SHARE;

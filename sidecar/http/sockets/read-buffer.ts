@@ -1,9 +1,9 @@
 /**
  * The buffer that one socket is read into, used again while nobody keeps what was in it.
  *
- * Node's 'data' events come in a new 64 KiB buffer each: garbage at the speed of the network (70 MB and more before it
- * is collected), and 7 µs. A buffer of one's own is only replaced when a piece of it still waits in somebody's write
- * queue. One per socket, for Node reads into the buffer that it was given last.
+ * Each of Node's 'data' events brings a new 64 KiB buffer: garbage at the speed of the network (70 MB and more before
+ * it is collected), and 7 µs. This one is only replaced when a piece of it still waits in somebody's write queue. One
+ * per socket, because Node reads into the buffer that it was given last.
  */
 import type { OnReadOpts, Socket } from 'node:net';
 import net from 'node:net';
@@ -12,7 +12,7 @@ import net from 'node:net';
 const MIN_BYTES = 4_096;
 const MAX_BYTES = 65_536;
 
-/** So many reads in a row that need a quarter make it small again. */
+/** After this many reads in a row that fill at most a quarter of it, it becomes small again. */
 const SHRINK_AFTER_READS = 16;
 
 export class ReadBuffer {
@@ -37,7 +37,7 @@ export class ReadBuffer {
     };
   }
 
-  /** From now on the socket speaks by 'data' events, each with a chunk of its own, as any socket does. */
+  /** From now on the socket emits 'data' events, each with a chunk of its own, as any socket does. */
   emitOn(socket: Socket): void {
     this.onChunk = (chunk) => {
       socket.emit('data', chunk);
@@ -67,7 +67,7 @@ export class ReadBuffer {
   }
 }
 
-/** What is used of Node's inside. */
+/** What is used of Node's internals. */
 interface WithHandle {
   _handle?: { setNoDelay?: (on: boolean) => void } | null;
 }

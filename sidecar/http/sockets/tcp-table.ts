@@ -1,8 +1,8 @@
 /**
  * What Linux tells of TCP connections in /proc/net/tcp and tcp6: whether one of the two ends has closed.
  *
- * One pass over the text keeps the few that are closing, of thousands that are not. What is not listed is not judged:
- * rows may be missed while connections come and go.
+ * One pass over the text picks the few that are closing out of thousands that are not. A connection that is not listed
+ * counts as open, since rows may be missed while connections come and go.
  */
 import { readFile } from 'node:fs/promises';
 import { isIPv4 } from 'node:net';
@@ -22,7 +22,7 @@ export interface Ends {
  */
 const CLOSED_ROW = /: ([0-9A-F]+:[0-9A-F]{4} [0-9A-F]+:[0-9A-F]{4}) (?!01|06|0A)/g;
 
-/** How an IPv4 address begins in tcp6. */
+/** What an IPv4 address begins with in tcp6. */
 const MAPPED_HEX = hexOfBytes([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff]);
 
 export class TcpTable {
@@ -43,7 +43,7 @@ export class TcpTable {
     return new TcpTable(v4, v6);
   }
 
-  /** The other end has closed: its end has arrived here, or it is on this host, waits to be sent, and shows there. */
+  /** The other end has closed: its FIN has arrived here, or the other end is on this host and its own row says so. */
   isOver({ localAddress, localPort, remoteAddress, remotePort }: Ends): boolean {
     const near = endHex(localAddress, localPort);
     const far = endHex(remoteAddress, remotePort);
@@ -67,7 +67,7 @@ function hexOfBytes(bytes: readonly number[]): string {
   return hex;
 }
 
-/** 4 bytes, also of an IPv4 address in IPv6; else 16. */
+/** 4 bytes for IPv4, also when it is mapped into IPv6; else 16. */
 function bytesOf(address: string): number[] {
   const [bare = ''] = address.split('%');
   const v4 = bare.replace(/^::ffff:/i, '');

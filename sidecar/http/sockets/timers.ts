@@ -1,13 +1,12 @@
 /**
- * Time limits of requests and connections, coarse ones and exact ones.
+ * Time limits of requests and connections, coarse and exact.
  *
- * A setTimeout per request costs about 4 µs, as much as parsing its head, and limits of seconds to minutes do not need
- * that precision: one interval checks them all, and they fire up to one tick late. Both kinds look at the sockets once
- * more before they fire: after a pause of the whole process (a busy host, SIGSTOP), timers that are due run before
- * sockets are read, and what the kernel received long ago would count as missing.
+ * A setTimeout per request costs about 4 µs, as much as parsing its head, so limits of seconds to minutes share one
+ * interval and fire up to a tick late. Both kinds let the sockets be read before they fire: after a pause of the whole
+ * process (a busy host, SIGSTOP) Node runs due timers first, and what the kernel has long received would seem missing.
  */
 
-/** Which limit has passed, for people. */
+/** Says in plain words which limit has passed. */
 export function tooLate(limits: { headMs: number; idleMs: number } | null, hasBegun: boolean): string {
   if (hasBegun) return `no byte for ${limits?.idleMs} ms, the limit of timeouts.idle`;
   return `no response within ${limits?.headMs} ms, the limit of timeouts.head`;

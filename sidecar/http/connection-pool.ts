@@ -1,0 +1,97 @@
+/**
+ * What the pools of both HTTP versions share: which connections to origins are being made, which are open, and which of
+ * those take requests. When a connection takes one is each version's own rule.
+ *
+ * No cap on connections: long streams hold theirs for hours, and a cap would starve the rest.
+ */
+import type { HeadLimits } from '../core/http/message.ts';
+import type { Origin, UpstreamFault } from './exchange.ts';
+import { type DialOptions, dial } from './sockets/dial.ts';
+import type { CoarseTimers } from './sockets/timers.ts';
+
+export interface PoolOptions {
+  readonly limits: HeadLimits;
+  readonly timers: CoarseTimers;
+  /** Idle connections are closed after this; shorter than any server's own limit, so that we close first. */
+  readonly keepIdleMs: number;
+  /** A fault of this program: one request fails, the process lives. */
+  readonly onInternalError?: ((error: unknown) => void) | undefined;
+}
+
+export abstract class ConnectionPool<Connection extends { destroy(): void }> {
+  /** Those that take requests, by origin; the one that became available last comes last. */
+  readonly #available = new Map<string, Connection[]>();
+  /** Also those that take none, or no more. */
+  readonly #open = new Set<Connection>();
+  /** Each gives up a connection that is being made. */
+  readonly #dials = new Set<() => void>();
+
+  get openConnections(): number {
+    return this.#open.size;
+  }
+
+  /** Closes everything at once; for the end of the process. */
+  destroy(): void {
+    for (const giveUp of [...this.#dials]) giveUp();
+    for (const connection of [...this.#open]) connection.destroy();
+    this.#available.clear();
+  }
+
+  /** Returns a function that gives the attempt up; exactly one callback comes otherwise. */
+  protected dial(
+    origin: Origin,
+    options: Pick<DialOptions, 'connectMs' | 'tls' | 'read' | 'onConnected'>,
+    onFault: (fault: UpstreamFault) => void,
+  ): () => void {
+    const stop = dial(origin, {
+      ...options,
+      onConnected: (socket) => {
+        this.#dials.delete(giveUp);
+        options.onConnected(socket);
+      },
+      onFault: (fault) => {
+        this.#dials.delete(giveUp);
+        onFault({ ...fault, stage: 'not_sent' });
+      },
+    });
+    const giveUp = (): void => {
+      this.#dials.delete(giveUp);
+      stop();
+    };
+    this.#dials.add(giveUp);
+    return giveUp;
+  }
+
+  protected opened(connection: Connection): void {
+    this.#open.add(connection);
+  }
+
+  protected closed(key: string, connection: Connection): void {
+    this.#open.delete(connection);
+    this.removeAvailable(key, connection);
+  }
+
+  /** The list itself. */
+  protected available(key: string): Connection[] {
+    return this.#available.get(key) ?? [];
+  }
+
+  protected addAvailable(key: string, connection: Connection): void {
+    const list = this.#available.get(key);
+    if (list === undefined) this.#available.set(key, [connection]);
+    else list.push(connection);
+  }
+
+  protected removeAvailable(key: string, connection: Connection): void {
+    const list = this.#available.get(key);
+    if (list === undefined) return;
+    const at = list.indexOf(connection);
+    if (at >= 0) list.splice(at, 1);
+    if (list.length === 0) this.#available.delete(key);
+  }
+}
+
+/** The same for all requests that may share a connection. */
+export function originKey({ scheme, host, port }: Origin): string {
+  return `${scheme}://${host}:${port}`;
+}
