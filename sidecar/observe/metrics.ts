@@ -4,7 +4,7 @@
  * The counts behind /stats are plain numbers that are copied to prom-client at a scrape, so the two can never disagree
  * and the hot path pays for an addition. Gauges are not pushed either: `watch` names where to read them.
  */
-import { collectDefaultMetrics, Registry } from 'prom-client';
+import { collectDefaultMetrics, type Histogram, Registry } from 'prom-client';
 import type { Code } from '../core/errors.ts';
 import { type CacheFigures, type GaugeSources, readSource, refreshGauges } from './gauges.ts';
 import {
@@ -12,11 +12,11 @@ import {
   BoundedLabels,
   INPUT_KINDS,
   type InputKind,
+  OUTCOMES,
   type OutcomeLabel,
   ROUTES,
   type RouteLabel,
 } from './labels.ts';
-import { isDuration, Latency } from './latency.ts';
 import { declareSeries, type Series } from './series.ts';
 
 /** `/stats`: exactly these keys. */
@@ -229,4 +229,37 @@ export class Metrics {
       for (const listener of ['outbound', 'inbound']) this.#series.answers.inc({ listener, code }, 0);
     }
   }
+}
+
+type Child = Pick<Histogram.Internal<string>, 'observe'>;
+
+/** One histogram by service, route and outcome, with its children resolved once: prom-client resolves the labels at each call otherwise, which costs more than observing. */
+class Latency {
+  readonly #histogram: Histogram<'service' | 'route' | 'outcome'>;
+  readonly #children = new Map<string, (Child | undefined)[]>();
+
+  constructor(histogram: Histogram<'service' | 'route' | 'outcome'>) {
+    this.#histogram = histogram;
+  }
+
+  /** Drops what is not a duration: prom-client throws on NaN, and a clock may have been set back. */
+  observeMs(service: string, route: RouteLabel, outcome: OutcomeLabel, ms: number): void {
+    if (!isDuration(ms)) return;
+    let children = this.#children.get(service);
+    if (children === undefined) {
+      children = new Array<Child | undefined>(ROUTES.length * OUTCOMES.length).fill(undefined);
+      this.#children.set(service, children);
+    }
+    const slot = ROUTES.indexOf(route) * OUTCOMES.length + OUTCOMES.indexOf(outcome);
+    let child = children[slot];
+    if (child === undefined) {
+      child = this.#histogram.labels({ service, route, outcome });
+      children[slot] = child;
+    }
+    child.observe(ms / 1000);
+  }
+}
+
+function isDuration(value: number): boolean {
+  return Number.isFinite(value) && value >= 0;
 }
