@@ -4,7 +4,7 @@
  * Composition only, except for the drain, whose order is the point (design, "When things fail", SIGTERM).
  */
 import type { Config } from '../config/config.ts';
-import { type Balancer, createBalancer } from '../core/balancing/balancer.ts';
+import { Balancer } from '../core/balancing/balancer.ts';
 import { betweenSidecars } from '../core/forwarding/sidecar-headers.ts';
 import { viaPseudonym } from '../core/forwarding/via.ts';
 import type { HostPort } from '../core/host-port.ts';
@@ -153,7 +153,7 @@ export async function buildProxy(options: ProxyOptions): Promise<Proxy> {
   });
   lifecycle.onStop('inbound', () => inbound.destroy());
   self = new SelfReport({ config, keyHex: identity.keyHex, services, sampler, inboundPort: inbound.port });
-  const balancer = createBalancer(config.balance.policy, { ttlMs: config.cache.ttlMs });
+  const balancer = new Balancer(config.balance.policy, { ttlMs: config.cache.ttlMs });
   const client = createPeerClient(toPeers, auth, CONTROL_LIMIT_MS);
   let directory: PeerDirectory = NO_DIRECTORY;
   const stallWatch = new StallWatch({

@@ -15,7 +15,7 @@ import type { Log } from '../core/log.ts';
 import { systemClock } from '../mesh/clock.ts';
 import { openIdentity } from '../mesh/membership/identity.ts';
 import { persistKey } from '../mesh/membership/persist-key.ts';
-import { createRequestAuth } from '../mesh/membership/request-auth.ts';
+import { RequestAuth } from '../mesh/membership/request-auth.ts';
 import { Metrics } from '../observe/metrics.ts';
 import { RequestHistory } from '../observe/request-history.ts';
 import { buildAdmin, readiness, watchGauges } from './build-admin.ts';
@@ -95,7 +95,7 @@ async function start(
   for (const { name } of config.services) metrics.knowService(name);
   const requests = new RequestHistory({ capacity: REMEMBERED_REQUESTS });
   const sampler = startSampler(config, log, lifecycle);
-  const auth = createRequestAuth(identity, {
+  const auth = new RequestAuth(identity, {
     onClock: (peer, offsetMs) =>
       log.warn(
         { peer, hint: 'set both clocks by NTP' },

@@ -8,7 +8,7 @@ import { Http1Pool } from '../../sidecar/http/http1/pool.ts';
 import { type HttpListener, listenHttp } from '../../sidecar/http/listener.ts';
 import { PausedSockets } from '../../sidecar/http/sockets/paused-sockets.ts';
 import { CoarseTimers } from '../../sidecar/http/sockets/timers.ts';
-import { createRequestAuth } from '../../sidecar/mesh/membership/request-auth.ts';
+import { RequestAuth } from '../../sidecar/mesh/membership/request-auth.ts';
 import { createInbound } from '../../sidecar/proxy/inbound/inbound.ts';
 import type { FinishedInbound } from '../../sidecar/proxy/observers.ts';
 import { problemReply } from '../../sidecar/proxy/problem.ts';
@@ -111,7 +111,7 @@ export class InboundSide {
         onRequest: createInbound({
           pseudonym: `${name}-inbound`,
           services: new Map([[SERVICE, service]]),
-          auth: createRequestAuth(identity),
+          auth: new RequestAuth(identity),
           isClosed: () => side().isClosed,
           heartbeat:
             setup.heartbeatMs === undefined

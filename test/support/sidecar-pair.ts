@@ -2,7 +2,7 @@
  * Two sidecars (or more) in one process, without a DHT: one outbound listener whose directory holds a fixed list of
  * peers, each with its own inbound listener and scripted worker. Real sockets, real authentication.
  */
-import { createBalancer } from '../../sidecar/core/balancing/balancer.ts';
+import { Balancer } from '../../sidecar/core/balancing/balancer.ts';
 import type { Code } from '../../sidecar/core/errors.ts';
 import { betweenSidecars } from '../../sidecar/core/forwarding/sidecar-headers.ts';
 import type { Peer } from '../../sidecar/core/peers/peer.ts';
@@ -12,7 +12,7 @@ import { Http1Pool } from '../../sidecar/http/http1/pool.ts';
 import { type HttpListener, listenHttp } from '../../sidecar/http/listener.ts';
 import { PausedSockets } from '../../sidecar/http/sockets/paused-sockets.ts';
 import { CoarseTimers } from '../../sidecar/http/sockets/timers.ts';
-import { createRequestAuth } from '../../sidecar/mesh/membership/request-auth.ts';
+import { RequestAuth } from '../../sidecar/mesh/membership/request-auth.ts';
 import type { FinishedOutbound } from '../../sidecar/proxy/observers.ts';
 import type { View } from '../../sidecar/proxy/outbound/directory.ts';
 import type { OutboundOptions } from '../../sidecar/proxy/outbound/options.ts';
@@ -139,9 +139,9 @@ export class SidecarPair {
             markSuspect: () => {},
             notOffered: (peer) => this.notOffered.push(peer),
           },
-          balancer: createBalancer('round-robin', { ttlMs: 60_000 }),
+          balancer: new Balancer('round-robin', { ttlMs: 60_000 }),
           upstreams: pool,
-          auth: createRequestAuth(identity),
+          auth: new RequestAuth(identity),
           tunnelLimits: { maxBodyBytes: 100_000_000, firstByteMs: 100_000 },
           ttfb: new Ttfb(),
           budget: new RetryBudget({ ratio: 0.2, perSecond: 100 }),
