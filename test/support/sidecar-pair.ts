@@ -9,7 +9,7 @@ import type { Peer } from '../../sidecar/core/peers/peer.ts';
 import { Ttfb } from '../../sidecar/core/peers/ttfb.ts';
 import { RetryBudget } from '../../sidecar/core/retry.ts';
 import { Http1Pool } from '../../sidecar/http/http1/pool.ts';
-import { type HttpListener, listenHttp } from '../../sidecar/http/listener.ts';
+import { HttpListener } from '../../sidecar/http/listener.ts';
 import { PausedSockets } from '../../sidecar/http/sockets/paused-sockets.ts';
 import { CoarseTimers } from '../../sidecar/http/sockets/timers.ts';
 import { RequestAuth } from '../../sidecar/mesh/membership/request-auth.ts';
@@ -106,69 +106,67 @@ export class SidecarPair {
     });
     this.#pool = pool;
     const peers = this.sides.map((side) => side.peer);
-    this.#listener = await listenHttp(
-      { host: '127.0.0.1', port: 0 },
-      {
-        limits: LIMITS,
-        headTimeoutMs: headTimeoutMs ?? 5_000,
-        pausedSockets: new PausedSockets(),
-        keepAliveMs: 60_000,
-        timers,
-        onInternalError: (error) => this.bugs.push(error),
-        refuse: (code, detail) =>
-          problemReply({
-            code,
-            detail,
-            service: null,
-            requestId: null,
-            attempts: [],
-            proxyName: 'a-outbound',
-          }),
-        onRequest: createOutbound({
-          workerId: 'a',
-          pseudonym: 'a-outbound',
-          aliases: new Map([['llm', SERVICE]]),
-          services: new Map(local === undefined ? [] : [[SERVICE, local]]),
-          directory: {
-            find: () =>
-              this.lookup === null
-                ? { kind: 'hit', view: { kind: 'peers', peers, ageMs: 0 } }
-                : { kind: 'wait', ready: this.lookup },
-            peek: () => peers,
-            reported: () => {},
-            markSuspect: () => {},
-            notOffered: (peer) => this.notOffered.push(peer),
-          },
-          balancer: new Balancer('round-robin', { ttlMs: 60_000 }),
-          upstreams: pool,
-          auth: new RequestAuth(identity),
-          tunnelLimits: { maxBodyBytes: 100_000_000, firstByteMs: 100_000 },
-          ttfb: new Ttfb(),
-          budget: new RetryBudget({ ratio: 0.2, perSecond: 100 }),
-          replayBytes: 65_536,
-          trustForwarded: false,
-          token: null,
-          observer: {
-            requestStarted: () => this.running++,
-            requestRouted: () => {},
-            requestFinished: (request) => {
-              this.running--;
-              this.finished.push(request);
-            },
-            decided: () => {},
-            attempted: () => {},
-            attemptFailed: () => {},
-            retried: (code) => this.retried.push(code),
-            retryRefused: () => {},
-            migrated: () => {},
-            internalError: (error) => this.bugs.push(error),
-          },
-          random: () => 0,
-          callPolicy: () => ({ vpn: TIMEOUTS, tunnel: TIMEOUTS, retryPost: false }),
-          ...outbound,
+    this.#listener = await HttpListener.bind({ host: '127.0.0.1', port: 0 });
+    this.#listener.serve({
+      limits: LIMITS,
+      headTimeoutMs: headTimeoutMs ?? 5_000,
+      pausedSockets: new PausedSockets(),
+      keepAliveMs: 60_000,
+      timers,
+      onInternalError: (error) => this.bugs.push(error),
+      refuse: (code, detail) =>
+        problemReply({
+          code,
+          detail,
+          service: null,
+          requestId: null,
+          attempts: [],
+          proxyName: 'a-outbound',
         }),
-      },
-    );
+      onRequest: createOutbound({
+        workerId: 'a',
+        pseudonym: 'a-outbound',
+        aliases: new Map([['llm', SERVICE]]),
+        services: new Map(local === undefined ? [] : [[SERVICE, local]]),
+        directory: {
+          find: () =>
+            this.lookup === null
+              ? { kind: 'hit', view: { kind: 'peers', peers, ageMs: 0 } }
+              : { kind: 'wait', ready: this.lookup },
+          peek: () => peers,
+          reported: () => {},
+          markSuspect: () => {},
+          notOffered: (peer) => this.notOffered.push(peer),
+        },
+        balancer: new Balancer('round-robin', { ttlMs: 60_000 }),
+        upstreams: pool,
+        auth: new RequestAuth(identity),
+        tunnelLimits: { maxBodyBytes: 100_000_000, firstByteMs: 100_000 },
+        ttfb: new Ttfb(),
+        budget: new RetryBudget({ ratio: 0.2, perSecond: 100 }),
+        replayBytes: 65_536,
+        trustForwarded: false,
+        token: null,
+        observer: {
+          requestStarted: () => this.running++,
+          requestRouted: () => {},
+          requestFinished: (request) => {
+            this.running--;
+            this.finished.push(request);
+          },
+          decided: () => {},
+          attempted: () => {},
+          attemptFailed: () => {},
+          retried: (code) => this.retried.push(code),
+          retryRefused: () => {},
+          migrated: () => {},
+          internalError: (error) => this.bugs.push(error),
+        },
+        random: () => 0,
+        callPolicy: () => ({ vpn: TIMEOUTS, tunnel: TIMEOUTS, retryPost: false }),
+        ...outbound,
+      }),
+    });
   }
 }
 
