@@ -23,9 +23,9 @@ import type { RequestAuth } from '../mesh/membership/request-auth.ts';
 import type { Metrics } from '../observe/metrics.ts';
 import type { RequestHistory } from '../observe/request-history.ts';
 import { createInbound, type InboundSelf } from '../proxy/inbound/inbound.ts';
-import type { CallPolicy, OutboundOptions } from '../proxy/outbound/options.ts';
-import { createOutbound } from '../proxy/outbound/outbound.ts';
+import { createOutbound, type OutboundOptions } from '../proxy/outbound/outbound.ts';
 import { QueueMigration } from '../proxy/outbound/queue-migration.ts';
+import type { CallPolicy } from '../proxy/outbound/request.ts';
 import { StallWatch } from '../proxy/outbound/stall-watch.ts';
 import type { PeerClient } from '../proxy/peer/client.ts';
 import { type CancelToken, cancelQueued } from '../proxy/peer/recall.ts';
@@ -222,11 +222,7 @@ export class DataPlane {
       upstreams: connections.toPeers,
       auth,
       stallWatch: new StallWatch({ responds, cancelQueued: cancel }),
-      queueMigration: new QueueMigration({
-        replayBytes: retries.replayBytes,
-        look: responds,
-        cancelQueued: cancel,
-      }),
+      queueMigration: new QueueMigration({ look: responds, cancelQueued: cancel }),
       budget: new RetryBudget({ ratio: retries.budgetRatio, perSecond: retries.perSecond }),
       tunnelLimits: tunnel.limits,
       ttfb: new Ttfb(),

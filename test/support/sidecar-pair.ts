@@ -15,8 +15,9 @@ import { CoarseTimers } from '../../sidecar/http/sockets/timers.ts';
 import { RequestAuth } from '../../sidecar/mesh/membership/request-auth.ts';
 import type { FinishedOutbound } from '../../sidecar/proxy/observers.ts';
 import type { View } from '../../sidecar/proxy/outbound/directory.ts';
-import type { OutboundOptions } from '../../sidecar/proxy/outbound/options.ts';
-import { createOutbound } from '../../sidecar/proxy/outbound/outbound.ts';
+import { createOutbound, type OutboundOptions } from '../../sidecar/proxy/outbound/outbound.ts';
+import { QueueMigration } from '../../sidecar/proxy/outbound/queue-migration.ts';
+import { StallWatch } from '../../sidecar/proxy/outbound/stall-watch.ts';
 import { problemReply } from '../../sidecar/proxy/problem.ts';
 import type { LocalService } from '../../sidecar/proxy/worker/local-service.ts';
 import { Arrivals } from './arrivals.ts';
@@ -137,10 +138,16 @@ export class SidecarPair {
           reported: () => {},
           markSuspect: () => {},
           notOffered: (peer) => this.notOffered.push(peer),
+          checkWarming: async () => {},
+          absent: () => [],
+          services: () => new Set(),
+          silent: () => {},
         },
         balancer: new Balancer('round-robin', { ttlMs: 60_000 }),
         upstreams: pool,
         auth: new RequestAuth(identity),
+        stallWatch: new StallWatch({ responds: async () => true, cancelQueued: async () => false }),
+        queueMigration: new QueueMigration({ look: async () => {}, cancelQueued: async () => false }),
         tunnelLimits: { maxBodyBytes: 100_000_000, firstByteMs: 100_000 },
         ttfb: new Ttfb(),
         budget: new RetryBudget({ ratio: 0.2, perSecond: 100 }),
