@@ -10,7 +10,7 @@ import process from 'node:process';
 import sodium from 'sodium-universal';
 import { openRecord, sealRecord } from '../sidecar/mesh/discovery/sealed-record.ts';
 import { type Identity, openIdentity } from '../sidecar/mesh/membership/identity.ts';
-import { createRequestAuth } from '../sidecar/mesh/membership/request-auth.ts';
+import { RequestAuth } from '../sidecar/mesh/membership/request-auth.ts';
 
 const MESH_KEY = Buffer.alloc(32, 'bench');
 const START_MS = Date.now();
@@ -54,8 +54,8 @@ const TOTAL = BATCHES * PER_BATCH;
 
 const a = worker('worker-cpu-001');
 const b = worker('worker-gpu-001');
-const caller = createRequestAuth(a);
-const callee = createRequestAuth(b);
+const caller = new RequestAuth(a);
+const callee = new RequestAuth(b);
 const request = {
   method: 'POST',
   target: '/service/llm-inference/v1/chat/completions',
@@ -105,9 +105,9 @@ rows.push(
   }),
 );
 const contacts = Array.from({ length: 100 }, (_, i) =>
-  createRequestAuth(worker(`worker-${i}`)).sign({ ...request, peerKey: b.keyHex }),
+  new RequestAuth(worker(`worker-${i}`)).sign({ ...request, peerKey: b.keyHex }),
 );
-const fresh = Array.from({ length: 100 }, () => createRequestAuth(b));
+const fresh = Array.from({ length: 100 }, () => new RequestAuth(b));
 rows.push(
   measure('first contact: verify', 100, 1, (i) => {
     fresh[i]?.verify({ ...request, header: contacts[i]?.header });

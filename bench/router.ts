@@ -7,7 +7,7 @@
  *
  *   npm run bench:router [-- --json]
  */
-import { createBalancer, POLICY_NAMES, type PolicyName } from '../sidecar/core/balancing/balancer.ts';
+import { Balancer, POLICY_NAMES, type PolicyName } from '../sidecar/core/balancing/balancer.ts';
 import { PeerTable } from '../sidecar/core/peers/peer-table.ts';
 import type { WorkerRecord } from '../sidecar/core/peers/record.ts';
 
@@ -75,7 +75,7 @@ function tableOf(count: number, random: () => number): PeerTable {
 function time(policy: PolicyName | 'affinity', peers: number): Row {
   const random = seeded(1);
   const offering = tableOf(peers, random).offering(SERVICE);
-  const balancer = createBalancer(policy === 'affinity' ? 'random' : policy, { ttlMs: 60_000 });
+  const balancer = new Balancer(policy === 'affinity' ? 'random' : policy, { ttlMs: 60_000 });
   const affinityKey = policy === 'affinity' ? 'session-1' : null;
   const request = { service: SERVICE, nowMs: NOW_MS, random, excluded: new Set<string>(), affinityKey };
   const samples = new Float64Array(CALLS);

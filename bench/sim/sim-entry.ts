@@ -5,7 +5,7 @@
  * when a queue is longer than expected, takes back what has its turn sooner elsewhere, goes on when nobody is there,
  * and probes those not heard from. It must not know how a policy decides.
  */
-import { type Balancer, createBalancer, type PolicyName } from '../../sidecar/core/balancing/balancer.ts';
+import { Balancer, type PolicyName } from '../../sidecar/core/balancing/balancer.ts';
 import { type QueuedRequest, QueuedRequests } from '../../sidecar/core/balancing/queued-requests.ts';
 import { begin, finish } from '../../sidecar/core/peers/accounting.ts';
 import { applyReport } from '../../sidecar/core/peers/load-report.ts';
@@ -72,7 +72,7 @@ export class SimEntry {
   constructor(options: SimEntryOptions) {
     this.#o = options;
     const { policy, view, clock } = options;
-    this.#balancer = policy === 'leastconn' ? null : createBalancer(policy, { ttlMs: TTL_MS });
+    this.#balancer = policy === 'leastconn' ? null : new Balancer(policy, { ttlMs: TTL_MS });
     for (const { index, worker } of view) {
       const record = recordOf(index, worker);
       this.#table.apply(record, 'probe', clock.nowMs);

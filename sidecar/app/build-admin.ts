@@ -29,16 +29,15 @@ export interface AdminParts {
   readonly self: SelfReport;
   readonly version: string;
   readonly log: Log;
-  isDraining(): boolean;
 }
 
-export function readiness({ mesh, isDraining }: AdminParts): Readiness {
+export function readiness({ mesh, self }: AdminParts): Readiness {
   const counts = countPeers(mesh.table.all(), performance.now());
   return assessReadiness({
     peersKnown: mesh.table.size,
     peersUsable: counts.ready,
     dht: mesh.node.status(),
-    draining: isDraining(),
+    draining: self.state === 'draining',
   });
 }
 

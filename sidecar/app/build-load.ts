@@ -6,7 +6,7 @@
 import type { Config } from '../config/config.ts';
 import type { Log } from '../core/log.ts';
 import { createCpuMeter, systemCpu } from '../load/cpu.ts';
-import { createPressureMeter } from '../load/cpu-pressure.ts';
+import { PressureMeter } from '../load/cpu-pressure.ts';
 import { DcgmGpuMeter } from '../load/dcgm.ts';
 import { type GpuMeter, NvidiaGpuMeter } from '../load/gpu.ts';
 import { LoadSampler } from '../load/sampler.ts';
@@ -20,13 +20,14 @@ const GPU_RESTART_MS = 30_000;
 export function startSampler(config: Config, log: Log, lifecycle: Lifecycle): LoadSampler {
   const system = systemCpu();
   const cpu = createCpuMeter(system);
+  const pressure = PressureMeter.open(system);
   const gpu = gpuMeter(config.gpu);
   gpu.start();
   lifecycle.onStop('gpu meter', () => gpu.stop());
   const sampler = new LoadSampler({
     intervalMs: LOAD_INTERVAL_MS,
     cpu: cpu.source === null ? null : () => cpu.sample(),
-    pressure: createPressureMeter(system),
+    pressure: pressure === null ? null : () => pressure.sample(),
     gpu: () => gpu.sample(),
     log,
   });

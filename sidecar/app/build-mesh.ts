@@ -41,6 +41,7 @@ export interface Mesh {
   readonly announcer: Announcer;
   readonly introductions: Introductions;
   readonly fetcher: RecordFetcher;
+  readonly prober: Prober;
   readonly peerDirectory: PeerDirectory;
   /** Looks a service up now, for one who asks about it; counts as no request. Never rejects. */
   lookUpNow(service: string): Promise<void>;
@@ -241,6 +242,7 @@ export async function buildMesh(options: MeshOptions): Promise<Mesh> {
     announcer,
     introductions,
     fetcher,
+    prober,
     peerDirectory: peerDirectory(directory, table, prober),
     lookUpNow,
   };

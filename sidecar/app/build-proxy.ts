@@ -1,247 +1,239 @@
 /**
- * Puts the data plane together: connections, local services, both listeners, and the order in which they drain.
+ * Puts the data plane together: the ports that are bound first, the connections, and at last the two listeners at work,
+ * with the order in which they drain.
  *
- * Composition only, except for the drain, whose order is the point (design, "When things fail", SIGTERM).
+ * In three steps, since discovery stands between: it needs the port of inbound and the way to peers, and what serves
+ * needs what it finds. Composition only, except for the drain, whose order is the point (design, "When things fail",
+ * SIGTERM).
  */
 import type { Config } from '../config/config.ts';
-import { type Balancer, createBalancer } from '../core/balancing/balancer.ts';
+import type { Balancer } from '../core/balancing/balancer.ts';
 import { betweenSidecars } from '../core/forwarding/sidecar-headers.ts';
 import { viaPseudonym } from '../core/forwarding/via.ts';
-import type { HostPort } from '../core/host-port.ts';
-import type { HeadLimits } from '../core/http/message.ts';
-import type { Log } from '../core/log.ts';
 import { Ttfb } from '../core/peers/ttfb.ts';
 import { RetryBudget } from '../core/retry.ts';
-import { type HttpListener, type HttpListenerOptions, listenHttp } from '../http/listener.ts';
+import type { Upstreams } from '../http/exchange.ts';
+import { HttpListener, type HttpListenerOptions } from '../http/listener.ts';
 import { PausedSockets } from '../http/sockets/paused-sockets.ts';
 import { CoarseTimers } from '../http/sockets/timers.ts';
 import { peerPools, workerPools } from '../http/upstream-pools.ts';
-import type { LoadSampler } from '../load/sampler.ts';
 import { sealRecord } from '../mesh/discovery/sealed-record.ts';
 import type { Identity } from '../mesh/membership/identity.ts';
 import type { RequestAuth } from '../mesh/membership/request-auth.ts';
 import type { Metrics } from '../observe/metrics.ts';
 import type { RequestHistory } from '../observe/request-history.ts';
-import { createInbound } from '../proxy/inbound/inbound.ts';
-import type { PeerDirectory } from '../proxy/outbound/directory.ts';
-import type { CallPolicy } from '../proxy/outbound/options.ts';
-import { createOutbound } from '../proxy/outbound/outbound.ts';
+import { createInbound, type InboundSelf } from '../proxy/inbound/inbound.ts';
+import { createOutbound, type OutboundOptions } from '../proxy/outbound/outbound.ts';
 import { QueueMigration } from '../proxy/outbound/queue-migration.ts';
+import type { CallPolicy } from '../proxy/outbound/request.ts';
 import { StallWatch } from '../proxy/outbound/stall-watch.ts';
-import { createPeerClient, type PeerClient } from '../proxy/peer/client.ts';
-import { cancelQueued } from '../proxy/peer/recall.ts';
+import type { PeerClient } from '../proxy/peer/client.ts';
+import { type CancelToken, cancelQueued } from '../proxy/peer/recall.ts';
 import { problemReply } from '../proxy/problem.ts';
 import type { LocalService } from '../proxy/worker/local-service.ts';
+import type { Mesh } from './build-mesh.ts';
 import { inboundObserver, outboundObserver } from './build-observers.ts';
-import { buildServices } from './build-services.ts';
 import { drain } from './drain.ts';
 import { InFlightCount } from './in-flight-count.ts';
 import type { Lifecycle } from './lifecycle.ts';
-import { SelfReport } from './self-report.ts';
-
-export interface Proxy {
-  readonly self: SelfReport;
-  readonly services: ReadonlyMap<string, LocalService>;
-  readonly balancer: Balancer;
-  readonly client: PeerClient;
-  readonly inbound: HttpListener;
-  /** The directory that requests ask; before that they are told that discovery is not there. */
-  connect(directory: PeerDirectory): void;
-  listenOutbound(): Promise<HttpListener>;
-  /** Called when what is said of this worker has changed. */
-  onSelfChanged(listener: () => void): void;
-  /** Called when a peer has said where it listens. */
-  onIntroduction(listener: (callerKey: string, address: HostPort) => void): void;
-  isDraining(): boolean;
-  /** Finishes what runs; `withdraw` takes this worker out of the directory. */
-  drain(cut: AbortSignal, withdraw: () => Promise<void>): Promise<void>;
-}
-
-export interface ProxyOptions {
-  readonly config: Config;
-  readonly identity: Identity;
-  readonly auth: RequestAuth;
-  readonly metrics: Metrics;
-  readonly requests: RequestHistory;
-  readonly sampler: LoadSampler;
-  readonly lifecycle: Lifecycle;
-  readonly log: Log;
-}
+import type { SelfReport } from './self-report.ts';
 
 const DEADLINE_TICK_MS = 250;
 
 /** Idle connections of clients and peers. */
 const KEEP_ALIVE_MS = 75_000;
 
-/** Bounds each step of a control request. */
-const CONTROL_LIMIT_MS = 5_000;
+export interface Ports {
+  readonly inbound: HttpListener;
+  readonly outbound: HttpListener;
+}
 
-/** Binds the inbound listener; rejects with the bind error. */
-export async function buildProxy(options: ProxyOptions): Promise<Proxy> {
-  const { config, identity, auth, metrics, requests, sampler, lifecycle, log } = options;
-  const limits: HeadLimits = config.limits;
+/** Takes both ports; who connects waits until they serve. Rejects with the bind error. */
+export async function bindPorts({ inbound, outbound }: Config, lifecycle: Lifecycle): Promise<Ports> {
+  const bind = async (address: Config['inbound']['listen'], name: string): Promise<HttpListener> => {
+    const listener = await HttpListener.bind(address);
+    lifecycle.onStop(name, () => listener.destroy());
+    return listener;
+  };
+  return {
+    inbound: await bind(inbound.listen, 'inbound port'),
+    outbound: await bind(outbound.listen, 'outbound port'),
+  };
+}
+
+export interface Connections {
+  readonly timers: CoarseTimers;
+  readonly toWorkers: Upstreams;
+  readonly toPeers: Upstreams;
+}
+
+/** Those that this sidecar makes. */
+export function buildConnections(
+  { limits, tunnel }: Config,
+  onInternalError: (error: unknown) => void,
+  lifecycle: Lifecycle,
+): Connections {
   const timers = new CoarseTimers(DEADLINE_TICK_MS);
-  // One for both listeners: what it may spend is a share of this process's time.
-  const pausedSockets = new PausedSockets();
-  const onInternalError = (err: unknown): void =>
-    log.error({ err }, 'a fault in this program: please report it');
   const toWorkers = workerPools({ limits, timers, tlsCa: null, onInternalError });
   const peerLimits = betweenSidecars(limits);
-  const toPeers = peerPools({ limits: peerLimits, timers, tlsCa: config.tunnel.ca, onInternalError });
+  const toPeers = peerPools({ limits: peerLimits, timers, tlsCa: tunnel.ca, onInternalError });
   lifecycle.onStop('connections', () => {
     toWorkers.destroy();
     toPeers.destroy();
   });
-  let selfChanged = (): void => {};
-  let introduced = (_callerKey: string, _address: HostPort): void => {};
-  const services = buildServices({
-    config,
-    upstreams: toWorkers,
-    lifecycle,
-    log,
-    onChange: () => selfChanged(),
-  });
-  let isDraining = false;
-  let isClosed = false;
-  const inboundActivity = new InFlightCount();
-  const outboundActivity = new InFlightCount();
-  const name = viaPseudonym(config.worker.id);
-  const connection = (part: 'inbound' | 'outbound'): Omit<HttpListenerOptions, 'onRequest'> => ({
-    limits: part === 'inbound' ? peerLimits : limits,
-    headTimeoutMs: config.limits.headTimeoutMs,
-    keepAliveMs: KEEP_ALIVE_MS,
-    timers,
-    pausedSockets,
-    onInternalError,
-    refuse: (code, detail) => {
-      metrics.inputRefused('http', code);
-      return problemReply({
-        code,
-        detail,
-        service: null,
-        requestId: null,
-        attempts: [],
-        proxyName: `${name}-${part}`,
-      });
-    },
-  });
-  let self: SelfReport | null = null;
-  const inbound = await listenHttp(config.inbound.listen, {
-    ...connection('inbound'),
-    onRequest: createInbound({
-      pseudonym: `${name}-inbound`,
-      services,
-      auth,
-      observer: inboundObserver(metrics, inboundActivity, onInternalError),
-      isClosed: () => isClosed,
-      onIntroduction: (callerKey, address) => introduced(callerKey, address),
-      heartbeat:
-        config.tunnel.heartbeatMs > 0 ? { intervalMs: config.tunnel.heartbeatMs, timers } : undefined,
-      self: {
-        workerId: config.worker.id,
-        health: () => ({
-          status: of(self).state === 'ready' ? 'ok' : (of(self).state as 'warming' | 'draining'),
-        }),
-        record: () => sealRecord(identity, of(self).record()),
-        state: (callerKey) => of(self).stateFor(callerKey),
-        report: (service, callerKey) => of(self).orca(service, callerKey),
-        cancelQueued: (peerKey, { epoch, nonce }) =>
-          [...services.values()].some((service) => service.cancelQueued(peerKey, nonce)) ||
-          (epoch === of(self).epoch && auth.cancel({ peerKey, nonce, nowMs: Date.now() })),
-      },
-    }),
-  });
-  lifecycle.onStop('inbound', () => inbound.destroy());
-  self = new SelfReport({ config, keyHex: identity.keyHex, services, sampler, inboundPort: inbound.port });
-  const balancer = createBalancer(config.balance.policy, { ttlMs: config.cache.ttlMs });
-  const client = createPeerClient(toPeers, auth, CONTROL_LIMIT_MS);
-  let directory: PeerDirectory = NO_DIRECTORY;
-  const stallWatch = new StallWatch({
-    responds: (peer, route) => directory.responds?.(peer, route) ?? Promise.resolve(true),
-    cancelQueued: (peer, routes, token) => cancelQueued(peer, routes, token, client),
-  });
-  const queueMigration = new QueueMigration({
-    replayBytes: config.retries.replayBytes,
-    look: async (peer, route) => directory.responds?.(peer, route),
-    cancelQueued: (peer, routes, token) => cancelQueued(peer, routes, token, client),
-  });
-  let outbound: HttpListener | null = null;
-  return {
-    self,
-    services,
-    balancer,
-    inbound,
-    client,
-    connect(real) {
-      directory = real;
-    },
-    onSelfChanged(listener) {
-      selfChanged = listener;
-    },
-    onIntroduction(listener) {
-      introduced = listener;
-    },
-    isDraining: () => isDraining,
-    async listenOutbound() {
-      outbound = await listenHttp(config.outbound.listen, {
-        ...connection('outbound'),
-        onRequest: createOutbound({
-          workerId: config.worker.id,
-          pseudonym: `${name}-outbound`,
-          aliases: config.aliases,
-          services,
-          directory,
-          balancer,
-          upstreams: toPeers,
-          auth,
-          stallWatch,
-          queueMigration,
-          budget: new RetryBudget({ ratio: config.retries.budgetRatio, perSecond: config.retries.perSecond }),
-          tunnelLimits: config.tunnel.limits,
-          ttfb: new Ttfb(),
-          replayBytes: config.retries.replayBytes,
-          trustForwarded: config.trustForwarded,
-          token: config.outbound.token,
-          observer: outboundObserver(metrics, requests, outboundActivity, onInternalError),
-          random: Math.random,
-          callPolicy: callPolicies(config),
-        }),
-      });
-      const listener = outbound;
-      lifecycle.onStop('outbound', () => listener.destroy());
-      return listener;
-    },
-    drain(cut, withdraw) {
-      isDraining = true;
-      of(self).drain();
-      return drain({
-        ...config.drain,
-        cut,
-        withdraw,
-        inbound: { listener: inbound, activity: inboundActivity },
-        outbound: { listener: outbound, activity: outboundActivity },
-        close: () => {
-          isClosed = true;
-        },
-      });
-    },
-  };
+  return { timers, toWorkers, toPeers };
 }
 
-const NO_DIRECTORY: PeerDirectory = {
-  find: () => ({
-    kind: 'hit',
-    view: { kind: 'none', code: 'discovery_unavailable', detail: 'discovery has not started yet' },
-  }),
-  peek: () => [],
-  reported: () => {},
-  markSuspect: () => {},
-  notOffered: () => {},
-};
+export interface DataPlaneOptions {
+  readonly config: Config;
+  readonly ports: Ports;
+  readonly connections: Connections;
+  readonly services: ReadonlyMap<string, LocalService>;
+  readonly self: SelfReport;
+  readonly identity: Identity;
+  readonly auth: RequestAuth;
+  readonly balancer: Balancer;
+  readonly client: PeerClient;
+  readonly mesh: Pick<Mesh, 'introductions' | 'peerDirectory' | 'prober'>;
+  readonly metrics: Metrics;
+  readonly requests: RequestHistory;
+  onInternalError(error: unknown): void;
+}
 
-function of<T>(value: T | null): T {
-  if (value === null) throw new Error('used before it was built');
-  return value;
+/** Both listeners at work, until they have drained. */
+export class DataPlane {
+  readonly #options: DataPlaneOptions;
+  readonly #inboundActivity = new InFlightCount();
+  readonly #outboundActivity = new InFlightCount();
+  /** No new request of a peer is taken. */
+  #isClosed = false;
+
+  constructor(options: DataPlaneOptions) {
+    this.#options = options;
+  }
+
+  serve(): void {
+    const { config, ports } = this.#options;
+    const name = viaPseudonym(config.worker.id);
+    const pseudonyms = { inbound: `${name}-inbound`, outbound: `${name}-outbound` };
+    // One for both listeners: what it may spend is a share of this process's time.
+    const pausedSockets = new PausedSockets();
+    ports.inbound.serve({
+      ...this.#connectionOptions(pseudonyms.inbound, pausedSockets),
+      limits: betweenSidecars(config.limits),
+      onRequest: this.#inbound(pseudonyms.inbound),
+    });
+    ports.outbound.serve({
+      ...this.#connectionOptions(pseudonyms.outbound, pausedSockets),
+      limits: config.limits,
+      onRequest: createOutbound(this.#outboundOptions(pseudonyms.outbound)),
+    });
+  }
+
+  /** Finishes what runs; `withdraw` takes this worker out of the directory. */
+  drain(cut: AbortSignal, withdraw: () => Promise<void>): Promise<void> {
+    const { config, ports, self } = this.#options;
+    self.drain();
+    return drain({
+      ...config.drain,
+      cut,
+      withdraw,
+      inbound: { listener: ports.inbound, activity: this.#inboundActivity },
+      outbound: { listener: ports.outbound, activity: this.#outboundActivity },
+      close: () => {
+        this.#isClosed = true;
+      },
+    });
+  }
+
+  #connectionOptions(
+    proxyName: string,
+    pausedSockets: PausedSockets,
+  ): Omit<HttpListenerOptions, 'limits' | 'onRequest'> {
+    const { config, connections, metrics, onInternalError } = this.#options;
+    return {
+      headTimeoutMs: config.limits.headTimeoutMs,
+      keepAliveMs: KEEP_ALIVE_MS,
+      timers: connections.timers,
+      pausedSockets,
+      onInternalError,
+      refuse: (code, detail) => {
+        metrics.inputRefused('http', code);
+        return problemReply({ code, detail, service: null, requestId: null, attempts: [], proxyName });
+      },
+    };
+  }
+
+  #inbound(pseudonym: string): HttpListenerOptions['onRequest'] {
+    const { auth, config, connections, mesh, metrics, services, onInternalError } = this.#options;
+    const { heartbeatMs } = config.tunnel;
+    return createInbound({
+      pseudonym,
+      services,
+      auth,
+      observer: inboundObserver(metrics, this.#inboundActivity, onInternalError),
+      isClosed: () => this.#isClosed,
+      onIntroduction: (callerKey, address) => void mesh.introductions.onIntroduction(callerKey, address),
+      heartbeat: heartbeatMs > 0 ? { intervalMs: heartbeatMs, timers: connections.timers } : null,
+      self: this.#inboundSelf(),
+    });
+  }
+
+  /** What peers may learn of this sidecar. */
+  #inboundSelf(): InboundSelf {
+    const { auth, identity, self, services } = this.#options;
+    const isCancelled = (peerKey: string, { epoch, nonce }: CancelToken): boolean =>
+      [...services.values()].some((service) => service.cancelQueued(peerKey, nonce)) ||
+      (epoch === self.epoch && auth.cancel({ peerKey, nonce, nowMs: Date.now() }));
+    return {
+      workerId: self.workerId,
+      health: () => ({ status: self.state === 'ready' ? 'ok' : self.state }),
+      record: () => sealRecord(identity, self.record()),
+      state: (callerKey) => self.stateFor(callerKey),
+      report: (service, callerKey) => self.orca(service, callerKey),
+      cancelQueued: isCancelled,
+    };
+  }
+
+  #outboundOptions(pseudonym: string): OutboundOptions {
+    const {
+      auth,
+      balancer,
+      client,
+      config,
+      connections,
+      mesh,
+      metrics,
+      requests,
+      services,
+      onInternalError,
+    } = this.#options;
+    const { outbound, retries, trustForwarded, tunnel } = config;
+    const responds: Mesh['prober']['responds'] = (peer, route) => mesh.prober.responds(peer, route);
+    const cancel: StallWatch['cancelQueued'] = (peer, routes, token) =>
+      cancelQueued(peer, routes, token, client);
+    return {
+      workerId: config.worker.id,
+      pseudonym,
+      aliases: config.aliases,
+      services,
+      directory: mesh.peerDirectory,
+      balancer,
+      upstreams: connections.toPeers,
+      auth,
+      stallWatch: new StallWatch({ responds, cancelQueued: cancel }),
+      queueMigration: new QueueMigration({ look: responds, cancelQueued: cancel }),
+      budget: new RetryBudget({ ratio: retries.budgetRatio, perSecond: retries.perSecond }),
+      tunnelLimits: tunnel.limits,
+      ttfb: new Ttfb(),
+      replayBytes: retries.replayBytes,
+      trustForwarded,
+      token: outbound.token,
+      observer: outboundObserver(metrics, requests, this.#outboundActivity, onInternalError),
+      random: Math.random,
+      callPolicy: callPolicies(config),
+    };
+  }
 }
 
 /** The policy of a service; the default for one that the configuration does not name. */

@@ -19,8 +19,6 @@ export interface ServicesOptions {
   readonly upstreams: Upstreams;
   readonly lifecycle: Lifecycle;
   readonly log: Log;
-  /** A service became ready, or is not any more. */
-  onChange(): void;
 }
 
 /** Health checks begin; nothing waits for them. */
@@ -29,7 +27,6 @@ export function buildServices({
   upstreams,
   lifecycle,
   log,
-  onChange,
 }: ServicesOptions): Map<string, LocalService> {
   const services = new Map<string, LocalService>();
   for (const service of config.services) {
@@ -56,7 +53,7 @@ export function buildServices({
           log.warn(fields, 'the worker is not ready: withdrawn until it is');
           local.admission.workerFailed();
         }
-        onChange();
+        local.stateChanged();
       },
       onReport: (value) => local.reported(value),
     });

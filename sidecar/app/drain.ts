@@ -8,7 +8,7 @@ import type { HttpListener } from '../http/listener.ts';
 import type { InFlightCount } from './in-flight-count.ts';
 
 interface Side {
-  readonly listener: HttpListener | null;
+  readonly listener: HttpListener;
   readonly activity: InFlightCount;
 }
 
@@ -32,13 +32,13 @@ export async function drain(options: DrainOptions): Promise<void> {
   const withdrawn = options.withdraw();
   await pause(acceptMs, cut);
   options.close();
-  inbound.listener?.drain();
+  inbound.listener.drain();
   await withdrawn;
   const untilMs = performance.now() + waitMs;
   const leftMs = (): number => Math.max(0, untilMs - performance.now());
   await inbound.activity.idle(leftMs(), cut);
-  outbound.listener?.stopAccepting();
-  outbound.listener?.drain();
+  outbound.listener.stopAccepting();
+  outbound.listener.drain();
   await outbound.activity.idle(leftMs(), cut);
 }
 

@@ -39,7 +39,6 @@ export function peerDirectory(directory: Directory, table: PeerTable, prober: Pr
     notOffered: (peer, service) => table.dropService(peer.key, service),
     absent: (service, limit) => table.absent(service, performance.now(), limit),
     services: () => table.services(),
-    responds: (peer, route) => prober.responds(peer, route),
     checkWarming: (service) => recheck.look(service),
     silent: (route) => prober.silent(route),
   };

@@ -1,30 +1,33 @@
 /**
  * One whole sidecar: everything built and wired, listening, findable; and the way to end it.
  *
- * Composition only, in the order in which things begin; the lifecycle ends them in reverse. Nothing waits for
- * discovery: the listeners are up first.
+ * Composition only, in the order in which things begin; the lifecycle ends them in reverse. The ports are bound first,
+ * and nothing waits for others to be found.
  */
 
 import { closeSync, openSync } from 'node:fs';
 import { devNull } from 'node:os';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Config } from '../config/config.ts';
+import { Balancer } from '../core/balancing/balancer.ts';
 import { SidecarError } from '../core/errors.ts';
 import type { HostPort } from '../core/host-port.ts';
 import type { Log } from '../core/log.ts';
 import { systemClock } from '../mesh/clock.ts';
 import { openIdentity } from '../mesh/membership/identity.ts';
 import { persistKey } from '../mesh/membership/persist-key.ts';
-import { createRequestAuth } from '../mesh/membership/request-auth.ts';
+import { RequestAuth } from '../mesh/membership/request-auth.ts';
 import { Metrics } from '../observe/metrics.ts';
 import { RequestHistory } from '../observe/request-history.ts';
+import { createPeerClient } from '../proxy/peer/client.ts';
 import { buildAdmin, readiness, watchGauges } from './build-admin.ts';
 import { startSampler } from './build-load.ts';
 import { buildMesh } from './build-mesh.ts';
-import { buildProxy } from './build-proxy.ts';
+import { bindPorts, buildConnections, DataPlane } from './build-proxy.ts';
+import { buildServices } from './build-services.ts';
 import { Lifecycle } from './lifecycle.ts';
 import { QuickTunnel } from './quick-tunnel.ts';
-import type { SelfReport } from './self-report.ts';
+import { SelfReport } from './self-report.ts';
 import { packageVersion } from './version.ts';
 
 /** Addresses as they are bound. */
@@ -47,6 +50,9 @@ const REMEMBERED_REQUESTS = 1_000;
 
 /** How often it is looked at whether discovery stands otherwise than was said last. */
 const SAY_INTERVAL_MS = 3_000;
+
+/** Bounds each step of a control request. */
+const CONTROL_LIMIT_MS = 5_000;
 
 /** How often it is tried to keep the worker key, while that is not possible. */
 const KEEP_KEY_MS = 60_000;
@@ -95,35 +101,49 @@ async function start(
   for (const { name } of config.services) metrics.knowService(name);
   const requests = new RequestHistory({ capacity: REMEMBERED_REQUESTS });
   const sampler = startSampler(config, log, lifecycle);
-  const auth = createRequestAuth(identity, {
+  const auth = new RequestAuth(identity, {
     onClock: (peer, offsetMs) =>
       log.warn(
         { peer, hint: 'set both clocks by NTP' },
         `the clock of a peer is ${Math.round(offsetMs / 1000)} s ahead of ours: requests to it are signed by its clock`,
       ),
   });
-  const proxy = await listening(
-    buildProxy({ config, identity, auth, metrics, requests, sampler, lifecycle, log }),
-  );
+  const onInternalError = (err: unknown): void =>
+    log.error({ err }, 'a fault in this program: please report it');
+  const ports = await listening(bindPorts(config, lifecycle));
+  const connections = buildConnections(config, onInternalError, lifecycle);
+  const services = buildServices({ config, upstreams: connections.toWorkers, lifecycle, log });
+  // Also what serves ends in reverse: the app's requests first, those of peers once this worker is withdrawn.
+  lifecycle.onStop('inbound', () => ports.inbound.destroy());
+  const self = new SelfReport({
+    config,
+    keyHex: identity.keyHex,
+    services,
+    sampler,
+    inboundPort: ports.inbound.port,
+  });
+  const balancer = new Balancer(config.balance.policy, { ttlMs: config.cache.ttlMs });
+  const client = createPeerClient(connections.toPeers, auth, CONTROL_LIMIT_MS);
   await mayGoOn(unless);
-  const mesh = await buildMesh({ ...proxy, config, identity, auth, lifecycle, log });
-  proxy.onSelfChanged(() => mesh.announcer.changed());
-  proxy.onIntroduction((callerKey, address) => void mesh.introductions.onIntroduction(callerKey, address));
-  proxy.connect(mesh.peerDirectory);
-  const outbound = await listening(proxy.listenOutbound());
-  const parts = { ...proxy, auth, config, mesh, metrics, requests, version, log };
+  const mesh = await buildMesh({ config, identity, auth, self, client, lifecycle, log });
+  for (const service of services.values()) service.onStateChange(() => mesh.announcer.changed());
+  const parts = { config, services, self, auth, balancer, mesh, metrics, requests, version, log };
+  const dataPlane = new DataPlane({ ...parts, ports, connections, identity, client, onInternalError });
+  dataPlane.serve();
+  lifecycle.onStop('outbound', () => ports.outbound.destroy());
   watchGauges(parts);
   const admin = buildAdmin(parts);
   const adminAddress = await listening(admin.listen());
   lifecycle.onStop('admin', () => admin.close());
   // From here on a stop is a drain.
   await mayGoOn(unless);
+  const { inbound, outbound } = ports;
   log.info(
     {
       version,
       peer: identity.keyHex,
       services: config.services.map(({ name }) => name),
-      address: { outbound: text(outbound), inbound: text(proxy.inbound), admin: text(adminAddress) },
+      address: { outbound: text(outbound), inbound: text(inbound), admin: text(adminAddress) },
     },
     'sidecar listens',
   );
@@ -131,7 +151,7 @@ async function start(
     'first word',
     sayDiscovery(log, () => readiness(parts)),
   );
-  followTunnel(config, () => mesh.announcer.changed(), proxy.self, lifecycle, log);
+  followTunnel(config, () => mesh.announcer.changed(), self, lifecycle, log);
   mesh.node.onPartitionHealed(({ isWide }) => {
     const fields = { part: 'dht', nodes: mesh.node.status().nodes };
     if (isWide) log.info(fields, 'parted from others for a while, and not any more');
@@ -145,10 +165,10 @@ async function start(
   const { host, port } = mesh.node.address;
   return {
     outbound: { host: outbound.host, port: outbound.port },
-    inbound: { host: proxy.inbound.host, port: proxy.inbound.port },
+    inbound: { host: inbound.host, port: inbound.port },
     admin: adminAddress,
     dht: { host, port },
-    drain: (cut) => proxy.drain(cut, () => mesh.announcer.stop()),
+    drain: (cut) => dataPlane.drain(cut, () => mesh.announcer.stop()),
     stop: () => lifecycle.stop(),
   };
 }

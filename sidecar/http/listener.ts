@@ -1,6 +1,8 @@
 /**
- * A listening port that speaks HTTP/1.1 and, with prior knowledge, HTTP/2: accepts connections, keeps track of them,
- * and drains them. Outbound and inbound share it, and so one way to start, drain and stop.
+ * A listening port that speaks HTTP/1.1 and, with prior knowledge, HTTP/2: accepts, keeps track of its connections, and
+ * drains them.
+ *
+ * Apart from the connection itself, so that outbound and inbound share one way to start, drain and stop.
  */
 import net from 'node:net';
 import type { ConnectionOptions } from './connection-options.ts';
@@ -10,74 +12,102 @@ import { withReadBuffer } from './sockets/read-buffer.ts';
 
 export type HttpListenerOptions = Omit<ConnectionOptions, 'onHttp2'>;
 
-export interface HttpListener {
-  readonly host: string;
-  /** The port really bound. */
-  readonly port: number;
-  readonly openConnections: number;
-  /** Idle connections close now, busy ones after their response; new ones are still taken. */
-  drain(): void;
-  /** Takes no new connections. */
-  stopAccepting(): void;
-  /** Breaks everything that is left. */
-  destroy(): Promise<void>;
-}
-
 /** Connections that may wait to be accepted. */
 const BACKLOG = 1_024;
 
-/** Rejects with the bind error (EADDRINUSE, EACCES, EADDRNOTAVAIL …). */
-export async function listenHttp(
-  address: { readonly host: string; readonly port: number },
-  options: HttpListenerOptions,
-): Promise<HttpListener> {
-  const connections = new Map<net.Socket, Http1Connection | Http2Connection>();
-  let isDraining = false;
-  const track = (connection: Http1Connection | Http2Connection): void => {
-    connections.set(connection.socket, connection);
-    if (isDraining) connection.drainAfterOne();
-  };
-  const both: ConnectionOptions = {
-    ...options,
-    onHttp2: (socket, early) => track(new Http2Connection(socket, early, both)),
-  };
-  const server = net.createServer(
-    { allowHalfOpen: true, noDelay: true, keepAlive: true, pauseOnConnect: true },
-    (accepted) => {
-      const { socket, read } = withReadBuffer(accepted);
-      socket.once('close', () => connections.delete(socket));
-      track(new Http1Connection(socket, read, both));
-      socket.resume();
-    },
-  );
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject);
-    server.listen({ host: address.host, port: address.port, backlog: BACKLOG }, () => {
-      server.off('error', reject);
-      resolve();
+export class HttpListener {
+  readonly host: string;
+  /** The port really bound. */
+  readonly port: number;
+  readonly #server: net.Server;
+  readonly #connections = new Map<net.Socket, Http1Connection | Http2Connection>();
+  /** Accepted before they are served, and not read yet. */
+  readonly #early = new Set<net.Socket>();
+  #options: ConnectionOptions | null = null;
+  #isDraining = false;
+
+  /** Takes the port. Rejects with the bind error (EADDRINUSE, EACCES, EADDRNOTAVAIL …). */
+  static async bind(address: { readonly host: string; readonly port: number }): Promise<HttpListener> {
+    const server = net.createServer({
+      allowHalfOpen: true,
+      noDelay: true,
+      keepAlive: true,
+      pauseOnConnect: true,
     });
-  });
-  // EMFILE and the like: one connection is lost, the listener lives.
-  server.on('error', () => {});
-  const bound = server.address() as net.AddressInfo;
-  return {
-    host: bound.address,
-    port: bound.port,
-    get openConnections() {
-      return connections.size;
-    },
-    drain() {
-      isDraining = true;
-      for (const connection of connections.values()) connection.drain();
-    },
-    stopAccepting() {
-      server.close();
-    },
-    destroy() {
-      return new Promise((resolve) => {
-        server.close(() => resolve());
-        for (const socket of connections.keys()) socket.destroy();
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject);
+      server.listen({ host: address.host, port: address.port, backlog: BACKLOG }, () => {
+        server.off('error', reject);
+        resolve();
       });
-    },
-  };
+    });
+    return new HttpListener(server);
+  }
+
+  private constructor(server: net.Server) {
+    const bound = server.address() as net.AddressInfo;
+    this.host = bound.address;
+    this.port = bound.port;
+    this.#server = server;
+    // EMFILE and the like: one connection is lost, the listener lives.
+    server.on('error', () => {});
+    server.on('connection', (socket: net.Socket) => this.#accepted(socket));
+  }
+
+  get openConnections(): number {
+    return this.#connections.size;
+  }
+
+  /** Once. Who has connected before is served now. */
+  serve(options: HttpListenerOptions): void {
+    const both: ConnectionOptions = {
+      ...options,
+      onHttp2: (socket, early) => this.#track(new Http2Connection(socket, early, both)),
+    };
+    this.#options = both;
+    for (const socket of this.#early) this.#begin(socket, both);
+    this.#early.clear();
+  }
+
+  /** Idle connections close now, busy ones after their response; new ones are still taken. */
+  drain(): void {
+    this.#isDraining = true;
+    for (const connection of this.#connections.values()) connection.drain();
+  }
+
+  /** Takes no new connections. */
+  stopAccepting(): void {
+    this.#server.close();
+  }
+
+  /** Breaks everything that is left. */
+  destroy(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#server.close(() => resolve());
+      for (const socket of this.#early) socket.destroy();
+      for (const socket of this.#connections.keys()) socket.destroy();
+    });
+  }
+
+  #accepted(socket: net.Socket): void {
+    if (this.#options !== null) {
+      this.#begin(socket, this.#options);
+      return;
+    }
+    this.#early.add(socket);
+    socket.on('error', () => {}); // 'close' follows
+    socket.once('close', () => this.#early.delete(socket));
+  }
+
+  #begin(accepted: net.Socket, options: ConnectionOptions): void {
+    const { socket, read } = withReadBuffer(accepted);
+    socket.once('close', () => this.#connections.delete(socket));
+    this.#track(new Http1Connection(socket, read, options));
+    socket.resume();
+  }
+
+  #track(connection: Http1Connection | Http2Connection): void {
+    this.#connections.set(connection.socket, connection);
+    if (this.#isDraining) connection.drainAfterOne();
+  }
 }

@@ -22,25 +22,37 @@ export function parsePressureUs(text: string): number | null {
   return found === null ? null : Number(found[1]);
 }
 
-/** Share since the last call; null at the first. The whole is null where there is no PSI. */
-export function createPressureMeter({ readText, nowMs }: PressureOptions): (() => number | null) | null {
-  const own = parseSelfCgroup(readText('/proc/self/cgroup') ?? '').v2;
-  const places = own === null || own === '/' ? [''] : [own, ''];
-  const waitedUs = (place: string): number | null => {
-    // Only a container's own group has a limit file beside it; the root's group is the machine.
-    if (readText(`${CGROUP_ROOT}${place}/cpu.max`) === null) return null;
-    return parsePressureUs(readText(`${CGROUP_ROOT}${place}/cpu.pressure`) ?? '');
-  };
-  const place = places.find((each) => waitedUs(each) !== null);
-  if (place === undefined) return null;
-  let before: { readonly us: number; readonly atMs: number } | null = null;
-  return () => {
-    const us = waitedUs(place);
-    const last = before;
-    before = us === null ? null : { us, atMs: nowMs() };
-    if (last === null || before === null) return null;
-    const share = (before.us - last.us) / ((before.atMs - last.atMs) * 1000);
+export class PressureMeter {
+  readonly #waitedUs: () => number | null;
+  readonly #nowMs: () => number;
+  #last: { readonly us: number; readonly atMs: number } | null = null;
+
+  /** null where there is no PSI. */
+  static open({ readText, nowMs }: PressureOptions): PressureMeter | null {
+    const own = parseSelfCgroup(readText('/proc/self/cgroup') ?? '').v2;
+    const places = own === null || own === '/' ? [''] : [own, ''];
+    const waitedUs = (place: string): number | null => {
+      // Only a container's own group has a limit file beside it; the root's group is the machine.
+      if (readText(`${CGROUP_ROOT}${place}/cpu.max`) === null) return null;
+      return parsePressureUs(readText(`${CGROUP_ROOT}${place}/cpu.pressure`) ?? '');
+    };
+    const place = places.find((each) => waitedUs(each) !== null);
+    return place === undefined ? null : new PressureMeter(() => waitedUs(place), nowMs);
+  }
+
+  private constructor(waitedUs: () => number | null, nowMs: () => number) {
+    this.#waitedUs = waitedUs;
+    this.#nowMs = nowMs;
+  }
+
+  /** Share since the last call; null at the first. */
+  sample(): number | null {
+    const us = this.#waitedUs();
+    const last = this.#last;
+    this.#last = us === null ? null : { us, atMs: this.#nowMs() };
+    if (last === null || this.#last === null) return null;
+    const share = (this.#last.us - last.us) / ((this.#last.atMs - last.atMs) * 1000);
     // A counter that went back or a clock that stood still says nothing.
     return share >= 0 && Number.isFinite(share) ? Math.min(1, share) : null;
-  };
+  }
 }

@@ -61,10 +61,10 @@ export function createCpuMeter(options: CpuMeterOptions): CpuMeter {
   if (group !== null) {
     const limit = Math.min(group.limitCores, options.allowedCores);
     if (host === null || limit < host.cores) {
-      return { source: group.source, sample: usageSampler(group.usedUs, limit, options.nowMs) };
+      return new CgroupMeter(group, limit, options.nowMs);
     }
   }
-  if (host !== null) return { source: 'host', sample: hostSampler(hostTicks) };
+  if (host !== null) return new HostMeter(hostTicks);
   return { source: null, sample: () => null };
 }
 
@@ -103,34 +103,44 @@ function places(path: string | null): readonly string[] {
   return path === null || path === '/' ? [''] : [path, ''];
 }
 
-function usageSampler(
-  usedUs: () => number | null,
-  limitCores: number,
-  nowMs: () => number,
-): () => number | null {
-  let before: { readonly us: number; readonly atMs: number } | null = null;
-  return () => {
-    const us = usedUs();
-    const last = before;
-    if (us === null) {
-      before = null;
-      return null;
-    }
-    const now = { us, atMs: nowMs() };
-    before = now;
-    if (last === null) return null;
-    return share(now.us - last.us, (now.atMs - last.atMs) * 1000 * limitCores);
-  };
+class CgroupMeter implements CpuMeter {
+  readonly source: CpuSource;
+  readonly #usedUs: () => number | null;
+  readonly #limitCores: number;
+  readonly #nowMs: () => number;
+  #last: { readonly us: number; readonly atMs: number } | null = null;
+
+  constructor({ source, usedUs }: CpuCgroup, limitCores: number, nowMs: () => number) {
+    this.source = source;
+    this.#usedUs = usedUs;
+    this.#limitCores = limitCores;
+    this.#nowMs = nowMs;
+  }
+
+  sample(): number | null {
+    const us = this.#usedUs();
+    const last = this.#last;
+    this.#last = us === null ? null : { us, atMs: this.#nowMs() };
+    if (last === null || this.#last === null) return null;
+    return share(this.#last.us - last.us, (this.#last.atMs - last.atMs) * 1000 * this.#limitCores);
+  }
 }
 
-function hostSampler(hostTicks: () => HostTicks | null): () => number | null {
-  let before: HostTicks | null = null;
-  return () => {
-    const last = before;
-    before = hostTicks();
-    if (last === null || before === null) return null;
-    return share(before.busy - last.busy, before.total - last.total);
-  };
+class HostMeter implements CpuMeter {
+  readonly source = 'host';
+  readonly #ticks: () => HostTicks | null;
+  #last: HostTicks | null = null;
+
+  constructor(ticks: () => HostTicks | null) {
+    this.#ticks = ticks;
+  }
+
+  sample(): number | null {
+    const last = this.#last;
+    this.#last = this.#ticks();
+    if (last === null || this.#last === null) return null;
+    return share(this.#last.busy - last.busy, this.#last.total - last.total);
+  }
 }
 
 /** A counter that went back or a clock that stood still says nothing. Bursts above a quota count as full. */

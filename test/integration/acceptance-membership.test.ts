@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import test, { type TestContext } from 'node:test';
 import { openIdentity } from '../../sidecar/mesh/membership/identity.ts';
-import { createRequestAuth } from '../../sidecar/mesh/membership/request-auth.ts';
+import { RequestAuth } from '../../sidecar/mesh/membership/request-auth.ts';
 import { eventually } from '../support/eventually.ts';
 import { type Answer, send } from '../support/http-client.ts';
 import { type HttpWorker, startHttpWorker } from '../support/http-worker.ts';
@@ -45,7 +45,7 @@ function proof(
     nowMs: Date.now(),
   });
   const { service = SERVICE, target = TARGET, nowMs = Date.now() } = o;
-  return createRequestAuth(identity).sign({ peerKey, method: 'GET', target, service, nowMs }).header;
+  return new RequestAuth(identity).sign({ peerKey, method: 'GET', target, service, nowMs }).header;
 }
 
 function codeOf(answer: Answer): string {

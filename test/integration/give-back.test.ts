@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import test, { type TestContext } from 'node:test';
 import { first } from '../../sidecar/core/http/headers.ts';
 import type { Slot } from '../../sidecar/core/worker/admission.ts';
-import { createRequestAuth } from '../../sidecar/mesh/membership/request-auth.ts';
+import { RequestAuth } from '../../sidecar/mesh/membership/request-auth.ts';
 import { eventually } from '../support/eventually.ts';
 import { InboundSide, SERVICE } from '../support/inbound-side.ts';
 import { member } from '../support/members.ts';
@@ -30,7 +30,7 @@ async function bed(t: TestContext): Promise<Bed> {
   const slot = side.service.admission.acquire({ expectedQueue: null, sinceMs: 0, onGranted: () => {} });
   assert.equal(slot.kind, 'granted');
   const identity = member('caller', { nowMs: Date.now(), services: [] });
-  const { header, nonce } = createRequestAuth(identity).sign({
+  const { header, nonce } = new RequestAuth(identity).sign({
     peerKey: side.peer.key,
     method: 'POST',
     target: TARGET,

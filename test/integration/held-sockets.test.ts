@@ -6,7 +6,7 @@ import test from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Http1Downstream } from '../../sidecar/http/http1/downstream.ts';
 import { READ_AHEAD_BYTES } from '../../sidecar/http/http1/request-body.ts';
-import { listenHttp } from '../../sidecar/http/listener.ts';
+import { HttpListener } from '../../sidecar/http/listener.ts';
 import { PausedSockets } from '../../sidecar/http/sockets/paused-sockets.ts';
 import { TcpTable } from '../../sidecar/http/sockets/tcp-table.ts';
 import { CoarseTimers } from '../../sidecar/http/sockets/timers.ts';
@@ -29,20 +29,18 @@ const LONG_LOOK_MS = 400;
 test('a response that comes before its upload is taken reaches a slow client that has closed its half', async (t) => {
   const requests: Arrivals<Http1Downstream> = new Arrivals('a request');
   const bugs: unknown[] = [];
-  const listener = await listenHttp(
-    { host: '127.0.0.1', port: 0 },
-    {
-      limits: LIMITS,
-      headTimeoutMs: 5_000,
-      pausedSockets: new PausedSockets(),
-      keepAliveMs: 60_000,
-      timers: new CoarseTimers(10),
-      onInternalError: (error) => bugs.push(error),
-      refuse: (code, detail) =>
-        problemReply({ code, detail, service: null, requestId: null, attempts: [], proxyName: 'x' }),
-      onRequest: (downstream) => requests.push(downstream as Http1Downstream),
-    },
-  );
+  const listener = await HttpListener.bind({ host: '127.0.0.1', port: 0 });
+  listener.serve({
+    limits: LIMITS,
+    headTimeoutMs: 5_000,
+    pausedSockets: new PausedSockets(),
+    keepAliveMs: 60_000,
+    timers: new CoarseTimers(10),
+    onInternalError: (error) => bugs.push(error),
+    refuse: (code, detail) =>
+      problemReply({ code, detail, service: null, requestId: null, attempts: [], proxyName: 'x' }),
+    onRequest: (downstream) => requests.push(downstream as Http1Downstream),
+  });
   t.after(() => listener.destroy());
   const client = await Wire.connect(listener.port);
   t.after(() => client.close());

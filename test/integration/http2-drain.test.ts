@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import test, { type TestContext } from 'node:test';
 import type { Downstream } from '../../sidecar/http/exchange.ts';
-import { type HttpListener, listenHttp } from '../../sidecar/http/listener.ts';
+import { HttpListener } from '../../sidecar/http/listener.ts';
 import { PausedSockets } from '../../sidecar/http/sockets/paused-sockets.ts';
 import { CoarseTimers } from '../../sidecar/http/sockets/timers.ts';
 import { problemReply } from '../../sidecar/proxy/problem.ts';
@@ -23,23 +23,21 @@ class Bed {
 
   static async start(t: TestContext, keepAliveMs = 60_000, onRequest?: () => void): Promise<Bed> {
     const bed = new Bed(t);
-    bed.#listener = await listenHttp(
-      { host: '127.0.0.1', port: 0 },
-      {
-        limits: LIMITS,
-        headTimeoutMs: 5_000,
-        pausedSockets: new PausedSockets(),
-        keepAliveMs,
-        timers: new CoarseTimers(10),
-        onInternalError: (error) => bed.bugs.push(error),
-        refuse: (code, detail) =>
-          problemReply({ code, detail, service: null, requestId: null, attempts: [], proxyName: 'x' }),
-        onRequest: (downstream) => {
-          onRequest?.();
-          bed.requests.push(downstream);
-        },
+    bed.#listener = await HttpListener.bind({ host: '127.0.0.1', port: 0 });
+    bed.#listener.serve({
+      limits: LIMITS,
+      headTimeoutMs: 5_000,
+      pausedSockets: new PausedSockets(),
+      keepAliveMs,
+      timers: new CoarseTimers(10),
+      onInternalError: (error) => bed.bugs.push(error),
+      refuse: (code, detail) =>
+        problemReply({ code, detail, service: null, requestId: null, attempts: [], proxyName: 'x' }),
+      onRequest: (downstream) => {
+        onRequest?.();
+        bed.requests.push(downstream);
       },
-    );
+    });
     t.after(() => bed.listener.destroy());
     return bed;
   }

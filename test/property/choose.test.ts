@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import fc from 'fast-check';
-import { createBalancer, POLICY_NAMES, type PolicyName } from '../../sidecar/core/balancing/balancer.ts';
+import { Balancer, POLICY_NAMES, type PolicyName } from '../../sidecar/core/balancing/balancer.ts';
 import type { Choice } from '../../sidecar/core/balancing/choice.ts';
 import type { Endpoint } from '../../sidecar/core/peers/peer.ts';
 import type { PeerTable } from '../../sidecar/core/peers/peer-table.ts';
@@ -73,7 +73,7 @@ test('scores are finite and somebody is chosen, whatever was reported', () => {
       fc.nat(),
       (all, name, affinityKey, nowMs, seed) => {
         const table = tableWith(all);
-        const balancer = createBalancer(name, { ttlMs: 60_000 });
+        const balancer = new Balancer(name, { ttlMs: 60_000 });
         const request = asking(seeded(seed), { affinityKey, nowMs });
         const choice = balancer.choose(table.offering(SERVICE), request);
         assert.equal(choice.kind, 'chosen');
@@ -121,7 +121,7 @@ test('with any mix of states the chosen one is ready, or else leaving, untried a
         if (each.routeFailedAtMs !== null) peer.routes[0]?.health.failed(each.routeFailedAtMs);
       }
       const request = asking(seeded(seed), { excluded, nowMs: 60_000 });
-      const choice: Choice = createBalancer(name, { ttlMs: 60_000 }).choose(table.offering(SERVICE), request);
+      const choice: Choice = new Balancer(name, { ttlMs: 60_000 }).choose(table.offering(SERVICE), request);
       const usable = all.filter(
         (each) => each.state === 'ready' && !each.isTried && (each.hasVpn || each.hasTunnel),
       );
@@ -148,7 +148,7 @@ test('adaptive: among equally fast peers with free slots nobody starves, at any 
       const table = tableOf(
         all.map((load, i) => recordOf(i, { load, figures: figures({ service_ms: 100 }) })),
       );
-      const balancer = createBalancer('adaptive', { ttlMs: 60_000 });
+      const balancer = new Balancer('adaptive', { ttlMs: 60_000 });
       const request = asking(seeded(seed));
       const waiting = new Set(all.map((_, i) => keyOf(i)));
       for (let i = 0; i < 20_000 && waiting.size > 0; i += 1) {
@@ -169,7 +169,7 @@ test('adaptive: at a light load no free worker is forgotten, however much slower
       fc.nat(),
       (all, seed) => {
         const table = tableOf(all.map((_, i) => recordOf(i)));
-        const balancer = createBalancer('adaptive', { ttlMs: MINUTE_MS });
+        const balancer = new Balancer('adaptive', { ttlMs: MINUTE_MS });
         const times = new Map(all.map((_, i) => [keyOf(i), new ServiceTime()]));
         const lastMs = new Map(all.map((_, i) => [keyOf(i), 0]));
         const random = seeded(seed);
@@ -215,7 +215,7 @@ test('adaptive: a peer of which nothing is known is tried, whatever the others a
         if (isSilent) {
           Object.assign(endpointOf(table, 99), { reportedAtMs: Number.NEGATIVE_INFINITY, load: Number.NaN });
         }
-        const balancer = createBalancer('adaptive', { ttlMs: 60_000 });
+        const balancer = new Balancer('adaptive', { ttlMs: 60_000 });
         const request = asking(seeded(seed));
         let tries = 0;
         for (; tries < 20_000; tries += 1) {

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import fc from 'fast-check';
-import { createRequestAuth } from '../../sidecar/mesh/membership/request-auth.ts';
+import { RequestAuth } from '../../sidecar/mesh/membership/request-auth.ts';
 import { member, NOW_MS } from '../support/members.ts';
 
-const caller = createRequestAuth(member('worker-cpu-001'));
+const caller = new RequestAuth(member('worker-cpu-001'));
 const worker = member('worker-gpu-001');
-const callee = createRequestAuth(worker);
+const callee = new RequestAuth(worker);
 
 const request = fc.record({
   method: fc.constantFrom('GET', 'POST', 'PUT', 'DELETE', '1', ''),

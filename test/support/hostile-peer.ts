@@ -11,7 +11,7 @@ import type { HostPort } from '../../sidecar/core/host-port.ts';
 import type { WorkerRecord } from '../../sidecar/core/peers/record.ts';
 import { sealRecord } from '../../sidecar/mesh/discovery/sealed-record.ts';
 import type { Identity } from '../../sidecar/mesh/membership/identity.ts';
-import { createRequestAuth, type RequestAuth } from '../../sidecar/mesh/membership/request-auth.ts';
+import { RequestAuth } from '../../sidecar/mesh/membership/request-auth.ts';
 import { type Answer, send } from './http-client.ts';
 import { member, recordOf } from './members.ts';
 
@@ -67,7 +67,7 @@ export class HostilePeer {
   private constructor({ id = 'hostile', meshKey, services }: HostileSetup) {
     this.identity = member(id, { meshKey: Buffer.from(meshKey, 'hex'), services, nowMs: Date.now() });
     this.#services = services;
-    this.#auth = createRequestAuth(this.identity);
+    this.#auth = new RequestAuth(this.identity);
   }
 
   /** Connections that are open to it. */

@@ -5,10 +5,10 @@ import { Peer } from '../../sidecar/core/peers/peer.ts';
 import { Admission } from '../../sidecar/core/worker/admission.ts';
 import type { RequestTimeouts } from '../../sidecar/http/exchange.ts';
 import { Http1Pool } from '../../sidecar/http/http1/pool.ts';
-import { type HttpListener, listenHttp } from '../../sidecar/http/listener.ts';
+import { HttpListener } from '../../sidecar/http/listener.ts';
 import { PausedSockets } from '../../sidecar/http/sockets/paused-sockets.ts';
 import { CoarseTimers } from '../../sidecar/http/sockets/timers.ts';
-import { createRequestAuth } from '../../sidecar/mesh/membership/request-auth.ts';
+import { RequestAuth } from '../../sidecar/mesh/membership/request-auth.ts';
 import { createInbound } from '../../sidecar/proxy/inbound/inbound.ts';
 import type { FinishedInbound } from '../../sidecar/proxy/observers.ts';
 import { problemReply } from '../../sidecar/proxy/problem.ts';
@@ -97,45 +97,43 @@ export class InboundSide {
     const { service } = parts;
     const late: { side: InboundSide | null } = { side: null };
     const side = (): InboundSide => late.side as InboundSide;
-    const listener = await listenHttp(
-      { host: '127.0.0.1', port: 0 },
-      {
-        limits: betweenSidecars(LIMITS),
-        headTimeoutMs: 5_000,
-        pausedSockets: new PausedSockets(),
-        keepAliveMs: 60_000,
-        timers: parts.timers,
-        onInternalError: (error) => side().bugs.push(error),
-        refuse: (code, detail) =>
-          problemReply({ code, detail, service: null, requestId: null, attempts: [], proxyName: name }),
-        onRequest: createInbound({
-          pseudonym: `${name}-inbound`,
-          services: new Map([[SERVICE, service]]),
-          auth: createRequestAuth(identity),
-          isClosed: () => side().isClosed,
-          heartbeat:
-            setup.heartbeatMs === undefined
-              ? undefined
-              : { intervalMs: setup.heartbeatMs, timers: parts.timers },
-          observer: {
-            inboundStarted: () => side().running++,
-            inboundFinished: (request) => {
-              side().running--;
-              side().finished.push(request);
-            },
-            internalError: (error) => side().bugs.push(error),
-            inputRefused: () => {},
+    const listener = await HttpListener.bind({ host: '127.0.0.1', port: 0 });
+    listener.serve({
+      limits: betweenSidecars(LIMITS),
+      headTimeoutMs: 5_000,
+      pausedSockets: new PausedSockets(),
+      keepAliveMs: 60_000,
+      timers: parts.timers,
+      onInternalError: (error) => side().bugs.push(error),
+      refuse: (code, detail) =>
+        problemReply({ code, detail, service: null, requestId: null, attempts: [], proxyName: name }),
+      onRequest: createInbound({
+        pseudonym: `${name}-inbound`,
+        services: new Map([[SERVICE, service]]),
+        auth: new RequestAuth(identity),
+        isClosed: () => side().isClosed,
+        onIntroduction: () => {},
+        heartbeat:
+          setup.heartbeatMs === undefined ? null : { intervalMs: setup.heartbeatMs, timers: parts.timers },
+        observer: {
+          inboundStarted: () => side().running++,
+          inboundFinished: (request) => {
+            side().running--;
+            side().finished.push(request);
           },
-          self: {
-            workerId: name,
-            health: () => ({ status: 'ok' }),
-            record: () => Buffer.from('a sealed record'),
-            state: () => ({ state: 'ready' }),
-            report: () => reportOf(service),
-          },
-        }),
-      },
-    );
+          internalError: (error) => side().bugs.push(error),
+          inputRefused: () => {},
+        },
+        self: {
+          workerId: name,
+          health: () => ({ status: 'ok' }),
+          record: () => Buffer.from('a sealed record'),
+          state: () => ({ state: 'ready' }),
+          report: () => reportOf(service),
+          cancelQueued: () => false,
+        },
+      }),
+    });
     const record = recordOf(identity, {
       vpn_ip: setup.hasVpn === false ? null : '127.0.0.1',
       inbound_port: setup.hasVpn === false ? null : listener.port,

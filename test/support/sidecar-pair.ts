@@ -2,21 +2,22 @@
  * Two sidecars (or more) in one process, without a DHT: one outbound listener whose directory holds a fixed list of
  * peers, each with its own inbound listener and scripted worker. Real sockets, real authentication.
  */
-import { createBalancer } from '../../sidecar/core/balancing/balancer.ts';
+import { Balancer } from '../../sidecar/core/balancing/balancer.ts';
 import type { Code } from '../../sidecar/core/errors.ts';
 import { betweenSidecars } from '../../sidecar/core/forwarding/sidecar-headers.ts';
 import type { Peer } from '../../sidecar/core/peers/peer.ts';
 import { Ttfb } from '../../sidecar/core/peers/ttfb.ts';
 import { RetryBudget } from '../../sidecar/core/retry.ts';
 import { Http1Pool } from '../../sidecar/http/http1/pool.ts';
-import { type HttpListener, listenHttp } from '../../sidecar/http/listener.ts';
+import { HttpListener } from '../../sidecar/http/listener.ts';
 import { PausedSockets } from '../../sidecar/http/sockets/paused-sockets.ts';
 import { CoarseTimers } from '../../sidecar/http/sockets/timers.ts';
-import { createRequestAuth } from '../../sidecar/mesh/membership/request-auth.ts';
+import { RequestAuth } from '../../sidecar/mesh/membership/request-auth.ts';
 import type { FinishedOutbound } from '../../sidecar/proxy/observers.ts';
 import type { View } from '../../sidecar/proxy/outbound/directory.ts';
-import type { OutboundOptions } from '../../sidecar/proxy/outbound/options.ts';
-import { createOutbound } from '../../sidecar/proxy/outbound/outbound.ts';
+import { createOutbound, type OutboundOptions } from '../../sidecar/proxy/outbound/outbound.ts';
+import { QueueMigration } from '../../sidecar/proxy/outbound/queue-migration.ts';
+import { StallWatch } from '../../sidecar/proxy/outbound/stall-watch.ts';
 import { problemReply } from '../../sidecar/proxy/problem.ts';
 import type { LocalService } from '../../sidecar/proxy/worker/local-service.ts';
 import { Arrivals } from './arrivals.ts';
@@ -106,69 +107,73 @@ export class SidecarPair {
     });
     this.#pool = pool;
     const peers = this.sides.map((side) => side.peer);
-    this.#listener = await listenHttp(
-      { host: '127.0.0.1', port: 0 },
-      {
-        limits: LIMITS,
-        headTimeoutMs: headTimeoutMs ?? 5_000,
-        pausedSockets: new PausedSockets(),
-        keepAliveMs: 60_000,
-        timers,
-        onInternalError: (error) => this.bugs.push(error),
-        refuse: (code, detail) =>
-          problemReply({
-            code,
-            detail,
-            service: null,
-            requestId: null,
-            attempts: [],
-            proxyName: 'a-outbound',
-          }),
-        onRequest: createOutbound({
-          workerId: 'a',
-          pseudonym: 'a-outbound',
-          aliases: new Map([['llm', SERVICE]]),
-          services: new Map(local === undefined ? [] : [[SERVICE, local]]),
-          directory: {
-            find: () =>
-              this.lookup === null
-                ? { kind: 'hit', view: { kind: 'peers', peers, ageMs: 0 } }
-                : { kind: 'wait', ready: this.lookup },
-            peek: () => peers,
-            reported: () => {},
-            markSuspect: () => {},
-            notOffered: (peer) => this.notOffered.push(peer),
-          },
-          balancer: createBalancer('round-robin', { ttlMs: 60_000 }),
-          upstreams: pool,
-          auth: createRequestAuth(identity),
-          tunnelLimits: { maxBodyBytes: 100_000_000, firstByteMs: 100_000 },
-          ttfb: new Ttfb(),
-          budget: new RetryBudget({ ratio: 0.2, perSecond: 100 }),
-          replayBytes: 65_536,
-          trustForwarded: false,
-          token: null,
-          observer: {
-            requestStarted: () => this.running++,
-            requestRouted: () => {},
-            requestFinished: (request) => {
-              this.running--;
-              this.finished.push(request);
-            },
-            decided: () => {},
-            attempted: () => {},
-            attemptFailed: () => {},
-            retried: (code) => this.retried.push(code),
-            retryRefused: () => {},
-            migrated: () => {},
-            internalError: (error) => this.bugs.push(error),
-          },
-          random: () => 0,
-          callPolicy: () => ({ vpn: TIMEOUTS, tunnel: TIMEOUTS, retryPost: false }),
-          ...outbound,
+    this.#listener = await HttpListener.bind({ host: '127.0.0.1', port: 0 });
+    this.#listener.serve({
+      limits: LIMITS,
+      headTimeoutMs: headTimeoutMs ?? 5_000,
+      pausedSockets: new PausedSockets(),
+      keepAliveMs: 60_000,
+      timers,
+      onInternalError: (error) => this.bugs.push(error),
+      refuse: (code, detail) =>
+        problemReply({
+          code,
+          detail,
+          service: null,
+          requestId: null,
+          attempts: [],
+          proxyName: 'a-outbound',
         }),
-      },
-    );
+      onRequest: createOutbound({
+        workerId: 'a',
+        pseudonym: 'a-outbound',
+        aliases: new Map([['llm', SERVICE]]),
+        services: new Map(local === undefined ? [] : [[SERVICE, local]]),
+        directory: {
+          find: () =>
+            this.lookup === null
+              ? { kind: 'hit', view: { kind: 'peers', peers, ageMs: 0 } }
+              : { kind: 'wait', ready: this.lookup },
+          peek: () => peers,
+          reported: () => {},
+          markSuspect: () => {},
+          notOffered: (peer) => this.notOffered.push(peer),
+          checkWarming: async () => {},
+          absent: () => [],
+          services: () => new Set(),
+          silent: () => {},
+        },
+        balancer: new Balancer('round-robin', { ttlMs: 60_000 }),
+        upstreams: pool,
+        auth: new RequestAuth(identity),
+        stallWatch: new StallWatch({ responds: async () => true, cancelQueued: async () => false }),
+        queueMigration: new QueueMigration({ look: async () => {}, cancelQueued: async () => false }),
+        tunnelLimits: { maxBodyBytes: 100_000_000, firstByteMs: 100_000 },
+        ttfb: new Ttfb(),
+        budget: new RetryBudget({ ratio: 0.2, perSecond: 100 }),
+        replayBytes: 65_536,
+        trustForwarded: false,
+        token: null,
+        observer: {
+          requestStarted: () => this.running++,
+          requestRouted: () => {},
+          requestFinished: (request) => {
+            this.running--;
+            this.finished.push(request);
+          },
+          decided: () => {},
+          attempted: () => {},
+          attemptFailed: () => {},
+          retried: (code) => this.retried.push(code),
+          retryRefused: () => {},
+          migrated: () => {},
+          internalError: (error) => this.bugs.push(error),
+        },
+        random: () => 0,
+        callPolicy: () => ({ vpn: TIMEOUTS, tunnel: TIMEOUTS, retryPost: false }),
+        ...outbound,
+      }),
+    });
   }
 }
 

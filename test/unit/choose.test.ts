@@ -1,7 +1,7 @@
 /** Who may be chosen at all, by which routes, and what a refusal is called. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { createBalancer } from '../../sidecar/core/balancing/balancer.ts';
+import { Balancer } from '../../sidecar/core/balancing/balancer.ts';
 import type { Choice } from '../../sidecar/core/balancing/choice.ts';
 import { begin } from '../../sidecar/core/peers/accounting.ts';
 import type { PeerTable } from '../../sidecar/core/peers/peer-table.ts';
@@ -21,10 +21,7 @@ import {
 type Asked = Parameters<typeof asking>[1];
 
 function choose(table: PeerTable, changes: Asked = {}, random = seeded(1)): Choice {
-  return createBalancer('adaptive', { ttlMs: 60_000 }).choose(
-    table.offering(SERVICE),
-    asking(random, changes),
-  );
+  return new Balancer('adaptive', { ttlMs: 60_000 }).choose(table.offering(SERVICE), asking(random, changes));
 }
 
 /** Who is chosen in 300 tries, sorted; or the refusal. */
@@ -202,7 +199,7 @@ test('deviations of the service time under a third do not steer', () => {
     { load: 0.2, figures: figures({ service_ms: 100 }) },
     { load: 0.3, figures: figures({ service_ms: 75 }) },
   );
-  const { candidates } = createBalancer('adaptive', { ttlMs: 60_000 }).explain(
+  const { candidates } = new Balancer('adaptive', { ttlMs: 60_000 }).explain(
     table.offering(SERVICE),
     asking(seeded(1)),
   );
@@ -220,7 +217,7 @@ test('a full peer is as slow as the queue of heavy-tailed work before it', () =>
     { figures: figures({ service_ms: 100, concurrency: 2, in_flight: 2, queued: 1 }) },
     { figures: figures({ service_ms: 100, concurrency: 2 }) },
   );
-  const { candidates } = createBalancer('adaptive', { ttlMs: 60_000 }).explain(
+  const { candidates } = new Balancer('adaptive', { ttlMs: 60_000 }).explain(
     table.offering(SERVICE),
     asking(seeded(1)),
   );
@@ -249,10 +246,7 @@ test('the expected queue is 0 where a slot is free, and counts what waits where 
   assert.equal(expected(), 1);
   endpointOf(table, 1).queued = 3;
   assert.equal(expected(), 4);
-  const choice = createBalancer('random', { ttlMs: 60_000 }).choose(
-    table.offering(SERVICE),
-    asking(seeded(1)),
-  );
+  const choice = new Balancer('random', { ttlMs: 60_000 }).choose(table.offering(SERVICE), asking(seeded(1)));
   assert.equal(choice.kind === 'chosen' && choice.expectedQueue, null);
 });
 
@@ -261,7 +255,7 @@ test('my own requests since the report stand for those of the other senders too'
   const endpoint = endpointOf(table, 1);
   Object.assign(endpoint, { mineReported: 4, activeCallers: 3, outstanding: 6 });
   const requests = (): number | undefined =>
-    createBalancer('adaptive', { ttlMs: 60_000 }).explain(table.offering(SERVICE), asking(seeded(1)))
+    new Balancer('adaptive', { ttlMs: 60_000 }).explain(table.offering(SERVICE), asking(seeded(1)))
       .candidates[0]?.score?.requests;
   // 6 of others, 6 of mine, of which 2 are new: two more senders may have sent 2 each.
   assert.equal(requests(), 6 + 6 + 2 * 2);
@@ -275,10 +269,8 @@ test('an old report counts less, and one beyond the TTL not at all', () => {
   const table = peers({ load: 0 }, { load: 0.4 }, { load: 0.6 });
   for (const n of [2, 3]) endpointOf(table, n).reportedAtMs = 100_000;
   const load = (nowMs: number): number | undefined =>
-    createBalancer('adaptive', { ttlMs: 60_000 }).explain(
-      table.offering(SERVICE),
-      asking(seeded(1), { nowMs }),
-    ).candidates[0]?.score?.live_load;
+    new Balancer('adaptive', { ttlMs: 60_000 }).explain(table.offering(SERVICE), asking(seeded(1), { nowMs }))
+      .candidates[0]?.score?.live_load;
   endpointOf(table, 1).reportedAtMs = 100_000;
   assert.equal(load(100_000), 0);
   endpointOf(table, 1).reportedAtMs = 100_000 - 31_500;

@@ -1,14 +1,14 @@
 /** CPU pressure from the container's own file, and none where there is no such file. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { createPressureMeter, parsePressureUs } from '../../sidecar/load/cpu-pressure.ts';
+import { PressureMeter, parsePressureUs } from '../../sidecar/load/cpu-pressure.ts';
 
 const page = (totalUs: number) =>
   `some avg10=1.50 avg60=0.20 avg300=0.00 total=${totalUs}\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=7\n`;
 
 function create(files: Record<string, string>) {
   const clock = { nowMs: 0 };
-  const meter = createPressureMeter({ readText: (path) => files[path] ?? null, nowMs: () => clock.nowMs });
+  const meter = PressureMeter.open({ readText: (path) => files[path] ?? null, nowMs: () => clock.nowMs });
   return { meter, clock };
 }
 
@@ -30,19 +30,19 @@ test('the share of the time since the last look', () => {
   const file = '/sys/fs/cgroup/cpu.pressure';
   const files: Record<string, string> = { '/sys/fs/cgroup/cpu.max': 'max 100000', [file]: page(1_000_000) };
   const { meter, clock } = create(files);
-  assert.equal(meter?.(), null, 'nothing to compare with');
+  assert.equal(meter?.sample(), null, 'nothing to compare with');
   clock.nowMs = 1_000;
   files[file] = page(1_250_000);
-  assert.equal(meter?.(), 0.25);
+  assert.equal(meter?.sample(), 0.25);
   clock.nowMs = 2_000;
   files[file] = page(9_250_000);
-  assert.equal(meter?.(), 1);
+  assert.equal(meter?.sample(), 1);
   clock.nowMs = 3_000;
   files[file] = page(5);
-  assert.equal(meter?.(), null, 'the counter went back');
+  assert.equal(meter?.sample(), null, 'the counter went back');
   delete files[file];
   clock.nowMs = 4_000;
-  assert.equal(meter?.(), null, 'gone is unknown');
+  assert.equal(meter?.sample(), null, 'gone is unknown');
 });
 
 test('the own group where it is mounted, and never the whole machine', () => {

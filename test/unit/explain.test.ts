@@ -1,7 +1,7 @@
 /** Explanations: complete, true to the choice, plain JSON, and without any effect. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { createBalancer, POLICY_NAMES } from '../../sidecar/core/balancing/balancer.ts';
+import { Balancer, POLICY_NAMES } from '../../sidecar/core/balancing/balancer.ts';
 import { truncateExplanation } from '../../sidecar/core/balancing/explain.ts';
 import { asking, figures, keyOf, peerOf, recordOf, SERVICE, seeded, tableOf } from '../support/peers.ts';
 
@@ -17,7 +17,7 @@ peerOf(table, 6).presence = 'suspect';
 const offering = table.offering(SERVICE);
 
 test('every peer is there, with its reason', () => {
-  const { candidates, chosen } = createBalancer('adaptive', { ttlMs: 60_000 }).explain(
+  const { candidates, chosen } = new Balancer('adaptive', { ttlMs: 60_000 }).explain(
     offering,
     asking(() => 0.1),
   );
@@ -40,9 +40,9 @@ test('every peer is there, with its reason', () => {
 });
 
 test('the next best is named, with its margin', () => {
-  const { chosenNext } = createBalancer('least-load', { ttlMs: 60_000 }).explain(offering, asking(seeded(1)));
+  const { chosenNext } = new Balancer('least-load', { ttlMs: 60_000 }).explain(offering, asking(seeded(1)));
   assert.equal(typeof chosenNext?.worker_id, 'string');
-  const explanation = createBalancer('adaptive', { ttlMs: 60_000 }).explain(
+  const explanation = new Balancer('adaptive', { ttlMs: 60_000 }).explain(
     offering,
     asking(() => 0.1),
   );
@@ -56,7 +56,7 @@ test('the next best is named, with its margin', () => {
 for (const policy of POLICY_NAMES) {
   test(`${policy}: it is plain JSON, and a dry run changes no later choice`, () => {
     const choices = (explains: boolean): string[] => {
-      const balancer = createBalancer(policy, { ttlMs: 60_000 });
+      const balancer = new Balancer(policy, { ttlMs: 60_000 });
       const random = seeded(4);
       return Array.from({ length: 50 }, () => {
         if (explains) {
@@ -71,8 +71,8 @@ for (const policy of POLICY_NAMES) {
   });
 
   test(`${policy}: a decision and its explanation agree, and take their turn`, () => {
-    const balancer = createBalancer(policy, { ttlMs: 60_000 });
-    const twin = createBalancer(policy, { ttlMs: 60_000 });
+    const balancer = new Balancer(policy, { ttlMs: 60_000 });
+    const twin = new Balancer(policy, { ttlMs: 60_000 });
     for (let seed = 0; seed < 50; seed += 1) {
       const { choice, explanation } = balancer.decide(offering, asking(seeded(seed)));
       assert.equal(choice.kind === 'chosen' && choice.peer.record.worker_id, explanation.chosen);
@@ -84,7 +84,7 @@ for (const policy of POLICY_NAMES) {
 
 test('a refusal is explained as well', () => {
   const excluded = new Set([1, 2, 3, 4, 5, 6].map(keyOf));
-  const explanation = createBalancer('adaptive', { ttlMs: 60_000 }).explain(
+  const explanation = new Balancer('adaptive', { ttlMs: 60_000 }).explain(
     offering,
     asking(seeded(1), { excluded }),
   );
@@ -104,7 +104,7 @@ test('a decision among hundreds fits into a field: the chosen, the next, then th
       recordOf(i, { load: i / 300, figures: figures({ service_ms: 100 + (i % 7) * 1_000 }) }),
     ),
   );
-  const whole = createBalancer('adaptive', { ttlMs: 60_000 }).explain(
+  const whole = new Balancer('adaptive', { ttlMs: 60_000 }).explain(
     many.offering(SERVICE),
     asking(seeded(3)),
   );
@@ -121,7 +121,7 @@ test('a decision among hundreds fits into a field: the chosen, the next, then th
 });
 
 test('a decision among few stays whole', () => {
-  const whole = createBalancer('adaptive', { ttlMs: 60_000 }).explain(offering, asking(seeded(3)));
+  const whole = new Balancer('adaptive', { ttlMs: 60_000 }).explain(offering, asking(seeded(3)));
   assert.equal(truncateExplanation(whole), whole);
 });
 
@@ -137,7 +137,7 @@ test('each term of the score is there with the datum it came from', () => {
     oldestMs: 900,
     reportSource: 'probe',
   });
-  const [candidate] = createBalancer('adaptive', { ttlMs: 60_000 }).explain(
+  const [candidate] = new Balancer('adaptive', { ttlMs: 60_000 }).explain(
     one.offering(SERVICE),
     asking(seeded(1)),
   ).candidates;

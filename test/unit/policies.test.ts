@@ -1,7 +1,7 @@
 /** Policies: their shares over many seeded choices, their spread in a burst, and affinity. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { createBalancer, POLICY_NAMES, type PolicyName } from '../../sidecar/core/balancing/balancer.ts';
+import { Balancer, POLICY_NAMES, type PolicyName } from '../../sidecar/core/balancing/balancer.ts';
 import { begin, finish } from '../../sidecar/core/peers/accounting.ts';
 import type { PeerTable } from '../../sidecar/core/peers/peer-table.ts';
 import type { WorkerRecord } from '../../sidecar/core/peers/record.ts';
@@ -15,7 +15,7 @@ function peers(...changes: Partial<WorkerRecord>[]): PeerTable {
 
 /** Share of each worker in percent, in their order. */
 function shares(policy: PolicyName, table: PeerTable, changes: Parameters<typeof asking>[1] = {}): number[] {
-  const balancer = createBalancer(policy, { ttlMs: 60_000 });
+  const balancer = new Balancer(policy, { ttlMs: 60_000 });
   const request = asking(seeded(42), changes);
   const counts = new Map([...table.all()].map((peer) => [peer.key, 0]));
   for (let i = 0; i < CHOICES; i += 1) {
@@ -82,7 +82,7 @@ test('adaptive: 8 simultaneous requests on 2 equal peers with a frozen view spli
   for (const concurrency of [0, 1, 4, 8, 64]) {
     for (let seed = 0; seed < 500; seed += 1) {
       const table = peers({ figures: figures({ concurrency }) }, { figures: figures({ concurrency }) });
-      const balancer = createBalancer('adaptive', { ttlMs: 60_000 });
+      const balancer = new Balancer('adaptive', { ttlMs: 60_000 });
       const request = asking(seeded(seed));
       for (let i = 0; i < 8; i += 1) {
         const choice = balancer.choose(table.offering(SERVICE), request);
@@ -96,7 +96,7 @@ test('adaptive: 8 simultaneous requests on 2 equal peers with a frozen view spli
 
 test('adaptive: a burst fills uneven workers by their slots', () => {
   const table = peers({ figures: figures({ concurrency: 2 }) }, { figures: figures({ concurrency: 8 }) });
-  const balancer = createBalancer('adaptive', { ttlMs: 60_000 });
+  const balancer = new Balancer('adaptive', { ttlMs: 60_000 });
   const request = asking(seeded(5));
   for (let i = 0; i < 10; i += 1) {
     const choice = balancer.choose(table.offering(SERVICE), request);
@@ -121,7 +121,7 @@ test('adaptive: a peer of which nothing is known is tried', () => {
 
 test('affinity: a key stays with its peer, and keys spread', () => {
   const table = tableOf(Array.from({ length: 10 }, (_, i) => recordOf(i + 1)));
-  const balancer = createBalancer('adaptive', { ttlMs: 60_000 });
+  const balancer = new Balancer('adaptive', { ttlMs: 60_000 });
   const random = seeded(1);
   const to = (affinityKey: string): string => {
     const choice = balancer.choose(table.offering(SERVICE), asking(random, { affinityKey }));
@@ -144,7 +144,7 @@ test('affinity: no peer gets more than 1.25 times its share', () => {
   const table = tableOf(
     Array.from({ length: 5 }, (_, i) => recordOf(i + 1, { figures: figures({ concurrency: 8 }) })),
   );
-  const balancer = createBalancer('adaptive', { ttlMs: 60_000 });
+  const balancer = new Balancer('adaptive', { ttlMs: 60_000 });
   const request = asking(seeded(1), { affinityKey: 'the same for all' });
   for (let i = 1; i <= 100; i += 1) {
     const choice = balancer.choose(table.offering(SERVICE), request);
@@ -162,7 +162,7 @@ test('a steady stream of short requests spreads by live load', () => {
     { figures: figures({ concurrency: 4 }) },
     { figures: figures({ concurrency: 4 }) },
   );
-  const balancer = createBalancer('adaptive', { ttlMs: 60_000 });
+  const balancer = new Balancer('adaptive', { ttlMs: 60_000 });
   const random = seeded(9);
   const running: (() => void)[] = [];
   const counts = [0, 0, 0];

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { Peer } from '../../sidecar/core/peers/peer.ts';
-import { createRequestAuth } from '../../sidecar/mesh/membership/request-auth.ts';
+import { RequestAuth } from '../../sidecar/mesh/membership/request-auth.ts';
 import type { PeerClient } from '../../sidecar/proxy/peer/client.ts';
 import { cancelQueued, parseCancelToken } from '../../sidecar/proxy/peer/recall.ts';
 import { member } from '../support/members.ts';
@@ -83,8 +83,8 @@ test('by the first route that answers, and only a plain yes counts', async () =>
 test('a request is delivered or taken back, never both', () => {
   const caller = member('caller');
   const callee = member('callee');
-  const out = createRequestAuth(caller);
-  const inbound = createRequestAuth(callee);
+  const out = new RequestAuth(caller);
+  const inbound = new RequestAuth(callee);
   const request = { method: 'POST', target: '/service/a/x', service: 'a', nowMs: NOW_MS };
   const send = () => out.sign({ ...request, peerKey: callee.keyHex });
   const takeBack = (nonce: string) => inbound.cancel({ peerKey: caller.keyHex, nonce, nowMs: NOW_MS });

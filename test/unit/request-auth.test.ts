@@ -3,7 +3,7 @@ import { Buffer } from 'node:buffer';
 import test from 'node:test';
 import type { Verdict } from '../../sidecar/mesh/membership/auth-verdict.ts';
 import { openIdentity } from '../../sidecar/mesh/membership/identity.ts';
-import { createRequestAuth, type RequestAuth } from '../../sidecar/mesh/membership/request-auth.ts';
+import { RequestAuth } from '../../sidecar/mesh/membership/request-auth.ts';
 import { certified, MESH_KEY, member, NOW_MS, OTHER_MESH_KEY } from '../support/members.ts';
 
 const caller = member('worker-cpu-001');
@@ -18,7 +18,7 @@ const request = {
 
 /** Fresh replay memory and counters for each test. */
 function sidecars(): { out: RequestAuth; inbound: RequestAuth } {
-  return { out: createRequestAuth(caller), inbound: createRequestAuth(callee) };
+  return { out: new RequestAuth(caller), inbound: new RequestAuth(callee) };
 }
 
 function refusedBecause(verdict: Verdict, why: RegExp, code = 'not_a_member'): void {
@@ -85,7 +85,7 @@ test('a header is good for its request alone', () => {
 test('a header is good for one worker alone, and not for its own sender', () => {
   const { out } = sidecars();
   const { header } = out.sign({ ...request, peerKey: callee.keyHex });
-  refusedBecause(createRequestAuth(third).verify({ ...request, header }), /MAC/);
+  refusedBecause(new RequestAuth(third).verify({ ...request, header }), /MAC/);
   refusedBecause(out.verify({ ...request, header }), /MAC/);
 });
 
@@ -155,7 +155,7 @@ test('no header, and any broken header, is no member and no exception', () => {
 test('a worker of another mesh is a stranger, also with the name and certificate text of a member', () => {
   const { inbound } = sidecars();
   const stranger = member('worker-cpu-001', { meshKey: OTHER_MESH_KEY });
-  const { header } = createRequestAuth(stranger).sign({ ...request, peerKey: callee.keyHex });
+  const { header } = new RequestAuth(stranger).sign({ ...request, peerKey: callee.keyHex });
   refusedBecause(inbound.verify({ ...request, header }), /not signed by this mesh/);
   const stolen = header.replace(
     stranger.certBytes.toString('base64url'),
@@ -185,8 +185,8 @@ test('another certificate of the same worker does not fit the header', () => {
 
 test('a certificate limits what may be called; the addresses of the sidecar itself are for every member', () => {
   const limited = certified('worker-cpu-002', { calls: ['vision-ocr'] });
-  const out = createRequestAuth(limited);
-  const inbound = createRequestAuth(callee);
+  const out = new RequestAuth(limited);
+  const inbound = new RequestAuth(callee);
   const ask = (service: string) => {
     const asked = { ...request, service };
     return inbound.verify({ ...asked, header: out.sign({ ...asked, peerKey: callee.keyHex }).header });
@@ -203,8 +203,8 @@ test('a certificate limits what may be called; the addresses of the sidecar itse
 
 test('a certificate that ends while it is in use ends', () => {
   const brief = certified('worker-cpu-002', { days: 1 });
-  const out = createRequestAuth(brief);
-  const inbound = createRequestAuth(callee);
+  const out = new RequestAuth(brief);
+  const inbound = new RequestAuth(callee);
   const ask = (nowMs: number) =>
     inbound.verify({
       ...request,
@@ -218,8 +218,8 @@ test('a certificate that ends while it is in use ends', () => {
 
 test("one's own certificate is renewed without a pause, whoever renewed it", () => {
   const me = member('worker-cpu-003');
-  const out = createRequestAuth(me);
-  const inbound = createRequestAuth(callee);
+  const out = new RequestAuth(me);
+  const inbound = new RequestAuth(callee);
   for (let day = 0; day < 40; day++) {
     const nowMs = NOW_MS + day * 86_400_000;
     if (day % 2 === 1) me.renew(nowMs);
@@ -244,14 +244,14 @@ test('a response is bound to its request, status and worker', () => {
   assert.ok(!out.verifyResponse({ ...answer, header, peerKey: third.keyHex }), 'a peer never called');
   out.sign({ ...request, peerKey: third.keyHex });
   assert.ok(!out.verifyResponse({ ...answer, header, peerKey: third.keyHex }), 'another peer');
-  const byThird = createRequestAuth(third).signResponse({
+  const byThird = new RequestAuth(third).signResponse({
     peerKey: caller.keyHex,
     nonce,
     status: 200,
     nowMs: NOW_MS,
   });
   assert.ok(!out.verifyResponse({ ...answer, header: byThird }), 'a re-used address');
-  const reflected = createRequestAuth(caller).signResponse({
+  const reflected = new RequestAuth(caller).signResponse({
     peerKey: callee.keyHex,
     nonce,
     status: 200,
@@ -267,10 +267,10 @@ test('a response is bound to its request, status and worker', () => {
 });
 
 test('a restarted caller is taken at once', () => {
-  const inbound = createRequestAuth(callee);
+  const inbound = new RequestAuth(callee);
   for (let life = 0; life < 10; life++) {
     const nowMs = NOW_MS + life;
-    const { header } = createRequestAuth(caller).sign({ ...request, nowMs, peerKey: callee.keyHex });
+    const { header } = new RequestAuth(caller).sign({ ...request, nowMs, peerKey: callee.keyHex });
     assert.equal(inbound.verify({ ...request, nowMs, header }).kind, 'member');
     refusedBecause(inbound.verify({ ...request, nowMs, header }), /received before/);
   }
@@ -295,8 +295,8 @@ test('a peer key that is none is an error of the program, said as such', () => {
 });
 
 test('more members than are remembered: none of their headers is taken twice, later ones are taken', () => {
-  const inbound = createRequestAuth(callee, { maxPeers: 8 });
-  const members = Array.from({ length: 60 }, (_, i) => createRequestAuth(member(`worker-${i}`)));
+  const inbound = new RequestAuth(callee, { maxPeers: 8 });
+  const members = Array.from({ length: 60 }, (_, i) => new RequestAuth(member(`worker-${i}`)));
   const signed = members.map((auth, i) => {
     const nowMs = NOW_MS + i;
     return { auth, nowMs, header: auth.sign({ ...request, peerKey: callee.keyHex, nowMs }).header };
@@ -314,15 +314,15 @@ test('more members than are remembered: none of their headers is taken twice, la
 });
 
 test('a header of an ordinary worker is under 300 bytes', () => {
-  const { header } = createRequestAuth(caller).sign({ ...request, peerKey: callee.keyHex });
+  const { header } = new RequestAuth(caller).sign({ ...request, peerKey: callee.keyHex });
   assert.ok(Buffer.byteLength(header) < 300, `${header.length}`);
 });
 
 test('a caller whose clock is off is refused with the right time, and signs by that from then on', () => {
   for (const aheadMs of [600_000, -600_000]) {
     const news: number[] = [];
-    const out = createRequestAuth(caller, { onClock: (_peer, offsetMs) => news.push(offsetMs) });
-    const inbound = createRequestAuth(callee);
+    const out = new RequestAuth(caller, { onClock: (_peer, offsetMs) => news.push(offsetMs) });
+    const inbound = new RequestAuth(callee);
     const here = NOW_MS + aheadMs;
     const call = (nowMs: number) => out.sign({ ...request, nowMs, peerKey: callee.keyHex });
     assert.equal(out.clockOffsetMs(callee.keyHex), null);

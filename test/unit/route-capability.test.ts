@@ -1,7 +1,7 @@
 /** Requests that a tunnel cannot carry: which way they go, and that the decision says why. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { createBalancer } from '../../sidecar/core/balancing/balancer.ts';
+import { Balancer } from '../../sidecar/core/balancing/balancer.ts';
 import type { Route } from '../../sidecar/core/peers/route.ts';
 import { Ttfb } from '../../sidecar/core/peers/ttfb.ts';
 import { tunnelUnfit } from '../../sidecar/core/peers/tunnel-limits.ts';
@@ -52,7 +52,7 @@ function kinds(routes: readonly Route[]): string[] {
 
 test('a request that a tunnel cannot carry goes to a peer with another way, however loaded', () => {
   const table = threeWays();
-  const balancer = createBalancer('least-load', { ttlMs: 60_000 });
+  const balancer = new Balancer('least-load', { ttlMs: 60_000 });
   const peers = table.offering(SERVICE);
   const plain = balancer.choose(
     peers,
@@ -80,7 +80,7 @@ test('a request that a tunnel cannot carry goes to a peer with another way, howe
 
 test('without another way the tunnel is tried', () => {
   const table = threeWays();
-  const balancer = createBalancer('adaptive', { ttlMs: 60_000 });
+  const balancer = new Balancer('adaptive', { ttlMs: 60_000 });
   const excluded = new Set([peerOf(table, 0).key, peerOf(table, 2).key]);
   const choice = balancer.choose(
     table.offering(SERVICE),
@@ -92,7 +92,7 @@ test('without another way the tunnel is tried', () => {
 
 test('a VPN that is down is no other way', () => {
   const table = threeWays();
-  const balancer = createBalancer('least-load', { ttlMs: 60_000 });
+  const balancer = new Balancer('least-load', { ttlMs: 60_000 });
   peerOf(table, 0).routes[0]?.health.failed(0);
   const choice = balancer.choose(
     table.offering(SERVICE),
@@ -103,7 +103,7 @@ test('a VPN that is down is no other way', () => {
 
 test('the decision says why', () => {
   const table = threeWays();
-  const balancer = createBalancer('least-load', { ttlMs: 60_000 });
+  const balancer = new Balancer('least-load', { ttlMs: 60_000 });
   const { explanation } = balancer.decide(
     table.offering(SERVICE),
     asking(() => 0, { tunnelUnfit: 'body_too_large' }),

@@ -29,96 +29,103 @@ export type PolicyName = keyof typeof POLICIES;
 
 export const POLICY_NAMES = Object.keys(POLICIES) as readonly PolicyName[];
 
-export interface Balancer {
-  readonly policy: PolicyName;
-  choose(peers: readonly Peer[], request: ChoiceRequest): Choice;
-  /** A choice together with its reasons: for `sidecar-explain` and the recorded requests. */
-  decide(peers: readonly Peer[], request: ChoiceRequest): { choice: Choice; explanation: Explanation };
-  /** A dry run: changes nothing. */
-  explain(peers: readonly Peer[], request: ChoiceRequest): Explanation;
-}
-
 export interface BalancerOptions {
   /** Reports older than this count for nothing. */
   readonly ttlMs: number;
 }
 
-export function createBalancer(policyName: PolicyName, options: BalancerOptions): Balancer {
-  const named = POLICIES[policyName]();
-  const affinity = createAffinity();
-  const candidates = new Candidates();
-  const scores = new Scores(options.ttlMs);
-  const field: ChoiceInput = { candidates, scores };
+interface Decision {
+  readonly choice: Choice;
+  readonly explanation: Explanation;
+}
+
+export class Balancer {
+  readonly policy: PolicyName;
+  readonly #named: Policy;
+  readonly #affinity = createAffinity();
+  readonly #candidates = new Candidates();
+  readonly #scores: Scores;
+  readonly #field: ChoiceInput;
   /** Service → choices so far. Only of services that have peers, so that callers cannot make it grow. */
-  const turns = new Map<string, number>();
+  readonly #turns = new Map<string, number>();
 
-  const policyFor = (request: ChoiceRequest): Policy => (request.affinityKey === null ? named : affinity);
-
-  /** Fills the field; returns the index of the picked candidate, or why there is none. */
-  function pick(peers: readonly Peer[], request: ChoiceRequest): number | NoChoiceCode {
-    const policy = policyFor(request);
-    const refusal = candidates.fill(peers, request);
-    if (refusal !== null) return refusal;
-    if (policy.needsScores) scores.fill(candidates, request.nowMs);
-    const { random, affinityKey } = request;
-    return policy.pick(field, { random, affinityKey, turn: turns.get(request.service) ?? 0 });
+  constructor(policy: PolicyName, options: BalancerOptions) {
+    this.policy = policy;
+    this.#named = POLICIES[policy]();
+    this.#scores = new Scores(options.ttlMs);
+    this.#field = { candidates: this.#candidates, scores: this.#scores };
   }
 
-  function choiceOf(picked: number | NoChoiceCode, request: ChoiceRequest): Choice {
+  choose(peers: readonly Peer[], request: ChoiceRequest): Choice {
+    const picked = this.#pick(peers, request);
+    if (typeof picked === 'number') this.#takeTurn(request.service);
+    return this.#choiceOf(picked, request);
+  }
+
+  /** A choice together with its reasons: for `sidecar-explain` and the recorded requests. */
+  decide(peers: readonly Peer[], request: ChoiceRequest): Decision {
+    const decided = this.#explained(peers, request);
+    if (decided.choice.kind === 'chosen') this.#takeTurn(request.service);
+    return decided;
+  }
+
+  /** A dry run: changes nothing. */
+  explain(peers: readonly Peer[], request: ChoiceRequest): Explanation {
+    return this.#explained(peers, request).explanation;
+  }
+
+  #policyFor(request: ChoiceRequest): Policy {
+    return request.affinityKey === null ? this.#named : this.#affinity;
+  }
+
+  /** Fills the field; returns the index of the picked candidate, or why there is none. */
+  #pick(peers: readonly Peer[], request: ChoiceRequest): number | NoChoiceCode {
+    const policy = this.#policyFor(request);
+    const refusal = this.#candidates.fill(peers, request);
+    if (refusal !== null) return refusal;
+    if (policy.needsScores) this.#scores.fill(this.#candidates, request.nowMs);
+    const { random, affinityKey } = request;
+    return policy.pick(this.#field, { random, affinityKey, turn: this.#turns.get(request.service) ?? 0 });
+  }
+
+  #choiceOf(picked: number | NoChoiceCode, request: ChoiceRequest): Choice {
     if (typeof picked === 'string') return { kind: 'refused', code: picked };
-    const endpoint = candidates.endpoints[picked] as Endpoint;
+    const endpoint = this.#candidates.endpoints[picked] as Endpoint;
     const { peer } = endpoint;
     const usable = usableRoutes(peer.routes, request.nowMs);
     const { routes, spare } = sortedByFitness(usable, request.tunnelUnfit ?? null);
     let expectedQueue: number | null = null;
-    if (policyFor(request).redispatches) {
-      const waiting = (scores.requests[picked] as number) - (scores.slots[picked] as number);
+    if (this.#policyFor(request).redispatches) {
+      const { requests, slots } = this.#scores;
+      const waiting = (requests[picked] as number) - (slots[picked] as number);
       expectedQueue = waiting < 0 ? 0 : Math.ceil(waiting + 1);
     }
     return { kind: 'chosen', peer, endpoint, routes, spare, expectedQueue };
   }
 
-  function takeTurn(service: string): void {
-    turns.set(service, ((turns.get(service) ?? 0) + 1) % Number.MAX_SAFE_INTEGER);
+  #takeTurn(service: string): void {
+    this.#turns.set(service, ((this.#turns.get(service) ?? 0) + 1) % Number.MAX_SAFE_INTEGER);
   }
 
-  function explained(
-    peers: readonly Peer[],
-    request: ChoiceRequest,
-  ): { choice: Choice; explanation: Explanation } {
+  #explained(peers: readonly Peer[], request: ChoiceRequest): Decision {
     const tape: number[] = [];
     const record = (): number => {
       const value = request.random();
       tape.push(value);
       return value;
     };
-    const picked = pick(peers, { ...request, random: record });
-    const choice = choiceOf(picked, request);
-    const policy = policyFor(request);
-    if (!policy.needsScores && candidates.count > 0) scores.fill(candidates, request.nowMs);
-    const explanation = explainCandidates({ peers, request, field, policy, picked });
+    const picked = this.#pick(peers, { ...request, random: record });
+    const choice = this.#choiceOf(picked, request);
+    const policy = this.#policyFor(request);
+    if (!policy.needsScores && this.#candidates.count > 0) this.#scores.fill(this.#candidates, request.nowMs);
+    const explanation = explainCandidates({ peers, request, field: this.#field, policy, picked });
     if (choice.kind === 'refused') return { choice, explanation };
     // The same throw of the dice, without the chosen one.
     let at = 0;
     const replay = (): number => tape[at++] ?? request.random();
     const excluded = new Set([...request.excluded, choice.peer.key]);
-    const next = pick(peers, { ...request, random: replay, excluded });
-    const nextKey = typeof next === 'number' ? (candidates.endpoints[next] as Endpoint).peer.key : null;
+    const next = this.#pick(peers, { ...request, random: replay, excluded });
+    const nextKey = typeof next === 'number' ? (this.#candidates.endpoints[next] as Endpoint).peer.key : null;
     return { choice, explanation: withNext(explanation, nextKey) };
   }
-
-  return {
-    policy: policyName,
-    choose(peers, request) {
-      const picked = pick(peers, request);
-      if (typeof picked === 'number') takeTurn(request.service);
-      return choiceOf(picked, request);
-    },
-    decide(peers, request) {
-      const decided = explained(peers, request);
-      if (decided.choice.kind === 'chosen') takeTurn(request.service);
-      return decided;
-    },
-    explain: (peers, request) => explained(peers, request).explanation,
-  };
 }

@@ -43,30 +43,6 @@ import { certTagOf, hasMac, macOf, requestText, responseText } from './message-m
 import { derivePairKeys, type PairKeys } from './pair-keys.ts';
 import { ReplayWindow } from './replay-window.ts';
 
-export interface RequestAuth {
-  /**
-   * The value of `sidecar-auth` for one attempt; each attempt needs its own. Throws an Error only when
-   * `peerKey` is not the key of a verified record, or the clock is not in this age.
-   */
-  sign(request: SignRequest): { readonly header: string; readonly nonce: string };
-  /** Judges a header from anyone; never throws. Right once: the same header again is refused. */
-  verify(request: VerifyRequest): Verdict;
-  /**
-   * Makes sure that the request with this nonce is never accepted from this caller; false when that is too late, or
-   * cannot be promised. Never throws.
-   */
-  cancel(request: { readonly peerKey: string; readonly nonce: string; readonly nowMs: number }): boolean;
-  /** The value of `sidecar-auth` for the response to a verified request. */
-  signResponse(response: SentRequest): string;
-  /**
-   * Whether the worker with `peerKey` gave this status to the request with this nonce; if so, its clock is known from
-   * then on. Never throws.
-   */
-  verifyResponse(response: VerifyResponse): boolean;
-  /** How far the clock of this worker is ahead of ours, in ms; null as long as it has not answered. */
-  clockOffsetMs(peerKey: string): number | null;
-}
-
 /**
  * Peers whose keys and replay windows are held, at about 5 KiB for each that calls. With more than half as many
  * callers at once, those whose clock is behind are refused now and then: what was forgotten could be replayed.
@@ -95,44 +71,153 @@ export interface RequestAuthOptions {
   onClock?(peerKey: string, offsetMs: number): void;
 }
 
-export function createRequestAuth(identity: Identity, options: RequestAuthOptions = {}): RequestAuth {
-  const { maxPeers = MAX_PEERS, onClock = () => {} } = options;
-  const session = newSession();
-  let counter = 0;
-  let own = ownCertificate(identity.certBytes);
+export class RequestAuth {
+  readonly #identity: Identity;
+  readonly #onClock: (peerKey: string, offsetMs: number) => void;
+  readonly #session = newSession();
+  readonly #callers: BoundedCache<string, Caller>;
+  readonly #pairs: BoundedCache<string, Pair>;
+  #counter = 0;
+  #own: OwnCertificate;
   /** Time up to which replay windows were forgotten. */
-  let forgottenMs = Number.NEGATIVE_INFINITY;
+  #forgottenMs = Number.NEGATIVE_INFINITY;
 
-  const callers = new BoundedCache<string, Caller>(maxPeers, () => {});
-  const pairs = new BoundedCache<string, Pair>(maxPeers, (pair) => {
-    if (pair.window !== null) forgottenMs = Math.max(forgottenMs, pair.window.newestMs);
-  });
-
-  function ownCertificate(bytes: Buffer) {
-    return { bytes, text: bytes.toString('base64url'), tag: certTagOf(bytes) };
+  constructor(identity: Identity, options: RequestAuthOptions = {}) {
+    const { maxPeers = MAX_PEERS, onClock = () => {} } = options;
+    this.#identity = identity;
+    this.#onClock = onClock;
+    this.#own = ownCertificate(identity.certBytes);
+    this.#callers = new BoundedCache(maxPeers, () => {});
+    this.#pairs = new BoundedCache(maxPeers, ({ window }) => {
+      if (window !== null) this.#forgottenMs = Math.max(this.#forgottenMs, window.newestMs);
+    });
   }
 
-  function pairWith(peerKey: string): Pair {
-    let pair = pairs.get(peerKey);
+  /**
+   * The value of `sidecar-auth` for one attempt; each attempt needs its own. Throws an Error only when
+   * `peerKey` is not the key of a verified record, or the clock is not in this age.
+   */
+  sign(request: SignRequest): { readonly header: string; readonly nonce: string } {
+    const { peerKey, nowMs } = request;
+    const pair = this.#pairWith(peerKey);
+    const time = timeText(nowMs + correctionMs(pair.offsetMs));
+    if (time === '') throw new Error('The clock of this machine is not between 2001 and 2286.');
+    this.#identity.renew(nowMs);
+    // Others may have renewed it as well.
+    const { certBytes } = this.#identity;
+    if (certBytes !== this.#own.bytes) this.#own = ownCertificate(certBytes);
+    const { tag, text } = this.#own;
+    const nonce = this.#session + writeHalf(this.#counter++);
+    const mac = macOf(requestText(time, nonce, tag, request), pair.keys.requestOut);
+    return { header: writeRequestHeader(text, time, nonce, mac), nonce };
+  }
+
+  /** Judges a header from anyone; never throws. Right once: the same header again is refused. */
+  verify(request: VerifyRequest): Verdict {
+    const { header, service, nowMs } = request;
+    if (header === undefined) return stranger('The request has no sidecar-auth header.');
+    const stamp = readRequestHeader(header);
+    if (stamp === null) return stranger('The sidecar-auth header is not well-formed (version 1).');
+    const skewMs = stamp.timeMs - nowMs;
+    // negated, so that a time which is not a number is refused
+    if (!(Math.abs(skewMs) <= MAX_TOLD_SKEW_MS)) return stranger(describeSkew(skewMs));
+    const caller = this.#callerOf(stamp.cert, nowMs / 1000);
+    if (caller === null) return stranger('The certificate is not signed by this mesh, or does not hold now.');
+    const { workerKey, workerId } = caller.certificate;
+    const pair = this.#pairWith(workerKey);
+    const message = requestText(stamp.time, stamp.nonce, caller.certTag, request);
+    if (!hasMac(message, pair.keys.requestIn, stamp.mac)) {
+      return stranger(
+        'The MAC is not the one of this request to this worker: it was signed for another, or changed.',
+      );
+    }
+    const isOff = Math.abs(skewMs) > MAX_CLOCK_SKEW_MS;
+    pair.window ??= new ReplayWindow(this.#forgottenMs);
+    // Also of one that is refused: what it is told holds for good.
+    if (!pair.window.accept(stamp.nonce.slice(0, HALF_CHARS), stamp.counter, isOff ? nowMs : stamp.timeMs)) {
+      return stranger(
+        isOff
+          ? describeSkew(skewMs)
+          : 'The request was received before: each attempt needs a signature of its own.',
+      );
+    }
+    const proved = { key: workerKey, nonce: stamp.nonce };
+    if (isOff) return { ...stranger(describeSkew(skewMs)), caller: proved };
+    if (service !== '' && !caller.mayCall(service)) {
+      return {
+        kind: 'refused',
+        code: 'not_allowed',
+        detail: `The certificate of ${workerId} does not allow it to call ${service}.`,
+        caller: proved,
+      };
+    }
+    return { kind: 'member', key: workerKey, workerId, mayCall: caller.mayCall, nonce: stamp.nonce };
+  }
+
+  /**
+   * Makes sure that the request with this nonce is never accepted from this caller; false when that is too late, or
+   * cannot be promised. Never throws.
+   */
+  cancel(request: { readonly peerKey: string; readonly nonce: string; readonly nowMs: number }): boolean {
+    const { peerKey, nonce, nowMs } = request;
+    const counter = counterOf(nonce);
+    // Who was never verified has sent nothing that could be taken back.
+    const pair = this.#pairs.get(peerKey);
+    if (counter < 0 || pair?.window == null) return false;
+    return pair.window.accept(nonce.slice(0, HALF_CHARS), counter, nowMs);
+  }
+
+  /** The value of `sidecar-auth` for the response to a verified request. */
+  signResponse({ peerKey, nonce, status, nowMs }: SentRequest): string {
+    const time = timeText(nowMs) || NO_TIME;
+    const mac = macOf(responseText(nonce, time, status), this.#pairWith(peerKey).keys.responseOut);
+    return writeResponseHeader(time, mac);
+  }
+
+  /**
+   * Whether the worker with `peerKey` gave this status to the request with this nonce; if so, its clock is known from
+   * then on. Never throws.
+   */
+  verifyResponse({ peerKey, nonce, status, nowMs, header }: VerifyResponse): boolean {
+    const stamp = header === undefined ? null : readResponseHeader(header);
+    const pair = this.#pairs.get(peerKey);
+    // Who was never called cannot have answered.
+    if (stamp === null || pair === undefined || !isNonce(nonce)) return false;
+    if (!hasMac(responseText(nonce, stamp.time, status), pair.keys.responseIn, stamp.mac)) return false;
+    const offsetMs = stamp.timeMs - nowMs;
+    if (Math.abs(offsetMs) > MAX_TOLD_SKEW_MS) return true;
+    if (isNews(pair.offsetMs, offsetMs)) this.#onClock(peerKey, offsetMs);
+    pair.offsetMs = offsetMs;
+    return true;
+  }
+
+  /** How far the clock of this worker is ahead of ours, in ms; null as long as it has not answered. */
+  clockOffsetMs(peerKey: string): number | null {
+    const offsetMs = this.#pairs.get(peerKey)?.offsetMs ?? Number.NaN;
+    return Number.isNaN(offsetMs) ? null : offsetMs;
+  }
+
+  #pairWith(peerKey: string): Pair {
+    let pair = this.#pairs.get(peerKey);
     if (pair === undefined) {
-      pair = { keys: derivePairKeys(identity, peerKey), window: null, offsetMs: Number.NaN };
-      pairs.set(peerKey, pair);
+      pair = { keys: derivePairKeys(this.#identity, peerKey), window: null, offsetMs: Number.NaN };
+      this.#pairs.set(peerKey, pair);
     }
     return pair;
   }
 
   /** False when a certificate names a key that is no point of the curve. */
-  function canPairWith(workerKey: string): boolean {
+  #canPairWith(workerKey: string): boolean {
     try {
-      return pairWith(workerKey) !== null;
+      return this.#pairWith(workerKey) !== null;
     } catch {
       return false;
     }
   }
 
   /** The caller behind a certificate as it stands in a header; null when the mesh did not sign it or it does not hold now. */
-  function callerOf(cert: string, nowSeconds: number): Caller | null {
-    const known = callers.get(cert);
+  #callerOf(cert: string, nowSeconds: number): Caller | null {
+    const known = this.#callers.get(cert);
     if (known !== undefined) {
       return validityAt(known.certificate, nowSeconds) === 'valid' ? known : null;
     }
@@ -140,108 +225,26 @@ export function createRequestAuth(identity: Identity, options: RequestAuthOption
     // A fresh string: `cert` is a slice that would hold on to the whole header. And one spelling only.
     const text = bytes.toString('base64url');
     if (text !== cert) return null;
-    const certificate = identity.verifyCertificate(bytes, nowSeconds);
-    if (certificate === null || !canPairWith(certificate.workerKey)) return null;
+    const certificate = this.#identity.verifyCertificate(bytes, nowSeconds);
+    if (certificate === null || !this.#canPairWith(certificate.workerKey)) return null;
     const caller: Caller = {
       certificate,
       certTag: certTagOf(bytes),
       mayCall: (service) => includesService(certificate.calls, service),
     };
-    callers.set(text, caller);
+    this.#callers.set(text, caller);
     return caller;
   }
+}
 
-  return {
-    sign(request) {
-      const { peerKey, nowMs } = request;
-      const pair = pairWith(peerKey);
-      const time = timeText(nowMs + correctionMs(pair.offsetMs));
-      if (time === '') throw new Error('The clock of this machine is not between 2001 and 2286.');
-      identity.renew(nowMs);
-      // Others may have renewed it as well.
-      if (identity.certBytes !== own.bytes) own = ownCertificate(identity.certBytes);
-      const nonce = session + writeHalf(counter++);
-      const message = requestText(time, nonce, own.tag, request);
-      const mac = macOf(message, pair.keys.requestOut);
-      return { header: writeRequestHeader(own.text, time, nonce, mac), nonce };
-    },
+interface OwnCertificate {
+  readonly bytes: Buffer;
+  readonly text: string;
+  readonly tag: string;
+}
 
-    verify(request) {
-      const { header, service, nowMs } = request;
-      if (header === undefined) return stranger('The request has no sidecar-auth header.');
-      const stamp = readRequestHeader(header);
-      if (stamp === null) return stranger('The sidecar-auth header is not well-formed (version 1).');
-      const skewMs = stamp.timeMs - nowMs;
-      // negated, so that a time which is not a number is refused
-      if (!(Math.abs(skewMs) <= MAX_TOLD_SKEW_MS)) return stranger(describeSkew(skewMs));
-      const caller = callerOf(stamp.cert, nowMs / 1000);
-      if (caller === null)
-        return stranger('The certificate is not signed by this mesh, or does not hold now.');
-      const { workerKey, workerId } = caller.certificate;
-      const pair = pairWith(workerKey);
-      const message = requestText(stamp.time, stamp.nonce, caller.certTag, request);
-      if (!hasMac(message, pair.keys.requestIn, stamp.mac)) {
-        return stranger(
-          'The MAC is not the one of this request to this worker: it was signed for another, or changed.',
-        );
-      }
-      const isOff = Math.abs(skewMs) > MAX_CLOCK_SKEW_MS;
-      pair.window ??= new ReplayWindow(forgottenMs);
-      // Also of one that is refused: what it is told holds for good.
-      if (
-        !pair.window.accept(stamp.nonce.slice(0, HALF_CHARS), stamp.counter, isOff ? nowMs : stamp.timeMs)
-      ) {
-        return stranger(
-          isOff
-            ? describeSkew(skewMs)
-            : 'The request was received before: each attempt needs a signature of its own.',
-        );
-      }
-      const proved = { key: workerKey, nonce: stamp.nonce };
-      if (isOff) return { ...stranger(describeSkew(skewMs)), caller: proved };
-      if (service !== '' && !caller.mayCall(service)) {
-        return {
-          kind: 'refused',
-          code: 'not_allowed',
-          detail: `The certificate of ${workerId} does not allow it to call ${service}.`,
-          caller: proved,
-        };
-      }
-      return { kind: 'member', key: workerKey, workerId, mayCall: caller.mayCall, nonce: stamp.nonce };
-    },
-
-    cancel({ peerKey, nonce, nowMs }) {
-      const counter = counterOf(nonce);
-      // Who was never verified has sent nothing that could be taken back.
-      const pair = pairs.get(peerKey);
-      if (counter < 0 || pair?.window == null) return false;
-      return pair.window.accept(nonce.slice(0, HALF_CHARS), counter, nowMs);
-    },
-
-    signResponse({ peerKey, nonce, status, nowMs }) {
-      const time = timeText(nowMs) || NO_TIME;
-      const mac = macOf(responseText(nonce, time, status), pairWith(peerKey).keys.responseOut);
-      return writeResponseHeader(time, mac);
-    },
-
-    verifyResponse({ peerKey, nonce, status, nowMs, header }) {
-      const stamp = header === undefined ? null : readResponseHeader(header);
-      const pair = pairs.get(peerKey);
-      // Who was never called cannot have answered.
-      if (stamp === null || pair === undefined || !isNonce(nonce)) return false;
-      if (!hasMac(responseText(nonce, stamp.time, status), pair.keys.responseIn, stamp.mac)) return false;
-      const offsetMs = stamp.timeMs - nowMs;
-      if (Math.abs(offsetMs) > MAX_TOLD_SKEW_MS) return true;
-      if (isNews(pair.offsetMs, offsetMs)) onClock(peerKey, offsetMs);
-      pair.offsetMs = offsetMs;
-      return true;
-    },
-
-    clockOffsetMs(peerKey) {
-      const offsetMs = pairs.get(peerKey)?.offsetMs ?? Number.NaN;
-      return Number.isNaN(offsetMs) ? null : offsetMs;
-    },
-  };
+function ownCertificate(bytes: Buffer): OwnCertificate {
+  return { bytes, text: bytes.toString('base64url'), tag: certTagOf(bytes) };
 }
 
 /** A request is taken when it was signed no further from now. */

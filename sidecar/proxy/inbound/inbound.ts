@@ -53,7 +53,7 @@ export interface InboundSelf {
   /** Value of `endpoint-load-metrics` for a caller's response. */
   report(service: string, callerKey: string): string;
   /** Makes sure that this request of the caller is never delivered; false when it is too late for that. */
-  cancelQueued?(callerKey: string, token: CancelToken): boolean;
+  cancelQueued(callerKey: string, token: CancelToken): boolean;
 }
 
 export interface InboundOptions {
@@ -64,10 +64,10 @@ export interface InboundOptions {
   readonly observer: InboundObserver;
   /** True once no new request is taken. */
   isClosed(): boolean;
-  /** For event streams that leave by a tunnel; absent: they stay as silent as the worker. */
-  readonly heartbeat?: { readonly intervalMs: number; readonly timers: CoarseTimers } | undefined;
+  /** For event streams that leave by a tunnel; null: they stay as silent as the worker. */
+  readonly heartbeat: { readonly intervalMs: number; readonly timers: CoarseTimers } | null;
   /** A member asked for our record, and says where it has its own. */
-  onIntroduction?(callerKey: string, address: HostPort): void;
+  onIntroduction(callerKey: string, address: HostPort): void;
 }
 
 const NO_ALIASES: ReadonlyMap<string, string> = new Map();
@@ -123,12 +123,12 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
   function ownReply(target: string, caller: Member): unknown {
     if (target === '/state') return self.state(caller.key);
     const token = parseCancelToken(target);
-    return { recalled: token !== null && self.cancelQueued?.(caller.key, token) === true };
+    return { recalled: token !== null && self.cancelQueued(caller.key, token) };
   }
 
   function introduce(fields: RawFields, caller: Member): void {
     const address = parseHostPort(first(fields, INTRODUCTION_HEADER) ?? '');
-    if (address !== null) options.onIntroduction?.(caller.key, address);
+    if (address !== null) options.onIntroduction(caller.key, address);
   }
 
   async function serve(
@@ -182,7 +182,7 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
     const path = target === '*' ? target : `${local.basePath}${target}`;
     const { heartbeat } = options;
     const client =
-      heartbeat !== undefined && first(head.fields, ROUTE_HEADER) === 'tunnel'
+      heartbeat !== null && first(head.fields, ROUTE_HEADER) === 'tunnel'
         ? new StreamHeartbeat(downstream, heartbeat.intervalMs, heartbeat.timers)
         : downstream;
     const outcome = await local.attempt({

@@ -1,8 +1,7 @@
 /**
  * What outbound needs of the directory of peers: find them, and say what requests have shown of them.
- */
-/**
- * What outbound needs of the directory of peers: find them, and say what requests have shown of them.
+ *
+ * Declared here, by the consumer: mesh/ fulfils it without being imported.
  */
 import type { Code } from '../../core/errors.ts';
 import type { SkippedPeer } from '../../core/peers/exclusion-reason.ts';
@@ -33,14 +32,12 @@ export interface PeerDirectory {
   markSuspect(peer: Peer): void;
   /** The peer answered 421. */
   notOffered(peer: Peer, service: string): void;
-  /** Whether the peer answers over this route now; shared by all who ask. Never rejects. Absent: nobody knows. */
-  responds?(peer: Peer, route: Route): Promise<boolean>;
-  /** Asks those who are warming how they are now; shared, and soon over. Never rejects. Absent: nobody knows. */
-  checkWarming?(service: string): Promise<void>;
+  /** Asks those who are warming how they are now; shared, and soon over. Never rejects. */
+  checkWarming(service: string): Promise<void>;
   /** Who offered a service until a moment ago, so many at most: for the one who asks why nobody does now. */
-  absent?(service: string, limit: number): readonly SkippedPeer[];
+  absent(service: string, limit: number): readonly SkippedPeer[];
   /** Services that are known to be offered anywhere: for names that are a slip away from one. */
-  services?(): ReadonlySet<string>;
+  services(): ReadonlySet<string>;
   /** Nothing came back over this route: others of its kind may be silent too. */
-  silent?(route: Route): void;
+  silent(route: Route): void;
 }

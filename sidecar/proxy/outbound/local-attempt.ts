@@ -10,19 +10,27 @@ import {
   requestHeaders,
   responseHeaders,
 } from '../hop-headers.ts';
-import type { OutboundOptions } from './options.ts';
+import type { RequestReport } from './report.ts';
 import type { OutboundRequest } from './request.ts';
-import type { Target } from './target.ts';
+import type { LocalTarget } from './target-selector.ts';
+
+export interface LocalAttemptOptions {
+  readonly pseudonym: string;
+  readonly trustForwarded: boolean;
+}
+
+interface LocalAttemptContext {
+  readonly request: OutboundRequest;
+  readonly report: Pick<RequestReport, 'responseHeaders'>;
+}
 
 export function attemptLocal(
-  request: OutboundRequest,
-  target: Extract<Target, { kind: 'local' }>,
-  { pseudonym, trustForwarded, observer }: OutboundOptions,
+  target: LocalTarget,
+  { request, report }: LocalAttemptContext,
+  { pseudonym, trustForwarded }: LocalAttemptOptions,
 ): Promise<AttemptOutcome> {
   const { downstream, relay, deadline } = request;
   const { service } = target;
-  request.attemptStartedMs = performance.now();
-  observer.attempted('local');
   return service.attempt({
     downstream,
     relay,
@@ -46,7 +54,7 @@ export function attemptLocal(
       kind: 'forward',
       fields: [
         ...responseHeaders(response.fields, response.version, pseudonym),
-        ...request.responseHeaders(target),
+        ...report.responseHeaders(target),
       ],
     }),
     informational: (fields) => interimHeaders(fields, '1.1', pseudonym),

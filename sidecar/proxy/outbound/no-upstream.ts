@@ -9,13 +9,27 @@ import { type SkippedPeer, skippedPeers, skippedText } from '../../core/peers/ex
 import type { Peer } from '../../core/peers/peer.ts';
 import type { AttemptTrace } from '../problem.ts';
 import { attemptText } from './attempt-trace.ts';
-import type { OutboundOptions } from './options.ts';
-import type { OutboundRequest } from './request.ts';
+import type { PeerDirectory } from './directory.ts';
+
+/** What is known besides the peers that offer the service. */
+export interface NoUpstreamOptions {
+  readonly directory: Pick<PeerDirectory, 'absent' | 'services'>;
+  readonly services: { keys(): Iterable<string> };
+  readonly aliases: ReadonlyMap<string, string>;
+}
 
 export interface NoUpstream {
   readonly kind: 'nobody';
   readonly code: Code;
   readonly detail: string;
+  /** Workers that could not be asked. */
+  readonly skipped: readonly SkippedPeer[];
+}
+
+interface Asked {
+  readonly service: string;
+  /** Those that failed. */
+  readonly attempts: readonly AttemptTrace[];
 }
 
 const MAX_NAMES = 20;
@@ -23,55 +37,57 @@ const MAX_ABSENT = 8;
 
 /** Workers are known, and none is left. After failed attempts the last failure says more than that. */
 export function noUpstreamAmong(
-  request: OutboundRequest,
+  asked: Asked,
   code: Code,
   peers: readonly Peer[],
-  options: OutboundOptions,
+  triedKeys: ReadonlySet<string>,
+  options: NoUpstreamOptions,
 ): NoUpstream {
-  const { listed, more } = skippedPeers(peers, request.triedPeers, performance.now());
-  request.skipped = [...listed, ...absentOf(request, options)];
-  const others = skippedText(request.skipped, more);
-  const last = request.attempts.at(-1);
-  if (last !== undefined) return afterLast(last, others);
+  const { listed, more } = skippedPeers(peers, triedKeys, performance.now());
+  const skipped = [...listed, ...absentOf(asked, options)];
+  const others = skippedText(skipped, more);
+  const last = asked.attempts.at(-1);
+  if (last !== undefined) return afterLast(last, others, skipped);
   const known = peers.length === 1 ? '1 worker offers' : `${peers.length} workers offer`;
-  return {
-    kind: 'nobody',
-    code,
-    detail: `${known} ${request.service}, and none can take the request now: ${others}`,
-  };
+  const detail = `${known} ${asked.service}, and none can take the request now: ${others}`;
+  return { kind: 'nobody', code, detail, skipped };
 }
 
 /** Nobody is known to offer the service. `detail`: what the lookup saw. */
 export function noUpstreamKnown(
-  request: OutboundRequest,
+  asked: Asked,
   code: Code,
   detail: string,
-  options: OutboundOptions,
+  options: NoUpstreamOptions,
 ): NoUpstream {
-  const absent = absentOf(request, options);
-  request.skipped = absent;
-  const last = request.attempts.at(-1);
-  if (last !== undefined) return afterLast(last, skippedText(absent, 0));
+  const skipped = absentOf(asked, options);
+  const last = asked.attempts.at(-1);
+  if (last !== undefined) return afterLast(last, skippedText(skipped, 0), skipped);
   const parts = [detail];
-  if (absent.length > 0) parts.push(`Known until a moment ago: ${skippedText(absent, 0)}.`);
-  else if (code === 'no_peers') parts.push(namesText(request.service, options));
-  return { kind: 'nobody', code, detail: parts.filter((part) => part !== '').join(' ') };
+  if (skipped.length > 0) parts.push(`Known until a moment ago: ${skippedText(skipped, 0)}.`);
+  else if (code === 'no_peers') parts.push(namesText(asked.service, options));
+  return { kind: 'nobody', code, detail: parts.filter((part) => part !== '').join(' '), skipped };
+}
+
+/** Nobody was asked in time. */
+export function tooLate(detail: string): NoUpstream {
+  return { kind: 'nobody', code: 'deadline', detail, skipped: [] };
 }
 
 /** Of those who were tried the attempts tell. */
-function absentOf({ attempts, service }: OutboundRequest, { directory }: OutboundOptions): SkippedPeer[] {
+function absentOf({ attempts, service }: Asked, { directory }: NoUpstreamOptions): SkippedPeer[] {
   const tried = new Set(attempts.map(({ peer }) => peer));
-  const absent = directory.absent?.(service, MAX_ABSENT + tried.size) ?? [];
+  const absent = directory.absent(service, MAX_ABSENT + tried.size);
   return absent.filter(({ peer }) => !tried.has(peer)).slice(0, MAX_ABSENT);
 }
 
-function afterLast(last: AttemptTrace, others: string): NoUpstream {
+function afterLast(last: AttemptTrace, others: string, skipped: readonly SkippedPeer[]): NoUpstream {
   const rest = others === '' ? 'nobody else is left to try' : `nobody else can be asked: ${others}`;
-  return { kind: 'nobody', code: last.code, detail: `${attemptText(last)}; ${rest}` };
+  return { kind: 'nobody', code: last.code, detail: `${attemptText(last)}; ${rest}`, skipped };
 }
 
-function namesText(service: string, { aliases, directory, services }: OutboundOptions): string {
-  const known = new Set([...(directory.services?.() ?? []), ...services.keys()]);
+function namesText(service: string, { aliases, directory, services }: NoUpstreamOptions): string {
+  const known = new Set([...directory.services(), ...services.keys()]);
   if (known.size === 0) return 'No member is known here that offers any service.';
   const near = nearestWord(
     service,

@@ -1,25 +1,27 @@
 /**
- * Requests from apps: classify → choose → attempt → judge → answer, in that order, top to bottom.
+ * Requests from apps: classify → select → attempt → judge → respond, in that order, top to bottom.
  *
  * A loop over attempts in one place, instead of a stack of retrying layers: each step sees what the one before it
- * learnt, and so does the one who reads the response.
+ * returned, and so does the one who reads the response.
  */
 import { timingSafeEqual } from 'node:crypto';
 import type { Code } from '../../core/errors.ts';
 import { type Addressed, serviceAddress } from '../../core/forwarding/service-address.ts';
 import { viaContains } from '../../core/forwarding/via.ts';
-import { first, has } from '../../core/http/headers.ts';
-import { whyNoRetry } from '../../core/retry.ts';
+import { first } from '../../core/http/headers.ts';
+import { type RetryBudget, whyNoRetry } from '../../core/retry.ts';
 import type { AttemptOutcome } from '../../http/attempt-outcome.ts';
 import type { Downstream } from '../../http/exchange.ts';
 import { type FinalRecipient, finalRecipient } from '../final-recipient.ts';
-import type { AttemptTrace } from '../problem.ts';
-import { attemptText } from './attempt-trace.ts';
-import { attemptLocal } from './local-attempt.ts';
-import type { OutboundOptions } from './options.ts';
-import { attemptPeer } from './peer-attempt.ts';
-import { type OutboundRequest, startRequest } from './request.ts';
-import { nextTarget, type Target } from './target.ts';
+import type { OutboundObserver } from '../observers.ts';
+import type { LocalService } from '../worker/local-service.ts';
+import { attemptText, kindOf } from './attempt-trace.ts';
+import type { PeerDirectory } from './directory.ts';
+import { attemptLocal, type LocalAttemptOptions } from './local-attempt.ts';
+import { attemptPeer, type PeerAttemptOptions } from './peer-attempt.ts';
+import { type ReportOptions, RequestReport } from './report.ts';
+import { OutboundRequest, type RequestOptions } from './request.ts';
+import { type SelectorOptions, TargetSelector } from './target-selector.ts';
 
 /** More attempts than this have never helped anyone; each one is listed in the response. */
 const MAX_ATTEMPTS = 8;
@@ -35,17 +37,46 @@ const FINAL: ReadonlySet<Code> = new Set([
   'loop_detected',
 ]);
 
+/** What tells a request of an app that is carried from one that is not. */
+export interface ClassifyOptions {
+  /** Wanted of every request in `sidecar-token` when set. */
+  readonly token: string | null;
+  readonly pseudonym: string;
+  readonly aliases: ReadonlyMap<string, string>;
+}
+
+/** All that the steps take, each of it declared by the step that takes it. */
+export interface OutboundOptions
+  extends ClassifyOptions,
+    RequestOptions,
+    SelectorOptions,
+    LocalAttemptOptions,
+    PeerAttemptOptions,
+    ReportOptions {
+  readonly directory: PeerDirectory;
+  readonly services: ReadonlyMap<string, LocalService>;
+  readonly budget: RetryBudget;
+  readonly observer: OutboundObserver;
+}
+
+type Refused = { readonly code: Code; readonly detail: string };
+type LocallyAnswered = Extract<FinalRecipient, { kind: 'reply' }>;
+
+const NOWHERE = { service: '', target: '/' };
+
 export function createOutbound(options: OutboundOptions): (downstream: Downstream) => void {
+  const { observer } = options;
   return (downstream) => {
-    options.observer.requestStarted();
-    const request = startRequest(downstream, options);
-    const addressed = classify(downstream, options);
-    if ('code' in addressed) request.refuse(addressed.code, addressed.detail);
-    else if ('reply' in addressed) request.replyLocally(addressed.reply);
+    observer.requestStarted();
+    const asked = classify(downstream, options);
+    const request = new OutboundRequest(downstream, 'service' in asked ? asked : NOWHERE, options);
+    const report = new RequestReport(request, options);
+    if ('code' in asked) report.refuse(asked.code, asked.detail);
+    else if ('reply' in asked) report.replyLocally(asked.reply);
     else {
-      route(request, addressed, options).catch((error: unknown) => {
-        options.observer.internalError(error);
-        request.refuse('internal', 'a fault in this sidecar');
+      forward(request, report, options).catch((error: unknown) => {
+        observer.internalError(error);
+        report.refuse('internal', 'a fault in this sidecar');
       });
     }
   };
@@ -54,11 +85,10 @@ export function createOutbound(options: OutboundOptions): (downstream: Downstrea
 /** What is asked for; or why it is not carried. */
 function classify(
   { head }: Downstream,
-  { token, pseudonym, aliases }: OutboundOptions,
-): Addressed | { readonly code: Code; readonly detail: string } | Extract<FinalRecipient, { kind: 'reply' }> {
-  if (token !== null && !isSame(first(head.fields, 'sidecar-token') ?? '', token)) {
+  { token, pseudonym, aliases }: ClassifyOptions,
+): Addressed | Refused | LocallyAnswered {
+  if (token !== null && !isSame(first(head.fields, 'sidecar-token') ?? '', token))
     return { code: 'not_a_member', detail: 'the field sidecar-token is missing or wrong' };
-  }
   if (head.method === 'CONNECT') return { code: 'not_supported', detail: 'CONNECT is not carried' };
   if (viaContains(head.fields, pseudonym))
     return {
@@ -71,73 +101,59 @@ function classify(
   return 'error' in addressed ? { code: addressed.error, detail: addressed.detail } : addressed;
 }
 
-async function route(
+async function forward(
   request: OutboundRequest,
-  addressed: Addressed,
+  report: RequestReport,
   options: OutboundOptions,
 ): Promise<void> {
-  request.address(addressed);
-  options.budget.deposit(performance.now());
+  const { budget, observer, services } = options;
+  budget.deposit(performance.now());
+  const local = services.get(request.service);
+  if (local !== undefined && local.state !== 'ready') report.localNotReady(local);
+  const selector = new TargetSelector(request, options);
+  const context = { request, selector, report };
   for (;;) {
-    const target = await nextTarget(request, options);
-    if (request.relay.isGone) return request.clientGone(null);
-    if (target.kind === 'nobody') return request.refuse(target.code, target.detail);
-    const outcome =
-      target.kind === 'local'
-        ? await attemptLocal(request, target, options)
-        : await attemptPeer(request, target, options);
-    if (judge(request, target, outcome, options) === 'settled') return;
+    const target = await selector.next(report.attempts);
+    report.selected(target, selector.seen);
+    if (request.relay.isGone) return report.clientGone(null, null);
+    if (target.kind === 'nobody') return report.refuse(target.code, target.detail);
+    const startedMs = performance.now();
+    observer.attempted(kindOf(target));
+    let outcome: AttemptOutcome;
+    if (target.kind === 'local') outcome = await attemptLocal(target, context, options);
+    else {
+      const ended = await attemptPeer(target, context, options, startedMs);
+      selector.attempted(target, ended);
+      outcome = ended.outcome;
+    }
+    if (outcome.kind === 'client_gone') return report.clientGone(target, outcome.firstByteMs);
+    if (outcome.kind !== 'failed') return report.responded(target, outcome);
+    const trace = report.failed(target, outcome, startedMs);
+    observer.attemptFailed(outcome.code);
+    const end = judge(request, outcome, report.attempts.length, options);
+    if (end !== null) {
+      const last = attemptText(trace);
+      return report.refuse(outcome.code, end === '' ? last : `${last}; ${end}`);
+    }
+    if (selector.isMigrating) observer.migrated();
+    observer.retried(outcome.code);
   }
 }
 
-/** Ends the request, or notes the failure and lets it go on. */
+/** null = another attempt is made. '' = none, as the code says; else why there is none, for people. */
 function judge(
   request: OutboundRequest,
-  target: Exclude<Target, { kind: 'nobody' }>,
-  outcome: AttemptOutcome,
-  { budget, observer }: OutboundOptions,
-): 'settled' | 'again' {
-  if (outcome.kind === 'client_gone') {
-    request.clientGone(target, outcome.firstByteMs);
-    return 'settled';
-  }
-  if (outcome.kind !== 'failed') {
-    request.responded(target, outcome);
-    return 'settled';
-  }
-  request.failedAttempt(target, outcome);
-  observer.attemptFailed(outcome.code);
-  let end = whyItEnds(request, outcome);
-  // What no worker saw cost none of them anything; turning away is bounded by itself. The budget is for repeats.
-  if (end === null && outcome.stage !== 'not_sent' && !budget.withdraw(performance.now())) {
-    observer.retryRefused();
-    end = 'not sent again, since the retry budget is used up (retries.budgetRatio, retries.perSecond)';
-  }
-  if (end === null) {
-    if (request.redispatch.migration?.state === 'back') observer.migrated();
-    observer.retried(outcome.code);
-    return 'again';
-  }
-  const last = attemptText(request.attempts.at(-1) as AttemptTrace);
-  request.refuse(outcome.code, end === '' ? last : `${last}; ${end}`);
-  return 'settled';
-}
-
-/** null = another attempt is allowed. '' = the code says it. */
-function whyItEnds(
-  request: OutboundRequest,
-  outcome: Extract<AttemptOutcome, { kind: 'failed' }>,
+  { code, isPathLost, stage }: Extract<AttemptOutcome, { kind: 'failed' }>,
+  attempts: number,
+  { budget, observer }: Pick<OutboundOptions, 'budget' | 'observer'>,
 ): string | null {
-  if (outcome.isPathLost !== true && FINAL.has(outcome.code)) return '';
-  if (request.attempts.length >= MAX_ATTEMPTS) return `${MAX_ATTEMPTS} attempts are enough`;
-  const { head } = request.downstream;
-  return whyNoRetry({
-    stage: outcome.stage,
-    method: head.method,
-    replayable: request.relay.isReplayable,
-    idempotencyKey: has(head.fields, 'idempotency-key'),
-    postOptIn: request.policy.retryPost,
-  });
+  if (isPathLost !== true && FINAL.has(code)) return '';
+  if (attempts >= MAX_ATTEMPTS) return `${MAX_ATTEMPTS} attempts are enough`;
+  const why = whyNoRetry(request.retryQuestion(stage));
+  // What no worker saw cost none of them anything; turning away is bounded by itself. The budget is for repeats.
+  if (why !== null || stage === 'not_sent' || budget.withdraw(performance.now())) return why;
+  observer.retryRefused();
+  return 'not sent again, since the retry budget is used up (retries.budgetRatio, retries.perSecond)';
 }
 
 function isSame(given: string, wanted: string): boolean {

@@ -2,31 +2,73 @@
  * An attempt on one route of one peer: proves who calls, checks who answers, and tells peer and route how it went.
  *
  * The health of the route and the health of the peer are told apart here: a connection that cannot be made is the
- * route's fault, a response that breaks is the peer's, and a client that leaves is nobody's.
+ * route's fault, a response that breaks is the peer's, and a client that leaves is nobody's. While it is out it is
+ * what the stall watch watches, and what the queue migration may ask back.
  */
-import { CODES } from '../../core/errors.ts';
+import { CODES, type Code } from '../../core/errors.ts';
 import { endToEndTrailers } from '../../core/forwarding/end-to-end.ts';
 import { isGrpc } from '../../core/http/grpc.ts';
 import { first } from '../../core/http/headers.ts';
+import type { RawFields } from '../../core/http/message.ts';
 import { begin, type EndpointOutcome, finish } from '../../core/peers/accounting.ts';
-import { runAttempt } from '../../http/attempt.ts';
+import type { Endpoint, Peer } from '../../core/peers/peer.ts';
+import type { Route } from '../../core/peers/route.ts';
+import { usableRoutes } from '../../core/peers/route-order.ts';
+import { mayRetry } from '../../core/retry.ts';
+import { type AttemptOptions, type AttemptWatch, runAttempt } from '../../http/attempt.ts';
 import type { AttemptOutcome, Judgement } from '../../http/attempt-outcome.ts';
-import type { IncomingHead } from '../../http/exchange.ts';
+import type {
+  Downstream,
+  IncomingHead,
+  Origin,
+  OutgoingHead,
+  RequestTimeouts,
+  Upstreams,
+} from '../../http/exchange.ts';
+import type { RequestRelay } from '../../http/request-relay.ts';
 import { interimHeaders, responseHeaders } from '../hop-headers.ts';
 import { hasLearntClock } from '../peer/auth.ts';
 import { parseRefusal, REFUSAL_HEADER } from '../peer/refusal.ts';
 import { faultText, withSigns } from './attempt-trace.ts';
-import { InFlight } from './in-flight.ts';
-import type { OutboundOptions } from './options.ts';
-import { peerOrigin, peerRequestHead } from './peer-request.ts';
+import type { PeerDirectory } from './directory.ts';
+import { type PeerRequestOptions, peerOrigin, peerRequestHead } from './peer-request.ts';
+import type { MigratableAttempt, QueueMigration } from './queue-migration.ts';
+import type { RequestReport } from './report.ts';
 import type { OutboundRequest } from './request.ts';
-import type { Target } from './target.ts';
+import type { StallWatch, WatchedRequest } from './stall-watch.ts';
+import type { Attempted, PeerTarget, Remaining, TargetSelector } from './target-selector.ts';
 import { judgeUnsigned } from './unsigned-response.ts';
+
+export interface PeerAttemptOptions extends PeerRequestOptions {
+  readonly directory: Pick<PeerDirectory, 'reported' | 'markSuspect' | 'notOffered' | 'silent'>;
+  readonly upstreams: Upstreams;
+  readonly stallWatch: StallWatch;
+  readonly queueMigration: QueueMigration;
+}
+
+/** What came of it, and what that leaves. */
+export interface PeerAttemptEnd extends Attempted {
+  readonly outcome: AttemptOutcome;
+}
 
 /** A response of so many bytes is on its way as a whole when its head comes. */
 const SHORT_BYTES = 65_536;
 
-type PeerTarget = Extract<Target, { kind: 'peer' }>;
+const NO_FAULT_OF_THE_PEER: ReadonlySet<Code> = new Set([
+  // The app's own doing.
+  'loop_detected',
+  'request_timeout',
+  'deadline',
+  'grpc_not_carried',
+  // Its sidecar lives, and withdraws the worker that is gone.
+  'connect_failed',
+  'connect_timeout',
+  // It says how it is.
+  'not_offered_here',
+  'saturated',
+  'draining',
+  'warming',
+]);
 
 /**
  * Whose response came: the one of the peer that was asked, proved by its signature; that of the tunnel's edge to what it
@@ -34,174 +76,248 @@ type PeerTarget = Extract<Target, { kind: 'peer' }>;
  */
 type Responder = 'nobody' | 'peer' | 'edge' | 'stranger';
 
-export async function attemptPeer(
-  request: OutboundRequest,
-  target: PeerTarget,
-  options: OutboundOptions,
-): Promise<AttemptOutcome> {
-  const { peer, route } = target;
-  const { service, downstream, relay, deadline, policy } = request;
-  const endpoint = peer.endpoint(service);
-  const nowMs = performance.now();
-  request.attemptStartedMs = nowMs;
-  options.observer.attempted(route.kind);
-  if (route.kind === 'tunnel' && isGrpc(downstream.head.fields)) {
-    const detail = 'a tunnel does not carry HTTP/2 to the worker';
-    return { kind: 'failed', code: 'grpc_not_carried', stage: 'not_sent', detail };
-  }
-  const origin = peerOrigin(route, request);
-  const interimVersion = origin.scheme === 'h2c' ? '2.0' : '1.1';
-  route.health.tried(nowMs);
-  const clockMs = options.auth.clockOffsetMs(peer.key);
-  const proved = peerRequestHead(request, target, options);
-  const inFlight = new InFlight(request, target, proved.nonce, options);
-  let responder: Responder = 'nobody';
-  let isStream = false;
-  let judged: EndpointOutcome = 'cancelled'; // of a fault in this program the peer knows nothing
-  const answered = options.queueMigration?.sent(request, peer, route, proved.nonce);
-  if (endpoint !== undefined) begin(endpoint, nowMs);
-  try {
-    let outcome = await runAttempt({
-      downstream,
-      relay,
-      upstreams: options.upstreams,
-      origin,
-      head: proved.head,
-      timeouts: route.kind === 'tunnel' ? policy.tunnel : policy.vpn,
-      judge: (response) => {
-        const header = first(response.fields, 'sidecar-auth');
-        const { nonce } = proved;
-        const proof = { peerKey: peer.key, nonce, status: response.status, nowMs: Date.now(), header };
-        responder = options.auth.verifyResponse(proof) ? 'peer' : 'stranger';
-        if (responder === 'peer') {
-          answered?.();
-          isStream = !isShort(response);
-          route.health.succeeded(performance.now());
-          return judge(response, isStream, request, target, options);
-        }
-        const { isEdge, judgement } = judgeUnsigned(response, route.kind);
-        if (isEdge) responder = 'edge';
-        return judgement;
-      },
-      informational: (fields) => interimHeaders(fields, interimVersion, options.pseudonym),
-      trailers: endToEndTrailers,
-      repeatStale: false,
-      deadline: deadline?.passed ?? null,
-      watch: inFlight.watch(),
-    });
-    if (responder === 'nobody') outcome = withSigns(await inFlight.settle(outcome), route, nowMs);
-    if (isRefusedByClock(outcome, clockMs, options.auth.clockOffsetMs(peer.key))) {
-      request.routesLeft = [route];
-      judged = 'refused';
-    } else judged = note(outcome, responder, request, target, options);
-    if (isStream && outcome.kind === 'completed')
-      void options.queueMigration?.streamEnded(peer, route, service);
-    const text = faultText(outcome);
-    if (text !== null && request.redispatch.reason === null)
-      peer.lastFault = { atMs: performance.now(), text };
-    return outcome;
-  } finally {
-    answered?.();
-    if (endpoint !== undefined) finish(endpoint, judged, performance.now());
-  }
+/** What an attempt needs of the request that it is made for. */
+export interface AttemptContext {
+  readonly request: OutboundRequest;
+  readonly selector: Pick<TargetSelector, 'hasElsewhere'>;
+  readonly report: Pick<RequestReport, 'responseHeaders'>;
 }
 
-/** The peer has told its time, and takes what is signed by that. */
-function isRefusedByClock(outcome: AttemptOutcome, beforeMs: number | null, afterMs: number | null): boolean {
-  return outcome.kind === 'failed' && outcome.code === 'not_a_member' && hasLearntClock(beforeMs, afterMs);
+/** `startedMs`: now, monotonic. Rejects only for a fault of this program. */
+export function attemptPeer(
+  target: PeerTarget,
+  context: AttemptContext,
+  options: PeerAttemptOptions,
+  startedMs: number,
+): Promise<PeerAttemptEnd> {
+  if (target.route.kind === 'tunnel' && isGrpc(context.request.downstream.head.fields)) {
+    const detail = 'a tunnel does not carry HTTP/2 to the worker';
+    const outcome = { kind: 'failed', code: 'grpc_not_carried', stage: 'not_sent', detail } as const;
+    return Promise.resolve({ outcome, remaining: 'other_routes', askedBackFor: null });
+  }
+  return new PeerAttempt(target, context, options, startedMs).run();
+}
+
+class PeerAttempt implements AttemptOptions, WatchedRequest, MigratableAttempt {
+  readonly downstream: Downstream;
+  readonly relay: RequestRelay;
+  readonly upstreams: Upstreams;
+  readonly origin: Origin;
+  readonly head: OutgoingHead;
+  readonly timeouts: RequestTimeouts;
+  readonly repeatStale = false;
+  readonly deadline: Promise<void> | null;
+  readonly watch: AttemptWatch;
+  readonly trailers = endToEndTrailers;
+  readonly service: string;
+  readonly sinceMs: number;
+  readonly peer: Peer;
+  readonly peerKey: string;
+  readonly route: Route;
+  readonly others: readonly Route[];
+  readonly nonce: string;
+  readonly #target: PeerTarget;
+  readonly #context: AttemptContext;
+  readonly #options: PeerAttemptOptions;
+  readonly #startedMs: number;
+  /** Start of the life of the peer that it is sent to. */
+  readonly #epoch: number;
+  /** How far the clock of the peer was known to be ahead when the request was signed. */
+  readonly #clockMs: number | null;
+  #responder: Responder = 'nobody';
+  #isStream = false;
+  #askedBackFor: Peer | null = null;
+  #remaining: Remaining = 'other_routes';
+
+  constructor(target: PeerTarget, context: AttemptContext, options: PeerAttemptOptions, startedMs: number) {
+    const { peer, route } = target;
+    const { downstream, relay, service, sinceMs, deadline, policy } = context.request;
+    route.health.tried(startedMs);
+    this.#clockMs = options.auth.clockOffsetMs(peer.key);
+    const { head, nonce } = peerRequestHead(context.request, target, options);
+    this.downstream = downstream;
+    this.relay = relay;
+    this.upstreams = options.upstreams;
+    this.origin = peerOrigin(route, context.request);
+    this.head = head;
+    this.timeouts = route.kind === 'tunnel' ? policy.tunnel : policy.vpn;
+    this.deadline = deadline?.passed ?? null;
+    this.service = service;
+    this.sinceMs = sinceMs;
+    this.peer = peer;
+    this.peerKey = peer.key;
+    this.route = route;
+    this.others = peer.routes.filter((each) => each !== route && each.health.isUp);
+    this.nonce = nonce;
+    this.#target = target;
+    this.#context = context;
+    this.#options = options;
+    this.#startedMs = startedMs;
+    this.#epoch = peer.epoch;
+    this.watch = options.stallWatch.watch(this);
+  }
+
+  async run(): Promise<PeerAttemptEnd> {
+    const { queueMigration } = this.#options;
+    const { peer, route, service } = this;
+    const endpoint: Endpoint | undefined = peer.endpoint(service);
+    let judged: EndpointOutcome = 'cancelled'; // of a fault in this program the peer knows nothing
+    if (this.#target.isMigratable) queueMigration.sent(this);
+    if (endpoint !== undefined) begin(endpoint, this.#startedMs);
+    try {
+      let outcome = await runAttempt(this);
+      if (this.#responder === 'nobody')
+        outcome = withSigns(await this.#settled(outcome), route, this.#startedMs);
+      judged = this.#note(outcome);
+      if (this.#isStream && outcome.kind === 'completed')
+        void queueMigration.streamEnded(peer, route, service);
+      return this.#ended(outcome);
+    } finally {
+      if (this.#target.isMigratable) queueMigration.answered(this);
+      if (endpoint !== undefined) finish(endpoint, judged, performance.now());
+    }
+  }
+
+  judge(response: IncomingHead): Judgement {
+    const { peer, route, nonce } = this;
+    const { auth } = this.#options;
+    const header = first(response.fields, 'sidecar-auth');
+    const proof = { peerKey: peer.key, nonce, status: response.status, nowMs: Date.now(), header };
+    this.#responder = auth.verifyResponse(proof) ? 'peer' : 'stranger';
+    if (this.#responder === 'peer') {
+      if (this.#target.isMigratable) this.#options.queueMigration.answered(this);
+      this.#isStream = !isShort(response);
+      route.health.succeeded(performance.now());
+      return this.#judgeSigned(response);
+    }
+    const { isEdge, judgement } = judgeUnsigned(response, route.kind);
+    if (isEdge) this.#responder = 'edge';
+    return judgement;
+  }
+
+  informational(fields: RawFields): RawFields {
+    const version = this.origin.scheme === 'h2c' ? '2.0' : '1.1';
+    return interimHeaders(fields, version, this.#options.pseudonym);
+  }
+
+  /** Of the watch: this route is the silent one. */
+  cancelQueued(): Promise<boolean> {
+    return this.#cancelQueued((route) => route !== this.route);
+  }
+
+  mayGoElsewhere(): boolean {
+    return this.#maySendTwice() && this.#context.selector.hasElsewhere;
+  }
+
+  askedBackFor(to: Peer): void {
+    this.#askedBackFor = to;
+  }
+
+  #judgeSigned(response: IncomingHead): Judgement {
+    const { peer, service } = this;
+    const { directory, pseudonym, queueMigration } = this.#options;
+    const load = first(response.fields, 'endpoint-load-metrics');
+    if (load !== undefined) directory.reported(peer, service, load);
+    const refusal = parseRefusal(first(response.fields, REFUSAL_HEADER) ?? '');
+    if (refusal !== null) {
+      const { code, stage, detail } = refusal;
+      const said = (detail === '' ? CODES[code].meaning : detail).replace(/\.$/, '');
+      return { kind: 'refuse', code, stage, detail: `its sidecar says: ${said}` };
+    }
+    if (load !== undefined && response.status < 500) queueMigration.onReport(peer, service, !this.#isStream);
+    return {
+      kind: 'forward',
+      fields: [
+        ...responseHeaders(response.fields, response.version, pseudonym),
+        ...this.#context.report.responseHeaders(this.#target),
+      ],
+    };
+  }
+
+  /** The outcome with what the peer says of it: a request that it takes back was not sent. Never rejects. */
+  async #settled(outcome: AttemptOutcome): Promise<AttemptOutcome> {
+    if (outcome.kind !== 'failed' || outcome.stage !== 'sent' || outcome.code !== 'upstream_reset')
+      return outcome;
+    if (!this.relay.isReplayable || this.#maySendTwice()) return outcome;
+    const isTakenBack = await this.#cancelQueued(() => true);
+    return isTakenBack ? { ...outcome, stage: 'not_sent' } : outcome;
+  }
+
+  #cancelQueued(isWanted: (route: Route) => boolean): Promise<boolean> {
+    const routes = usableRoutes(this.peer.routes, performance.now()).filter(isWanted);
+    return this.#options.stallWatch.cancelQueued(this.peer, routes, {
+      nonce: this.nonce,
+      epoch: this.#epoch,
+    });
+  }
+
+  #maySendTwice(): boolean {
+    return mayRetry(this.#context.request.retryQuestion('sent'));
+  }
+
+  /**
+   * Tells the route how it went, and notes what is left to try; returns what the outcome says of the peer and its
+   * service. A peer that answers has proved the route, whatever it says: a code like `connect_failed` is then about its
+   * worker, and another route leads to the same peer.
+   */
+  #note(outcome: AttemptOutcome): EndpointOutcome {
+    const { peer, route, service } = this;
+    const { directory } = this.#options;
+    const responder = this.#responder;
+    const nowMs = performance.now();
+    if (outcome.kind === 'client_gone') return 'cancelled';
+    if (outcome.kind === 'completed') {
+      route.health.succeeded(nowMs);
+      return outcome.status >= 500 ? 'failed' : 'served';
+    }
+    if (this.#isRefusedByClock(outcome)) {
+      this.#remaining = 'same_route';
+      return 'refused';
+    }
+    const { code } = outcome;
+    const isLost = outcome.kind === 'failed' && outcome.isPathLost === true;
+    const isUnconnected = code === 'connect_failed' || code === 'connect_timeout' || isLost;
+    if (code === 'connect_timeout') directory.silent(route);
+    if (responder === 'stranger' || (responder === 'nobody' && isUnconnected)) {
+      route.health.failed(nowMs, outcome.detail);
+      if (!this.#target.isLastRoute) return 'refused';
+      if (!isUnconnected) return 'failed';
+      // Of a peer that was not reached by its last route nothing is known; unless its host says that it is gone.
+      directory.markSuspect(peer);
+      return outcome.kind === 'failed' && outcome.isRefused === true ? 'failed' : 'refused';
+    }
+    if (responder === 'edge') return 'refused'; // about this one request
+    if (responder === 'peer') {
+      route.health.succeeded(nowMs);
+      this.#remaining = 'no_route';
+    }
+    if (code === 'not_offered_here') directory.notOffered(peer, service);
+    else if (code === 'saturated') this.#remaining = 'queue';
+    else if (code === 'upstream_reset' && responder === 'nobody') directory.markSuspect(peer);
+    return NO_FAULT_OF_THE_PEER.has(code) ? 'refused' : 'failed';
+  }
+
+  /** The peer has told its time, and takes what is signed by that. */
+  #isRefusedByClock(outcome: AttemptOutcome): boolean {
+    if (outcome.kind !== 'failed' || outcome.code !== 'not_a_member') return false;
+    return hasLearntClock(this.#clockMs, this.#options.auth.clockOffsetMs(this.peerKey));
+  }
+
+  /** In words; where it was given back at our own wish, that is no fault of the peer. */
+  #ended(outcome: AttemptOutcome): PeerAttemptEnd {
+    const remaining = this.#remaining;
+    const askedBackFor = this.#askedBackFor;
+    if (outcome.kind === 'failed' && remaining === 'queue' && askedBackFor !== null) {
+      const detail = `taken back from its queue: ${askedBackFor.record.worker_id} serves younger requests`;
+      return { outcome: { ...outcome, detail }, remaining, askedBackFor };
+    }
+    const text = faultText(outcome);
+    if (text !== null) this.peer.lastFault = { atMs: performance.now(), text };
+    return { outcome, remaining, askedBackFor };
+  }
 }
 
 /** Its end comes with its head, or right after: then the slot that it took is free. */
 function isShort({ status, bodyBytes }: IncomingHead): boolean {
   return status !== 101 && bodyBytes !== null && bodyBytes <= SHORT_BYTES;
-}
-
-function judge(
-  response: IncomingHead,
-  isStream: boolean,
-  request: OutboundRequest,
-  target: PeerTarget,
-  { directory, queueMigration, pseudonym }: OutboundOptions,
-): Judgement {
-  const { peer } = target;
-  const report = first(response.fields, 'endpoint-load-metrics');
-  if (report !== undefined) directory.reported(peer, request.service, report);
-  const refusal = parseRefusal(first(response.fields, REFUSAL_HEADER) ?? '');
-  if (refusal !== null) {
-    const { code, stage, detail } = refusal;
-    const said = (detail === '' ? CODES[code].meaning : detail).replace(/\.$/, '');
-    return { kind: 'refuse', code, stage, detail: `its sidecar says: ${said}` };
-  }
-  if (report !== undefined && response.status < 500)
-    queueMigration?.onReport(peer, request.service, !isStream);
-  return {
-    kind: 'forward',
-    fields: [
-      ...responseHeaders(response.fields, response.version, pseudonym),
-      ...request.responseHeaders(target),
-    ],
-  };
-}
-
-/**
- * Tells the route how it went; returns what the outcome says of the peer and its service. A peer that answers has
- * proved the route, whatever it says: a code like `connect_failed` is then about its worker, and another route leads
- * to the same peer.
- */
-function note(
-  outcome: AttemptOutcome,
-  responder: Responder,
-  request: OutboundRequest,
-  { peer, route }: PeerTarget,
-  { directory }: OutboundOptions,
-): EndpointOutcome {
-  const nowMs = performance.now();
-  if (outcome.kind === 'client_gone') return 'cancelled';
-  if (outcome.kind === 'completed') {
-    route.health.succeeded(nowMs);
-    return outcome.status >= 500 ? 'failed' : 'served';
-  }
-  const { code } = outcome;
-  const isLost = outcome.kind === 'failed' && outcome.isPathLost === true;
-  const isUnconnected = code === 'connect_failed' || code === 'connect_timeout' || isLost;
-  if (code === 'connect_timeout') directory.silent?.(route);
-  if (responder === 'stranger' || (responder === 'nobody' && isUnconnected)) {
-    route.health.failed(nowMs, outcome.detail);
-    if (request.routesLeft.length > 0) return 'refused';
-    if (!isUnconnected) return 'failed';
-    // Of a peer that was not reached by its last route nothing is known; unless its host says that it is gone.
-    directory.markSuspect(peer);
-    return outcome.kind === 'failed' && outcome.isRefused === true ? 'failed' : 'refused';
-  }
-  if (responder === 'edge') return 'refused'; // about this one request
-  if (responder === 'peer') {
-    route.health.succeeded(nowMs);
-    request.routesLeft = [];
-  }
-  switch (code) {
-    case 'loop_detected':
-    case 'request_timeout':
-      return 'refused'; // the app's own doing
-    case 'grpc_not_carried':
-      return 'refused';
-    case 'not_offered_here':
-      directory.notOffered(peer, request.service);
-      return 'refused';
-    case 'saturated':
-      request.redispatch.rejectedByQueue(peer, request.triedPeers);
-      return 'refused';
-    case 'connect_failed':
-    case 'connect_timeout':
-      // Its sidecar lives, and withdraws the worker that is gone.
-      return 'refused';
-    case 'draining':
-    case 'warming':
-    case 'deadline':
-      return 'refused';
-    case 'upstream_reset':
-      if (responder === 'nobody') directory.markSuspect(peer);
-      return 'failed';
-    default:
-      return 'failed';
-  }
 }

@@ -13,10 +13,16 @@ import {
   requestHeaders,
   withoutEdgeHeaders,
 } from '../hop-headers.ts';
+import type { PeerAuth } from '../peer/auth.ts';
 import { EXPECTED_QUEUE_HEADER, MAX_UNDER_WAY_MS, UNDER_WAY_HEADER } from '../peer/refusal.ts';
-import type { OutboundOptions } from './options.ts';
 import type { OutboundRequest } from './request.ts';
-import type { Target } from './target.ts';
+import type { PeerTarget } from './target-selector.ts';
+
+export interface PeerRequestOptions {
+  readonly auth: PeerAuth;
+  readonly pseudonym: string;
+  readonly trustForwarded: boolean;
+}
 
 /**
  * An app that speaks HTTP/2 is carried in HTTP/2, so that gRPC stays what it is. Not `OPTIONS *`: between sidecars it
@@ -30,8 +36,8 @@ export function peerOrigin(route: Route, { downstream, target }: OutboundRequest
 /** Signed; the nonce proves whose response comes, and names the request to the peer. */
 export function peerRequestHead(
   request: OutboundRequest,
-  { peer, route, expectedQueue }: Extract<Target, { kind: 'peer' }>,
-  { auth, pseudonym, trustForwarded }: OutboundOptions,
+  { peer, route, expectedQueue }: PeerTarget,
+  { auth, pseudonym, trustForwarded }: PeerRequestOptions,
 ): { readonly head: OutgoingHead; readonly nonce: string } {
   const { downstream, service } = request;
   const { version, remoteAddress: clientIp } = downstream;
@@ -42,8 +48,7 @@ export function peerRequestHead(
   const all = requestHeaders(downstream.head, facts);
   const fields = route.kind === 'tunnel' ? [...withoutEdgeHeaders(all), ROUTE_HEADER, 'tunnel'] : all;
   fields.push('sidecar-auth', header);
-  if (expectedQueue !== null && !request.redispatch.acceptsAnyQueue)
-    fields.push(EXPECTED_QUEUE_HEADER, String(expectedQueue));
+  if (expectedQueue !== null) fields.push(EXPECTED_QUEUE_HEADER, String(expectedQueue));
   const underWayMs = Math.round(request.elapsedMs);
   if (underWayMs > 0) fields.push(UNDER_WAY_HEADER, String(Math.min(underWayMs, MAX_UNDER_WAY_MS)));
   return {

@@ -8,23 +8,18 @@
 import { type QueuedRequest, QueuedRequests } from '../../core/balancing/queued-requests.ts';
 import type { Peer } from '../../core/peers/peer.ts';
 import type { Route } from '../../core/peers/route.ts';
-import { willKeep } from '../../http/request-relay.ts';
 import type { CancelToken } from '../peer/recall.ts';
-import type { OutboundRequest } from './request.ts';
 
-interface MigratableRequest extends QueuedRequest {
-  readonly request: OutboundRequest;
+/** An attempt on a peer whose queue it may be asked back from. */
+export interface MigratableAttempt extends QueuedRequest {
   readonly peer: Peer;
   readonly route: Route;
   readonly nonce: string;
+  /** It is asked back, to go to this peer. Its own response tells whether it may. */
+  askedBackFor(to: Peer): void;
 }
 
-/** A request that had so many attempts has none to spare. */
-const MAX_ATTEMPTS_BEFORE = 4;
-
 export interface QueueMigrationOptions {
-  /** As of the request path: a longer body cannot be sent again. */
-  readonly replayBytes: number;
   /** Has the peer say how it is. Never rejects. */
   look(peer: Peer, route: Route): Promise<unknown>;
   /** Has the peer give back a request that waits in its queue; the request's own response tells. Never rejects. */
@@ -32,22 +27,21 @@ export interface QueueMigrationOptions {
 }
 
 export class QueueMigration {
-  readonly #queued = new QueuedRequests<MigratableRequest>();
+  readonly #queued = new QueuedRequests<MigratableAttempt>();
   readonly #options: QueueMigrationOptions;
 
   constructor(options: QueueMigrationOptions) {
     this.#options = options;
   }
 
-  /** This request is being sent. Returns what is to be called when it is answered or over; again does no harm. */
-  sent(request: OutboundRequest, peer: Peer, route: Route, nonce: string): () => void {
-    const { migration } = request.redispatch;
-    if (migration !== null) migration.state = 'over';
-    if (!this.#mayMigrate(request)) return () => {};
-    const { service, sinceMs } = request;
-    const queued: MigratableRequest = { service, peerKey: peer.key, sinceMs, request, peer, route, nonce };
-    this.#queued.add(queued);
-    return () => this.#queued.remove(queued);
+  /** It is being sent. */
+  sent(attempt: MigratableAttempt): void {
+    this.#queued.add(attempt);
+  }
+
+  /** It is answered, or over; again does no harm. */
+  answered(attempt: MigratableAttempt): void {
+    this.#queued.remove(attempt);
   }
 
   /** The report of a peer came with a response. `isEnding`: the response is soon over, and its slot free. */
@@ -56,7 +50,7 @@ export class QueueMigration {
     if (endpoint === undefined) return;
     const queued = this.#queued.soonerAt(endpoint, performance.now(), isEnding ? 1 : 0);
     if (queued === null) return;
-    queued.request.redispatch.migration = { to: peer, state: 'asked' };
+    queued.askedBackFor(peer);
     void this.#options.cancelQueued(queued.peer, [queued.route], { nonce: queued.nonce, epoch: null });
   }
 
@@ -65,15 +59,5 @@ export class QueueMigration {
     if (this.#queued.count(service) === 0) return;
     await this.#options.look(peer, route);
     this.onReport(peer, service, false);
-  }
-
-  /** Once; and only what was sent into a queue by the expected time, can be sent again as it is, and goes anywhere. */
-  #mayMigrate(request: OutboundRequest): boolean {
-    const { chosen, redispatch, affinityKey, tunnelUnfit, attempts, downstream } = request;
-    if (chosen === null || chosen.expectedQueue === null) return false;
-    if (affinityKey !== null || tunnelUnfit !== null) return false;
-    if (redispatch.migration !== null || attempts.length > MAX_ATTEMPTS_BEFORE) return false;
-    if (!willKeep(downstream.head.framing, this.#options.replayBytes)) return false;
-    return redispatch.acceptsAnyQueue || chosen.expectedQueue > 0;
   }
 }

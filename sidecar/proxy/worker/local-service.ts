@@ -55,6 +55,7 @@ export class LocalService {
   readonly #callers = new CallerCounts();
   /** Requests in the queue whose callers may want them back. */
   readonly #cancellable = new Map<string, () => boolean>();
+  readonly #stateListeners: (() => void)[] = [];
   readonly #cancelled = new BoundedCache<string, true>(MAX_GIVEN_BACK, () => {});
 
   constructor(options: LocalServiceOptions) {
@@ -67,6 +68,16 @@ export class LocalService {
 
   get state(): Exclude<WorkerState, 'draining'> {
     return this.#options.health.isReady ? 'ready' : 'warming';
+  }
+
+  /** Called when it has become ready, or is not any more. */
+  onStateChange(listener: () => void): void {
+    this.#stateListeners.push(listener);
+  }
+
+  /** By its health checks. */
+  stateChanged(): void {
+    for (const listener of this.#stateListeners) listener();
   }
 
   /** Where the worker is reached. */

@@ -1,0 +1,187 @@
+/**
+ * What is told of one request: to the app in fields and problems, to the observer when it is over, exactly once.
+ *
+ * It lists the attempts, and takes from the steps what they return: where the request went, and how that ended.
+ */
+import { CODES, type Code } from '../../core/errors.ts';
+import type { RawFields } from '../../core/http/message.ts';
+import type { SkippedPeer } from '../../core/peers/exclusion-reason.ts';
+import type { Ttfb } from '../../core/peers/ttfb.ts';
+import type { TunnelLimits } from '../../core/peers/tunnel-limits.ts';
+import type { AttemptOutcome } from '../../http/attempt-outcome.ts';
+import type { LocalReply } from '../../http/local-reply.ts';
+import type { OutboundObserver, RequestOutcome } from '../observers.ts';
+import { type AttemptTrace, inFormOf, problemReply, sendReply } from '../problem.ts';
+import type { LocalService } from '../worker/local-service.ts';
+import { kindOf, type Tried, traceOf, workerOf } from './attempt-trace.ts';
+import type { OutboundRequest } from './request.ts';
+import { NOTHING_SEEN, type Seen, type Target } from './target-selector.ts';
+
+export interface ReportOptions {
+  readonly workerId: string;
+  readonly pseudonym: string;
+  /** What an edge cuts off is remembered of the service, and what a response took. */
+  readonly tunnelLimits: TunnelLimits;
+  readonly ttfb: Ttfb;
+  readonly observer: Pick<OutboundObserver, 'requestRouted' | 'requestFinished'>;
+}
+
+type Failed = Extract<AttemptOutcome, { kind: 'failed' }>;
+type Responded = Extract<AttemptOutcome, { kind: 'completed' | 'broken' }>;
+
+/** As logs of proxies have it; nobody is there to be told. */
+const CLIENT_GONE_STATUS = 499;
+const NOBODY: readonly SkippedPeer[] = [];
+
+export class RequestReport {
+  readonly #request: OutboundRequest;
+  readonly #options: ReportOptions;
+  readonly #attempts: AttemptTrace[] = [];
+  /** Workers that could not be asked, once nobody else can. */
+  #skipped: readonly SkippedPeer[] = NOBODY;
+  #seen: Seen = NOTHING_SEEN;
+  #isRouted = false;
+  #isOver = false;
+  #detail: string | null = null;
+
+  constructor(request: OutboundRequest, options: ReportOptions) {
+    this.#request = request;
+    this.#options = options;
+  }
+
+  /** The attempts that failed, in their order. */
+  get attempts(): readonly AttemptTrace[] {
+    return this.#attempts;
+  }
+
+  /** Where the request goes next, and what was seen of the mesh for that. Counts where it goes first; once. */
+  selected(target: Target, seen: Seen): void {
+    this.#seen = seen;
+    if (target.kind === 'nobody') this.#skipped = target.skipped;
+    else if (!this.#isRouted) {
+      this.#isRouted = true;
+      this.#options.observer.requestRouted(target.kind === 'local' ? 'local' : 'forwarded');
+    }
+  }
+
+  /** The worker beside us offers the service and cannot take it now. */
+  localNotReady(service: LocalService): void {
+    const detail = `the worker is not ready: ${service.healthReason}`;
+    this.#list({ kind: 'local', service }, { code: 'warming', stage: 'not_sent', detail }, performance.now());
+  }
+
+  /** Lists an attempt that began at `startedMs`, monotonic. */
+  failed(tried: Tried, outcome: Failed, startedMs: number): AttemptTrace {
+    const { ttfb, tunnelLimits } = this.#options;
+    if (outcome.code === 'response_timeout' && kindOf(tried) === 'tunnel')
+      ttfb.cutAt(this.#request.service, tunnelLimits.firstByteMs, performance.now());
+    return this.#list(tried, outcome, startedMs);
+  }
+
+  /** Fields that tell the app who answered; the decision too, if it asked. */
+  responseHeaders(tried: Tried): RawFields {
+    const fields = [
+      'sidecar-worker',
+      workerOf(tried, this.#options.workerId),
+      'sidecar-route',
+      kindOf(tried),
+    ];
+    fields.push('sidecar-attempts', String(this.#attempts.length + 1));
+    this.#pushIds(fields);
+    return fields;
+  }
+
+  responded(tried: Tried, outcome: Responded): void {
+    const result = outcome.kind === 'broken' ? 'broken' : outcome.status >= 500 ? 'worker_error' : 'ok';
+    const code = outcome.kind === 'broken' ? outcome.code : null;
+    this.#options.ttfb.took(this.#request.service, outcome.firstByteMs, performance.now());
+    if (outcome.kind === 'broken') this.#detail = `the response broke off: ${outcome.detail}`;
+    this.#finish(result, code, outcome.status, outcome.firstByteMs, tried);
+  }
+
+  /** For a request that goes no further than here. */
+  replyLocally(reply: LocalReply): void {
+    sendReply(this.#request.downstream, reply, this.#replyHeaders());
+    this.#finish('ok', null, reply.status, null, null);
+  }
+
+  /** `tried`: where the request was then; null = nowhere yet. */
+  clientGone(tried: Tried | null, firstByteMs: number | null): void {
+    this.#finish('client_gone', null, CLIENT_GONE_STATUS, firstByteMs, tried);
+  }
+
+  /** Answers in place of a worker. */
+  refuse(code: Code, detail: string): void {
+    const { downstream, id, relay, service } = this.#request;
+    if (relay.isGone) {
+      this.clientGone(null, null);
+      return;
+    }
+    const reply = problemReply({
+      code,
+      detail,
+      service: service === '' ? null : service,
+      requestId: id,
+      attempts: this.#attempts,
+      skipped: this.#skipped,
+      proxyName: this.#options.pseudonym,
+    });
+    sendReply(downstream, inFormOf(downstream, reply, code, detail), this.#replyHeaders());
+    this.#detail = detail;
+    const { status } = CODES[code];
+    this.#finish(status < 500 || code === 'loop_detected' ? 'rejected' : 'failed', code, status, null, null);
+  }
+
+  #list(tried: Tried, failure: Parameters<typeof traceOf>[2], attemptStartedMs: number): AttemptTrace {
+    const { arrivedAtMs, elapsedMs, sinceMs } = this.#request;
+    const startedMs = attemptStartedMs - sinceMs;
+    const times = { arrivedAtMs, startedMs, tookMs: elapsedMs - startedMs };
+    const trace = traceOf(tried, this.#options.workerId, failure, times);
+    this.#attempts.push(trace);
+    return trace;
+  }
+
+  #replyHeaders(): RawFields {
+    const fields = ['sidecar-attempts', String(this.#attempts.length)];
+    this.#pushIds(fields);
+    return fields;
+  }
+
+  #pushIds(fields: RawFields): void {
+    fields.push('sidecar-request-id', this.#request.id);
+    const { decision } = this.#seen;
+    if (decision !== null) fields.push('sidecar-decision', JSON.stringify(decision));
+  }
+
+  #finish(
+    outcome: RequestOutcome,
+    code: Code | null,
+    status: number | null,
+    firstByteMs: number | null,
+    tried: Tried | null,
+  ): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    const { arrivedAtMs, deadline, downstream, elapsedMs, id, service } = this.#request;
+    deadline?.cancel();
+    this.#options.observer.requestFinished({
+      id,
+      atMs: arrivedAtMs,
+      method: downstream.head.method,
+      service,
+      route: tried === null ? 'none' : kindOf(tried),
+      peer: tried === null ? null : workerOf(tried, this.#options.workerId),
+      status,
+      outcome,
+      code,
+      firstByteMs,
+      durationMs: elapsedMs,
+      detail: this.#detail,
+      attempts: this.#attempts,
+      skipped: this.#skipped,
+      view: this.#seen.view,
+      viewAgeMs: this.#seen.viewAgeMs,
+      decision: this.#seen.decision,
+    });
+  }
+}
