@@ -3,7 +3,6 @@
  *
  * Composition only, apart from run.ts because it is half of it.
  */
-
 import type { Config } from '../config/config.ts';
 import { subnetOf } from '../config/parsers.ts';
 import { INTRODUCTION_HEADER } from '../core/forwarding/sidecar-headers.ts';

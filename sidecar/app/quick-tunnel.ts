@@ -4,7 +4,7 @@
  * A quick tunnel has a new name after every start of cloudflared, so it is asked again and again. cloudflared answers
  * `{"hostname":"…"}`, empty for a named tunnel.
  */
-
+import { messageOf } from '../core/errors.ts';
 import { isHostName } from '../core/host-port.ts';
 import { baseUrlOf } from '../core/http/base-url.ts';
 import type { Log } from '../core/log.ts';
@@ -61,7 +61,7 @@ export class QuickTunnel {
       // cloudflared is restarting, perhaps: its old name is void either way.
       this.#found(null);
       if (!this.#hasComplained) {
-        const reason = error instanceof Error ? error.message : String(error);
+        const reason = messageOf(error);
         log.warn({ url: metricsUrl, reason }, 'cloudflared does not say its tunnel name; asking again');
       }
       this.#hasComplained = true;

@@ -3,7 +3,7 @@
  *
  * Every failure is told as what to do about it, because the commands that use it are run when something is wrong already.
  */
-import { isRefusedConnection } from '../core/errors.ts';
+import { isRefusedConnection, messageOf } from '../core/errors.ts';
 import type { HostPort } from '../core/host-port.ts';
 import { formatHostPort } from '../core/host-port.ts';
 import { ownGet } from '../http/own-get.ts';
@@ -59,7 +59,7 @@ export function adminClient(listen: HostPort): AskAdmin {
       throw fault(
         isRefusedConnection(error)
           ? 'refuses connections: no sidecar runs there. Start one, or say where it is with --admin or SIDECAR_ADMIN'
-          : `does not answer (${error instanceof Error ? error.message : error}). Say where the sidecar is with --admin or SIDECAR_ADMIN`,
+          : `does not answer (${messageOf(error)}). Say where the sidecar is with --admin or SIDECAR_ADMIN`,
         error,
       );
     }
@@ -72,23 +72,4 @@ export function adminClient(listen: HostPort): AskAdmin {
       );
     }
   };
-}
-
-/** The members of a JSON object, or nothing: what comes over the wire is not trusted to have a shape. */
-export function fields(value: unknown): Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
-    ? (value as Record<string, unknown>)
-    : {};
-}
-
-export function items(value: unknown): readonly unknown[] {
-  return Array.isArray(value) ? value : [];
-}
-
-export function textOf(value: unknown): string {
-  return typeof value === 'string' ? value : '';
-}
-
-export function numberOf(value: unknown): number | null {
-  return typeof value === 'number' && Number.isFinite(value) ? value : null;
 }

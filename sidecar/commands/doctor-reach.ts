@@ -5,6 +5,7 @@
  * only asks, one per address, so that one dead node shows.
  */
 import type { Config, ServiceConfig } from '../config/config.ts';
+import { messageOf } from '../core/errors.ts';
 import type { HostPort } from '../core/host-port.ts';
 import { formatHostPort } from '../core/host-port.ts';
 import { silentLog } from '../core/log.ts';
@@ -66,7 +67,7 @@ async function checkNode(name: string, target: HostPort, config: Config, nowMs: 
   try {
     return await askNode(name, target, config, nowMs);
   } catch (error) {
-    const detail = error instanceof Error ? error.message : String(error);
+    const detail = messageOf(error);
     return { name, result: 'fail', detail, advice: 'Can this process open UDP sockets?' };
   }
 }

@@ -3,7 +3,7 @@
  *
  * Shared by the health checks and by `doctor`, so that both say the same of the same worker.
  */
-import { isRefusedConnection, SidecarError } from '../core/errors.ts';
+import { isRefusedConnection, messageOf, SidecarError } from '../core/errors.ts';
 import { first } from '../core/http/headers.ts';
 import type { Origin, Upstreams } from './exchange.ts';
 import { ownGet } from './own-get.ts';
@@ -52,7 +52,7 @@ export async function checkWorker(check: WorkerCheck): Promise<CheckResult> {
       report: first(fields, 'endpoint-load-metrics') ?? null,
     };
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
+    const reason = messageOf(error);
     return { fault: { reason, isGone: isRefusedConnection(error) }, report: null };
   }
 }

@@ -1,7 +1,6 @@
 /**
  * The ways to reach a peer, as its record names them: an address each, and the health of each as seen from here.
  */
-
 import { formatHostPort } from '../host-port.ts';
 import { type BaseUrl, baseUrlOf } from '../http/base-url.ts';
 import type { WorkerRecord } from './record.ts';
