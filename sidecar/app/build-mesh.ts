@@ -3,12 +3,12 @@
  *
  * Composition only, apart from run.ts because it is half of it.
  */
-
 import type { Config } from '../config/config.ts';
 import { subnetOf } from '../config/parsers.ts';
 import { INTRODUCTION_HEADER } from '../core/forwarding/sidecar-headers.ts';
 import type { HostPort } from '../core/host-port.ts';
 import { formatHostPort } from '../core/host-port.ts';
+import { baseUrlOf } from '../core/http/base-url.ts';
 import type { Log } from '../core/log.ts';
 import { FingerCache } from '../core/peers/finger-cache.ts';
 import { PeerTable } from '../core/peers/peer-table.ts';
@@ -257,13 +257,5 @@ function vpnFilter(config: Config): (address: HostPort) => boolean {
 }
 
 function peerAddress(from: HostPort | string): PeerAddress {
-  if (typeof from !== 'string') return { scheme: 'http', host: from.host, port: from.port, basePath: '' };
-  const url = new URL(from);
-  const scheme = url.protocol === 'https:' ? 'https' : 'http';
-  return {
-    scheme,
-    host: url.hostname.replace(/^\[|\]$/g, ''),
-    port: url.port === '' ? (scheme === 'https' ? 443 : 80) : Number(url.port),
-    basePath: url.pathname.replace(/\/+$/, ''),
-  };
+  return typeof from === 'string' ? baseUrlOf(new URL(from)) : { scheme: 'http', ...from, basePath: '' };
 }

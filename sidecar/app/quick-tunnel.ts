@@ -4,8 +4,11 @@
  * A quick tunnel has a new name after every start of cloudflared, so it is asked again and again. cloudflared answers
  * `{"hostname":"…"}`, empty for a named tunnel.
  */
+import { messageOf } from '../core/errors.ts';
 import { isHostName } from '../core/host-port.ts';
+import { baseUrlOf } from '../core/http/base-url.ts';
 import type { Log } from '../core/log.ts';
+import { ownGet } from '../http/own-get.ts';
 
 export interface QuickTunnelOptions {
   /** `http://host:port` of cloudflared's metrics. */
@@ -17,7 +20,7 @@ export interface QuickTunnelOptions {
 
 const ASK_INTERVAL_MS = 5_000;
 const TIMEOUT_MS = 2_000;
-const MAX_BODY_CHARS = 4_096;
+const MAX_BODY_BYTES = 4_096;
 
 export class QuickTunnel {
   readonly #options: QuickTunnelOptions;
@@ -42,9 +45,15 @@ export class QuickTunnel {
   async #ask(): Promise<void> {
     const { log, metricsUrl } = this.#options;
     try {
-      const signal = AbortSignal.any([this.#stop.signal, AbortSignal.timeout(TIMEOUT_MS)]);
-      const response = await fetch(`${metricsUrl}/quicktunnel`, { signal, redirect: 'error' });
-      const url = response.ok ? parseHostname(await response.text()) : null;
+      const { status, body } = await ownGet({
+        origin: baseUrlOf(new URL(metricsUrl)),
+        target: '/quicktunnel',
+        fields: [],
+        limitMs: TIMEOUT_MS,
+        maxBytes: MAX_BODY_BYTES,
+        signal: this.#stop.signal,
+      });
+      const url = status === 200 ? parseHostname(body.toString('utf8')) : null;
       this.#hasComplained = false;
       this.#found(url);
     } catch (error) {
@@ -52,7 +61,7 @@ export class QuickTunnel {
       // cloudflared is restarting, perhaps: its old name is void either way.
       this.#found(null);
       if (!this.#hasComplained) {
-        const reason = error instanceof Error ? error.message : String(error);
+        const reason = messageOf(error);
         log.warn({ url: metricsUrl, reason }, 'cloudflared does not say its tunnel name; asking again');
       }
       this.#hasComplained = true;
@@ -70,7 +79,7 @@ export class QuickTunnel {
 
 /** The URL in a response of /quicktunnel; null when there is none. Never throws. */
 export function parseHostname(body: string): string | null {
-  if (body.length > MAX_BODY_CHARS) return null;
+  if (body.length > MAX_BODY_BYTES) return null;
   try {
     const { hostname } = JSON.parse(body) as { hostname?: unknown };
     return typeof hostname === 'string' && isHostName(hostname) ? `https://${hostname}` : null;

@@ -6,11 +6,10 @@
  */
 import type { Config } from '../config/config.ts';
 import { loadConfig } from '../config/load.ts';
-import { systemClock } from '../mesh/clock.ts';
-import { startDhtNode } from '../mesh/dht/node.ts';
-import { openIdentity } from '../mesh/membership/identity.ts';
+import { formatHostPort } from '../core/host-port.ts';
 import { createStdoutLog } from '../observe/log.ts';
 import { type Command, EXIT_OK } from './command.ts';
+import { startCommandNode } from './dht-node.ts';
 
 export const bootstrap: Command = {
   help: `Usage: dht-sidecar bootstrap [options]
@@ -29,19 +28,13 @@ these matter here:
     const { config } = loadConfig(context, 'bootstrap');
     const stop = context.stopSignal();
     const log = createStdoutLog({ ...config.log, workerId: config.worker.id });
-    const node = await startDhtNode({
+    const node = await startCommandNode(config, context.nowMs(), {
       role: 'bootstrap',
-      host: config.dht.listen.host,
-      port: config.dht.listen.port,
-      preferredPort: null,
+      listen: config.dht.listen,
       bootstrap: othersOf(config),
-      knownNodes: [],
-      packetKey: packetKeyOf(config, context.nowMs()),
-      maxAgeMs: config.dht.maxAgeMs,
-      clock: systemClock,
       log,
     });
-    const address = `${node.address.host}:${node.address.port}`;
+    const address = formatHostPort(node.address);
     log.info(
       { part: 'dht', address, hint: `others join with SIDECAR_BOOTSTRAP=${address}` },
       'DHT node listens',
@@ -67,16 +60,4 @@ function othersOf(config: Config): Config['dht']['bootstrap'] {
   const { host, port } = config.dht.listen;
   // One list for all nodes of a fleet names this one as well.
   return config.dht.bootstrap.filter((node) => node.host !== host || node.port !== port);
-}
-
-function packetKeyOf(config: Config, nowMs: number): Buffer {
-  const { secrets } = openIdentity({
-    meshKey: config.mesh.key,
-    certBundle: config.mesh.cert,
-    workerId: config.worker.id,
-    services: [],
-    stateDir: null,
-    nowMs,
-  });
-  return secrets.packetKey;
 }

@@ -4,7 +4,8 @@
  * Each check asks one path and judges one thing, so that a missing or odd answer spoils that check alone. Limits are
  * those of the program: records in the DHT allow for clocks 15 min apart.
  */
-import { type AskAdmin, fields, items, numberOf, textOf } from './admin-client.ts';
+import { fields, items, numberOf, textOf } from '../core/json.ts';
+import type { AskAdmin } from './admin-client.ts';
 
 export interface Check {
   readonly name: string;

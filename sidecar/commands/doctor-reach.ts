@@ -4,80 +4,53 @@
  * Asked directly and not through the sidecar, which may not run at all. The DHT is asked with a node of its own that
  * only asks, one per address, so that one dead node shows.
  */
-import { get } from 'node:http';
-import { connect } from 'node:net';
 import type { Config, ServiceConfig } from '../config/config.ts';
+import { messageOf } from '../core/errors.ts';
 import type { HostPort } from '../core/host-port.ts';
 import { formatHostPort } from '../core/host-port.ts';
 import { silentLog } from '../core/log.ts';
+import type { Upstreams } from '../http/exchange.ts';
+import { CoarseTimers } from '../http/sockets/timers.ts';
+import { workerPools } from '../http/upstream-pools.ts';
+import { checkWorker } from '../http/worker-check.ts';
 import { systemClock } from '../mesh/clock.ts';
-import { startDhtNode } from '../mesh/dht/node.ts';
-import { openIdentity } from '../mesh/membership/identity.ts';
+import { startCommandNode } from './dht-node.ts';
 import type { Check } from './doctor-checks.ts';
 
 const DHT_WAIT_MS = 4_000;
+const TICK_MS = 100;
 const UDP_ADVICE =
   'Is it running, has it the same mesh key, and does UDP to it pass (firewall, VPN, container network)?';
 
-/** null = well; else what happened. */
-function tcpFault(service: ServiceConfig): Promise<string | null> {
-  return new Promise((resolve) => {
-    const socket = connect({
-      host: service.host,
-      port: service.port,
-      timeout: service.timeouts.workerConnectMs,
-    });
-    const end = (fault: string | null) => {
-      socket.destroy();
-      resolve(fault);
-    };
-    socket.once('connect', () => end(null));
-    socket.once('timeout', () => end('does not accept a connection in time'));
-    socket.once('error', (error: NodeJS.ErrnoException) =>
-      end(`cannot be connected to (${error.code ?? error.message})`),
-    );
-  });
+/** Each service offered here, as the sidecar itself checks it. */
+export async function checkWorkers(config: Config): Promise<readonly Check[]> {
+  const timers = new CoarseTimers(TICK_MS);
+  const upstreams = workerPools({ limits: config.limits, timers, tlsCa: null });
+  try {
+    return await Promise.all(config.services.map((service) => checkService(service, upstreams)));
+  } finally {
+    upstreams.destroy();
+  }
 }
 
-function healthFault(service: ServiceConfig, path: string): Promise<string | null> {
-  return new Promise((resolve) => {
-    const { host, port, basePath, health } = service;
-    const request = get(
-      { host, port, path: `${basePath}${path}`, agent: false, timeout: health.timeoutMs },
-      (response) => {
-        const status = response.statusCode ?? 0;
-        resolve(status >= 200 && status < 400 ? null : `answers ${status} to ${path}`);
-        response.destroy();
-      },
-    );
-    request.on('timeout', () => request.destroy(new Error('no response in time')));
-    request.on('error', (error: NodeJS.ErrnoException) =>
-      resolve(`${path} fails (${error.code ?? error.message})`),
-    );
+async function checkService(service: ServiceConfig, upstreams: Upstreams): Promise<Check> {
+  const { scheme, host, port, basePath, health } = service;
+  const { fault } = await checkWorker({
+    origin: { scheme, host, port },
+    path: health.path === null ? null : `${basePath}${health.path}`,
+    timeoutMs: health.timeoutMs,
+    upstreams,
+    isFresh: true,
   });
-}
-
-/** Each service offered here, by its health path or a connection. */
-export function checkWorkers(config: Config): Promise<readonly Check[]> {
-  return Promise.all(
-    config.services.map(async (service): Promise<Check> => {
-      const { path } = service.health;
-      const fault = path === null ? await tcpFault(service) : await healthFault(service, path);
-      if (fault === null)
-        return {
-          name: 'worker',
-          result: 'ok',
-          detail: `${service.name} answers at ${service.url}`,
-          advice: null,
-        };
-      return {
-        name: 'worker',
-        result: 'fail',
-        detail: `${service.name} at ${service.url} ${fault}`,
-        advice: 'Is the worker running and done with loading, and is the URL right as seen from here?',
-      };
-    }),
-  );
+  const name = 'worker';
+  if (fault === null)
+    return { name, result: 'ok', detail: `${service.name} answers at ${service.url}`, advice: null };
+  return {
+    name,
+    result: 'fail',
+    detail: `${service.name} at ${service.url}: ${fault.reason}`,
+    advice: 'Is the worker running and done with loading, and is the URL right as seen from here?',
+  };
 }
 
 /** Each configured bootstrap node, over UDP. */
@@ -87,43 +60,24 @@ export async function checkBootstrap(config: Config, nowMs: number): Promise<rea
   if (bootstrap.length === 0) {
     return [{ name, result: 'ok', detail: 'none configured: this sidecar is the first node', advice: null }];
   }
-  const { secrets } = openIdentity({
-    meshKey: config.mesh.key,
-    certBundle: config.mesh.cert,
-    workerId: config.worker.id,
-    services: [],
-    stateDir: null,
-    nowMs,
-  });
-  return Promise.all(bootstrap.map((node) => checkNode(name, node, secrets.packetKey, config.dht.maxAgeMs)));
+  return Promise.all(bootstrap.map((node) => checkNode(name, node, config, nowMs)));
 }
 
-async function checkNode(
-  name: string,
-  target: HostPort,
-  packetKey: Buffer,
-  maxAgeMs: number,
-): Promise<Check> {
+async function checkNode(name: string, target: HostPort, config: Config, nowMs: number): Promise<Check> {
   try {
-    return await askNode(name, target, packetKey, maxAgeMs);
+    return await askNode(name, target, config, nowMs);
   } catch (error) {
-    const detail = error instanceof Error ? error.message : String(error);
+    const detail = messageOf(error);
     return { name, result: 'fail', detail, advice: 'Can this process open UDP sockets?' };
   }
 }
 
-async function askNode(name: string, target: HostPort, packetKey: Buffer, maxAgeMs: number): Promise<Check> {
+async function askNode(name: string, target: HostPort, config: Config, nowMs: number): Promise<Check> {
   const address = formatHostPort(target);
-  const node = await startDhtNode({
+  const node = await startCommandNode(config, nowMs, {
     role: 'client',
-    host: '0.0.0.0',
-    port: 0,
-    preferredPort: null,
+    listen: { host: '0.0.0.0', port: 0 },
     bootstrap: [target],
-    knownNodes: [],
-    packetKey,
-    maxAgeMs,
-    clock: systemClock,
     log: silentLog,
   });
   try {

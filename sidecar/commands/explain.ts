@@ -5,8 +5,9 @@
  */
 import { loadOptions } from '../config/load.ts';
 import { ConfigError } from '../config/problems.ts';
+import { fields, items, numberOf, textOf } from '../core/json.ts';
 import { nearestWord } from '../core/nearest-word.ts';
-import { adminClient, fields, items, numberOf, textOf } from './admin-client.ts';
+import { adminClient } from './admin-client.ts';
 import { type Command, EXIT_FAILED, EXIT_OK } from './command.ts';
 import { requestStory } from './request-story.ts';
 import { ageText, cellText, millisText, table } from './table.ts';

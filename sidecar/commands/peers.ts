@@ -4,7 +4,8 @@
  * A view of `/peers`, no opinion of its own.
  */
 import { loadOptions } from '../config/load.ts';
-import { adminClient, fields, items, numberOf, textOf } from './admin-client.ts';
+import { fields, items, numberOf, textOf } from '../core/json.ts';
+import { adminClient } from './admin-client.ts';
 import { type Command, EXIT_FAILED, EXIT_OK } from './command.ts';
 import { ageText, cellText, table } from './table.ts';
 

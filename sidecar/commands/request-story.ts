@@ -3,7 +3,7 @@
  *
  * A view of `/explain?request=ID` in the order in which an operator asks: the end first, then how it came to it.
  */
-import { fields, items, numberOf, textOf } from './admin-client.ts';
+import { fields, items, numberOf, textOf } from '../core/json.ts';
 import { cellText, millisText, table } from './table.ts';
 
 type Json = Readonly<Record<string, unknown>>;

@@ -4,7 +4,8 @@
  * A view of `/stats`.
  */
 import { loadOptions } from '../config/load.ts';
-import { adminClient, fields, numberOf } from './admin-client.ts';
+import { fields, numberOf } from '../core/json.ts';
+import { adminClient } from './admin-client.ts';
 import { type Command, EXIT_FAILED, EXIT_OK } from './command.ts';
 import { table } from './table.ts';
 

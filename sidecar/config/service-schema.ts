@@ -4,20 +4,17 @@
  * Apart from the schema of the whole sidecar, since each entry under `services` and `calls` is a small configuration of
  * its own, read by the same machinery. Time limits that are not set are those of the whole.
  */
+import { type BaseUrl, baseUrlOf } from '../core/http/base-url.ts';
 import { LOAD_SOURCES } from './config.ts';
 import { type Option, option, optional, type Parser } from './option.ts';
 import { duration, flag, integer, list, oneOf, orNone, shown, text, url } from './parsers.ts';
 import { SCHEMA } from './schema.ts';
 import { metricMap, pathText, serviceName } from './service-parsers.ts';
 
-export interface WorkerUrl {
+export interface WorkerUrl extends Omit<BaseUrl, 'scheme'> {
   /** As it is shown. */
   readonly url: string;
   readonly scheme: 'http' | 'h2c';
-  readonly host: string;
-  readonly port: number;
-  /** Without a trailing slash; '' for none. */
-  readonly basePath: string;
 }
 
 /**
@@ -31,14 +28,8 @@ const workerUrl: Parser<WorkerUrl> = (raw) => {
     throw new Error(`${shown(raw)} is not a URL that starts with http:// or h2c://`);
   }
   const place = url(['http'])(`http${value.slice(scheme.length)}`);
-  const basePath = place.pathname.replace(/\/+$/, '');
-  return {
-    url: `${scheme}://${place.host}${basePath}`,
-    scheme,
-    host: place.hostname.startsWith('[') ? place.hostname.slice(1, -1) : place.hostname,
-    port: place.port === '' ? 80 : Number(place.port),
-    basePath,
-  };
+  const base = baseUrlOf(place);
+  return { ...base, scheme, url: `${scheme}://${place.host}${base.basePath}` };
 };
 
 const SERVICE_TIMEOUTS: { readonly [K in keyof typeof SCHEMA.timeouts]: Option<number | null> } = {

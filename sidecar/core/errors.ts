@@ -223,3 +223,8 @@ export class SidecarError extends Error {
 export function isRefusedConnection(value: unknown): boolean {
   return value instanceof Error && (value as { isRefused?: unknown }).isRefused === true;
 }
+
+/** What was thrown, in its own words: anything may be thrown. */
+export function messageOf(thrown: unknown): string {
+  return thrown instanceof Error ? thrown.message : String(thrown);
+}

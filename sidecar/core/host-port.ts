@@ -4,6 +4,7 @@
  * Apart from `URL`, which fills in ports, lower-cases and accepts `0x7f.1` for 127.0.0.1: a listener must bind exactly
  * what was written.
  */
+import { isIP } from 'node:net';
 
 export interface HostPort {
   /** Without brackets. '' when the text gave a port alone (`:8000`, `8000`). */
@@ -15,31 +16,12 @@ const NAME_LABEL = /^[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?$/i;
 
 /** Four decimal numbers 0–255 without leading zeros (which some resolvers read as octal). */
 export function isIp4(host: string): boolean {
-  const parts = host.split('.');
-  return (
-    parts.length === 4 && parts.every((part) => /^(?:0|[1-9]\d{0,2})$/.test(part) && Number(part) <= 255)
-  );
+  return isIP(host) === 4;
 }
 
-/** RFC 4291 §2.2 text, without a zone. */
+/** RFC 4291 §2.2 text, without a zone, which means something on one host only. */
 export function isIp6(host: string): boolean {
-  if (host.length > 45 || !/^[0-9a-f:.]+$/i.test(host) || host.includes(':::')) return false;
-  const halves = host.split('::');
-  if (halves.length > 2) return false;
-  let groups = 0;
-  for (const [index, half] of halves.entries()) {
-    if (half === '') continue;
-    const parts = half.split(':');
-    for (const [at, part] of parts.entries()) {
-      const last = index === halves.length - 1 && at === parts.length - 1;
-      if (last && part.includes('.')) {
-        if (!isIp4(part)) return false;
-        groups += 2;
-      } else if (/^[0-9a-f]{1,4}$/i.test(part)) groups += 1;
-      else return false;
-    }
-  }
-  return halves.length === 2 ? groups <= 7 : groups === 8;
+  return isIP(host) === 6 && !host.includes('%');
 }
 
 /** A name for DNS or a hosts file; not a number in disguise (`127.1`, `0x7f000001`). */

@@ -7,8 +7,8 @@
  * never ended cleanly").
  */
 import { type Agent, request as httpRequest, type IncomingMessage } from 'node:http';
-import { fields, textOf } from '../commands/admin-client.ts';
 import type { HostPort } from '../core/host-port.ts';
+import { fields, textOf } from '../core/json.ts';
 import { LOCAL_SERVICE, REMOTE_SERVICE } from './mesh.ts';
 
 export const REQUEST_KINDS = ['post', 'get', 'stream', 'local'] as const;

@@ -7,6 +7,7 @@
 import { parseArgs } from 'node:util';
 import { type Command, type CommandContext, EXIT_FAILED, EXIT_OK } from '../commands/command.ts';
 import { ConfigError } from '../config/problems.ts';
+import { messageOf } from '../core/errors.ts';
 import { newMeshKey } from '../mesh/membership/mesh-keys.ts';
 import { LiveTable, PlainLines } from './live-table.ts';
 import { DemoMesh } from './mesh.ts';
@@ -55,7 +56,7 @@ Exit code 0: no request failed, and the worker that was started again was used a
       return isGood(report) ? EXIT_OK : EXIT_FAILED;
     } catch (error) {
       stage.close();
-      context.err(`dht-sidecar demo: ${error instanceof Error ? error.message : String(error)}\n`);
+      context.err(`dht-sidecar demo: ${messageOf(error)}\n`);
       return EXIT_FAILED;
     }
   },

@@ -7,9 +7,9 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fields, numberOf, textOf } from '../commands/admin-client.ts';
 import type { HostPort } from '../core/host-port.ts';
 import { formatHostPort, parseHostPort } from '../core/host-port.ts';
+import { fields, numberOf, textOf } from '../core/json.ts';
 import { MeshWorker, type WorkerTraits } from './mesh-worker.ts';
 import { type LogLine, modulePath, TiedProcess } from './tied-process.ts';
 

@@ -3,8 +3,8 @@
  *
  * Both from one object, so that they cannot disagree. Names in JSON are those of `/stats` where they mean the same.
  */
-import { numberOf } from '../commands/admin-client.ts';
 import { table } from '../commands/table.ts';
+import { numberOf } from '../core/json.ts';
 import type { RequestKind } from './app-request.ts';
 import type { Comeback } from './comeback.ts';
 import type { MeshWorker } from './mesh-worker.ts';

@@ -4,8 +4,9 @@
  * It asks the admin port of the app's sidecar, as an operator would: what is shown of the workers is what the mesh
  * knows of them, not what the demo has set.
  */
-import { type AskAdmin, adminClient, fields, items, numberOf, textOf } from '../commands/admin-client.ts';
+import { type AskAdmin, adminClient } from '../commands/admin-client.ts';
 import type { HostPort } from '../core/host-port.ts';
+import { fields, items, numberOf, textOf } from '../core/json.ts';
 import type { MeshWorker, WorkerLife } from './mesh-worker.ts';
 import type { ScenarioClock } from './scenario-clock.ts';
 import { FORWARDED_KINDS, type Tally } from './tally.ts';

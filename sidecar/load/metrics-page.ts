@@ -4,6 +4,8 @@
  * One for the worker's own page and the GPU exporter's. A page that fails is dropped at once instead of keeping its
  * last figures: what is not known must not read as idle, nor as busy.
  */
+import { baseUrlOf } from '../core/http/base-url.ts';
+import { ownGet } from '../http/own-get.ts';
 import { parseSamples, type Sample } from './prometheus-text.ts';
 
 export type PageNews =
@@ -56,28 +58,21 @@ export class MetricsPage {
   async #ask(): Promise<PageNews> {
     const { url, names } = this.#options;
     try {
-      const signal = AbortSignal.any([this.#stop.signal, AbortSignal.timeout(TIMEOUT_MS)]);
-      const response = await fetch(url, { signal, redirect: 'error', headers: { accept: 'text/plain' } });
-      if (!response.ok) {
-        await response.body?.cancel();
-        throw new Error(`status ${response.status}`);
-      }
-      const samples = parseSamples(await bounded(response), names);
+      const { pathname, search } = new URL(url);
+      const { status, body } = await ownGet({
+        origin: baseUrlOf(new URL(url)),
+        target: `${pathname}${search}`,
+        fields: ['Accept', 'text/plain'],
+        limitMs: TIMEOUT_MS,
+        maxBytes: MAX_PAGE_BYTES,
+        signal: this.#stop.signal,
+      });
+      if (status < 200 || status > 299) throw new Error(`status ${status}`);
+      const samples = parseSamples(body.toString('utf8'), names);
       if (samples.length === 0) throw new Error(`none of ${[...names].join(', ')} is on the page`);
       return { kind: 'samples', samples };
     } catch (error) {
       return { kind: 'failed', fault: error instanceof Error ? error : new Error(String(error)) };
     }
   }
-}
-
-async function bounded(response: Response): Promise<string> {
-  const parts: Uint8Array[] = [];
-  let length = 0;
-  for await (const part of response.body ?? []) {
-    length += part.byteLength;
-    if (length > MAX_PAGE_BYTES) throw new Error(`the page is larger than ${MAX_PAGE_BYTES} bytes`);
-    parts.push(part);
-  }
-  return Buffer.concat(parts, length).toString('utf8');
 }

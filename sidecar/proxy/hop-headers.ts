@@ -10,7 +10,7 @@ import { withoutSidecarHeaders } from '../core/forwarding/sidecar-headers.ts';
 import { viaValue } from '../core/forwarding/via.ts';
 import { without } from '../core/http/headers.ts';
 import type { HttpVersion, RawFields, RequestHead } from '../core/http/message.ts';
-import type { Origin, OutgoingHead } from '../http/exchange.ts';
+import type { OutgoingHead } from '../http/exchange.ts';
 
 export interface HopFacts {
   /** In which the message came in. */
@@ -99,11 +99,4 @@ export function responseHeaders(fields: RawFields, version: HttpVersion, pseudon
   const kept = withoutSidecarHeaders(endToEnd(fields));
   kept.push('Via', viaValue(version, pseudonym));
   return kept;
-}
-
-/** The Host field for an origin: without a default port, IPv6 in brackets (RFC 9110 §7.2). */
-export function hostHeader(origin: Origin): string {
-  const host = origin.host.includes(':') ? `[${origin.host}]` : origin.host;
-  const defaultPort = origin.scheme === 'https' ? 443 : 80;
-  return origin.port === defaultPort ? host : `${host}:${origin.port}`;
 }

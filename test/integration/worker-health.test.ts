@@ -22,8 +22,13 @@ interface Change {
 /** A worker whose health the test sets, and what watches it. */
 class Bed {
   readonly changes: Change[] = [];
-  /** null: it never answers. */
-  status: number | null = 200;
+  /** null: it never answers; `drips`: a byte at a time, without end. */
+  status: number | 'drips' | null = 200;
+  /** So long nothing moves in this process after a response. */
+  standStillMs = 0;
+  /** Checks that were not the first on their connection. */
+  keptRequests = 0;
+  readonly #seen = new WeakSet<object>();
   /** Answers that are due. */
   open = 0;
   mostOpen = 0;
@@ -58,12 +63,19 @@ class Bed {
   }
 
   async listen(): Promise<void> {
-    this.#server = http.createServer((_, response) => {
+    this.#server = http.createServer((request, response) => {
       this.checks++;
+      if (this.#seen.has(request.socket)) this.keptRequests++;
+      this.#seen.add(request.socket);
       this.open++;
       this.mostOpen = Math.max(this.mostOpen, this.open);
       response.on('close', () => this.open--);
-      if (this.status !== null) response.writeHead(this.status).end();
+      if (this.status === 'drips') {
+        const drip = setInterval(() => response.write('x'), 20);
+        response.on('close', () => clearInterval(drip));
+      } else if (this.status !== null) response.writeHead(this.status).end();
+      const untilMs = performance.now() + this.standStillMs;
+      while (performance.now() < untilMs);
     });
     await new Promise<void>((resolve) => this.#server.listen(this.port, '127.0.0.1', resolve));
     this.port = (this.#server.address() as AddressInfo).port;
@@ -173,30 +185,42 @@ test('one that closes its door is withdrawn, although it answers on kept connect
   assert.match(reason, /ECONNREFUSED/);
 });
 
-test('a closed door is enough: the response from behind it is not waited for', async (t) => {
-  let aborted = 0;
-  const hanging = { request: () => ({ abort: () => aborted++ }), destroy: () => {} };
-  const bed = await Bed.start(t);
-  bed.health.stop();
-  await bed.die();
-  const reasons: string[] = [];
-  const health = new WorkerHealth({
-    origin: { scheme: 'http', host: '127.0.0.1', port: bed.port },
-    path: '/health',
-    intervalMs: 60_000,
-    timeoutMs: 30_000,
-    healthyAfter: 1,
-    unhealthyAfter: 3,
-    upstreams: hanging as unknown as WorkerHealthOptions['upstreams'],
-    onChange: (_, reason) => reasons.push(reason),
-    onReport: () => {},
-  });
+test('each check comes on a connection of its own, which is closed afterwards', async (t) => {
+  const bed = await Bed.start(t, { intervalMs: 50 });
+  await eventually(
+    'it is asked again and again',
+    () => bed.checks,
+    (checks) => checks > 3,
+  );
+  assert.equal(bed.keptRequests, 0);
+});
+
+test('a response that came while the process stood still is in time', async (t) => {
+  const bed = await Bed.start(t, { intervalMs: 60_000, unhealthyAfter: 1 });
+  const before = bed.checks;
+  bed.standStillMs = 3 * TIMEOUT_MS;
+  bed.health.suspect('timed out', false);
+  bed.changes.length = 0;
+  await eventually(
+    'it is asked',
+    () => bed.checks,
+    (checks) => checks > before,
+  );
+  const { isReady } = await bed.changed(1);
+  assert.deepEqual([isReady, bed.health.reason], [true, 'healthy']);
+});
+
+test('a response that drips holds a check no longer than its limit', async (t) => {
+  const bed = await Bed.start(t, { intervalMs: 60_000, unhealthyAfter: 1 });
+  bed.status = 'drips';
   const startedMs = performance.now();
-  await health.start();
-  health.stop();
-  assert.ok(performance.now() - startedMs < 5_000, 'not as long as the response may take');
-  assert.match(health.reason, /ECONNREFUSED/);
-  assert.deepEqual([aborted, reasons], [1, []], 'nothing is left of it');
+  bed.health.suspect('timed out', false);
+  await eventually(
+    'the check has ended',
+    () => bed.health.reason,
+    (reason) => reason.startsWith('no answer to GET /health within 300 ms'),
+  );
+  assert.ok(performance.now() - startedMs < 10 * TIMEOUT_MS);
 });
 
 test('a refused request withdraws it at once, and a success of the check before counts no more', async (t) => {

@@ -4,6 +4,7 @@
  * Apart from the ORCA header, which speaks of one service and costs every response its bytes: a probe wants all at
  * once.
  */
+import { isObject } from '../json.ts';
 import type { LoadReport } from './load-report.ts';
 import { RECORD_LIMITS, WORKER_STATES } from './record.ts';
 
@@ -72,10 +73,6 @@ export function decodePeerState(json: unknown): LoadReport[] | null {
     });
   }
   return reports;
-}
-
-function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 function amount(value: unknown, max: number): number | null {

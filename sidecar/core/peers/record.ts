@@ -5,6 +5,8 @@
  * each limit below is a decision.
  */
 import { isIp4, isIp6 } from '../host-port.ts';
+import { isObject } from '../json.ts';
+import { isServiceName } from '../service-name.ts';
 
 export const WORKER_STATES = ['warming', 'ready', 'draining'] as const;
 export type WorkerState = (typeof WORKER_STATES)[number];
@@ -67,7 +69,6 @@ export type DecodedRecord =
 
 /** Visible ASCII: a worker_id goes into a response header and into logs as it is. */
 const WORKER_ID = /^[!-~]+$/;
-const SERVICE_NAME = /^[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?$/;
 const CAPABILITY_KEY = /^[A-Za-z0-9][A-Za-z0-9_.-]*$/;
 const PUBLIC_KEY = /^[0-9a-f]{64}$/;
 
@@ -156,7 +157,7 @@ function servicesFault(services: unknown): string | null {
   if (!Array.isArray(services)) return 'services: not a list';
   if (services.length > RECORD_LIMITS.services) return `services: more than ${RECORD_LIMITS.services}`;
   for (const name of services) {
-    if (typeof name !== 'string' || !SERVICE_NAME.test(name)) return 'services: not a service name';
+    if (typeof name !== 'string' || !isServiceName(name)) return 'services: not a service name';
   }
   return new Set(services).size === services.length ? null : 'services: named twice';
 }
@@ -228,10 +229,6 @@ function figuresFault(figures: unknown, services: readonly string[]): string | n
     }
   }
   return null;
-}
-
-function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 /** A number from 0 to `max`; a count is also whole. */

@@ -1,10 +1,8 @@
 /**
  * The ways to reach a peer, as its record names them: an address each, and the health of each as seen from here.
  */
-/**
- * The ways to reach a peer, as its record names them: an address each, and the health of each as seen from here.
- */
 import { formatHostPort } from '../host-port.ts';
+import { type BaseUrl, baseUrlOf } from '../http/base-url.ts';
 import type { WorkerRecord } from './record.ts';
 import { RouteHealth } from './route-health.ts';
 
@@ -15,14 +13,8 @@ export type UsableKinds = ReadonlySet<Route['kind']>;
 
 export const ALL_KINDS: UsableKinds = new Set(['vpn', 'p2p', 'tunnel']);
 
-export interface Route {
+export interface Route extends BaseUrl {
   readonly kind: 'vpn' | 'p2p' | 'tunnel';
-  readonly scheme: 'http' | 'https';
-  /** An IPv6 address stands without brackets. */
-  readonly host: string;
-  readonly port: number;
-  /** '' or the path of a tunnel URL, without a trailing slash. */
-  readonly basePath: string;
   readonly health: RouteHealth;
 }
 
@@ -34,20 +26,13 @@ export function routesOf(record: WorkerRecord): Route[] {
   }
   const url = record.tunnel_url === null ? null : URL.parse(record.tunnel_url);
   if (url !== null && url.protocol === 'https:') {
-    routes.push({
-      kind: 'tunnel',
-      scheme: 'https',
-      host: url.hostname.replace(/^\[|\]$/g, ''),
-      port: url.port === '' ? 443 : Number(url.port),
-      basePath: url.pathname.replace(/\/+$/, ''),
-      health: new RouteHealth(),
-    });
+    routes.push({ kind: 'tunnel', ...baseUrlOf(url), health: new RouteHealth() });
   }
   return routes;
 }
 
 /** Where it leads, for people: `http://10.42.0.10:8000`. */
-export function routeAddress({ scheme, host, port, basePath }: Omit<Route, 'kind' | 'health'>): string {
+export function routeAddress({ scheme, host, port, basePath }: BaseUrl): string {
   return `${scheme}://${formatHostPort({ host, port })}${basePath}`;
 }
 

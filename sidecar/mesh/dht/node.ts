@@ -7,7 +7,7 @@
  */
 import type HyperDHT from 'hyperdht';
 import type { DhtAddress, DhtKeyPair, DhtQuery } from 'hyperdht';
-import { SidecarError } from '../../core/errors.ts';
+import { messageOf, SidecarError } from '../../core/errors.ts';
 import type { Log } from '../../core/log.ts';
 import { type Clock, within } from '../clock.ts';
 import { BootstrapNodes, bootstrapRpc, type HealedPartition } from './bootstrap-nodes.ts';
@@ -153,9 +153,13 @@ class HyperDhtNode implements DhtNode {
     try {
       await query.finished();
     } catch (cause) {
-      throw new SidecarError('discovery_unavailable', `No DHT node stored the announcement: ${text(cause)}`, {
-        cause,
-      });
+      throw new SidecarError(
+        'discovery_unavailable',
+        `No DHT node stored the announcement: ${messageOf(cause)}`,
+        {
+          cause,
+        },
+      );
     }
     return query.closestNodes.length;
   }
@@ -170,7 +174,7 @@ class HyperDhtNode implements DhtNode {
       );
     } catch (cause) {
       // With nobody there, there is also nobody who could name us.
-      this.#options.log.debug({ reason: text(cause) }, 'unannounce reached no node');
+      this.#options.log.debug({ reason: messageOf(cause) }, 'unannounce reached no node');
     }
   }
 
@@ -179,7 +183,7 @@ class HyperDhtNode implements DhtNode {
       const put = this.#dht.mutablePut(keyPair, value, { seq, retries: RETRIES });
       await within(this.#options.clock, MAX_QUERY_MS, put, undefined);
     } catch (cause) {
-      throw new SidecarError('discovery_unavailable', `No DHT node stored the record: ${text(cause)}`, {
+      throw new SidecarError('discovery_unavailable', `No DHT node stored the record: ${messageOf(cause)}`, {
         cause,
       });
     }
@@ -239,10 +243,6 @@ class HyperDhtNode implements DhtNode {
 
 function stopped(cause?: unknown): SidecarError {
   return new SidecarError('discovery_unavailable', 'The DHT node is stopped.', { cause });
-}
-
-function text(cause: unknown): string {
-  return cause instanceof Error ? cause.message : String(cause);
 }
 
 class Listeners<T> {

@@ -5,6 +5,7 @@
  * ours puts the inbound listener.
  */
 import type { DhtKeyPair } from 'hyperdht';
+import { messageOf } from '../../core/errors.ts';
 import type { HostPort } from '../../core/host-port.ts';
 import type { Log } from '../../core/log.ts';
 import { type Clock, within } from '../clock.ts';
@@ -148,7 +149,7 @@ export class Announcer {
       this.#status = { storedAtMs: clock.monotonicMs(), storers, failures: 0, reason: null };
       return intervalMs * (1 - JITTER + 2 * JITTER * random());
     } catch (cause) {
-      const reason = cause instanceof Error ? cause.message : String(cause);
+      const reason = messageOf(cause);
       const failures = this.#status.failures + 1;
       this.#status = { ...this.#status, failures, reason };
       // The first ones are normal at a start, when nobody is joined yet.

@@ -8,10 +8,13 @@
 import { constants } from 'node:fs';
 import { mkdir, open, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { messageOf } from '../../core/errors.ts';
 import type { HostPort } from '../../core/host-port.ts';
 import { isHostName, isIp4, isIp6 } from '../../core/host-port.ts';
+import { isObject } from '../../core/json.ts';
 import type { Log } from '../../core/log.ts';
 import { RECORD_LIMITS } from '../../core/peers/record.ts';
+import { isServiceName } from '../../core/service-name.ts';
 import type { Clock } from '../clock.ts';
 
 export interface KnownPeer {
@@ -159,7 +162,7 @@ export class KnownNodes {
   }
 
   #complain(what: 'read' | 'written', cause: unknown): void {
-    const reason = cause instanceof Error ? cause.message : String(cause);
+    const reason = messageOf(cause);
     this.#options.log.warn(
       { file: this.#path, reason },
       `the known nodes cannot be ${what}; going on without`,
@@ -214,7 +217,7 @@ function addressOf(value: unknown): HostPort | null {
 }
 
 function serviceOf(value: unknown): string | null {
-  return typeof value === 'string' && /^[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?$/.test(value) ? value : null;
+  return typeof value === 'string' && isServiceName(value) ? value : null;
 }
 
 function urlOf(text: string): string | null {
@@ -229,8 +232,4 @@ function isPort(value: unknown): value is number {
 
 function isMissing(cause: unknown): boolean {
   return cause instanceof Error && (cause as Error & { code?: unknown }).code === 'ENOENT';
-}
-
-function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

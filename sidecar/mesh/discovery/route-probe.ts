@@ -5,6 +5,7 @@
  * shares its response.
  */
 import { isRefusedConnection } from '../../core/errors.ts';
+import { parseJson } from '../../core/json.ts';
 import type { Log } from '../../core/log.ts';
 import { applyReport } from '../../core/peers/load-report.ts';
 import type { Peer } from '../../core/peers/peer.ts';
@@ -143,13 +144,5 @@ export class RouteProbe {
     }
     peer.stateReason = decodeReason(json);
     if (restarted) void refetch(peer);
-  }
-}
-
-function parseJson(body: Buffer): unknown {
-  try {
-    return JSON.parse(body.toString('utf8'));
-  } catch {
-    return undefined;
   }
 }

@@ -9,6 +9,7 @@
  */
 import { Buffer } from 'node:buffer';
 import sodium from 'sodium-universal';
+import { parseJson } from '../../core/json.ts';
 import { type Certificate, includesService } from '../../core/peers/certificate.ts';
 import { decodeRecord, encodeRecord, type WorkerRecord } from '../../core/peers/record.ts';
 import { checkCertificate } from '../membership/certificate-issuer.ts';
@@ -173,14 +174,6 @@ function signedBytes(certBytes: Buffer, json: Buffer): Buffer {
 }
 
 /** Undefined for what is not JSON. */
-function parseJson(json: Buffer): unknown {
-  try {
-    return JSON.parse(json.toString('utf8'));
-  } catch {
-    return undefined;
-  }
-}
-
 function bad(reason: RecordFault, detail: string): OpenedRecord {
   return { kind: 'bad', reason, detail };
 }

@@ -9,6 +9,7 @@ import { Buffer } from 'node:buffer';
 import fs from 'node:fs';
 import path from 'node:path';
 import sodium from 'sodium-universal';
+import { messageOf } from '../../core/errors.ts';
 
 const FILE_NAME = 'worker.key';
 const SEED_BYTES = 32;
@@ -38,9 +39,12 @@ export function keptSeed(stateDir: string): KeptSeed {
     known = read(file);
   } catch (error) {
     if (error instanceof BadFile) throw error;
-    throw new Error(`The worker key cannot be read from the state directory ${stateDir}: ${textOf(error)}.`, {
-      cause: error,
-    });
+    throw new Error(
+      `The worker key cannot be read from the state directory ${stateDir}: ${messageOf(error)}.`,
+      {
+        cause: error,
+      },
+    );
   }
   if (known !== null) return { seed: known, fault: null };
   const seed = newSeed();
@@ -65,7 +69,7 @@ export function keep(stateDir: string, seed: Buffer): Kept {
     if (standing === null) return { kind: 'fault', reason: `${file} is gone again` };
     return standing.equals(seed) ? { kind: 'kept' } : { kind: 'taken', seed: standing };
   } catch (error) {
-    return { kind: 'fault', reason: textOf(error) };
+    return { kind: 'fault', reason: messageOf(error) };
   }
 }
 
@@ -144,8 +148,4 @@ function isThere(file: string): boolean {
 
 function codeOf(error: unknown): string | undefined {
   return (error as NodeJS.ErrnoException).code;
-}
-
-function textOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

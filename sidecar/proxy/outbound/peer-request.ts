@@ -4,15 +4,10 @@
  * Apart from the attempt, which sends it and judges the response.
  */
 import { ROUTE_HEADER } from '../../core/forwarding/sidecar-headers.ts';
+import { hostHeader } from '../../core/http/base-url.ts';
 import type { Route } from '../../core/peers/route.ts';
 import type { Origin, OutgoingHead } from '../../http/exchange.ts';
-import {
-  hostHeader,
-  outgoingBody,
-  outgoingUpgrade,
-  requestHeaders,
-  withoutEdgeHeaders,
-} from '../hop-headers.ts';
+import { outgoingBody, outgoingUpgrade, requestHeaders, withoutEdgeHeaders } from '../hop-headers.ts';
 import type { PeerAuth } from '../peer/auth.ts';
 import { EXPECTED_QUEUE_HEADER, MAX_UNDER_WAY_MS, UNDER_WAY_HEADER } from '../peer/refusal.ts';
 import type { OutboundRequest } from './request.ts';

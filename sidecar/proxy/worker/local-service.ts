@@ -5,6 +5,7 @@
  */
 import { BoundedCache } from '../../core/bounded-cache.ts';
 import type { Code } from '../../core/errors.ts';
+import { hostHeader } from '../../core/http/base-url.ts';
 import { isGrpc } from '../../core/http/grpc.ts';
 import { first } from '../../core/http/headers.ts';
 import { parseOrca } from '../../core/peers/load-report.ts';
@@ -15,7 +16,6 @@ import { SelfReportedLoad } from '../../core/worker/self-reported-load.ts';
 import { type AttemptOptions, runAttempt } from '../../http/attempt.ts';
 import type { AttemptOutcome } from '../../http/attempt-outcome.ts';
 import type { Origin, RequestTimeouts, Upstreams } from '../../http/exchange.ts';
-import { hostHeader } from '../hop-headers.ts';
 import type { WorkerHealth } from './worker-health.ts';
 
 export interface LocalServiceOptions {

@@ -4,30 +4,15 @@
  * Separate from the load and from the mesh: a worker that loads a model for ten minutes is not dead, and its sidecar
  * says exactly that.
  */
-import net from 'node:net';
-import { first } from '../../core/http/headers.ts';
-import type { Origin, Upstreams } from '../../http/exchange.ts';
-import { setTimeoutAfterPoll } from '../../http/sockets/timers.ts';
-import { hostHeader } from '../hop-headers.ts';
+import { type CheckFault, checkWorker, type WorkerCheck } from '../../http/worker-check.ts';
 
-export interface WorkerHealthOptions {
-  readonly origin: Origin;
-  /** Path asked with GET (200–399 is healthy); null = a TCP connection is enough. */
-  readonly path: string | null;
+export interface WorkerHealthOptions extends Omit<WorkerCheck, 'isFresh'> {
   readonly intervalMs: number;
-  readonly timeoutMs: number;
   readonly healthyAfter: number;
   readonly unhealthyAfter: number;
-  readonly upstreams: Upstreams;
   onChange(isReady: boolean, reason: string): void;
   /** The response carried `endpoint-load-metrics`: the worker's own word of its load. */
   onReport(value: string): void;
-}
-
-/** What a check saw: null = all well. `isGone`: nobody listens there, which needs no second look. */
-interface Fault {
-  readonly reason: string;
-  readonly isGone: boolean;
 }
 
 /** Pause between two checks of a worker that is not ready: somebody waits for it. */
@@ -95,9 +80,10 @@ export class WorkerHealth {
     this.#running++;
     // The next one does not wait for this one's answer, which may never come.
     if (this.#isReady) this.#plan(this.#doubtMs);
-    const fault = await this.#ask(isFresh);
+    const { fault, report } = await checkWorker({ ...this.#options, isFresh });
     this.#running--;
     if (this.#isStopped) return;
+    if (report !== null) this.#options.onReport(report);
     if (number >= this.#validFrom) {
       if (fault === null) this.#validFrom = number;
       this.#judge(fault);
@@ -118,7 +104,7 @@ export class WorkerHealth {
     }, waitMs);
   }
 
-  #judge(fault: Fault | null): void {
+  #judge(fault: CheckFault | null): void {
     const isOk = fault === null;
     this.#reason = fault?.reason ?? 'healthy';
     this.#inRow = isOk === this.#isReady ? 0 : this.#inRow + 1;
@@ -129,89 +115,4 @@ export class WorkerHealth {
     this.#validFrom = isOk ? this.#validFrom : this.#begun + 1;
     this.#options.onChange(isOk, this.#reason);
   }
-
-  async #ask(isFresh: boolean): Promise<Fault | null> {
-    const { origin, path } = this.#options;
-    if (path === null) return await this.#tryConnect();
-    // By HTTP/2 a worker that shuts down says so. By HTTP/1.1 it goes on answering on kept connections, for as long as
-    // it is asked: that nobody listens any more shows only to one who comes anew.
-    const giveUp = new AbortController();
-    const response = this.#tryGet(path, isFresh, giveUp.signal);
-    if (origin.scheme === 'h2c') return await response;
-    const closed = await this.#tryConnect();
-    // A closed door says it all: the response from behind it may be long in coming.
-    if (closed !== null) giveUp.abort();
-    return closed ?? (await response);
-  }
-
-  #tryConnect(): Promise<Fault | null> {
-    const { origin, timeoutMs } = this.#options;
-    return new Promise((resolve) => {
-      const socket = net.connect({ host: origin.host, port: origin.port });
-      const done = (fault: Fault | null): void => {
-        cancel();
-        socket.destroy();
-        resolve(fault);
-      };
-      const cancel = setTimeoutAfterPoll(() => done(ill(`no connection within ${timeoutMs} ms`)), timeoutMs);
-      socket.once('connect', () => done(null));
-      socket.once('error', (error: NodeJS.ErrnoException) =>
-        done(ill(error.message || 'connection failed', error.code === 'ECONNREFUSED')),
-      );
-    });
-  }
-
-  #tryGet(path: string, isFresh: boolean, giveUp: AbortSignal): Promise<Fault | null> {
-    const { origin, timeoutMs, upstreams } = this.#options;
-    return new Promise((resolve) => {
-      let fault: Fault | null = ill('no response');
-      const cancel = setTimeoutAfterPoll(() => {
-        request.abort();
-        resolve(ill(`no answer to GET ${path} within ${timeoutMs} ms`));
-      }, timeoutMs);
-      giveUp.addEventListener('abort', () => {
-        cancel();
-        request.abort();
-        resolve(fault);
-      });
-      const done = (result: Fault | null): void => {
-        cancel();
-        resolve(result);
-      };
-      const request = upstreams.request(
-        origin,
-        {
-          method: 'GET',
-          target: path,
-          host: hostHeader(origin),
-          fields: ['User-Agent', 'dht-sidecar'],
-          body: { kind: 'none' },
-          upgrade: null,
-        },
-        { connectMs: timeoutMs, headMs: timeoutMs, idleMs: timeoutMs },
-        {
-          onSent: () => {},
-          onInformational: () => {},
-          onHead: (head) => {
-            const report = first(head.fields, 'endpoint-load-metrics');
-            if (report !== undefined) this.#options.onReport(report);
-            fault = head.status >= 200 && head.status < 400 ? null : ill(`GET ${path} gave ${head.status}`);
-          },
-          onData: () => false,
-          onEnd: () => done(fault),
-          onUpgrade: (_head, stream) => {
-            stream.socket.destroy();
-            done(ill('an upgrade that nobody asked for'));
-          },
-          onUpstreamDrain: () => {},
-          onFault: ({ detail, isRefused }) => done(ill(detail, isRefused)),
-        },
-        isFresh,
-      );
-    });
-  }
-}
-
-function ill(reason: string, isGone = false): Fault {
-  return { reason, isGone };
 }
