@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url';
 const ROOT = fileURLToPath(new URL('../../sidecar/', import.meta.url));
 
 const MAX_LINES = 400;
+const MIN_LINES = 40;
 const MAX_FILES_PER_ROOM = 20;
 
 /** Rooms from top to bottom, with those that each may import from besides itself. `core` may import nothing. */
@@ -43,16 +44,14 @@ interface Source {
   readonly text: string;
   /** Without comments and the contents of strings other than import paths. */
   readonly imports: readonly string[];
-  /** Also `import type`. */
-  readonly valueImports: readonly string[];
 }
 
-function importsOf(text: string, withTypes: boolean): string[] {
+/** Also imports of types. */
+function importsOf(text: string): string[] {
   const code = text.replace(/\/\*[\s\S]*?\*\//g, '').replace(/^\s*\/\/.*$/gm, '');
   const found: string[] = [];
-  for (const [, kind, path] of code.matchAll(/^\s*(?:import|export)\s+(type\s)?[^'";]*?from\s+'([^']+)'/gm)) {
-    if (withTypes || kind === undefined) found.push(path as string);
-  }
+  for (const [, path] of code.matchAll(/^\s*(?:import|export)\s[^'";]*?from\s+'([^']+)'/gm))
+    found.push(path as string);
   for (const [, path] of code.matchAll(/^\s*import\s+'([^']+)'/gm)) found.push(path as string);
   for (const [, path] of code.matchAll(/\bimport\(\s*'([^']+)'\s*\)/g)) found.push(path as string);
   return found;
@@ -62,10 +61,10 @@ const SOURCES: readonly Source[] = readdirSync(ROOT, { recursive: true, encoding
   .filter((path) => path.endsWith('.ts'))
   .map((path) => {
     const text = readFileSync(join(ROOT, path), 'utf8');
-    return { path, text, imports: importsOf(text, true), valueImports: importsOf(text, false) };
+    return { path, text, imports: importsOf(text) };
   });
 
-/** `proxy/dial.ts` → `proxy`; `config.ts` → `config.ts`. */
+/** `proxy/dial.ts` → `proxy`; `main.ts` → `main.ts`. */
 function partOf(path: string): string {
   return path.split('/')[0] ?? path;
 }
@@ -73,6 +72,14 @@ function partOf(path: string): string {
 function target(source: Source, path: string): string {
   return relative(ROOT, resolve(ROOT, dirname(source.path), path));
 }
+
+/** File → the files that it imports. */
+const EDGES: ReadonlyMap<string, readonly string[]> = new Map(
+  SOURCES.map((source) => [
+    source.path,
+    source.imports.filter((path) => path.startsWith('.')).map((path) => target(source, path)),
+  ]),
+);
 
 function all(check: (source: Source) => readonly string[]): void {
   assert.deepEqual(SOURCES.flatMap(check), []);
@@ -83,12 +90,10 @@ test('there is something to look at', () => {
   const withImports = SOURCES.filter((source) => source.imports.length > 0);
   assert.ok(withImports.length > SOURCES.length / 2);
   assert.deepEqual(
-    importsOf("import {\n  a,\n} from './a.ts';\nimport type { B } from 'b';\n// import 'c'\n", true),
+    importsOf("import {\n  a,\n} from './a.ts';\nimport type { B } from 'b';\n// import 'c'\n"),
     ['./a.ts', 'b'],
   );
-  assert.deepEqual(importsOf("import type { B } from 'b';\nconst c = await import('./c.ts');", false), [
-    './c.ts',
-  ]);
+  assert.deepEqual(importsOf("const c = await import('./c.ts');"), ['./c.ts']);
 });
 
 test('parts import only what is below them', () => {
@@ -110,7 +115,7 @@ test('core is pure: no packages, no node modules but node:buffer and isIP, no gl
     /\b(?:Date\.now|new Date\(\)|Math\.random|performance\.now|setTimeout|setInterval|setImmediate|process\.|console\.|fetch\()/;
   all((source) => {
     if (partOf(source.path) !== 'core') return [];
-    const outside = importsOf(source.text.replace(IS_IP, ''), true).filter(
+    const outside = importsOf(source.text.replace(IS_IP, '')).filter(
       (path) => !path.startsWith('.') && path !== 'node:buffer',
     );
     const code = source.text.replace(/\/\*[\s\S]*?\*\//g, '').replace(/\/\/.*$/gm, '');
@@ -142,26 +147,31 @@ test('local imports carry their ending and go to files that are there', () => {
   );
 });
 
-test('no import cycles, those of types not counted', () => {
-  const edges = new Map(
-    SOURCES.map((source) => [
-      source.path,
-      source.valueImports.filter((path) => path.startsWith('.')).map((path) => target(source, path)),
-    ]),
-  );
+test('no files import each other in a circle, imports of types counted', () => {
   const done = new Set<string>();
-  const cycles: string[] = [];
+  const circles: string[] = [];
   const visit = (path: string, trail: readonly string[]): void => {
     if (trail.includes(path)) {
-      cycles.push([...trail.slice(trail.indexOf(path)), path].join(' → '));
+      circles.push([...trail.slice(trail.indexOf(path)), path].join(' → '));
       return;
     }
     if (done.has(path)) return;
-    for (const next of edges.get(path) ?? []) visit(next, [...trail, path]);
+    for (const next of EDGES.get(path) ?? []) visit(next, [...trail, path]);
     done.add(path);
   };
-  for (const path of edges.keys()) visit(path, []);
-  assert.deepEqual(cycles, []);
+  for (const path of EDGES.keys()) visit(path, []);
+  assert.deepEqual(circles, []);
+});
+
+test('a short file with one user is a part of that user', () => {
+  const users = new Map<string, number>();
+  for (const targets of EDGES.values()) for (const to of targets) users.set(to, (users.get(to) ?? 0) + 1);
+  all((source) => {
+    const isCommand = partOf(source.path) === 'commands'; // main loads each by itself
+    const lines = source.text.split('\n').length - 1;
+    if (isCommand || lines >= MIN_LINES || users.get(source.path) !== 1) return [];
+    return [`${source.path} has ${lines} lines and one user`];
+  });
 });
 
 test('every file says at its top what it owns', () => {
