@@ -1,0 +1,4 @@
+/** Before each test file: what its tests start ends with them. */
+import { endWithTests } from './on-test-end.ts';
+
+endWithTests();
