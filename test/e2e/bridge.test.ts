@@ -2,16 +2,17 @@
  * Two containers on a bridge: nothing between two sidecars but UDP and TCP, each with its worker's address
  * only on its own loopback. They find each other and route; without UDP they say what is wrong.
  */
-import assert from 'node:assert/strict';
 import type { ChildProcess } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
-import test from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { skipUnless } from '../support/needs.ts';
+import { describe, expect } from '@jest/globals';
 import { NetnsRig, netnsReason } from '../support/netns.ts';
+import { expectNamed } from '../support/runner/expectations.ts';
+import { onTestEnd } from '../support/runner/on-test-end.ts';
+import { testUnless } from '../support/runner/test-unless.ts';
 
-const skip = skipUnless(netnsReason());
+const reason = netnsReason();
 const MAIN = join(import.meta.dirname, '../../sidecar/main.ts');
 const MESH_KEY = randomBytes(32).toString('hex');
 const DHT_PORT = 49737;
@@ -76,58 +77,62 @@ function startSidecar(rig: NetnsRig, host: number, settings: Readonly<Record<str
   return { process: child, log: () => text };
 }
 
-test('two hosts on a bridge find each other and route by VPN address', { skip }, async (t) => {
-  const rig = await NetnsRig.up(2);
-  t.after(() => rig.down());
-  rig.spawn(1, process.execPath, ['--input-type=module', '-e', WORKER]);
-  const offering = startSidecar(rig, 1, {
-    SIDECAR_SERVICES: 'llm-inference=http://127.0.0.1:9000',
-    SIDECAR_DHT_LISTEN: `${rig.address(1)}:${DHT_PORT}`,
+describe('two containers on a bridge', () => {
+  testUnless(reason)('two hosts on a bridge find each other and route by VPN address', async () => {
+    const rig = await NetnsRig.up(2);
+    onTestEnd(() => rig.down());
+    rig.spawn(1, process.execPath, ['--input-type=module', '-e', WORKER]);
+    const offering = startSidecar(rig, 1, {
+      SIDECAR_SERVICES: 'llm-inference=http://127.0.0.1:9000',
+      SIDECAR_DHT_LISTEN: `${rig.address(1)}:${DHT_PORT}`,
+    });
+    const calling = startSidecar(rig, 2, { SIDECAR_BOOTSTRAP: `${rig.address(1)}:${DHT_PORT}` });
+
+    const url = 'http://127.0.0.1:8010/service/llm-inference/v1/chat?a=%20b';
+    const answer = await until(
+      'a routed answer',
+      () => get(rig, 2, url),
+      (seen) => seen.status === 200,
+      [offering, calling],
+    );
+    expect(answer.body).toBe('worker saw GET /v1/chat?a=%20b');
+    expect(answer.headers['sidecar-worker']).toBe('host-1');
+    expect(answer.headers['sidecar-route']).toBe('vpn');
+
+    const ready = await get(rig, 2, 'http://127.0.0.1:9464/readyz');
+    expect(ready?.status).toBe(200);
+    const direct = await get(rig, 2, `http://${rig.address(1)}:8000/service/llm-inference/v1/chat`);
+    expectNamed(direct?.status, 'a caller that is no member is refused').toBe(401);
   });
-  const calling = startSidecar(rig, 2, { SIDECAR_BOOTSTRAP: `${rig.address(1)}:${DHT_PORT}` });
 
-  const url = 'http://127.0.0.1:8010/service/llm-inference/v1/chat?a=%20b';
-  const answer = await until(
-    'a routed answer',
-    () => get(rig, 2, url),
-    (seen) => seen.status === 200,
-    [offering, calling],
-  );
-  assert.equal(answer.body, 'worker saw GET /v1/chat?a=%20b');
-  assert.equal(answer.headers['sidecar-worker'], 'host-1');
-  assert.equal(answer.headers['sidecar-route'], 'vpn');
+  testUnless(reason)('with UDP blocked, readyz and the log say so and what to do', async () => {
+    const rig = await NetnsRig.up(2);
+    onTestEnd(() => rig.down());
+    startSidecar(rig, 1, {
+      SIDECAR_SERVICES: 'llm-inference=http://127.0.0.1:9000',
+      SIDECAR_DHT_LISTEN: `${rig.address(1)}:${DHT_PORT}`,
+    });
+    rig.blockUdp(2);
+    const first = `${rig.address(1)}:${DHT_PORT}`;
+    const calling = startSidecar(rig, 2, { SIDECAR_BOOTSTRAP: first });
 
-  const ready = await get(rig, 2, 'http://127.0.0.1:9464/readyz');
-  assert.equal(ready?.status, 200);
-  const direct = await get(rig, 2, `http://${rig.address(1)}:8000/service/llm-inference/v1/chat`);
-  assert.equal(direct?.status, 401, 'a caller that is no member is refused');
-});
+    const readyz = () => get(rig, 2, 'http://127.0.0.1:9464/readyz');
+    const saysUdp = (seen: Answer) => seen.body.includes('UDP');
+    const answer = await until('readyz says that UDP is blocked', readyz, saysUdp, [calling]);
+    expect(answer.status).toBe(503);
+    expectNamed(answer.body, `names the node that was asked: ${answer.body}`).toContain(first);
+    await until('the log says it too', readyz, () => calling.log().includes('UDP'), [calling]);
 
-test('with UDP blocked, readyz and the log say so and what to do', { skip }, async (t) => {
-  const rig = await NetnsRig.up(2);
-  t.after(() => rig.down());
-  startSidecar(rig, 1, {
-    SIDECAR_SERVICES: 'llm-inference=http://127.0.0.1:9000',
-    SIDECAR_DHT_LISTEN: `${rig.address(1)}:${DHT_PORT}`,
+    const route = () => get(rig, 2, 'http://127.0.0.1:8010/service/llm-inference/x');
+    const refused = await route();
+    expect(refused?.status).toBe(503);
+    expect(codeOf(refused)).toBe('discovery_unavailable');
+
+    rig.heal();
+    await until('it recovers by itself', route, (seen) => codeOf(seen) !== 'discovery_unavailable', [
+      calling,
+    ]);
   });
-  rig.blockUdp(2);
-  const first = `${rig.address(1)}:${DHT_PORT}`;
-  const calling = startSidecar(rig, 2, { SIDECAR_BOOTSTRAP: first });
-
-  const readyz = () => get(rig, 2, 'http://127.0.0.1:9464/readyz');
-  const saysUdp = (seen: Answer) => seen.body.includes('UDP');
-  const answer = await until('readyz says that UDP is blocked', readyz, saysUdp, [calling]);
-  assert.equal(answer.status, 503);
-  assert.ok(answer.body.includes(first), `names the node that was asked: ${answer.body}`);
-  await until('the log says it too', readyz, () => calling.log().includes('UDP'), [calling]);
-
-  const route = () => get(rig, 2, 'http://127.0.0.1:8010/service/llm-inference/x');
-  const refused = await route();
-  assert.equal(refused?.status, 503);
-  assert.equal(codeOf(refused), 'discovery_unavailable');
-
-  rig.heal();
-  await until('it recovers by itself', route, (seen) => codeOf(seen) !== 'discovery_unavailable', [calling]);
 });
 
 /** `code` of a problem+json answer; null for any other. */

@@ -1,14 +1,15 @@
 /** Clocks of hosts minutes apart: requests flow both ways, by VPN and by what the DHT keeps, and doctor says so. */
-import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import net from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import test from 'node:test';
+import { describe, expect, test } from '@jest/globals';
 import { formatHostPort } from '../../sidecar/core/host-port.ts';
 import { eventually } from '../support/eventually.ts';
 import { MeshProcesses } from '../support/mesh-processes.ts';
+import { expectNamed } from '../support/runner/expectations.ts';
+import { onTestEnd } from '../support/runner/on-test-end.ts';
 import type { SidecarProcess } from '../support/sidecar-process.ts';
 import { startTunnelEdge, TUNNEL_CERTIFICATE } from '../support/tunnel-edge.ts';
 
@@ -41,61 +42,65 @@ async function doctor(of: SidecarProcess): Promise<string> {
   return out;
 }
 
-test('a fleet whose clocks are ten minutes apart works, and doctor says so', async (t) => {
-  const mesh = await MeshProcesses.up(t);
-  const [one, two] = await Promise.all([mesh.worker('one'), mesh.worker('two')]);
-  const [ahead, behind, right] = await Promise.all([
-    mesh.sidecar({ id: 'ahead', services: { alpha: one.url }, env: clock(TEN_MINUTES_MS) }),
-    mesh.sidecar({ id: 'behind', services: { beta: two.url }, env: clock(-TEN_MINUTES_MS) }),
-    mesh.sidecar({ id: 'right' }),
-  ]);
-  for (const [app, service, worker] of [
-    [right, 'alpha', 'ahead'],
-    [right, 'beta', 'behind'],
-    [ahead, 'beta', 'behind'],
-    [behind, 'alpha', 'ahead'],
-  ] as const) {
-    const { headers } = await answered(app, service);
-    assert.equal(headers['sidecar-worker'], worker);
-    assert.equal((await app.get(service)).headers['sidecar-attempts'], '1', 'the lesson is not forgotten');
-  }
-  const posted = await right.call({ method: 'POST', target: '/service/alpha/?id=post', body: 'once' });
-  assert.equal(posted.status, 200);
-  assert.equal((await one.seen('post')).length, 1);
+describe('hosts whose clocks are minutes apart', () => {
+  test('a fleet whose clocks are ten minutes apart works, and doctor says so', async () => {
+    const mesh = await MeshProcesses.up();
+    const [one, two] = await Promise.all([mesh.worker('one'), mesh.worker('two')]);
+    const [ahead, behind, right] = await Promise.all([
+      mesh.sidecar({ id: 'ahead', services: { alpha: one.url }, env: clock(TEN_MINUTES_MS) }),
+      mesh.sidecar({ id: 'behind', services: { beta: two.url }, env: clock(-TEN_MINUTES_MS) }),
+      mesh.sidecar({ id: 'right' }),
+    ]);
+    for (const [app, service, worker] of [
+      [right, 'alpha', 'ahead'],
+      [right, 'beta', 'behind'],
+      [ahead, 'beta', 'behind'],
+      [behind, 'alpha', 'ahead'],
+    ] as const) {
+      const { headers } = await answered(app, service);
+      expect(headers['sidecar-worker']).toBe(worker);
+      expectNamed((await app.get(service)).headers['sidecar-attempts'], 'the lesson is not forgotten').toBe(
+        '1',
+      );
+    }
+    const posted = await right.call({ method: 'POST', target: '/service/alpha/?id=post', body: 'once' });
+    expect(posted.status).toBe(200);
+    expect(await one.seen('post')).toHaveLength(1);
 
-  const said = await doctor(right);
-  assert.match(said, /^warn +clocks +ahead is (?:599|600|601) s ahead of this host/m);
-  assert.match(said, /^warn +clocks +behind is (?:599|600|601) s behind this host/m);
-  assert.doesNotMatch(said, /^fail +clocks/m);
-  for (const peer of await right.peers()) assert.equal(peer.state, 'ready');
-});
+    const said = await doctor(right);
+    expect(said).toMatch(/^warn +clocks +ahead is (?:599|600|601) s ahead of this host/m);
+    expect(said).toMatch(/^warn +clocks +behind is (?:599|600|601) s behind this host/m);
+    expect(said).not.toMatch(/^fail +clocks/m);
+    for (const peer of await right.peers()) expect(peer.state).toBe('ready');
+  });
 
-test('a worker behind a tunnel is found by its record in the DHT, whatever its clock says', async (t) => {
-  const folder = mkdtempSync(join(tmpdir(), 'clocks-'));
-  t.after(() => rmSync(folder, { recursive: true, force: true }));
-  const ca = join(folder, 'ca.pem');
-  writeFileSync(ca, TUNNEL_CERTIFICATE);
-  const mesh = await MeshProcesses.up(t);
-  for (const shiftMs of [TEN_MINUTES_MS, -TEN_MINUTES_MS]) {
-    const id = `home-${shiftMs < 0 ? 'behind' : 'ahead'}`;
-    const port = await freePort();
-    const edge = await startTunnelEdge(port);
-    t.after(() => edge.close());
-    const worker = await mesh.worker(id);
-    await mesh.sidecar({
-      id,
-      services: { [id]: worker.url },
-      env: {
-        ...clock(shiftMs),
-        SIDECAR_VPN_IP: 'none',
-        SIDECAR_INBOUND: `127.0.0.1:${port}`,
-        SIDECAR_TUNNEL_URL: edge.url,
-      },
-    });
-    const app = await mesh.sidecar({ id: `app-${id}`, env: { SIDECAR_TUNNEL_CA: ca } });
-    const { headers } = await answered(app, id);
-    assert.deepEqual([headers['sidecar-worker'], headers['sidecar-route']], [id, 'tunnel']);
-  }
+  test('a worker behind a tunnel is found by its record in the DHT, whatever its clock says', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'clocks-'));
+    onTestEnd(() => rmSync(folder, { recursive: true, force: true }));
+    const ca = join(folder, 'ca.pem');
+    writeFileSync(ca, TUNNEL_CERTIFICATE);
+    const mesh = await MeshProcesses.up();
+    for (const shiftMs of [TEN_MINUTES_MS, -TEN_MINUTES_MS]) {
+      const id = `home-${shiftMs < 0 ? 'behind' : 'ahead'}`;
+      const port = await freePort();
+      const edge = await startTunnelEdge(port);
+      onTestEnd(() => edge.close());
+      const worker = await mesh.worker(id);
+      await mesh.sidecar({
+        id,
+        services: { [id]: worker.url },
+        env: {
+          ...clock(shiftMs),
+          SIDECAR_VPN_IP: 'none',
+          SIDECAR_INBOUND: `127.0.0.1:${port}`,
+          SIDECAR_TUNNEL_URL: edge.url,
+        },
+      });
+      const app = await mesh.sidecar({ id: `app-${id}`, env: { SIDECAR_TUNNEL_CA: ca } });
+      const { headers } = await answered(app, id);
+      expect([headers['sidecar-worker'], headers['sidecar-route']]).toStrictEqual([id, 'tunnel']);
+    }
+  });
 });
 
 async function freePort(): Promise<number> {

@@ -1,14 +1,16 @@
 /** The demo as a user runs it: it ends well, nothing is left behind, and it says what is wrong. */
-import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import test, { type TestContext } from 'node:test';
+import { describe, expect, test } from '@jest/globals';
 import type { DemoSummary } from '../../sidecar/demo/summary.ts';
 import { modulePath } from '../../sidecar/demo/tied-process.ts';
 import { eventually } from '../support/eventually.ts';
+import { expectNamed, mustHold } from '../support/runner/expectations.ts';
+import { onTestEnd } from '../support/runner/on-test-end.ts';
+import { testUnless } from '../support/runner/test-unless.ts';
 
 const MAIN = modulePath('../main');
 
@@ -22,7 +24,7 @@ class Demo {
   out = '';
   err = '';
 
-  constructor(t: TestContext, ...args: string[]) {
+  constructor(...args: string[]) {
     // As in a shell of a user of this program, with settings that are none of the demo's business.
     const env = {
       PATH: process.env.PATH,
@@ -37,7 +39,7 @@ class Demo {
     this.child.stderr.setEncoding('utf8').on('data', (text: string) => {
       this.err += text;
     });
-    t.after(() => {
+    onTestEnd(() => {
       this.child.kill('SIGKILL');
       rmSync(this.folder, { recursive: true, force: true });
     });
@@ -47,7 +49,7 @@ class Demo {
   async started(): Promise<void> {
     const isOver = (): boolean => this.out.includes('all up') || this.child.exitCode !== null;
     await eventually('traffic begins', isOver, Boolean);
-    assert.ok(this.out.includes('all up'), `${this.out}\n${this.err}`);
+    expectNamed(this.out, `${this.out}\n${this.err}`).toContain('all up');
   }
 
   async ended(): Promise<number | string> {
@@ -78,100 +80,103 @@ function environmentOf(pid: string): readonly string[] {
   }
 }
 
-const withoutProc = existsSync('/proc/self/environ') ? false : 'looks for processes in /proc';
+const withoutProc = existsSync('/proc/self/environ') ? null : 'looks for processes in /proc';
 
-test('no request fails although a worker is killed, and nothing is left', {
-  skip: withoutProc,
-}, async (t) => {
-  const demo = new Demo(t, '--seconds', '6', '--json');
-  const code = await demo.ended();
-  assert.equal(code, 0, `${demo.err}\n${demo.out}`);
-  assert.equal(demo.err, '');
-  const report = JSON.parse(demo.out) as DemoSummary;
-  assert.match(demo.out, /^\{.*\}\n$/, 'one line, nothing but the object');
-  assert.equal(report.failed, 0);
-  assert.deepEqual(report.failures, []);
-  assert.equal(report.killed, 'gpu-1');
-  assert.equal(report.restarted, 'gpu-1');
-  assert.ok((report.used_again_after_s ?? 0) > 0);
-  assert.deepEqual(Object.keys(report.per_worker), ['cpu-1', 'gpu-1', 'gpu-2', 'gpu-3']);
-  for (const [worker, answers] of Object.entries(report.per_worker)) assert.ok(answers > 0, worker);
-  const answers = Object.values(report.per_worker).reduce((sum, each) => sum + each, 0);
-  assert.equal(answers, report.requests);
-  for (const [kind, requests] of Object.entries(report.per_kind)) assert.ok(requests > 0, kind);
-  assert.equal(report.stats.local_requests, report.per_kind.local);
-  // What the app asked for again went through the sidecar again.
-  const forwarded = Number(report.stats.forwarded_requests) - (report.requests - report.per_kind.local);
-  assert.ok(forwarded >= report.resumed && forwarded <= 2 * report.resumed, `${forwarded}`);
-  assert.ok((report.cache_hit_rate ?? 0) > 0.9 && (report.dht_lookups ?? 0) >= 1);
-  assert.ok((report.p50_ms ?? 0) > 0 && (report.p99_ms ?? 0) >= (report.p50_ms ?? 0));
-  assert.deepEqual(demo.processes(), []);
-  assert.deepEqual(demo.files(), []);
-});
-
-for (const [signal, ending] of [
-  ['SIGINT', 1],
-  ['SIGTERM', 1],
-  ['SIGKILL', 'SIGKILL'],
-] as const) {
-  test(`nothing is left after ${signal}`, { skip: withoutProc }, async (t) => {
-    const demo = new Demo(t);
-    await demo.started();
-    assert.equal(demo.processes().length, PROCESSES);
-    demo.child.kill(signal);
-    assert.equal(await demo.ended(), ending);
-    if (signal !== 'SIGKILL') {
-      assert.equal(demo.err, 'dht-sidecar demo: interrupted\n');
-      assert.deepEqual(demo.processes(), []);
-      assert.deepEqual(demo.files(), []);
-      return;
-    }
-    // Nobody is there to wait for them: each ends by itself.
-    await eventually(
-      'all processes end',
-      () => demo.processes(),
-      (left) => left.length === 0,
-    );
-    await eventually(
-      'no file is left',
-      () => demo.files(),
-      (left) => left.length === 0,
-    );
+describe('the demo', () => {
+  testUnless(withoutProc)('no request fails although a worker is killed, and nothing is left', async () => {
+    const demo = new Demo('--seconds', '6', '--json');
+    const code = await demo.ended();
+    expectNamed(code, `${demo.err}\n${demo.out}`).toBe(0);
+    expect(demo.err).toBe('');
+    const report = JSON.parse(demo.out) as DemoSummary;
+    expectNamed(demo.out, 'one line, nothing but the object').toMatch(/^\{.*\}\n$/);
+    expect(report.failed).toBe(0);
+    expect(report.failures).toStrictEqual([]);
+    expect(report.killed).toBe('gpu-1');
+    expect(report.restarted).toBe('gpu-1');
+    expect(report.used_again_after_s ?? 0).toBeGreaterThan(0);
+    expect(Object.keys(report.per_worker)).toStrictEqual(['cpu-1', 'gpu-1', 'gpu-2', 'gpu-3']);
+    for (const [worker, answers] of Object.entries(report.per_worker))
+      expectNamed(answers, worker).toBeGreaterThan(0);
+    const answers = Object.values(report.per_worker).reduce((sum, each) => sum + each, 0);
+    expect(answers).toBe(report.requests);
+    for (const [kind, requests] of Object.entries(report.per_kind))
+      expectNamed(requests, kind).toBeGreaterThan(0);
+    expect(report.stats.local_requests).toBe(report.per_kind.local);
+    // What the app asked for again went through the sidecar again.
+    const forwarded = Number(report.stats.forwarded_requests) - (report.requests - report.per_kind.local);
+    expectNamed(forwarded, `${forwarded}`).toBeGreaterThanOrEqual(report.resumed);
+    expectNamed(forwarded, `${forwarded}`).toBeLessThanOrEqual(2 * report.resumed);
+    expect(report.cache_hit_rate ?? 0).toBeGreaterThan(0.9);
+    expect(report.dht_lookups ?? 0).toBeGreaterThanOrEqual(1);
+    expect(report.p50_ms ?? 0).toBeGreaterThan(0);
+    expect(report.p99_ms ?? 0).toBeGreaterThanOrEqual(report.p50_ms ?? 0);
+    expect(demo.processes()).toStrictEqual([]);
+    expect(demo.files()).toStrictEqual([]);
   });
-}
 
-test('a process that dies by itself ends the demo, with its last words', { skip: withoutProc }, async (t) => {
-  const demo = new Demo(t, '--seconds', '60');
-  await demo.started();
-  const sidecar = demo
-    .processes()
-    .find((pid) => readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('gpu-2.json'));
-  assert.ok(sidecar);
-  process.kill(sidecar, 'SIGKILL');
-  assert.equal(await demo.ended(), 1);
-  assert.match(
-    demo.err,
-    /^dht-sidecar demo: the sidecar of gpu-2 ended by itself \(SIGKILL\):\n(?: {4}\{.*\n)*? {4}\{.*sidecar listens/,
-  );
-  assert.deepEqual(demo.processes(), []);
-});
+  for (const [signal, ending] of [
+    ['SIGINT', 1],
+    ['SIGTERM', 1],
+    ['SIGKILL', 'SIGKILL'],
+  ] as const) {
+    testUnless(withoutProc)(`nothing is left after ${signal}`, async () => {
+      const demo = new Demo();
+      await demo.started();
+      expect(demo.processes()).toHaveLength(PROCESSES);
+      demo.child.kill(signal);
+      expect(await demo.ended()).toBe(ending);
+      if (signal !== 'SIGKILL') {
+        expect(demo.err).toBe('dht-sidecar demo: interrupted\n');
+        expect(demo.processes()).toStrictEqual([]);
+        expect(demo.files()).toStrictEqual([]);
+        return;
+      }
+      // Nobody is there to wait for them: each ends by itself.
+      await eventually(
+        'all processes end',
+        () => demo.processes(),
+        (left) => left.length === 0,
+      );
+      await eventually(
+        'no file is left',
+        () => demo.files(),
+        (left) => left.length === 0,
+      );
+    });
+  }
 
-test('wrong options end with 64 and say all of them', () => {
-  const { status, stderr, stdout } = spawnSync(process.execPath, [
-    MAIN,
-    'demo',
-    '--workers',
-    '0',
-    '--seconds',
-    'x',
-  ]);
-  assert.equal(status, 64);
-  assert.equal(String(stdout), '');
-  assert.match(
-    String(stderr),
-    /--workers: must be a whole number from 1 to 12\n {2}--seconds: must be a number from 2/,
-  );
-  const unknown = spawnSync(process.execPath, [MAIN, 'demo', '--worker', '2']);
-  assert.equal(unknown.status, 64);
-  assert.match(String(unknown.stderr), /--worker/);
+  testUnless(withoutProc)('a process that dies by itself ends the demo, with its last words', async () => {
+    const demo = new Demo('--seconds', '60');
+    await demo.started();
+    const sidecar = demo
+      .processes()
+      .find((pid) => readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('gpu-2.json'));
+    mustHold(sidecar);
+    process.kill(sidecar, 'SIGKILL');
+    expect(await demo.ended()).toBe(1);
+    expect(demo.err).toMatch(
+      /^dht-sidecar demo: the sidecar of gpu-2 ended by itself \(SIGKILL\):\n(?: {4}\{.*\n)*? {4}\{.*sidecar listens/,
+    );
+    expect(demo.processes()).toStrictEqual([]);
+  });
+
+  test('wrong options end with 64 and say all of them', () => {
+    const { status, stderr, stdout } = spawnSync(process.execPath, [
+      MAIN,
+      'demo',
+      '--workers',
+      '0',
+      '--seconds',
+      'x',
+    ]);
+    expect(status).toBe(64);
+    expect(String(stdout)).toBe('');
+    expect(String(stderr)).toMatch(
+      /--workers: must be a whole number from 1 to 12\n {2}--seconds: must be a number from 2/,
+    );
+    const unknown = spawnSync(process.execPath, [MAIN, 'demo', '--worker', '2']);
+    expect(unknown.status).toBe(64);
+    expect(String(unknown.stderr)).toMatch(/--worker/);
+  });
 });

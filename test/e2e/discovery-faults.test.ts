@@ -2,17 +2,19 @@
  * Bootstrap nodes that are dead, at the start, later, or one of two; and a start with no DHT at all, by what is kept
  * in the state directory: what the app beside the sidecar sees of it.
  */
-import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import test, { type TestContext } from 'node:test';
+import { describe, expect, test } from '@jest/globals';
 import { eventually } from '../support/eventually.ts';
 import type { Answer } from '../support/http-client.ts';
 import { MeshProcesses } from '../support/mesh-processes.ts';
+import { expectNamed } from '../support/runner/expectations.ts';
+import { note } from '../support/runner/note.ts';
+import { onTestEnd } from '../support/runner/on-test-end.ts';
 import type { SidecarProcess } from '../support/sidecar-process.ts';
 
 /** hyperdht waits 6 s for a dead node; a request never does, whatever it asks for. */
@@ -31,11 +33,11 @@ async function timed(app: SidecarProcess, service: string): Promise<Answer & { r
 }
 
 /** 200, and sooner than the DHT could have given up anybody. */
-async function assertServedAtOnce(t: TestContext, app: SidecarProcess, service: string): Promise<void> {
+async function assertServedAtOnce(app: SidecarProcess, service: string): Promise<void> {
   const { body, status, tookMs } = await timed(app, service);
-  t.diagnostic(`${app.id} is served ${service} in ${tookMs} ms`);
-  assert.equal(status, 200, body);
-  assert.ok(tookMs < COLD_MS, `${service} took ${tookMs} ms`);
+  note(`${app.id} is served ${service} in ${tookMs} ms`);
+  expectNamed(status, body).toBe(200);
+  expectNamed(tookMs, `${service} took ${tookMs} ms`).toBeLessThan(COLD_MS);
 }
 
 function codeOf({ body }: Answer): string {
@@ -43,130 +45,132 @@ function codeOf({ body }: Answer): string {
 }
 
 /** Takes every datagram and answers none. */
-async function silentNode(t: TestContext): Promise<string> {
+async function silentNode(): Promise<string> {
   const socket = createSocket('udp4').bind(0, '127.0.0.1');
   await once(socket, 'listening');
-  t.after(() => socket.close());
+  onTestEnd(() => socket.close());
   return `127.0.0.1:${socket.address().port}`;
 }
 
-function folderFor(t: TestContext): string {
+function folderFor(): string {
   const folder = mkdtempSync(join(tmpdir(), 'discovery-faults-'));
-  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  onTestEnd(() => rmSync(folder, { recursive: true, force: true }));
   return folder;
 }
 
-test('sidecars that are up before any bootstrap node become a mesh when it comes', async (t) => {
-  const mesh = await MeshProcesses.up(t);
-  await mesh.bootstrap.kill();
-  const worker = await mesh.worker('one');
-  const [app] = await Promise.all([
-    mesh.start({ id: 'app' }),
-    mesh.start({ id: 'worker', services: { alpha: worker.url } }),
-  ]);
-  const cold = await timed(app, 'alpha');
-  t.diagnostic(`with no DHT at all a cold request is refused after ${cold.tookMs} ms`);
-  assert.equal(cold.status, 503);
-  assert.equal(codeOf(cold), 'discovery_unavailable');
-  assert.ok(Number(cold.headers['retry-after']) >= 1);
-  assert.ok(cold.tookMs < FIRST_LOOKUP_MS);
+describe('discovery with dead bootstrap nodes', () => {
+  test('sidecars that are up before any bootstrap node become a mesh when it comes', async () => {
+    const mesh = await MeshProcesses.up();
+    await mesh.bootstrap.kill();
+    const worker = await mesh.worker('one');
+    const [app] = await Promise.all([
+      mesh.start({ id: 'app' }),
+      mesh.start({ id: 'worker', services: { alpha: worker.url } }),
+    ]);
+    const cold = await timed(app, 'alpha');
+    note(`with no DHT at all a cold request is refused after ${cold.tookMs} ms`);
+    expect(cold.status).toBe(503);
+    expect(codeOf(cold)).toBe('discovery_unavailable');
+    expect(Number(cold.headers['retry-after'])).toBeGreaterThanOrEqual(1);
+    expect(cold.tookMs).toBeLessThan(FIRST_LOOKUP_MS);
 
-  await mesh.restartBootstrap();
-  const startedMs = performance.now();
-  await eventually(
-    'the mesh has formed',
-    () => app.get('alpha'),
-    ({ status }) => status === 200,
-  );
-  const formedMs = Math.round(performance.now() - startedMs);
-  t.diagnostic(`formed ${formedMs} ms after the bootstrap node came`);
-  assert.ok(formedMs < FORMED_MS, `only after ${formedMs} ms`);
-});
-
-test('one of two bootstrap nodes is dead: no request waits for it', async (t) => {
-  const mesh = await MeshProcesses.up(t);
-  const worker = await mesh.worker('one');
-  const services = { alpha: worker.url, beta: worker.url, gamma: worker.url };
-  await mesh.sidecar({ id: 'worker', services });
-  const bootstrap = `${await silentNode(t)},${mesh.bootstrapAddress}`;
-  const app = await mesh.start({ id: 'app', env: { SIDECAR_BOOTSTRAP: bootstrap } });
-  for (const service of Object.keys(services)) await assertServedAtOnce(t, app, service);
-  const unknown = await timed(app, 'nobody-offers-this');
-  t.diagnostic(`that nobody offers a service is said in ${unknown.tookMs} ms`);
-  assert.equal(codeOf(unknown), 'no_peers');
-  assert.ok(unknown.tookMs < FIRST_LOOKUP_MS);
-});
-
-test('the bootstrap node dies later: lookups go on, and who restarts joins by the nodes it knew', async (t) => {
-  const mesh = await MeshProcesses.up(t);
-  const worker = await mesh.worker('one');
-  const services = { alpha: worker.url, beta: worker.url, gamma: worker.url };
-  await mesh.sidecar({ id: 'worker', services });
-  const stateDir = folderFor(t);
-  const app = await mesh.sidecar({ id: 'app', env: { SIDECAR_STATE_DIR: stateDir } });
-  await assertServedAtOnce(t, app, 'alpha');
-  await mesh.bootstrap.kill();
-  // Still in everybody's list of those to be asked, and nobody has asked for this service before.
-  await assertServedAtOnce(t, app, 'beta');
-
-  const kept = join(stateDir, 'known-nodes.json');
-  await eventually(
-    'the view is kept',
-    () => existsSync(kept) && readFileSync(kept, 'utf8'),
-    (text) => text !== false && text.includes('"alpha"'),
-  );
-  // As a machine that loses its power: it keeps nothing at its end.
-  await app.process.kill();
-  const again = await mesh.restart(app);
-  await assertServedAtOnce(t, again, 'gamma');
-  const newcomer = await mesh.worker('two');
-  await mesh.sidecar({
-    id: 'newcomer',
-    services: { delta: newcomer.url },
-    env: { SIDECAR_STATE_DIR: copyOf(t, kept) },
+    await mesh.restartBootstrap();
+    const startedMs = performance.now();
+    await eventually(
+      'the mesh has formed',
+      () => app.get('alpha'),
+      ({ status }) => status === 200,
+    );
+    const formedMs = Math.round(performance.now() - startedMs);
+    note(`formed ${formedMs} ms after the bootstrap node came`);
+    expectNamed(formedMs, `only after ${formedMs} ms`).toBeLessThan(FORMED_MS);
   });
-  await assertServedAtOnce(t, again, 'delta');
-});
 
-/** The state directory of one that knew the same nodes, with a key of its own. */
-function copyOf(t: TestContext, file: string): string {
-  const folder = folderFor(t);
-  const { nodes, version } = JSON.parse(readFileSync(file, 'utf8')) as Record<string, unknown>;
-  const known = { version, own_port: null, nodes, peers: [] };
-  writeFileSync(join(folder, 'known-nodes.json'), JSON.stringify(known));
-  return folder;
-}
+  test('one of two bootstrap nodes is dead: no request waits for it', async () => {
+    const mesh = await MeshProcesses.up();
+    const worker = await mesh.worker('one');
+    const services = { alpha: worker.url, beta: worker.url, gamma: worker.url };
+    await mesh.sidecar({ id: 'worker', services });
+    const bootstrap = `${await silentNode()},${mesh.bootstrapAddress}`;
+    const app = await mesh.start({ id: 'app', env: { SIDECAR_BOOTSTRAP: bootstrap } });
+    for (const service of Object.keys(services)) await assertServedAtOnce(app, service);
+    const unknown = await timed(app, 'nobody-offers-this');
+    note(`that nobody offers a service is said in ${unknown.tookMs} ms`);
+    expect(codeOf(unknown)).toBe('no_peers');
+    expect(unknown.tookMs).toBeLessThan(FIRST_LOOKUP_MS);
+  });
 
-test('a restart without any DHT serves by the last view; what was done to its file harms nobody', async (t) => {
-  const mesh = await MeshProcesses.up(t);
-  const worker = await mesh.worker('one');
-  await mesh.sidecar({ id: 'worker', services: { alpha: worker.url } });
-  const stateDir = folderFor(t);
-  const file = join(stateDir, 'known-nodes.json');
-  let app = await mesh.sidecar({ id: 'app', env: { SIDECAR_STATE_DIR: stateDir } });
-  await assertServedAtOnce(t, app, 'alpha');
-  assert.equal(await app.stop(), 'exit code 0');
-  await mesh.bootstrap.kill();
-  const good = JSON.parse(readFileSync(file, 'utf8')) as { peers: Record<string, unknown>[] };
-  const [peer] = good.peers;
-  const strange = { ...peer, key: 'ab'.repeat(32) };
-  const elsewhere = { ...peer, key: 'cd'.repeat(32), address: { host: '127.0.0.1', port: 9 } };
+  test('the bootstrap node dies later: lookups go on, and who restarts joins by the nodes it knew', async () => {
+    const mesh = await MeshProcesses.up();
+    const worker = await mesh.worker('one');
+    const services = { alpha: worker.url, beta: worker.url, gamma: worker.url };
+    await mesh.sidecar({ id: 'worker', services });
+    const stateDir = folderFor();
+    const app = await mesh.sidecar({ id: 'app', env: { SIDECAR_STATE_DIR: stateDir } });
+    await assertServedAtOnce(app, 'alpha');
+    await mesh.bootstrap.kill();
+    // Still in everybody's list of those to be asked, and nobody has asked for this service before.
+    await assertServedAtOnce(app, 'beta');
 
-  const keptWith = (peers: unknown): string => JSON.stringify({ ...good, nodes: [], peers });
-  const isServed: [what: string, write: () => void, served: boolean][] = [
-    ['peers alone', () => writeFileSync(file, keptWith([peer])), true],
-    ['forged ones too', () => writeFileSync(file, keptWith([strange, elsewhere, peer])), true],
-    ['a truncated file', () => truncateSync(file, 100), false],
-    ['a huge file', () => truncateSync(file, 3_000_000_000), false],
-    ['a pipe', () => void spawnSync('sh', ['-c', 'rm "$0"; mkfifo "$0"', file]), false],
-  ];
-  for (const [what, write, served] of isServed) {
-    write();
-    app = await mesh.start({ id: 'app', env: { SIDECAR_STATE_DIR: stateDir } });
-    t.diagnostic(what);
-    if (served) await assertServedAtOnce(t, app, 'alpha');
-    else assert.equal(codeOf(await app.get('alpha')), 'discovery_unavailable', what);
-    // Killed, so that it writes nothing.
+    const kept = join(stateDir, 'known-nodes.json');
+    await eventually(
+      'the view is kept',
+      () => existsSync(kept) && readFileSync(kept, 'utf8'),
+      (text) => text !== false && text.includes('"alpha"'),
+    );
+    // As a machine that loses its power: it keeps nothing at its end.
     await app.process.kill();
+    const again = await mesh.restart(app);
+    await assertServedAtOnce(again, 'gamma');
+    const newcomer = await mesh.worker('two');
+    await mesh.sidecar({
+      id: 'newcomer',
+      services: { delta: newcomer.url },
+      env: { SIDECAR_STATE_DIR: copyOf(kept) },
+    });
+    await assertServedAtOnce(again, 'delta');
+  });
+
+  /** The state directory of one that knew the same nodes, with a key of its own. */
+  function copyOf(file: string): string {
+    const folder = folderFor();
+    const { nodes, version } = JSON.parse(readFileSync(file, 'utf8')) as Record<string, unknown>;
+    const known = { version, own_port: null, nodes, peers: [] };
+    writeFileSync(join(folder, 'known-nodes.json'), JSON.stringify(known));
+    return folder;
   }
+
+  test('a restart without any DHT serves by the last view; what was done to its file harms nobody', async () => {
+    const mesh = await MeshProcesses.up();
+    const worker = await mesh.worker('one');
+    await mesh.sidecar({ id: 'worker', services: { alpha: worker.url } });
+    const stateDir = folderFor();
+    const file = join(stateDir, 'known-nodes.json');
+    let app = await mesh.sidecar({ id: 'app', env: { SIDECAR_STATE_DIR: stateDir } });
+    await assertServedAtOnce(app, 'alpha');
+    expect(await app.stop()).toBe('exit code 0');
+    await mesh.bootstrap.kill();
+    const good = JSON.parse(readFileSync(file, 'utf8')) as { peers: Record<string, unknown>[] };
+    const [peer] = good.peers;
+    const strange = { ...peer, key: 'ab'.repeat(32) };
+    const elsewhere = { ...peer, key: 'cd'.repeat(32), address: { host: '127.0.0.1', port: 9 } };
+
+    const keptWith = (peers: unknown): string => JSON.stringify({ ...good, nodes: [], peers });
+    const isServed: [what: string, write: () => void, served: boolean][] = [
+      ['peers alone', () => writeFileSync(file, keptWith([peer])), true],
+      ['forged ones too', () => writeFileSync(file, keptWith([strange, elsewhere, peer])), true],
+      ['a truncated file', () => truncateSync(file, 100), false],
+      ['a huge file', () => truncateSync(file, 3_000_000_000), false],
+      ['a pipe', () => void spawnSync('sh', ['-c', 'rm "$0"; mkfifo "$0"', file]), false],
+    ];
+    for (const [what, write, served] of isServed) {
+      write();
+      app = await mesh.start({ id: 'app', env: { SIDECAR_STATE_DIR: stateDir } });
+      note(what);
+      if (served) await assertServedAtOnce(app, 'alpha');
+      else expectNamed(codeOf(await app.get('alpha')), what).toBe('discovery_unavailable');
+      // Killed, so that it writes nothing.
+      await app.process.kill();
+    }
+  });
 });

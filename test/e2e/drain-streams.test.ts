@@ -1,11 +1,11 @@
 /** SIGTERM while a hundred streams run: all of them are finished, what is new goes elsewhere, and then the end. */
-import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import type { IncomingMessage } from 'node:http';
-import test, { type TestContext } from 'node:test';
+import { describe, expect, test } from '@jest/globals';
 import { eventually } from '../support/eventually.ts';
 import { open } from '../support/http-client.ts';
 import { MeshProcesses } from '../support/mesh-processes.ts';
+import { expectNamed } from '../support/runner/expectations.ts';
 import type { SidecarProcess } from '../support/sidecar-process.ts';
 
 const SERVICE = 'llm-inference';
@@ -30,7 +30,7 @@ interface Problem {
 async function stream(app: SidecarProcess, at: number): Promise<Stream> {
   const query = `id=stream-${at}&mode=sse&events=${EVENTS}&ms=${EVENT_MS}`;
   const message = await open(app.address.outbound, { target: `/service/${SERVICE}/?${query}` });
-  assert.equal(message.statusCode, 200);
+  expect(message.statusCode).toBe(200);
   return { message, whole: read(message).catch((error: Error) => error.message) };
 }
 
@@ -40,8 +40,8 @@ async function read(message: IncomingMessage): Promise<string> {
   return text;
 }
 
-async function setUp(t: TestContext) {
-  const mesh = await MeshProcesses.up(t);
+async function setUp() {
+  const mesh = await MeshProcesses.up();
   const [first, second] = await Promise.all([mesh.worker('one'), mesh.worker('two')]);
   const [one, app] = await Promise.all([
     mesh.sidecar({
@@ -65,77 +65,77 @@ async function allWhole(streams: readonly Stream[]): Promise<void> {
   const said = await Promise.all(streams.map(({ whole }) => whole));
   const expected =
     Array.from({ length: EVENTS }, (_, at) => `id: ${at + 1}\ndata: one ${at + 1}\n\n`).join('') + LAST;
-  assert.deepEqual(
+  expectNamed(
     said.filter((text) => text !== expected),
-    [],
     'each stream is whole',
-  );
-  for (const { message } of streams) assert.equal(message.complete, true);
+  ).toStrictEqual([]);
+  for (const { message } of streams) expect(message.complete).toBe(true);
 }
 
-test("the worker's sidecar: 100 streams end whole, its own app is served meanwhile, new requests go elsewhere", async (t) => {
-  const { app, one, streams } = await setUp(t);
-  one.process.signal('SIGTERM');
-  await app.knows(['one'], 'draining');
-  for (let at = 0; at < 20; at++) {
-    const answer = await app.call({ method: 'POST', target: `/service/${SERVICE}/`, body: 'x' });
-    assert.deepEqual([answer.status, answer.headers['sidecar-worker']], [200, 'two']);
-  }
-  // Nobody else has this one. It is served for as long as new requests are taken, and then it says no, by its own proof:
-  // a response without one would not be believed. One that crosses with the end of a kept connection is lost too, since
-  // there is nobody else to send it to, and the next are not sent until a probe has seen that it lives.
-  const statuses: number[] = [];
-  const refused = await eventually(
-    'new requests are refused, by itself',
-    async () => {
-      const { status, headers, body } = await app.get('solo');
-      statuses.push(status);
-      return { status, headers, ...(status === 200 ? null : (JSON.parse(body) as Problem)) };
-    },
-    ({ status, attempts }) => status === 503 && attempts?.length === 1,
-  );
-  const lost = statuses.filter((status) => status !== 200);
-  assert.ok(lost.filter((status) => status !== 503).length <= 1, lost.join(' '));
-  assert.ok(Number(refused.headers['retry-after']) > 0);
-  assert.equal(refused.code, 'draining');
-  assert.deepEqual(
-    refused.attempts?.map((attempt) => [attempt.peer, attempt.code, attempt.stage]),
-    [['one', 'draining', 'not_sent']],
-  );
-  assert.equal(one.process.hasEnded, false);
-  const own = await one.call({ method: 'POST', target: '/service/vision-ocr/', body: 'y' });
-  assert.deepEqual([own.status, own.headers['sidecar-worker']], [200, 'two']);
-  assert.equal(one.process.hasEnded, false);
-  await allWhole(streams);
-  assert.equal(await one.process.ended, 'exit code 0');
-  assert.equal((await app.stats()).failed_requests, lost.length, 'of those that had no other worker');
-});
+describe('SIGTERM while a hundred streams run', () => {
+  test("the worker's sidecar: 100 streams end whole, its own app is served meanwhile, new requests go elsewhere", async () => {
+    const { app, one, streams } = await setUp();
+    one.process.signal('SIGTERM');
+    await app.knows(['one'], 'draining');
+    for (let at = 0; at < 20; at++) {
+      const answer = await app.call({ method: 'POST', target: `/service/${SERVICE}/`, body: 'x' });
+      expect([answer.status, answer.headers['sidecar-worker']]).toStrictEqual([200, 'two']);
+    }
+    // Nobody else has this one. It is served for as long as new requests are taken, and then it says no, by its own proof:
+    // a response without one would not be believed. One that crosses with the end of a kept connection is lost too, since
+    // there is nobody else to send it to, and the next are not sent until a probe has seen that it lives.
+    const statuses: number[] = [];
+    const refused = await eventually(
+      'new requests are refused, by itself',
+      async () => {
+        const { status, headers, body } = await app.get('solo');
+        statuses.push(status);
+        return { status, headers, ...(status === 200 ? null : (JSON.parse(body) as Problem)) };
+      },
+      ({ status, attempts }) => status === 503 && attempts?.length === 1,
+    );
+    const lost = statuses.filter((status) => status !== 200);
+    expectNamed(lost.filter((status) => status !== 503).length, lost.join(' ')).toBeLessThanOrEqual(1);
+    expect(Number(refused.headers['retry-after'])).toBeGreaterThan(0);
+    expect(refused.code).toBe('draining');
+    expect(refused.attempts?.map((attempt) => [attempt.peer, attempt.code, attempt.stage])).toStrictEqual([
+      ['one', 'draining', 'not_sent'],
+    ]);
+    expect(one.process.hasEnded).toBe(false);
+    const own = await one.call({ method: 'POST', target: '/service/vision-ocr/', body: 'y' });
+    expect([own.status, own.headers['sidecar-worker']]).toStrictEqual([200, 'two']);
+    expect(one.process.hasEnded).toBe(false);
+    await allWhole(streams);
+    expect(await one.process.ended).toBe('exit code 0');
+    expectNamed((await app.stats()).failed_requests, 'of those that had no other worker').toBe(lost.length);
+  });
 
-test("the app's sidecar: 100 streams end whole, and its app may still ask", async (t) => {
-  const { app, streams } = await setUp(t);
-  app.process.signal('SIGTERM');
-  await app.logged({ signal: 'SIGTERM' });
-  const ready = await app.admin('/readyz');
-  assert.equal(ready.status, 503);
-  for (let at = 0; at < 10; at++) {
-    const answer = await app.call({ method: 'POST', target: `/service/${SERVICE}/`, body: 'x' });
-    assert.equal(answer.status, 200, answer.body);
-  }
-  await allWhole(streams);
-  assert.equal(await app.process.ended, 'exit code 0');
-});
+  test("the app's sidecar: 100 streams end whole, and its app may still ask", async () => {
+    const { app, streams } = await setUp();
+    app.process.signal('SIGTERM');
+    await app.logged({ signal: 'SIGTERM' });
+    const ready = await app.admin('/readyz');
+    expect(ready.status).toBe(503);
+    for (let at = 0; at < 10; at++) {
+      const answer = await app.call({ method: 'POST', target: `/service/${SERVICE}/`, body: 'x' });
+      expectNamed(answer.status, answer.body).toBe(200);
+    }
+    await allWhole(streams);
+    expect(await app.process.ended).toBe('exit code 0');
+  });
 
-test('a second SIGTERM ends it at once, and nobody takes a cut stream for a whole one', async (t) => {
-  const { one, streams } = await setUp(t);
-  const cut = streams.map(({ message }) => once(message, 'error').catch(() => {}));
-  one.process.signal('SIGTERM');
-  await one.logged({ signal: 'SIGTERM', level: 'info' });
-  one.process.signal('SIGTERM');
-  await one.logged({ signal: 'SIGTERM', level: 'warn' });
-  assert.equal(await one.process.ended, 'exit code 0');
-  await Promise.all(cut);
-  for (const { message, whole } of streams) {
-    assert.ok(!(await whole).endsWith(LAST));
-    assert.equal(message.complete, false);
-  }
+  test('a second SIGTERM ends it at once, and nobody takes a cut stream for a whole one', async () => {
+    const { one, streams } = await setUp();
+    const cut = streams.map(({ message }) => once(message, 'error').catch(() => {}));
+    one.process.signal('SIGTERM');
+    await one.logged({ signal: 'SIGTERM', level: 'info' });
+    one.process.signal('SIGTERM');
+    await one.logged({ signal: 'SIGTERM', level: 'warn' });
+    expect(await one.process.ended).toBe('exit code 0');
+    await Promise.all(cut);
+    for (const { message, whole } of streams) {
+      expect((await whole).endsWith(LAST)).toBe(false);
+      expect(message.complete).toBe(false);
+    }
+  });
 });

@@ -1,16 +1,17 @@
 /**
  * The network rig itself: if a cut were no cut, every test that relies on one would pass for nothing.
  */
-import assert from 'node:assert/strict';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { readlinkSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';
-import test from 'node:test';
-import { skipUnless } from '../support/needs.ts';
+import { describe, expect } from '@jest/globals';
 import { NetnsRig, netnsReason } from '../support/netns.ts';
+import { expectNamed, mustHold } from '../support/runner/expectations.ts';
+import { onTestEnd } from '../support/runner/on-test-end.ts';
+import { testUnless } from '../support/runner/test-unless.ts';
 
-const skip = skipUnless(netnsReason());
+const reason = netnsReason();
 
 /** Answers on UDP and TCP port 7000 and says so on stdout when it can. */
 const ECHO = `
@@ -37,46 +38,50 @@ async function answers(rig: NetnsRig, from: number, to: number): Promise<string>
 
 async function startEcho(rig: NetnsRig, host: number): Promise<ChildProcess> {
   const child = rig.spawn(host, process.execPath, ['--input-type=module', '-e', ECHO]);
-  assert.ok(child.stdout);
+  mustHold(child.stdout);
   await once(child.stdout, 'data');
   return child;
 }
 
-test('hosts reach each other, a cut is silent, heal undoes it', { skip }, async (t) => {
-  const before = Object.keys(networkInterfaces());
-  const rig = await NetnsRig.up(3);
-  t.after(() => rig.down());
-  await startEcho(rig, 2);
+describe('the network rig of these tests', () => {
+  testUnless(reason)('hosts reach each other, a cut is silent, heal undoes it', async () => {
+    const before = Object.keys(networkInterfaces());
+    const rig = await NetnsRig.up(3);
+    onTestEnd(() => rig.down());
+    await startEcho(rig, 2);
 
-  assert.equal(await answers(rig, 1, 2), 'tcp udp');
-  rig.blockUdp(2);
-  assert.equal(await answers(rig, 1, 2), 'tcp');
-  rig.heal();
-  assert.equal(await answers(rig, 3, 2), 'tcp udp');
-  rig.cut(2);
-  assert.equal(await answers(rig, 1, 2), '');
-  rig.heal();
-  assert.equal(await answers(rig, 1, 2), 'tcp udp');
-  assert.deepEqual(Object.keys(networkInterfaces()), before, 'the machine itself got no interface');
-});
+    expect(await answers(rig, 1, 2)).toBe('tcp udp');
+    rig.blockUdp(2);
+    expect(await answers(rig, 1, 2)).toBe('tcp');
+    rig.heal();
+    expect(await answers(rig, 3, 2)).toBe('tcp udp');
+    rig.cut(2);
+    expect(await answers(rig, 1, 2)).toBe('');
+    rig.heal();
+    expect(await answers(rig, 1, 2)).toBe('tcp udp');
+    expectNamed(Object.keys(networkInterfaces()), 'the machine itself got no interface').toStrictEqual(
+      before,
+    );
+  });
 
-test('a host sees its own network only', { skip }, async (t) => {
-  const rig = await NetnsRig.up(1);
-  t.after(() => rig.down());
-  const { stdout } = await rig.exec(1, 'ip', '-br', 'address');
-  assert.match(stdout, /eth0\S*\s+UP\s+10\.42\.0\.11\/16/);
-  const routes = await rig.exec(1, 'ip', 'route');
-  assert.equal(routes.stdout.includes('default'), false, 'no way out');
-  assert.throws(() => rig.address(2), /no host 2/);
-});
+  testUnless(reason)('a host sees its own network only', async () => {
+    const rig = await NetnsRig.up(1);
+    onTestEnd(() => rig.down());
+    const { stdout } = await rig.exec(1, 'ip', '-br', 'address');
+    expect(stdout).toMatch(/eth0\S*\s+UP\s+10\.42\.0\.11\/16/);
+    const routes = await rig.exec(1, 'ip', 'route');
+    expectNamed(routes.stdout.includes('default'), 'no way out').toBe(false);
+    expect(() => rig.address(2)).toThrow(/no host 2/);
+  });
 
-test('down ends everything, whatever still runs', { skip }, async () => {
-  const rig = await NetnsRig.up(2);
-  const child = await startEcho(rig, 1);
-  assert.ok(child.pid !== undefined);
-  const own = readlinkSync('/proc/self/ns/net');
-  assert.notEqual(readlinkSync(`/proc/${child.pid}/ns/net`), own);
-  await rig.down();
-  assert.equal(child.signalCode, 'SIGKILL');
-  await rig.down();
+  testUnless(reason)('down kills all that still runs in its hosts', async () => {
+    const rig = await NetnsRig.up(2);
+    const child = await startEcho(rig, 1);
+    expect(child.pid).not.toBe(undefined);
+    const own = readlinkSync('/proc/self/ns/net');
+    expect(readlinkSync(`/proc/${child.pid}/ns/net`)).not.toBe(own);
+    await rig.down();
+    expect(child.signalCode).toBe('SIGKILL');
+    await rig.down();
+  });
 });

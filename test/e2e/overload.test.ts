@@ -2,12 +2,15 @@
  * Ten times the capacity of a service for 30 s: the workers stay busy, everybody else is told so at once, nothing
  * piles up, and the first quiet second is an ordinary one.
  */
-import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
-import test from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
+import { describe, expect } from '@jest/globals';
 import { MeshProcesses } from '../support/mesh-processes.ts';
 import { OpenLoad, percentile } from '../support/open-load.ts';
+import { expectNamed } from '../support/runner/expectations.ts';
+import { note } from '../support/runner/note.ts';
+import { onTestEnd } from '../support/runner/on-test-end.ts';
+import { testUnless } from '../support/runner/test-unless.ts';
 import type { SidecarProcess } from '../support/sidecar-process.ts';
 
 const SERVICE = 'ocr';
@@ -27,8 +30,8 @@ const WARM_MS = 8_000;
 const GROWTH_MIB = 32;
 const RECOVERY_MS = 2_000;
 
-async function mesh(t: test.TestContext): Promise<readonly SidecarProcess[]> {
-  const up = await MeshProcesses.up(t);
+async function mesh(): Promise<readonly SidecarProcess[]> {
+  const up = await MeshProcesses.up();
   const workers = await Promise.all(['one', 'two'].map((name) => up.worker(name)));
   for (const worker of workers) await worker.set({ mode: 'delay', ms: WORK_MS });
   const sidecars = await Promise.all([
@@ -42,7 +45,7 @@ async function mesh(t: test.TestContext): Promise<readonly SidecarProcess[]> {
     up.sidecar({ id: 'app', env: LITTLE_ROOM }),
   ]);
   const app = sidecars.at(-1) as SidecarProcess;
-  assert.equal((await app.get(SERVICE)).status, 200);
+  expect((await app.get(SERVICE)).status).toBe(200);
   await app.knows(['one', 'two']);
   return sidecars;
 }
@@ -57,56 +60,68 @@ async function held(sidecar: SidecarProcess): Promise<number> {
   const { body } = await sidecar.admin('/metrics');
   const gauges = /^sidecar_(?:requests_in_progress|worker_in_flight|worker_queued)\{[^}]*\} (\d+)/gm;
   const counts = [...body.matchAll(gauges)].map(([, count]) => Number(count));
-  assert.ok(counts.length > 0);
+  expect(counts.length).toBeGreaterThan(0);
   return counts.reduce((sum, count) => sum + count, 0);
 }
 
-test('ten times the capacity for 30 s', {
-  skip: process.platform === 'linux' ? false : 'needs /proc',
-}, async (t) => {
-  const sidecars = await mesh(t);
-  const app = sidecars.at(-1) as SidecarProcess;
-  const load = new OpenLoad(app.address.outbound, `/service/${SERVICE}/`);
-  t.after(() => load.close());
-  const startedMs = performance.now();
-  const offered = load.send(10 * CAPACITY, OVERLOAD_MS);
-  await pause(WARM_MS);
-  const before = await Promise.all(sidecars.map(residentMib));
-  await offered;
-  const after = await Promise.all(sidecars.map(residentMib));
-  const endedMs = performance.now();
-  await load.settle();
-  const all = [...load.ended];
+describe('a service that is asked for ten times its capacity', () => {
+  testUnless(process.platform === 'linux' ? null : 'needs /proc')(
+    'the workers stay busy, the rest is refused at once, and nothing piles up',
+    async () => {
+      const sidecars = await mesh();
+      const app = sidecars.at(-1) as SidecarProcess;
+      const load = new OpenLoad(app.address.outbound, `/service/${SERVICE}/`);
+      onTestEnd(() => load.close());
+      const startedMs = performance.now();
+      const offered = load.send(10 * CAPACITY, OVERLOAD_MS);
+      await pause(WARM_MS);
+      const before = await Promise.all(sidecars.map(residentMib));
+      await offered;
+      const after = await Promise.all(sidecars.map(residentMib));
+      const endedMs = performance.now();
+      await load.settle();
+      const all = [...load.ended];
 
-  const seconds = (endedMs - startedMs) / 1_000;
-  const served = all.filter(({ status }) => status === 200);
-  const refused = all.filter(({ status }) => status === 503);
-  const rate = served.length / seconds;
-  t.diagnostic(
-    `${all.length} offered in ${seconds.toFixed(1)} s, ${rate.toFixed(1)}/s of ${CAPACITY}/s served, ` +
-      `refused after ${percentile(refused, 0.5).toFixed(1)} ms (p99 ${percentile(refused, 0.99).toFixed(1)})`,
-  );
-  t.diagnostic(`MiB ${before.map(Math.round).join(', ')} → ${after.map(Math.round).join(', ')}`);
-  assert.equal(served.length + refused.length, all.length, 'served or refused, nothing else');
-  assert.ok(rate >= 0.9 * CAPACITY, `served ${rate.toFixed(1)}/s`);
-  for (const { code, retryAfter } of refused) assert.deepEqual([code, retryAfter], ['saturated', '1']);
-  assert.ok(percentile(refused, 0.5) < WORK_MS / 2, 'refused at once');
-  // Who waits, waits for its place in the queue, and no longer.
-  assert.ok(percentile(served, 0.9) < 5 * WORK_MS, `served in ${percentile(served, 0.9)} ms`);
-  for (const [at, mib] of after.entries()) {
-    assert.ok(mib - (before[at] as number) < GROWTH_MIB, `${sidecars[at]?.id}: ${before[at]} → ${mib} MiB`);
-  }
+      const seconds = (endedMs - startedMs) / 1_000;
+      const served = all.filter(({ status }) => status === 200);
+      const refused = all.filter(({ status }) => status === 503);
+      const rate = served.length / seconds;
+      note(
+        `${all.length} offered in ${seconds.toFixed(1)} s, ${rate.toFixed(1)}/s of ${CAPACITY}/s served, ` +
+          `refused after ${percentile(refused, 0.5).toFixed(1)} ms (p99 ${percentile(refused, 0.99).toFixed(1)})`,
+      );
+      note(`MiB ${before.map(Math.round).join(', ')} → ${after.map(Math.round).join(', ')}`);
+      expectNamed(served.length + refused.length, 'served or refused, nothing else').toBe(all.length);
+      expectNamed(rate, `served ${rate.toFixed(1)}/s`).toBeGreaterThanOrEqual(0.9 * CAPACITY);
+      for (const { code, retryAfter } of refused)
+        expect([code, retryAfter]).toStrictEqual(['saturated', '1']);
+      expectNamed(percentile(refused, 0.5), 'refused at once').toBeLessThan(WORK_MS / 2);
+      // Who waits, waits for its place in the queue, and no longer.
+      expectNamed(percentile(served, 0.9), `served in ${percentile(served, 0.9)} ms`).toBeLessThan(
+        5 * WORK_MS,
+      );
+      for (const [at, mib] of after.entries()) {
+        expectNamed(
+          mib - (before[at] as number),
+          `${sidecars[at]?.id}: ${before[at]} → ${mib} MiB`,
+        ).toBeLessThan(GROWTH_MIB);
+      }
 
-  // Half of what it can serve: from the third second on as if nothing had been.
-  load.ended.length = 0;
-  const quietMs = performance.now();
-  await load.send(CAPACITY / 2, 5_000);
-  await load.settle();
-  const bad = load.ended.filter(({ status, tookMs }) => status !== 200 || tookMs > 2 * WORK_MS);
-  const lastBadMs = Math.max(0, ...bad.map(({ sentMs }) => sentMs - quietMs));
-  t.diagnostic(
-    `afterwards ${bad.length} of ${load.ended.length} late or refused, the last sent after ${lastBadMs.toFixed(0)} ms`,
+      // Half of what it can serve: from the third second on as if nothing had been.
+      load.ended.length = 0;
+      const quietMs = performance.now();
+      await load.send(CAPACITY / 2, 5_000);
+      await load.settle();
+      const bad = load.ended.filter(({ status, tookMs }) => status !== 200 || tookMs > 2 * WORK_MS);
+      const lastBadMs = Math.max(0, ...bad.map(({ sentMs }) => sentMs - quietMs));
+      note(
+        `afterwards ${bad.length} of ${load.ended.length} late or refused, the last sent after ${lastBadMs.toFixed(0)} ms`,
+      );
+      expectNamed(
+        lastBadMs,
+        `the last one that was late or refused was sent after ${lastBadMs} ms`,
+      ).toBeLessThan(RECOVERY_MS);
+      expect(await Promise.all(sidecars.map(held))).toStrictEqual([0, 0, 0]);
+    },
   );
-  assert.ok(lastBadMs < RECOVERY_MS, `the last one that was late or refused was sent after ${lastBadMs} ms`);
-  assert.deepEqual(await Promise.all(sidecars.map(held)), [0, 0, 0]);
 });

@@ -2,16 +2,17 @@
  * A network that is parted into halves, silently, and healed: each half goes on by itself, and afterwards they are
  * one mesh again, without any restart; also when there is no bootstrap node by which they could meet.
  */
-import assert from 'node:assert/strict';
-import test, { type TestContext } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
+import { describe, expect } from '@jest/globals';
 import type { Readiness } from '../../sidecar/observe/readiness.ts';
 import { eventually } from '../support/eventually.ts';
-import { skipUnless } from '../support/needs.ts';
 import { netnsReason } from '../support/netns.ts';
 import { type NetnsHost, NetnsMesh } from '../support/netns-mesh.ts';
+import { expectNamed } from '../support/runner/expectations.ts';
+import { note } from '../support/runner/note.ts';
+import { testUnless } from '../support/runner/test-unless.ts';
 
-const skip = skipUnless(netnsReason());
+const reason = netnsReason();
 const DHT_PORT = 49737;
 
 /** Who begins a request just before the cut pays a connect time-out, once, and then goes elsewhere. */
@@ -56,8 +57,8 @@ class Caller {
   }
 }
 
-async function partAndHeal(t: TestContext, o: { hasBootstrap: boolean }): Promise<void> {
-  const { mesh, hosts } = await NetnsMesh.up(t, 5);
+async function partAndHeal(o: { hasBootstrap: boolean }): Promise<void> {
+  const { mesh, hosts } = await NetnsMesh.up(5);
   const [appA, workerA, appB, workerB, late] = hosts as [
     NetnsHost,
     NetnsHost,
@@ -87,9 +88,9 @@ async function partAndHeal(t: TestContext, o: { hasBootstrap: boolean }): Promis
     ...[appA, workerA].map((host) => knowsNodes(host, inA)),
     ...[appB, workerB, late].map((host) => knowsNodes(host, 2)),
   ]);
-  assert.equal((await appA.get('gamma')).status, 503, 'the halves are parted');
+  expectNamed((await appA.get('gamma')).status, 'the halves are parted').toBe(503);
   await pause(PARTED_MS - (performance.now() - cutMs));
-  t.diagnostic(`parted for ${Math.round(performance.now() - cutMs)} ms`);
+  note(`parted for ${Math.round(performance.now() - cutMs)} ms`);
 
   mesh.rig.heal();
   const healedMs = performance.now();
@@ -97,26 +98,24 @@ async function partAndHeal(t: TestContext, o: { hasBootstrap: boolean }): Promis
   await served(appA, 'gamma', late);
   const foundMs = sinceHeal();
   await Promise.all([appA, appB].map(usesBoth));
-  t.diagnostic(
-    `after the heal: the other half's new service in ${foundMs} ms, its old one in ${sinceHeal()} ms`,
-  );
+  note(`after the heal: the other half's new service in ${foundMs} ms, its old one in ${sinceHeal()} ms`);
   for (const host of hosts) await host.knows(hosts.filter((other) => other !== host));
   const wholeMs = sinceHeal();
-  t.diagnostic(`all know all after ${wholeMs} ms`);
-  assert.ok(foundMs <= FOUND_WITHIN_MS, `found only after ${foundMs} ms`);
-  assert.ok(wholeMs <= WHOLE_WITHIN_MS, `whole only after ${wholeMs} ms`);
+  note(`all know all after ${wholeMs} ms`);
+  expectNamed(foundMs, `found only after ${foundMs} ms`).toBeLessThanOrEqual(FOUND_WITHIN_MS);
+  expectNamed(wholeMs, `whole only after ${wholeMs} ms`).toBeLessThanOrEqual(WHOLE_WITHIN_MS);
 
   for (const caller of callers) {
     await caller.end();
     const { samples } = caller;
     const failed = samples.filter(({ status }) => status !== 200);
-    assert.deepEqual(failed, [], `of ${samples.length} requests`);
+    expectNamed(failed, `of ${samples.length} requests`).toStrictEqual([]);
     const costly = samples.filter(({ attempts }) => attempts > 1);
-    t.diagnostic(
+    note(
       `${samples.length} requests, ${costly.length} went elsewhere: ${costly.map((one) => Math.round(one.tookMs))} ms`,
     );
-    assert.ok(costly.length <= COSTLY_REQUESTS, JSON.stringify(costly));
-    assert.ok(costly.every(({ tookMs }) => tookMs <= CUT_COSTS_MS));
+    expectNamed(costly.length, JSON.stringify(costly)).toBeLessThanOrEqual(COSTLY_REQUESTS);
+    expect(costly.every(({ tookMs }) => tookMs <= CUT_COSTS_MS)).toBe(true);
   }
 }
 
@@ -157,6 +156,13 @@ async function forgets(app: NetnsHost, worker: NetnsHost): Promise<void> {
   );
 }
 
-test('halves with a bootstrap node in one of them', { skip }, (t) => partAndHeal(t, { hasBootstrap: true }));
+describe('a parted network that is healed', () => {
+  testUnless(reason)(
+    'each half goes on and both become one again, with a bootstrap node in one of them',
+    () => partAndHeal({ hasBootstrap: true }),
+  );
 
-test('halves without any bootstrap node', { skip }, (t) => partAndHeal(t, { hasBootstrap: false }));
+  testUnless(reason)('each half goes on and both become one again, without any bootstrap node', () =>
+    partAndHeal({ hasBootstrap: false }),
+  );
+});

@@ -6,15 +6,17 @@
  * break as well. All from a seed. The counterpart with `Idempotency-Key` and the opt-in shows that the faults do
  * lose requests: there, repeats are allowed, do happen, and save requests.
  */
-import assert from 'node:assert/strict';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import test, { after, type TestContext } from 'node:test';
+import { afterAll, describe, expect, test } from '@jest/globals';
 import { Random } from '../../bench/sim/random.ts';
 import { ANSWER_FAULTS, FaultyLink, type LinkFault, REQUEST_FAULTS } from '../support/faulty-link.ts';
 import { MeshProcesses } from '../support/mesh-processes.ts';
 import { type PostEnd, storm } from '../support/post-storm.ts';
+import { expectNamed } from '../support/runner/expectations.ts';
+import { note } from '../support/runner/note.ts';
+import { onTestEnd } from '../support/runner/on-test-end.ts';
 import type { SidecarProcess } from '../support/sidecar-process.ts';
 import { startTunnelEdge, TUNNEL_CERTIFICATE } from '../support/tunnel-edge.ts';
 import { startUnrulyWorker } from '../support/unruly-worker.ts';
@@ -39,31 +41,31 @@ interface Bed {
   unleash(): void;
 }
 
-async function bed(t: TestContext): Promise<Bed> {
-  const mesh = await MeshProcesses.up(t);
+async function bed(): Promise<Bed> {
+  const mesh = await MeshProcesses.up();
   const delivered = new Map<string, number>();
   const links: FaultyLink[] = [];
   const workers: { rate: number }[] = [];
   const link = async (host: string, port: number, faults: readonly LinkFault[]): Promise<FaultyLink> => {
     const random = new Random(SEED * 100 + links.length);
-    const made = await FaultyLink.start(t, { host, port }, { random, rate: LINK_RATE, faults });
+    const made = await FaultyLink.start({ host, port }, { random, rate: LINK_RATE, faults });
     links.push(made);
     return made;
   };
   const folder = await mkdtemp(join(tmpdir(), 'post-once-'));
-  t.after(() => rm(folder, { recursive: true }));
+  onTestEnd(() => rm(folder, { recursive: true }));
   const ca = join(folder, 'edge.pem');
   await writeFile(ca, TUNNEL_CERTIFICATE);
   const env = { SIDECAR_TUNNEL_CA: ca, SIDECAR_LOG_LEVEL: 'info', SIDECAR_TIMEOUT_HEAD: '3s' };
   const names = ['one', 'two', 'three'];
   for (const [at, id] of names.entries()) {
-    const worker = await startUnrulyWorker(t, new Random(SEED + at), delivered);
+    const worker = await startUnrulyWorker(new Random(SEED + at), delivered);
     workers.push(worker);
     const toWorker = await link('127.0.0.1', 0, WORKER_LINK_FAULTS);
     toWorker.to = worker.at;
     const tunnel = await link('127.0.0.1', 0, ALL_FAULTS);
     const edge = await startTunnelEdge(tunnel.at.port);
-    t.after(() => edge.close());
+    onTestEnd(() => edge.close());
     const vpnIp = `127.0.0.${at + 2}`;
     const url = `http://127.0.0.1:${toWorker.at.port}`;
     const sidecar = await mesh.start({
@@ -98,13 +100,13 @@ function okRatio(ends: readonly PostEnd[]): number {
   return countOf(ends, 'ok') / (ends.length - countOf(ends, 'left'));
 }
 
-function told(t: TestContext, what: string, ends: readonly PostEnd[], delivered: Map<string, number>): void {
+function told(what: string, ends: readonly PostEnd[], delivered: Map<string, number>): void {
   const kinds = (['ok', 'refused', 'cut', 'left', 'wrong'] as const).map(
     (end) => `${end} ${countOf(ends, end)}`,
   );
   const times = ends.map(({ id }) => delivered.get(id) ?? 0);
   const often = [0, 1, 2, 3].map((n) => `${n}×: ${times.filter((each) => each === n).length}`);
-  t.diagnostic(`${what}: ${kinds.join(', ')}; delivered ${often.join(', ')}`);
+  note(`${what}: ${kinds.join(', ')}; delivered ${often.join(', ')}`);
 }
 
 /**
@@ -112,75 +114,76 @@ function told(t: TestContext, what: string, ends: readonly PostEnd[], delivered:
  * ever, at full CPU. So it does not come to that.
  */
 const LINGER_MS = 1_000;
-after(() => {
-  setTimeout(() => process.exit(), LINGER_MS);
-});
 
-test('of 10,000 POSTs under random faults none is delivered twice', async (t) => {
-  const { app, delivered, links, unleash } = await bed(t);
-  unleash();
-  const way = { to: app.address.outbound, atOnce: AT_ONCE };
-  // A key alone does not allow it, nor does the opt-in alone.
-  const plain = await storm({
-    ...way,
-    name: 'plain',
-    count: 6_000,
-    random: new Random(SEED + 10),
-    target: `/service/${ONCE}/`,
-    hasKey: (random) => random.next() < 0.5,
+describe('a POST under random faults', () => {
+  afterAll(() => {
+    setTimeout(() => process.exit(), LINGER_MS);
   });
-  const keyless = await storm({
-    ...way,
-    name: 'keyless',
-    count: 4_000,
-    random: new Random(SEED + 11),
-    target: `/service/${AGAIN}/`,
-    hasKey: () => false,
-  });
-  // It lasts for longer than any link holds bytes back: what of the others comes late is counted too.
-  const keyed = await storm({
-    ...way,
-    name: 'keyed',
-    count: 2_000,
-    random: new Random(SEED + 12),
-    target: `/service/${AGAIN}/`,
-    hasKey: () => true,
-  });
-  const once = [...plain, ...keyless];
-  told(t, 'at most once', once, delivered);
-  told(t, 'may be repeated', keyed, delivered);
-  const struck = new Map<LinkFault, number>();
-  for (const link of links)
-    for (const [fault, n] of link.struck) struck.set(fault, (struck.get(fault) ?? 0) + n);
-  t.diagnostic([...struck].map(([fault, n]) => `${fault} ${n}`).join(', '));
 
-  assert.equal(once.length, 10_000);
-  assert.deepEqual(
-    once.filter(({ id }) => (delivered.get(id) ?? 0) > 1),
-    [],
-    'delivered twice',
-  );
-  assert.deepEqual(
-    once.filter(({ id, end }) => end === 'ok' && delivered.get(id) !== 1),
-    [],
-    'answered, and not delivered once',
-  );
-  assert.ok(okRatio(once) > 0.8, `only ${okRatio(once)} of them were answered`);
-  assert.deepEqual(
-    keyed.filter(({ id, end }) => end === 'ok' && !delivered.has(id)),
-    [],
-    'answered, and not delivered',
-  );
-  const repeated = keyed.filter(({ id }) => (delivered.get(id) ?? 0) > 1);
-  assert.ok(repeated.length > 10, `only ${repeated.length} were repeated where that is allowed`);
-  assert.ok(
-    okRatio(keyed) > okRatio(once) + 0.02,
-    `${okRatio(keyed)} with repeats, ${okRatio(once)} without`,
-  );
-  assert.deepEqual(
-    [...once, ...keyed].filter(({ end }) => end === 'wrong'),
-    [],
-    'answers that are not for what was sent',
-  );
-  assert.deepEqual(new Set(struck.keys()), new Set(ALL_FAULTS), 'every fault struck');
+  test('of 10,000 POSTs under random faults none is delivered twice', async () => {
+    const { app, delivered, links, unleash } = await bed();
+    unleash();
+    const way = { to: app.address.outbound, atOnce: AT_ONCE };
+    // A key alone does not allow it, nor does the opt-in alone.
+    const plain = await storm({
+      ...way,
+      name: 'plain',
+      count: 6_000,
+      random: new Random(SEED + 10),
+      target: `/service/${ONCE}/`,
+      hasKey: (random) => random.next() < 0.5,
+    });
+    const keyless = await storm({
+      ...way,
+      name: 'keyless',
+      count: 4_000,
+      random: new Random(SEED + 11),
+      target: `/service/${AGAIN}/`,
+      hasKey: () => false,
+    });
+    // It lasts for longer than any link holds bytes back: what of the others comes late is counted too.
+    const keyed = await storm({
+      ...way,
+      name: 'keyed',
+      count: 2_000,
+      random: new Random(SEED + 12),
+      target: `/service/${AGAIN}/`,
+      hasKey: () => true,
+    });
+    const once = [...plain, ...keyless];
+    told('at most once', once, delivered);
+    told('may be repeated', keyed, delivered);
+    const struck = new Map<LinkFault, number>();
+    for (const link of links)
+      for (const [fault, n] of link.struck) struck.set(fault, (struck.get(fault) ?? 0) + n);
+    note([...struck].map(([fault, n]) => `${fault} ${n}`).join(', '));
+
+    expect(once).toHaveLength(10_000);
+    expectNamed(
+      once.filter(({ id }) => (delivered.get(id) ?? 0) > 1),
+      'delivered twice',
+    ).toStrictEqual([]);
+    expectNamed(
+      once.filter(({ id, end }) => end === 'ok' && delivered.get(id) !== 1),
+      'answered, and not delivered once',
+    ).toStrictEqual([]);
+    expectNamed(okRatio(once), `only ${okRatio(once)} of them were answered`).toBeGreaterThan(0.8);
+    expectNamed(
+      keyed.filter(({ id, end }) => end === 'ok' && !delivered.has(id)),
+      'answered, and not delivered',
+    ).toStrictEqual([]);
+    const repeated = keyed.filter(({ id }) => (delivered.get(id) ?? 0) > 1);
+    expectNamed(
+      repeated.length,
+      `only ${repeated.length} were repeated where that is allowed`,
+    ).toBeGreaterThan(10);
+    expectNamed(okRatio(keyed), `${okRatio(keyed)} with repeats, ${okRatio(once)} without`).toBeGreaterThan(
+      okRatio(once) + 0.02,
+    );
+    expectNamed(
+      [...once, ...keyed].filter(({ end }) => end === 'wrong'),
+      'answers that are not for what was sent',
+    ).toStrictEqual([]);
+    expectNamed(new Set(struck.keys()), 'every fault struck').toStrictEqual(new Set(ALL_FAULTS));
+  });
 });

@@ -1,11 +1,13 @@
 /** Everything is restarted, one at a time, under constant load: no request fails. */
-import assert from 'node:assert/strict';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import test, { type TestContext } from 'node:test';
+import { describe, expect, test } from '@jest/globals';
 import { MeshProcesses, type SidecarSetup } from '../support/mesh-processes.ts';
 import { MixedLoad } from '../support/mixed-load.ts';
+import { expectNamed } from '../support/runner/expectations.ts';
+import { note } from '../support/runner/note.ts';
+import { onTestEnd } from '../support/runner/on-test-end.ts';
 import type { SidecarProcess } from '../support/sidecar-process.ts';
 import type { WorkerProcess } from '../support/worker-process.ts';
 
@@ -22,10 +24,10 @@ interface Fleet {
   readonly setups: readonly SidecarSetup[];
 }
 
-async function fleet(t: TestContext, names: readonly string[]): Promise<Fleet> {
-  const mesh = await MeshProcesses.up(t);
+async function fleet(names: readonly string[]): Promise<Fleet> {
+  const mesh = await MeshProcesses.up();
   const states = await mkdtemp(join(tmpdir(), 'dht-sidecar-states-'));
-  t.after(() => rm(states, { recursive: true, force: true }));
+  onTestEnd(() => rm(states, { recursive: true, force: true }));
   const workers = await Promise.all(names.map((name) => mesh.worker(name)));
   const setups = workers.map(({ url }, at) => ({
     id: names[at] as string,
@@ -53,45 +55,48 @@ async function deliveries(workers: readonly WorkerProcess[]): Promise<Map<string
   return counts;
 }
 
-test('all workers restarted in turn behind living sidecars: nothing that may be sent twice fails', async (t) => {
-  const names = ['one', 'two'];
-  // As few as can be: while one is away, the other one is all there is.
-  const { mesh, app, workers, sidecars } = await fleet(t, names);
-  const load = new MixedLoad(t, { outbound: app.address.outbound, service: SERVICE, isIdempotent: true });
-  for (const at of [0, 1, 0]) {
-    const name = names[at] as string;
-    const leaving = workers[at] as WorkerProcess;
-    assert.equal(await leaving.process.stop(STOP_LIMIT_MS), 'exit code 0');
-    const sinceMs = Date.now();
-    workers[at] = await mesh.worker(name, leaving.port);
-    await (sidecars[at] as SidecarProcess).logged({ service: SERVICE, state: 'ready' }, sinceMs);
-  }
-  await load.stop();
-  t.diagnostic(JSON.stringify({ sent: load.sent, answers: Object.fromEntries(load.answers) }));
-  assert.deepEqual(load.failures, []);
-  assert.equal((await app.stats()).failed_requests, 0);
-});
-
-test('all sidecars restarted in turn, at the same ports and at new ones: nothing fails', async (t) => {
-  const { mesh, app, workers, sidecars, setups } = await fleet(t, ['one', 'two']);
-  const load = new MixedLoad(t, { outbound: app.address.outbound, service: SERVICE });
-  for (const isSamePlace of [true, false]) {
-    for (const [at, setup] of setups.entries()) {
-      const leaving = sidecars[at] as SidecarProcess;
-      assert.equal(await leaving.stop(), 'exit code 0');
-      // Ready by its own word, and so is whoever is next: nobody waits for the app to have heard of it.
-      sidecars[at] = isSamePlace ? await mesh.restart(leaving) : await mesh.sidecar(setup);
+describe('a rolling restart under load', () => {
+  test('all workers restarted in turn behind living sidecars: nothing that may be sent twice fails', async () => {
+    const names = ['one', 'two'];
+    // As few as can be: while one is away, the other one is all there is.
+    const { mesh, app, workers, sidecars } = await fleet(names);
+    const load = new MixedLoad({ outbound: app.address.outbound, service: SERVICE, isIdempotent: true });
+    for (const at of [0, 1, 0]) {
+      const name = names[at] as string;
+      const leaving = workers[at] as WorkerProcess;
+      expect(await leaving.process.stop(STOP_LIMIT_MS)).toBe('exit code 0');
+      const sinceMs = Date.now();
+      workers[at] = await mesh.worker(name, leaving.port);
+      await (sidecars[at] as SidecarProcess).logged({ service: SERVICE, state: 'ready' }, sinceMs);
     }
-  }
-  await load.stop();
-  t.diagnostic(JSON.stringify({ sent: load.sent, answers: Object.fromEntries(load.answers) }));
-  assert.deepEqual(load.failures, []);
-  assert.equal((await app.stats()).failed_requests, 0);
-  assert.ok(load.sent.post > 100 && load.sent.get > 50 && load.sent.events > 50, JSON.stringify(load.sent));
-  const counts = await deliveries(workers);
-  assert.deepEqual(
-    load.posts.filter((id) => counts.get(id) !== 1),
-    [],
-    'each POST was delivered once',
-  );
+    await load.stop();
+    note(JSON.stringify({ sent: load.sent, answers: Object.fromEntries(load.answers) }));
+    expect(load.failures).toStrictEqual([]);
+    expect((await app.stats()).failed_requests).toBe(0);
+  });
+
+  test('all sidecars restarted in turn, at the same ports and at new ones: nothing fails', async () => {
+    const { mesh, app, workers, sidecars, setups } = await fleet(['one', 'two']);
+    const load = new MixedLoad({ outbound: app.address.outbound, service: SERVICE });
+    for (const isSamePlace of [true, false]) {
+      for (const [at, setup] of setups.entries()) {
+        const leaving = sidecars[at] as SidecarProcess;
+        expect(await leaving.stop()).toBe('exit code 0');
+        // Ready by its own word, and so is whoever is next: nobody waits for the app to have heard of it.
+        sidecars[at] = isSamePlace ? await mesh.restart(leaving) : await mesh.sidecar(setup);
+      }
+    }
+    await load.stop();
+    note(JSON.stringify({ sent: load.sent, answers: Object.fromEntries(load.answers) }));
+    expect(load.failures).toStrictEqual([]);
+    expect((await app.stats()).failed_requests).toBe(0);
+    expectNamed(load.sent.post, JSON.stringify(load.sent)).toBeGreaterThan(100);
+    expectNamed(load.sent.get, JSON.stringify(load.sent)).toBeGreaterThan(50);
+    expectNamed(load.sent.events, JSON.stringify(load.sent)).toBeGreaterThan(50);
+    const counts = await deliveries(workers);
+    expectNamed(
+      load.posts.filter((id) => counts.get(id) !== 1),
+      'each POST was delivered once',
+    ).toStrictEqual([]);
+  });
 });

@@ -1,14 +1,16 @@
 /** Signals besides that of a drain: one that comes while it starts, that of a closed terminal, that of the debugger. */
-import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import test, { type TestContext } from 'node:test';
+import { describe, expect, test } from '@jest/globals';
 import { modulePath, TiedProcess } from '../../sidecar/demo/tied-process.ts';
 import { eventually } from '../support/eventually.ts';
 import { open } from '../support/http-client.ts';
 import { MeshProcesses } from '../support/mesh-processes.ts';
-import { missingPrograms, skipUnless } from '../support/needs.ts';
+import { missingPrograms } from '../support/needs.ts';
+import { expectNamed } from '../support/runner/expectations.ts';
+import { onTestEnd } from '../support/runner/on-test-end.ts';
+import { testUnless } from '../support/runner/test-unless.ts';
 
 const ANY = '127.0.0.1:0';
 const SIGNAL_ITSELF = new URL('../support/signal-itself.ts', import.meta.url).href;
@@ -23,7 +25,7 @@ function processOneReason(): string | null {
 }
 
 /** A command that gets SIGTERM at this moment of its start. */
-function interrupted(t: TestContext, command: string, at: string, through: readonly string[] = []) {
+function interrupted(command: string, at: string, through: readonly string[] = []) {
   const child = new TiedProcess({
     name: `${command}, signalled at ${at}`,
     module: modulePath('../main'),
@@ -41,69 +43,69 @@ function interrupted(t: TestContext, command: string, at: string, through: reado
     },
     through,
   });
-  t.after(() => child.kill());
+  onTestEnd(() => child.kill());
   return child;
 }
 
-for (const command of ['run', 'demo', 'bootstrap']) {
-  test(`SIGTERM while the code of ${command} is loaded: nothing is begun`, { timeout: 30_000 }, async (t) => {
-    const child = interrupted(t, command, 'load');
-    assert.equal(await child.ended, 'exit code 0', child.lastLines());
-    assert.equal(child.lastLines(), '');
+describe('signals to a sidecar', () => {
+  for (const command of ['run', 'demo', 'bootstrap']) {
+    test(`SIGTERM while the code of ${command} is loaded: nothing is begun`, async () => {
+      const child = interrupted(command, 'load');
+      expectNamed(await child.ended, child.lastLines()).toBe('exit code 0');
+      expect(child.lastLines()).toBe('');
+    }, 30_000);
+  }
+
+  test('SIGTERM while ports are opened: what was begun ends, and it does not listen', async () => {
+    const child = interrupted('run', 'listen');
+    const line = await child.line((said) => said);
+    expect([line.message, line.signal]).toStrictEqual(['stopped while it started', 'SIGTERM']);
+    expectNamed(await child.ended, child.lastLines()).toBe('exit code 0');
+  }, 30_000);
+
+  const withoutNamespace = processOneReason();
+
+  for (const at of ['load', 'listen']) {
+    // The kernel drops what process 1 does not catch.
+    const options = { skip: withoutNamespace, timeout: 30_000 };
+    testUnless(options)(`process 1 of a container does not lose SIGTERM (${at})`, async () => {
+      const child = interrupted('run', at, AS_PROCESS_1);
+      expectNamed(await child.ended, child.lastLines()).toBe('exit code 0');
+    });
+  }
+
+  test('SIGHUP drains, and however often it comes it cuts nothing; nor does one SIGTERM after it', async () => {
+    const mesh = await MeshProcesses.up();
+    const worker = await mesh.worker('one');
+    const [one, app] = await Promise.all([
+      mesh.sidecar({ id: 'one', services: { llm: worker.url } }),
+      mesh.sidecar({ id: 'app' }),
+    ]);
+    await app.get('llm');
+    const message = await open(app.address.outbound, { target: '/service/llm/?mode=sse&events=30&ms=100' });
+    const texts: string[] = [];
+    message.setEncoding('utf8').on('data', (text: string) => texts.push(text));
+    await once(message, 'data');
+    one.process.signal('SIGHUP');
+    await one.logged({ signal: 'SIGHUP' });
+    one.process.signal('SIGHUP');
+    one.process.signal('SIGTERM');
+    await app.knows(['one'], 'draining');
+    await once(message, 'end');
+    expect(texts.join('')).toMatch(/id: 30\n.*\n\nevent: done\ndata: \n\n$/);
+    expect(await one.process.ended).toBe('exit code 0');
   });
-}
 
-test('SIGTERM while ports are opened: what was begun ends, and it does not listen', {
-  timeout: 30_000,
-}, async (t) => {
-  const child = interrupted(t, 'run', 'listen');
-  const line = await child.line((said) => said);
-  assert.deepEqual([line.message, line.signal], ['stopped while it started', 'SIGTERM']);
-  assert.equal(await child.ended, 'exit code 0', child.lastLines());
-});
-
-const withoutNamespace = skipUnless(processOneReason());
-
-for (const at of ['load', 'listen']) {
-  // The kernel drops what process 1 does not catch.
-  const options = { skip: withoutNamespace, timeout: 30_000 };
-  test(`process 1 of a container does not lose SIGTERM (${at})`, options, async (t) => {
-    const child = interrupted(t, 'run', at, AS_PROCESS_1);
-    assert.equal(await child.ended, 'exit code 0', child.lastLines());
+  test('SIGUSR1 opens no debugger, and it goes on serving', async () => {
+    const mesh = await MeshProcesses.up();
+    const sidecar = await mesh.start({ id: 'one', env: { NODE_OPTIONS: '--inspect-port=0' } });
+    sidecar.process.signal('SIGUSR1');
+    await eventually(
+      'it serves',
+      () => sidecar.admin('/livez'),
+      ({ status }) => status === 200,
+    );
+    expect(await sidecar.stop()).toBe('exit code 0');
+    expect(sidecar.process.lastLines(500)).not.toMatch(/debugger/i);
   });
-}
-
-test('SIGHUP drains, and however often it comes it cuts nothing; nor does one SIGTERM after it', async (t) => {
-  const mesh = await MeshProcesses.up(t);
-  const worker = await mesh.worker('one');
-  const [one, app] = await Promise.all([
-    mesh.sidecar({ id: 'one', services: { llm: worker.url } }),
-    mesh.sidecar({ id: 'app' }),
-  ]);
-  await app.get('llm');
-  const message = await open(app.address.outbound, { target: '/service/llm/?mode=sse&events=30&ms=100' });
-  const texts: string[] = [];
-  message.setEncoding('utf8').on('data', (text: string) => texts.push(text));
-  await once(message, 'data');
-  one.process.signal('SIGHUP');
-  await one.logged({ signal: 'SIGHUP' });
-  one.process.signal('SIGHUP');
-  one.process.signal('SIGTERM');
-  await app.knows(['one'], 'draining');
-  await once(message, 'end');
-  assert.match(texts.join(''), /id: 30\n.*\n\nevent: done\ndata: \n\n$/);
-  assert.equal(await one.process.ended, 'exit code 0');
-});
-
-test('SIGUSR1 opens no debugger, and it goes on serving', async (t) => {
-  const mesh = await MeshProcesses.up(t);
-  const sidecar = await mesh.start({ id: 'one', env: { NODE_OPTIONS: '--inspect-port=0' } });
-  sidecar.process.signal('SIGUSR1');
-  await eventually(
-    'it serves',
-    () => sidecar.admin('/livez'),
-    ({ status }) => status === 200,
-  );
-  assert.equal(await sidecar.stop(), 'exit code 0');
-  assert.doesNotMatch(sidecar.process.lastLines(500), /debugger/i);
 });

@@ -2,17 +2,18 @@
  * Standard output that takes nothing: a full disk, or a reader who has stopped reading. The sidecar serves and ends
  * as always.
  */
-import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { closeSync, openSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import { createServer } from 'node:net';
-import test from 'node:test';
+import { describe, expect, test } from '@jest/globals';
 import { modulePath } from '../../sidecar/demo/tied-process.ts';
 import { eventually } from '../support/eventually.ts';
 import { send } from '../support/http-client.ts';
+import { expectNamed } from '../support/runner/expectations.ts';
+import { onTestEnd } from '../support/runner/on-test-end.ts';
 
 const ANY = '127.0.0.1:0';
 
@@ -54,27 +55,29 @@ async function assertServesAndEnds(child: ChildProcess, port: number): Promise<v
     () => send({ host: '127.0.0.1', port }, { target: '/service/nobody/' }).catch(() => null),
     (answer) => answer !== null,
   );
-  assert.equal(answers?.status, 503, answers?.body);
+  expectNamed(answers?.status, answers?.body).toBe(503);
   const ended = once(child, 'exit');
   child.kill('SIGTERM');
-  assert.deepEqual(await ended, [0, null]);
+  expect(await ended).toStrictEqual([0, null]);
 }
 
-test('a full disk takes no log line', { timeout: 60_000 }, async (t) => {
-  const port = await freePort();
-  const full = openSync('/dev/full', 'w');
-  t.after(() => closeSync(full));
-  const child = start(port, full);
-  t.after(() => child.kill('SIGKILL'));
-  await assertServesAndEnds(child, port);
-});
+describe('standard output that takes nothing', () => {
+  test('the sidecar serves and ends as always when a full disk takes no line', async () => {
+    const port = await freePort();
+    const full = openSync('/dev/full', 'w');
+    onTestEnd(() => closeSync(full));
+    const child = start(port, full);
+    onTestEnd(() => child.kill('SIGKILL'));
+    await assertServesAndEnds(child, port);
+  }, 60_000);
 
-test('a reader who does not read', { timeout: 60_000 }, async (t) => {
-  const port = await freePort();
-  // A pipe of the shell, since those of Node are sockets: filled to the last byte before it becomes the output.
-  const script =
-    'mkfifo "$0" && exec 3<>"$0" && rm "$0" && { timeout 1 cat /dev/zero >&3 || :; } && exec "$@" >&3';
-  const child = start(port, 'pipe', ['sh', '-c', script, `/tmp/stuck-log-${process.pid}-${port}`]);
-  t.after(() => child.kill('SIGKILL'));
-  await assertServesAndEnds(child, port);
+  test('the sidecar serves and ends as always when its reader does not read', async () => {
+    const port = await freePort();
+    // A pipe of the shell, since those of Node are sockets: filled to the last byte before it becomes the output.
+    const script =
+      'mkfifo "$0" && exec 3<>"$0" && rm "$0" && { timeout 1 cat /dev/zero >&3 || :; } && exec "$@" >&3';
+    const child = start(port, 'pipe', ['sh', '-c', script, `/tmp/stuck-log-${process.pid}-${port}`]);
+    onTestEnd(() => child.kill('SIGKILL'));
+    await assertServesAndEnds(child, port);
+  }, 60_000);
 });

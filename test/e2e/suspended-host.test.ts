@@ -2,11 +2,13 @@
  * Hosts that sleep for a minute: the app's, and a worker's with all that runs on it. SIGSTOP stands for the lid of
  * the machine: nothing runs, the others' packets wait, and then all clocks have moved on at once.
  */
-import assert from 'node:assert/strict';
-import test, { type TestContext } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
+import { describe, expect, test } from '@jest/globals';
 import { eventually } from '../support/eventually.ts';
 import { MeshProcesses } from '../support/mesh-processes.ts';
+import { expectNamed } from '../support/runner/expectations.ts';
+import { note } from '../support/runner/note.ts';
+import { onTestEnd } from '../support/runner/on-test-end.ts';
 import type { SidecarProcess } from '../support/sidecar-process.ts';
 
 const ASLEEP_MS = 60_000;
@@ -47,8 +49,8 @@ function linesSince(app: SidecarProcess, unixMs: number): string[] {
   return lines.filter((line) => Date.parse(/"time":"([^"]*)"/.exec(line)?.[1] ?? '') >= unixMs);
 }
 
-async function fleet(t: TestContext) {
-  const mesh = await MeshProcesses.up(t);
+async function fleet() {
+  const mesh = await MeshProcesses.up();
   const [one, two] = await Promise.all([mesh.worker('one'), mesh.worker('two')]);
   const env = { SIDECAR_POLICY: 'round-robin' };
   const [, sleeps, awake, dozes] = await Promise.all([
@@ -73,47 +75,50 @@ async function usesBoth(app: SidecarProcess): Promise<number> {
   return Math.round(performance.now() - startedMs);
 }
 
-test('a host that slept for a minute goes on at once, and is used again', async (t) => {
-  const { two, sleeps, awake, dozes } = await fleet(t);
-  const asleep = [sleeps.process, two.process, dozes.process];
-  t.after(() => {
+describe('a host that slept for a minute', () => {
+  test('a host that slept for a minute goes on at once, and is used again', async () => {
+    const { two, sleeps, awake, dozes } = await fleet();
+    const asleep = [sleeps.process, two.process, dozes.process];
+    onTestEnd(() => {
+      for (const process of asleep) process.signal('SIGCONT');
+    });
+    const before = await dozes.stats();
+    for (const process of asleep) process.signal('SIGSTOP');
+    const endMs = performance.now() + ASLEEP_MS;
+    const samples: Sample[] = [];
+    while (performance.now() < endMs) {
+      samples.push(await ask(awake));
+      await pause(50);
+    }
+    expectNamed(
+      samples.filter(({ status }) => status !== 200),
+      `of ${samples.length} requests while a worker's host slept`,
+    ).toStrictEqual([]);
+    const costly = samples.filter(({ tookMs }) => tookMs > FIRST_MS);
+    note(`${samples.length} requests meanwhile, slow: ${costly.map(({ tookMs }) => tookMs)} ms`);
+    expect(costly.length).toBeLessThanOrEqual(2);
+    expect(costly.every(({ tookMs }) => tookMs < ASLEEP_COSTS_MS)).toBe(true);
+
+    const wokenUnixMs = Date.now();
     for (const process of asleep) process.signal('SIGCONT');
+    const first = await ask(dozes);
+    note(`its first request after waking took ${first.tookMs} ms`);
+    expectNamed(first.status, first.body).toBe(200);
+    expect(first.tookMs).toBeLessThan(FIRST_MS);
+    const used = await Promise.all([dozes, awake].map(usesBoth));
+    note(`both workers are used after ${used.join(' and ')} ms by who slept and who did not`);
+    expect(used.every((ms) => ms < USED_AGAIN_MS)).toBe(true);
+
+    await pause(CALM_MS);
+    const [own, others] = await Promise.all([dozes.stats(), awake.stats()]);
+    const lookups = own.dht_lookups - before.dht_lookups;
+    const lines = linesSince(dozes, wokenUnixMs);
+    note(`${CALM_MS} ms after waking: ${lookups} lookups, ${lines.length} lines of log`);
+    expectNamed(lookups, `${lookups} lookups`).toBeLessThanOrEqual(MAX_LOOKUPS);
+    expectNamed(lines.length, lines.join('\n')).toBeGreaterThan(0);
+    expectNamed(lines.length, lines.join('\n')).toBeLessThanOrEqual(MAX_LINES);
+    const woke = lines.filter((line) => line.includes('parted from others for a while'));
+    expectNamed(woke, 'it knows that it was away').toHaveLength(1);
+    expect(own.failed_requests + others.failed_requests).toBe(0);
   });
-  const before = await dozes.stats();
-  for (const process of asleep) process.signal('SIGSTOP');
-  const endMs = performance.now() + ASLEEP_MS;
-  const samples: Sample[] = [];
-  while (performance.now() < endMs) {
-    samples.push(await ask(awake));
-    await pause(50);
-  }
-  assert.deepEqual(
-    samples.filter(({ status }) => status !== 200),
-    [],
-    `of ${samples.length} requests while a worker's host slept`,
-  );
-  const costly = samples.filter(({ tookMs }) => tookMs > FIRST_MS);
-  t.diagnostic(`${samples.length} requests meanwhile, slow: ${costly.map(({ tookMs }) => tookMs)} ms`);
-  assert.ok(costly.length <= 2 && costly.every(({ tookMs }) => tookMs < ASLEEP_COSTS_MS));
-
-  const wokenUnixMs = Date.now();
-  for (const process of asleep) process.signal('SIGCONT');
-  const first = await ask(dozes);
-  t.diagnostic(`its first request after waking took ${first.tookMs} ms`);
-  assert.equal(first.status, 200, first.body);
-  assert.ok(first.tookMs < FIRST_MS);
-  const used = await Promise.all([dozes, awake].map(usesBoth));
-  t.diagnostic(`both workers are used after ${used.join(' and ')} ms by who slept and who did not`);
-  assert.ok(used.every((ms) => ms < USED_AGAIN_MS));
-
-  await pause(CALM_MS);
-  const [own, others] = await Promise.all([dozes.stats(), awake.stats()]);
-  const lookups = own.dht_lookups - before.dht_lookups;
-  const lines = linesSince(dozes, wokenUnixMs);
-  t.diagnostic(`${CALM_MS} ms after waking: ${lookups} lookups, ${lines.length} lines of log`);
-  assert.ok(lookups <= MAX_LOOKUPS, `${lookups} lookups`);
-  assert.ok(lines.length > 0 && lines.length <= MAX_LINES, lines.join('\n'));
-  const woke = lines.filter((line) => line.includes('parted from others for a while'));
-  assert.equal(woke.length, 1, 'it knows that it was away');
-  assert.equal(own.failed_requests + others.failed_requests, 0);
 });

@@ -1,9 +1,9 @@
 /** Addressing: the ways to name a service all reach it, and the worker gets the rest byte for byte. */
-import assert from 'node:assert/strict';
-import test from 'node:test';
+import { describe, expect, test } from '@jest/globals';
 import type { Sent } from '../support/http-client.ts';
 import { startHttpWorker } from '../support/http-worker.ts';
 import { TestMesh } from '../support/mesh.ts';
+import { expectNamed } from '../support/runner/expectations.ts';
 
 /** What a client library would tidy up. */
 const REST = '/v1//a%2Fb/./c;x=1?q=%20+&q=%C3%A9&empty=';
@@ -31,38 +31,40 @@ const UNKNOWN: readonly (readonly [string, Sent])[] = [
   ['another site', { target: 'http://example.org/service/llm-inference/', headers: { host: 'example.org' } }],
 ];
 
-test('every form reaches the service, at a peer and beside the app, with its path unchanged', async (t) => {
-  const mesh = new TestMesh(t);
-  const worker = await startHttpWorker(t);
-  const gpu = await mesh.join({
-    id: 'worker-gpu-001',
-    // A base path is put before what the app asks for.
-    services: { 'llm-inference': { url: `${worker.url}/base`, aliases: ['llm'] } },
+describe('addressing a service', () => {
+  test('every form reaches the service, at a peer and beside the app, with its path unchanged', async (t) => {
+    const mesh = new TestMesh();
+    const worker = await startHttpWorker();
+    const gpu = await mesh.join({
+      id: 'worker-gpu-001',
+      // A base path is put before what the app asks for.
+      services: { 'llm-inference': { url: `${worker.url}/base`, aliases: ['llm'] } },
+    });
+    const cpu = await mesh.join({ id: 'worker-cpu-001', env: { SIDECAR_ALIASES: 'llm=llm-inference' } });
+    for (const member of [cpu, gpu]) {
+      for (const [name, sent] of FORMS) {
+        await t.test(`${name}, asked of ${member.id}`, async () => {
+          const answer = await member.call({ ...sent, method: 'POST', body: 'hello' });
+          expectNamed(answer.status, answer.body).toBe(200);
+          expect(answer.headers['sidecar-route']).toBe(member === gpu ? 'local' : 'vpn');
+          const seen = worker.seen.at(-1);
+          expect(seen?.method).toBe('POST');
+          expect(seen?.target).toBe(`/base${REST}`);
+          expect(seen?.body).toBe('hello');
+          expect(`http://${seen?.headers.host}`).toBe(worker.url);
+          for (const field of Object.keys(seen?.headers ?? {})) expect(field).not.toMatch(/^sidecar-/);
+        });
+      }
+      for (const [name, sent] of UNKNOWN) {
+        await t.test(`${name}, asked of ${member.id}`, async () => {
+          const before = worker.seen.length;
+          const answer = await member.call(sent);
+          expectNamed(answer.status, answer.body).toBe(404);
+          expect(answer.headers['content-type']).toBe('application/problem+json');
+          expect((JSON.parse(answer.body) as { code: string }).code).toBe('unknown_service');
+          expect(worker.seen).toHaveLength(before);
+        });
+      }
+    }
   });
-  const cpu = await mesh.join({ id: 'worker-cpu-001', env: { SIDECAR_ALIASES: 'llm=llm-inference' } });
-  for (const member of [cpu, gpu]) {
-    for (const [name, sent] of FORMS) {
-      await t.test(`${name}, asked of ${member.id}`, async () => {
-        const answer = await member.call({ ...sent, method: 'POST', body: 'hello' });
-        assert.equal(answer.status, 200, answer.body);
-        assert.equal(answer.headers['sidecar-route'], member === gpu ? 'local' : 'vpn');
-        const seen = worker.seen.at(-1);
-        assert.equal(seen?.method, 'POST');
-        assert.equal(seen?.target, `/base${REST}`);
-        assert.equal(seen?.body, 'hello');
-        assert.equal(`http://${seen?.headers.host}`, worker.url);
-        for (const field of Object.keys(seen?.headers ?? {})) assert.doesNotMatch(field, /^sidecar-/);
-      });
-    }
-    for (const [name, sent] of UNKNOWN) {
-      await t.test(`${name}, asked of ${member.id}`, async () => {
-        const before = worker.seen.length;
-        const answer = await member.call(sent);
-        assert.equal(answer.status, 404, answer.body);
-        assert.equal(answer.headers['content-type'], 'application/problem+json');
-        assert.equal((JSON.parse(answer.body) as { code: string }).code, 'unknown_service');
-        assert.equal(worker.seen.length, before);
-      });
-    }
-  }
 });

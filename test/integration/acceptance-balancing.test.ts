@@ -4,12 +4,13 @@
  * Here through whole sidecars, so with bounds of five standard deviations; 10,000 choices with narrow bounds are in
  * test/unit/policies.test.ts.
  */
-import assert from 'node:assert/strict';
-import test, { type TestContext } from 'node:test';
+import { describe, test } from '@jest/globals';
 import type { PolicyName } from '../../sidecar/core/balancing/balancer.ts';
 import { eventually } from '../support/eventually.ts';
 import { startHttpWorker } from '../support/http-worker.ts';
 import { type Member, TestMesh } from '../support/mesh.ts';
+import { expectNamed } from '../support/runner/expectations.ts';
+import { note } from '../support/runner/note.ts';
 
 const LOADS = { 'worker-1': 0.2, 'worker-2': 0.5, 'worker-3': 0.8 } as const;
 const IDS = Object.keys(LOADS) as (keyof typeof LOADS)[];
@@ -25,11 +26,11 @@ const WARM_UP = 20;
 /** In flight at once; of so many slots that they do not count as load. */
 const LANES = 3;
 
-async function threeWorkers(t: TestContext, policy: PolicyName): Promise<Member> {
-  const mesh = new TestMesh(t);
+async function threeWorkers(policy: PolicyName): Promise<Member> {
+  const mesh = new TestMesh();
   const members: Member[] = [];
   for (const id of IDS) {
-    const worker = await startHttpWorker(t, { load: LOADS[id], serviceMs: SERVICE_MS });
+    const worker = await startHttpWorker({ load: LOADS[id], serviceMs: SERVICE_MS });
     const member = await mesh.join({
       id,
       services: {
@@ -60,7 +61,7 @@ async function sharesOf(caller: Member): Promise<number[]> {
   const lane = async (): Promise<void> => {
     while (left-- > 0) {
       const answer = await caller.get('llm-inference');
-      assert.equal(answer.status, 200, answer.body);
+      expectNamed(answer.status, answer.body).toBe(200);
       const id = String(answer.headers['sidecar-worker']);
       counts.set(id, (counts.get(id) ?? 0) + 1);
     }
@@ -69,17 +70,19 @@ async function sharesOf(caller: Member): Promise<number[]> {
   return IDS.map((id) => (counts.get(id) ?? 0) / REQUESTS);
 }
 
-for (const policy of ['rank', 'adaptive'] as const) {
-  test(`${policy}: loads 0.2, 0.5, 0.8 get about 50, 30, 20 %`, async (t) => {
-    const caller = await threeWorkers(t, policy);
-    const shares = await sharesOf(caller);
-    t.diagnostic(shares.join(' '));
-    SHARES.forEach((expected, at) => {
-      const bound = 5 * Math.sqrt((expected * (1 - expected)) / REQUESTS);
-      assert.ok(
-        Math.abs((shares[at] as number) - expected) <= bound,
-        `${IDS[at]} got ${shares[at]}, not ${expected} ± ${bound.toFixed(3)} (all: ${shares.join(', ')})`,
-      );
+describe('balancing by load', () => {
+  for (const policy of ['rank', 'adaptive'] as const) {
+    test(`${policy}: loads 0.2, 0.5, 0.8 get about 50, 30, 20 %`, async () => {
+      const caller = await threeWorkers(policy);
+      const shares = await sharesOf(caller);
+      note(shares.join(' '));
+      SHARES.forEach((expected, at) => {
+        const bound = 5 * Math.sqrt((expected * (1 - expected)) / REQUESTS);
+        expectNamed(
+          Math.abs((shares[at] as number) - expected),
+          `${IDS[at]} got ${shares[at]}, not ${expected} ± ${bound.toFixed(3)} (all: ${shares.join(', ')})`,
+        ).toBeLessThanOrEqual(bound);
+      });
     });
-  });
-}
+  }
+});

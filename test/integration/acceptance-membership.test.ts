@@ -1,13 +1,13 @@
 /** Membership: who has not the mesh key finds nobody and is refused, also on loopback. */
-import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import test, { type TestContext } from 'node:test';
+import { describe, expect, test } from '@jest/globals';
 import { openIdentity } from '../../sidecar/mesh/membership/identity.ts';
 import { RequestAuth } from '../../sidecar/mesh/membership/request-auth.ts';
 import { eventually } from '../support/eventually.ts';
 import { type Answer, send } from '../support/http-client.ts';
 import { type HttpWorker, startHttpWorker } from '../support/http-worker.ts';
 import { type Member, TestMesh } from '../support/mesh.ts';
+import { expectNamed } from '../support/runner/expectations.ts';
 
 const SERVICE = 'llm-inference';
 const TARGET = `/service/${SERVICE}/v1/chat`;
@@ -21,9 +21,9 @@ interface Bed {
   readonly key: string;
 }
 
-async function bed(t: TestContext): Promise<Bed> {
-  const mesh = new TestMesh(t);
-  const worker = await startHttpWorker(t);
+async function bed(): Promise<Bed> {
+  const mesh = new TestMesh();
+  const worker = await startHttpWorker();
   const gpu = await mesh.join({ id: 'worker-gpu-001', services: { [SERVICE]: worker.url } });
   const cpu = await mesh.join({ id: 'worker-cpu-001' });
   const [peer] = await cpu.knows(['worker-gpu-001']);
@@ -49,98 +49,100 @@ function proof(
 }
 
 function codeOf(answer: Answer): string {
-  assert.equal(answer.headers['content-type'], 'application/problem+json');
+  expect(answer.headers['content-type']).toBe('application/problem+json');
   return (JSON.parse(answer.body) as { code: string }).code;
 }
 
-test('inbound answers 401 to whoever shows no membership, also from loopback', async (t) => {
-  const { mesh, worker, gpu, key } = await bed(t);
-  const ask = (headers: Record<string, string> = {}, target = TARGET): Promise<Answer> =>
-    send(gpu.running.inbound, { target, headers });
+describe('a stranger to the mesh', () => {
+  test('inbound answers 401 to whoever shows no membership, also from loopback', async (t) => {
+    const { mesh, worker, gpu, key } = await bed();
+    const ask = (headers: Record<string, string> = {}, target = TARGET): Promise<Answer> =>
+      send(gpu.running.inbound, { target, headers });
 
-  const other = randomBytes(32).toString('hex');
-  const strangers: [string, Record<string, string>][] = [
-    ['no field', {}],
-    ['an empty field', { 'sidecar-auth': '' }],
-    ['nonsense', { 'sidecar-auth': 'v1 let me in' }],
-    ['another mesh key', { 'sidecar-auth': proof(other, key) }],
-    [
-      'a proof for another target',
-      { 'sidecar-auth': proof(mesh.meshKey, key, { target: `${TARGET}/other` }) },
-    ],
-    ['a proof of a minute ago', { 'sidecar-auth': proof(mesh.meshKey, key, { nowMs: Date.now() - 60_000 }) }],
-  ];
-  for (const [name, headers] of strangers) {
-    await t.test(name, async () => {
+    const other = randomBytes(32).toString('hex');
+    const strangers: [string, Record<string, string>][] = [
+      ['no field', {}],
+      ['an empty field', { 'sidecar-auth': '' }],
+      ['nonsense', { 'sidecar-auth': 'v1 let me in' }],
+      ['another mesh key', { 'sidecar-auth': proof(other, key) }],
+      [
+        'a proof for another target',
+        { 'sidecar-auth': proof(mesh.meshKey, key, { target: `${TARGET}/other` }) },
+      ],
+      [
+        'a proof of a minute ago',
+        { 'sidecar-auth': proof(mesh.meshKey, key, { nowMs: Date.now() - 60_000 }) },
+      ],
+    ];
+    for (const [name, headers] of strangers) {
+      await t.test(name, async () => {
+        const answer = await ask(headers);
+        expectNamed(answer.status, answer.body).toBe(401);
+        expect(codeOf(answer)).toBe('not_a_member');
+      });
+    }
+    for (const target of ['/record', '/state']) {
+      await t.test(`${target} is for members`, async () => expect((await ask({}, target)).status).toBe(401));
+    }
+    expect(worker.seen).toHaveLength(0);
+
+    await t.test('a member is served, once for each proof', async () => {
+      const headers = { 'sidecar-auth': proof(mesh.meshKey, key) };
       const answer = await ask(headers);
-      assert.equal(answer.status, 401, answer.body);
-      assert.equal(codeOf(answer), 'not_a_member');
+      expectNamed(answer.status, answer.body).toBe(200);
+      expect(worker.seen).toHaveLength(1);
+      expect(worker.seen[0]?.headers['sidecar-auth']).toBe(undefined);
+      expectNamed((await ask(headers)).status, 'a replay').toBe(401);
+      expect(worker.seen).toHaveLength(1);
     });
-  }
-  for (const target of ['/record', '/state']) {
-    await t.test(`${target} is for members`, async () => assert.equal((await ask({}, target)).status, 401));
-  }
-  assert.equal(worker.seen.length, 0);
+    await t.test('/health is for anyone', async () => {
+      const answer = await ask({}, '/health');
+      expect(JSON.parse(answer.body)).toStrictEqual({ status: 'ok', worker_id: 'worker-gpu-001' });
+    });
+    await t.test('what a member offers is called there only', async () => {
+      const target = '/service/vision-ocr/x';
+      const header = proof(mesh.meshKey, key, { target, service: 'vision-ocr' });
+      const answer = await ask({ 'sidecar-auth': header }, target);
+      expectNamed(answer.status, answer.body).toBe(421);
+      expect(codeOf(answer)).toBe('not_offered_here');
+    });
+  });
 
-  await t.test('a member is served, once for each proof', async () => {
-    const headers = { 'sidecar-auth': proof(mesh.meshKey, key) };
-    const answer = await ask(headers);
-    assert.equal(answer.status, 200, answer.body);
-    assert.equal(worker.seen.length, 1);
-    assert.equal(worker.seen[0]?.headers['sidecar-auth'], undefined);
-    assert.equal((await ask(headers)).status, 401, 'a replay');
-    assert.equal(worker.seen.length, 1);
+  test('a sidecar of another mesh finds nobody, and says why', async () => {
+    const { mesh, worker, gpu, cpu } = await bed();
+    const stranger = await mesh.start({
+      id: 'stranger',
+      meshKey: randomBytes(32).toString('hex'),
+      bootstrap: [gpu.running.dht],
+    });
+    const { status } = await eventually(
+      'the stranger says that no node answers, and names the mesh key among the reasons',
+      () => stranger.admin('/readyz'),
+      ({ body }) => body.includes('dht_unreachable') && body.includes('the same mesh key'),
+    );
+    expect(status).toBe(503);
+    const answer = await stranger.get(SERVICE);
+    expect(answer.status).toBe(503);
+    expect(codeOf(answer)).toBe('discovery_unavailable');
+    expect(await stranger.peers()).toStrictEqual([]);
+    expect((await cpu.peers()).map(({ worker_id }) => worker_id)).toStrictEqual(['worker-gpu-001']);
+    expect(worker.seen).toHaveLength(0);
   });
-  await t.test('/health is for anyone', async () => {
-    const answer = await ask({}, '/health');
-    assert.deepEqual(JSON.parse(answer.body), { status: 'ok', worker_id: 'worker-gpu-001' });
-  });
-  await t.test('what a member offers is called there only', async () => {
-    const target = '/service/vision-ocr/x';
-    const header = proof(mesh.meshKey, key, { target, service: 'vision-ocr' });
-    const answer = await ask({ 'sidecar-auth': header }, target);
-    assert.equal(answer.status, 421, answer.body);
-    assert.equal(codeOf(answer), 'not_offered_here');
-  });
-});
 
-test('a sidecar of another mesh finds nobody, and says why', async (t) => {
-  const { mesh, worker, gpu, cpu } = await bed(t);
-  const stranger = await mesh.start({
-    id: 'stranger',
-    meshKey: randomBytes(32).toString('hex'),
-    bootstrap: [gpu.running.dht],
+  test('no field of membership reaches an app or a worker, and none of an app is passed on', async () => {
+    const { worker, cpu } = await bed();
+    const answer = await cpu.call({
+      target: TARGET,
+      headers: {
+        'sidecar-auth': 'v1 forged',
+        'sidecar-refusal': 'saturated;not_sent',
+        'sidecar-expected-queue': '0',
+      },
+    });
+    expectNamed(answer.status, answer.body).toBe(200);
+    for (const headers of [answer.headers, worker.seen[0]?.headers ?? {}]) {
+      expect(headers['sidecar-auth']).toBe(undefined);
+      expect(headers['sidecar-refusal']).toBe(undefined);
+    }
   });
-  const { status } = await eventually(
-    'the stranger says that no node answers, and names the mesh key among the reasons',
-    () => stranger.admin('/readyz'),
-    ({ body }) => body.includes('dht_unreachable') && body.includes('the same mesh key'),
-  );
-  assert.equal(status, 503);
-  const answer = await stranger.get(SERVICE);
-  assert.equal(answer.status, 503);
-  assert.equal(codeOf(answer), 'discovery_unavailable');
-  assert.deepEqual(await stranger.peers(), []);
-  assert.deepEqual(
-    (await cpu.peers()).map(({ worker_id }) => worker_id),
-    ['worker-gpu-001'],
-  );
-  assert.equal(worker.seen.length, 0);
-});
-
-test('no field of membership reaches an app or a worker, and none of an app is passed on', async (t) => {
-  const { worker, cpu } = await bed(t);
-  const answer = await cpu.call({
-    target: TARGET,
-    headers: {
-      'sidecar-auth': 'v1 forged',
-      'sidecar-refusal': 'saturated;not_sent',
-      'sidecar-expected-queue': '0',
-    },
-  });
-  assert.equal(answer.status, 200, answer.body);
-  for (const headers of [answer.headers, worker.seen[0]?.headers ?? {}]) {
-    assert.equal(headers['sidecar-auth'], undefined);
-    assert.equal(headers['sidecar-refusal'], undefined);
-  }
 });

@@ -2,16 +2,17 @@
  * No coordinator (the document's test 6): when the bootstrap node is dead, requests go on, and a new worker joins by
  * any other member.
  */
-import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import test, { type TestContext } from 'node:test';
+import { describe, expect, test } from '@jest/globals';
 import type { HostPort } from '../../sidecar/core/host-port.ts';
 import { eventually } from '../support/eventually.ts';
 import { startHttpWorker } from '../support/http-worker.ts';
 import { TestMesh } from '../support/mesh.ts';
+import { expectNamed } from '../support/runner/expectations.ts';
+import { onTestEnd } from '../support/runner/on-test-end.ts';
 
 const MAIN = join(import.meta.dirname, '../../sidecar/main.ts');
 
@@ -22,7 +23,7 @@ interface Bootstrap {
 }
 
 /** `dht-sidecar bootstrap`, a process of its own. */
-async function startBootstrap(t: TestContext, meshKey: string): Promise<Bootstrap> {
+async function startBootstrap(meshKey: string): Promise<Bootstrap> {
   const child = spawn(process.execPath, [MAIN, 'bootstrap'], {
     env: {
       PATH: process.env.PATH,
@@ -39,7 +40,7 @@ async function startBootstrap(t: TestContext, meshKey: string): Promise<Bootstra
     child.kill('SIGKILL');
     await ended;
   };
-  t.after(kill);
+  onTestEnd(kill);
   for await (const line of createInterface(child.stdout)) {
     const { address } = JSON.parse(line) as { address?: string };
     if (address === undefined) continue;
@@ -50,38 +51,40 @@ async function startBootstrap(t: TestContext, meshKey: string): Promise<Bootstra
   throw new Error('the bootstrap node ended before it listened');
 }
 
-test('after discovery the bootstrap node is not needed, not even to join', async (t) => {
-  const mesh = new TestMesh(t);
-  const bootstrap = await startBootstrap(t, mesh.meshKey);
-  const first = await startHttpWorker(t);
-  const by = { bootstrap: [bootstrap.address] };
-  const gpu = await mesh.join({ id: 'worker-gpu-001', services: { 'llm-inference': first.url }, ...by });
-  const cpu = await mesh.join({ id: 'worker-cpu-001', ...by });
-  assert.equal((await cpu.get('llm-inference')).status, 200);
+describe('a mesh without its bootstrap node', () => {
+  test('after discovery the bootstrap node is not needed, not even to join', async () => {
+    const mesh = new TestMesh();
+    const bootstrap = await startBootstrap(mesh.meshKey);
+    const first = await startHttpWorker();
+    const by = { bootstrap: [bootstrap.address] };
+    const gpu = await mesh.join({ id: 'worker-gpu-001', services: { 'llm-inference': first.url }, ...by });
+    const cpu = await mesh.join({ id: 'worker-cpu-001', ...by });
+    expect((await cpu.get('llm-inference')).status).toBe(200);
 
-  await bootstrap.kill();
+    await bootstrap.kill();
 
-  for (let i = 0; i < 20; i++) {
-    const answer = await cpu.get('llm-inference');
-    assert.equal(answer.status, 200, answer.body);
-    assert.equal(answer.headers['sidecar-worker'], 'worker-gpu-001');
-  }
+    for (let i = 0; i < 20; i++) {
+      const answer = await cpu.get('llm-inference');
+      expectNamed(answer.status, answer.body).toBe(200);
+      expect(answer.headers['sidecar-worker']).toBe('worker-gpu-001');
+    }
 
-  // It knows one other worker, and that one only.
-  const second = await startHttpWorker(t);
-  await mesh.join({
-    id: 'worker-gpu-002',
-    services: { 'llm-inference': second.url, 'vision-ocr': second.url },
-    bootstrap: [gpu.running.dht],
+    // It knows one other worker, and that one only.
+    const second = await startHttpWorker();
+    await mesh.join({
+      id: 'worker-gpu-002',
+      services: { 'llm-inference': second.url, 'vision-ocr': second.url },
+      bootstrap: [gpu.running.dht],
+    });
+    // A service that nobody has asked for yet: only a lookup can find it.
+    const answer = await cpu.get('vision-ocr');
+    expectNamed(answer.status, answer.body).toBe(200);
+    expect(answer.headers['sidecar-worker']).toBe('worker-gpu-002');
+    await eventually(
+      'the new worker is used for the old service too',
+      () => cpu.get('llm-inference'),
+      ({ headers }) => headers['sidecar-worker'] === 'worker-gpu-002',
+    );
+    expect((await cpu.stats()).failed_requests).toBe(0);
   });
-  // A service that nobody has asked for yet: only a lookup can find it.
-  const answer = await cpu.get('vision-ocr');
-  assert.equal(answer.status, 200, answer.body);
-  assert.equal(answer.headers['sidecar-worker'], 'worker-gpu-002');
-  await eventually(
-    'the new worker is used for the old service too',
-    () => cpu.get('llm-inference'),
-    ({ headers }) => headers['sidecar-worker'] === 'worker-gpu-002',
-  );
-  assert.equal((await cpu.stats()).failed_requests, 0);
 });

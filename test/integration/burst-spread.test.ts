@@ -4,12 +4,13 @@
  * The workers answer nothing until the test lets them, so no report can help: what spreads is that each caller counts
  * what it has sent. The bound is the rule's own, not luck: no draw may give one worker two more than another.
  */
-import assert from 'node:assert/strict';
 import type { ServerResponse } from 'node:http';
-import test, { type TestContext } from 'node:test';
+import { describe, expect, test } from '@jest/globals';
 import { eventually } from '../support/eventually.ts';
 import { startHttpWorker } from '../support/http-worker.ts';
 import { type Member, TestMesh } from '../support/mesh.ts';
+import { expectNamed } from '../support/runner/expectations.ts';
+import { note } from '../support/runner/note.ts';
 
 const WORKERS = ['a', 'b', 'c'];
 
@@ -20,12 +21,12 @@ interface HeldWorker {
   readonly held: ServerResponse[];
 }
 
-async function mesh(t: TestContext, callers: number): Promise<{ workers: HeldWorker[]; callers: Member[] }> {
-  const test = new TestMesh(t);
+async function mesh(callers: number): Promise<{ workers: HeldWorker[]; callers: Member[] }> {
+  const test = new TestMesh();
   const workers: HeldWorker[] = [];
   for (const id of WORKERS) {
     const held: ServerResponse[] = [];
-    const worker = await startHttpWorker(t, {
+    const worker = await startHttpWorker({
       answer: ({ target }, response) => {
         if (target === '/held') held.push(response);
         else response.end();
@@ -44,22 +45,24 @@ async function mesh(t: TestContext, callers: number): Promise<{ workers: HeldWor
   return { workers, callers: members };
 }
 
-for (const callers of [1, 3]) {
-  test(`${callers} × 30 requests at once on three workers: max / mean in flight below 1.5`, async (t) => {
-    const { workers, callers: members } = await mesh(t, callers);
-    const answers = members.flatMap((member) =>
-      Array.from({ length: 30 }, () => member.get('infer', '/held')),
-    );
-    const counts = (): number[] => workers.map(({ held }) => held.length);
-    const inFlight = await eventually(
-      'all are at the workers',
-      counts,
-      (each) => each.reduce((sum, count) => sum + count, 0) === 30 * callers,
-    );
-    for (const { held } of workers) for (const response of held) response.end();
-    for (const answer of await Promise.all(answers)) assert.equal(answer.status, 200);
-    const spread = Math.max(...inFlight) / (10 * callers);
-    t.diagnostic(`${inFlight.join(' ')}: ${spread.toFixed(2)}`);
-    assert.ok(spread < 1.5, `in flight: ${inFlight.join(', ')}`);
-  });
-}
+describe('a burst of requests', () => {
+  for (const callers of [1, 3]) {
+    test(`${callers} × 30 requests at once on three workers: max / mean in flight below 1.5`, async () => {
+      const { workers, callers: members } = await mesh(callers);
+      const answers = members.flatMap((member) =>
+        Array.from({ length: 30 }, () => member.get('infer', '/held')),
+      );
+      const counts = (): number[] => workers.map(({ held }) => held.length);
+      const inFlight = await eventually(
+        'all are at the workers',
+        counts,
+        (each) => each.reduce((sum, count) => sum + count, 0) === 30 * callers,
+      );
+      for (const { held } of workers) for (const response of held) response.end();
+      for (const answer of await Promise.all(answers)) expect(answer.status).toBe(200);
+      const spread = Math.max(...inFlight) / (10 * callers);
+      note(`${inFlight.join(' ')}: ${spread.toFixed(2)}`);
+      expectNamed(spread, `in flight: ${inFlight.join(', ')}`).toBeLessThan(1.5);
+    });
+  }
+});

@@ -1,15 +1,16 @@
 /** The program as a process: help, exit codes, and what goes to which stream. */
-import assert from 'node:assert/strict';
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import test from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { describe, expect, test } from '@jest/globals';
 import { loadConfig } from '../../sidecar/config/load.ts';
 import { configInput, MESH_KEY } from '../support/config-input.ts';
+import { expectNamed } from '../support/runner/expectations.ts';
+import { onTestEnd } from '../support/runner/on-test-end.ts';
 
 const MAIN = fileURLToPath(new URL('../../sidecar/main.ts', import.meta.url));
 const COMMANDS = ['run', 'demo', 'bootstrap', 'mesh', 'peers', 'explain', 'stats', 'doctor'];
@@ -30,123 +31,130 @@ function program(args: readonly string[], env: Record<string, string> = {}): Pro
   });
 }
 
-test('the usage names every command, and each has its help', async () => {
-  const usage = await program(['--help']);
-  assert.equal(usage.code, 0);
-  for (const command of COMMANDS) assert.match(usage.out, new RegExp(`^ {2}${command} `, 'm'));
-  const helps = await Promise.all(COMMANDS.map((command) => program([command, '--help'])));
-  for (const [at, help] of helps.entries()) {
-    assert.equal(help.code, 0, help.err);
-    assert.match(help.out, new RegExp(`^Usage: dht-sidecar \\[?${COMMANDS[at]}`));
-    assert.equal(help.err, '');
-  }
-});
-
-test('the version is that of the package', async () => {
-  const { out, code } = await program(['--version']);
-  assert.equal(code, 0);
-  assert.match(out, /^\d+\.\d+\.\d+\n$/);
-});
-
-test('an unknown command ends with 64 and the usage', async () => {
-  const { code, out, err } = await program(['peer']);
-  assert.equal(code, 64);
-  assert.equal(out, '');
-  assert.match(err, /no such command: "peer"\. Did you mean peers\?[\s\S]*Usage:/);
-});
-
-test('mistakes in the configuration end with 64, all at once, on standard error', async () => {
-  const { code, out, err } = await program(['run', '--polcy', 'rank'], {
-    SIDECAR_CACHE_TTL: '5',
-    SIDECAR_INBOUND: 'x',
-  });
-  assert.equal(code, 64);
-  assert.equal(out, '');
-  assert.match(err, /^dht-sidecar: 4 mistakes in the configuration:\n/);
-  for (const word of ['--polcy', 'SIDECAR_CACHE_TTL', 'SIDECAR_INBOUND', 'SIDECAR_MESH_KEY']) {
-    assert.match(err, new RegExp(`^ {2}${word}: `, 'm'));
-  }
-});
-
-test('no sidecar there: exit code 1, and what to do', async () => {
-  // Port 1 of loopback: nobody listens there.
-  const results = await Promise.all(
-    [['peers'], ['stats'], ['explain', 'llm']].map((args) => program([...args, '--admin', '127.0.0.1:1'])),
-  );
-  for (const { code, err, out } of results) {
-    assert.equal(code, 1);
-    assert.equal(out, '');
-    assert.match(err, /^dht-sidecar: 127\.0\.0\.1:1 refuses connections: no sidecar runs there\./);
-  }
-});
-
-test('mesh new makes a key, mesh cert a certificate that a worker starts with', async (t) => {
-  const directory = mkdtempSync(join(tmpdir(), 'sidecar-'));
-  t.after(() => rmSync(directory, { recursive: true }));
-  const made = await program(['mesh', 'new']);
-  assert.equal(made.code, 0);
-  assert.match(made.out, /^[0-9a-f]{64}\n$/);
-  const keyFile = join(directory, 'key');
-  writeFileSync(keyFile, made.out);
-
-  const args = [
-    'mesh',
-    'cert',
-    '--worker-id',
-    'w1',
-    '--services',
-    'a,b',
-    '--days',
-    '2',
-    '--mesh-key-file',
-    keyFile,
-  ];
-  const cert = await program(args);
-  assert.equal(cert.code, 0, cert.err);
-  assert.ok(!cert.out.includes(made.out.trim()) && !cert.err.includes(made.out.trim()));
-  const input = {
-    ...configInput({ env: { SIDECAR_CERT: cert.out, SIDECAR_SERVICES: 'b=http://127.0.0.1:9' } }),
-  };
-  const { openIdentity } = await import('../../sidecar/mesh/membership/identity.ts');
-  const checkMembership: typeof input.checkMembership = (claim) =>
-    openIdentity({ ...claim, stateDir: null, nowMs: Date.now() });
-  assert.equal(loadConfig({ ...input, checkMembership }).config.worker.id, 'w1');
-
-  const json = await program([...args, '--json', '--calls', 'c']);
-  const parsed = JSON.parse(json.out) as Record<string, unknown>;
-  assert.deepEqual([parsed.worker_id, parsed.offers, parsed.calls], ['w1', ['a', 'b'], ['c']]);
-});
-
-test('mesh cert tells all its mistakes', async () => {
-  const { code, err } = await program(['mesh', 'cert', '--services', 'a/b', '--days', '-1']);
-  assert.equal(code, 64);
-  for (const word of ['--worker-id', '--services', 'SIDECAR_MESH_KEY'])
-    assert.match(err, new RegExp(`^ {2}${word}: `, 'm'));
-  assert.equal((await program(['mesh'])).code, 64);
-});
-
-test('bootstrap says the line that others join by, is joined by it, and ends with 0', async () => {
-  const env = { PATH: process.env.PATH ?? '', SIDECAR_MESH_KEY: MESH_KEY, SIDECAR_DHT_LISTEN: '127.0.0.1:0' };
-  const child = spawn(process.execPath, [MAIN, 'bootstrap'], { env, stdio: ['ignore', 'pipe', 'inherit'] });
-  const exited = once(child, 'exit');
-  try {
-    let join = '';
-    for await (const line of createInterface(child.stdout)) {
-      join = /SIDECAR_BOOTSTRAP=(127\.0\.0\.1:\d+)/.exec(line)?.[1] ?? '';
-      if (join !== '') break;
+describe('the command line', () => {
+  test('the usage names every command, and each has its help', async () => {
+    const usage = await program(['--help']);
+    expect(usage.code).toBe(0);
+    for (const command of COMMANDS) expect(usage.out).toMatch(new RegExp(`^ {2}${command} `, 'm'));
+    const helps = await Promise.all(COMMANDS.map((command) => program([command, '--help'])));
+    for (const [at, help] of helps.entries()) {
+      expectNamed(help.code, help.err).toBe(0);
+      expect(help.out).toMatch(new RegExp(`^Usage: dht-sidecar \\[?${COMMANDS[at]}`));
+      expect(help.err).toBe('');
     }
-    const doctor = await program(['doctor', '--json', '--admin', '127.0.0.1:1'], {
-      SIDECAR_MESH_KEY: MESH_KEY,
-      SIDECAR_BOOTSTRAP: join,
+  });
+
+  test('the version is that of the package', async () => {
+    const { out, code } = await program(['--version']);
+    expect(code).toBe(0);
+    expect(out).toMatch(/^\d+\.\d+\.\d+\n$/);
+  });
+
+  test('an unknown command ends with 64 and the usage', async () => {
+    const { code, out, err } = await program(['peer']);
+    expect(code).toBe(64);
+    expect(out).toBe('');
+    expect(err).toMatch(/no such command: "peer"\. Did you mean peers\?[\s\S]*Usage:/);
+  });
+
+  test('mistakes in the configuration end with 64, all at once, on standard error', async () => {
+    const { code, out, err } = await program(['run', '--polcy', 'rank'], {
+      SIDECAR_CACHE_TTL: '5',
+      SIDECAR_INBOUND: 'x',
     });
-    const { checks } = JSON.parse(doctor.out) as {
-      checks: { name: string; result: string; detail: string }[];
+    expect(code).toBe(64);
+    expect(out).toBe('');
+    expect(err).toMatch(/^dht-sidecar: 4 mistakes in the configuration:\n/);
+    for (const word of ['--polcy', 'SIDECAR_CACHE_TTL', 'SIDECAR_INBOUND', 'SIDECAR_MESH_KEY']) {
+      expect(err).toMatch(new RegExp(`^ {2}${word}: `, 'm'));
+    }
+  });
+
+  test('no sidecar there: exit code 1, and what to do', async () => {
+    // Port 1 of loopback: nobody listens there.
+    const results = await Promise.all(
+      [['peers'], ['stats'], ['explain', 'llm']].map((args) => program([...args, '--admin', '127.0.0.1:1'])),
+    );
+    for (const { code, err, out } of results) {
+      expect(code).toBe(1);
+      expect(out).toBe('');
+      expect(err).toMatch(/^dht-sidecar: 127\.0\.0\.1:1 refuses connections: no sidecar runs there\./);
+    }
+  });
+
+  test('mesh new makes a key, mesh cert a certificate that a worker starts with', async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'sidecar-'));
+    onTestEnd(() => rmSync(directory, { recursive: true }));
+    const made = await program(['mesh', 'new']);
+    expect(made.code).toBe(0);
+    expect(made.out).toMatch(/^[0-9a-f]{64}\n$/);
+    const keyFile = join(directory, 'key');
+    writeFileSync(keyFile, made.out);
+
+    const args = [
+      'mesh',
+      'cert',
+      '--worker-id',
+      'w1',
+      '--services',
+      'a,b',
+      '--days',
+      '2',
+      '--mesh-key-file',
+      keyFile,
+    ];
+    const cert = await program(args);
+    expectNamed(cert.code, cert.err).toBe(0);
+    expect(cert.out).not.toContain(made.out.trim());
+    expect(cert.err).not.toContain(made.out.trim());
+    const input = {
+      ...configInput({ env: { SIDECAR_CERT: cert.out, SIDECAR_SERVICES: 'b=http://127.0.0.1:9' } }),
     };
-    const found = checks.find((check) => check.name === 'bootstrap nodes');
-    assert.deepEqual([found?.result, found?.detail], ['ok', `${join} answers over UDP`]);
-    assert.equal(doctor.code, 1, 'the admin port does not answer');
-  } finally {
-    child.kill('SIGTERM');
-  }
-  assert.deepEqual(await exited, [0, null]);
+    const { openIdentity } = await import('../../sidecar/mesh/membership/identity.ts');
+    const checkMembership: typeof input.checkMembership = (claim) =>
+      openIdentity({ ...claim, stateDir: null, nowMs: Date.now() });
+    expect(loadConfig({ ...input, checkMembership }).config.worker.id).toBe('w1');
+
+    const json = await program([...args, '--json', '--calls', 'c']);
+    const parsed = JSON.parse(json.out) as Record<string, unknown>;
+    expect([parsed.worker_id, parsed.offers, parsed.calls]).toStrictEqual(['w1', ['a', 'b'], ['c']]);
+  });
+
+  test('mesh cert tells all its mistakes', async () => {
+    const { code, err } = await program(['mesh', 'cert', '--services', 'a/b', '--days', '-1']);
+    expect(code).toBe(64);
+    for (const word of ['--worker-id', '--services', 'SIDECAR_MESH_KEY'])
+      expect(err).toMatch(new RegExp(`^ {2}${word}: `, 'm'));
+    expect((await program(['mesh'])).code).toBe(64);
+  });
+
+  test('bootstrap says the line that others join by, is joined by it, and ends with 0', async () => {
+    const env = {
+      PATH: process.env.PATH ?? '',
+      SIDECAR_MESH_KEY: MESH_KEY,
+      SIDECAR_DHT_LISTEN: '127.0.0.1:0',
+    };
+    const child = spawn(process.execPath, [MAIN, 'bootstrap'], { env, stdio: ['ignore', 'pipe', 'inherit'] });
+    const exited = once(child, 'exit');
+    try {
+      let join = '';
+      for await (const line of createInterface(child.stdout)) {
+        join = /SIDECAR_BOOTSTRAP=(127\.0\.0\.1:\d+)/.exec(line)?.[1] ?? '';
+        if (join !== '') break;
+      }
+      const doctor = await program(['doctor', '--json', '--admin', '127.0.0.1:1'], {
+        SIDECAR_MESH_KEY: MESH_KEY,
+        SIDECAR_BOOTSTRAP: join,
+      });
+      const { checks } = JSON.parse(doctor.out) as {
+        checks: { name: string; result: string; detail: string }[];
+      };
+      const found = checks.find((check) => check.name === 'bootstrap nodes');
+      expect([found?.result, found?.detail]).toStrictEqual(['ok', `${join} answers over UDP`]);
+      expectNamed(doctor.code, 'the admin port does not answer').toBe(1);
+    } finally {
+      child.kill('SIGTERM');
+    }
+    expect(await exited).toStrictEqual([0, null]);
+  });
 });

@@ -1,15 +1,17 @@
 /**
  * The dashboard on a real Prometheus that scrapes a real admin port: each query returns data.
  */
-import assert from 'node:assert/strict';
-import test from 'node:test';
+import { describe, expect } from '@jest/globals';
 import { dashboard } from '../../dashboards/sidecar.ts';
 import { Admin } from '../../sidecar/observe/admin.ts';
 import { Metrics } from '../../sidecar/observe/metrics.ts';
 import { assessReadiness } from '../../sidecar/observe/readiness.ts';
 import { queriesWithoutData } from '../support/dashboard.ts';
-import { missingPrograms, skipUnless } from '../support/needs.ts';
+import { missingPrograms } from '../support/needs.ts';
 import { startPrometheus } from '../support/prometheus.ts';
+import { expectNamed } from '../support/runner/expectations.ts';
+import { onTestEnd } from '../support/runner/on-test-end.ts';
+import { testUnless } from '../support/runner/test-unless.ts';
 
 /** A mesh of one, with something of everything. */
 function busyMetrics(): Metrics {
@@ -56,58 +58,63 @@ function serveOne(metrics: Metrics): void {
   metrics.inboundFinished({ service: 'ocr', outcome: 'failed', code: 'saturated', durationMs: 4 });
 }
 
-test('each query of the board returns data, and finds what is not there', {
-  skip: skipUnless(missingPrograms('prometheus')),
-}, async (t) => {
-  const metrics = busyMetrics();
-  const dht = { kind: 'connected', nodes: 3, hint: '' } as const;
-  const admin = new Admin({
-    host: '127.0.0.1',
-    port: 0,
-    log: { warn: () => {} },
-    handlers: {
-      stats: () => metrics.stats(),
-      metricsText: () => {
-        serveOne(metrics);
-        return metrics.text();
-      },
-      metricsType: metrics.contentType,
-      peers: () => [],
-      ready: () => assessReadiness({ peersKnown: 3, peersUsable: 2, dht, draining: false }),
-      explainService: () => null,
-      explainRequest: () => null,
-      load: () => ({}),
-      putLoad: () => null,
-      targets: () => [{ targets: [target], labels: { worker: 'worker-1' } }],
-      identity: () => ({ worker_id: 'worker-1', version: '1.0.0', uptime_s: 0 }),
-    },
-  });
-  const { port } = await admin.listen();
-  t.after(() => admin.close());
-  const target = `127.0.0.1:${port}`;
-
-  const prometheus = await startPrometheus(
-    JSON.stringify({
-      global: { scrape_interval: '250ms' },
-      scrape_configs: [
-        {
-          job_name: 'dht-sidecar',
-          http_sd_configs: [{ url: `http://${target}/targets`, refresh_interval: '1s' }],
+describe('the dashboard on a real Prometheus', () => {
+  testUnless(missingPrograms('prometheus'))(
+    'each query of the board returns data, and finds what is not there',
+    async () => {
+      const metrics = busyMetrics();
+      const dht = { kind: 'connected', nodes: 3, hint: '' } as const;
+      const admin = new Admin({
+        host: '127.0.0.1',
+        port: 0,
+        log: { warn: () => {} },
+        handlers: {
+          stats: () => metrics.stats(),
+          metricsText: () => {
+            serveOne(metrics);
+            return metrics.text();
+          },
+          metricsType: metrics.contentType,
+          peers: () => [],
+          ready: () => assessReadiness({ peersKnown: 3, peersUsable: 2, dht, draining: false }),
+          explainService: () => null,
+          explainRequest: () => null,
+          load: () => ({}),
+          putLoad: () => null,
+          targets: () => [{ targets: [target], labels: { worker: 'worker-1' } }],
+          identity: () => ({ worker_id: 'worker-1', version: '1.0.0', uptime_s: 0 }),
         },
-      ],
-    }),
-  );
-  t.after(() => prometheus.stop());
-  await prometheus.waitFor('rate(sidecar_forwarded_requests_total{worker="worker-1"}[10s]) > 0', 30_000);
+      });
+      const { port } = await admin.listen();
+      onTestEnd(() => admin.close());
+      const target = `127.0.0.1:${port}`;
 
-  assert.deepEqual(await queriesWithoutData(prometheus, dashboard, '10s'), []);
-  const [hitRate] = await prometheus.query('sidecar_build_info');
-  assert.equal(hitRate?.metric.worker_id, 'worker-1', 'the target label does not hide the one of the metric');
+      const prometheus = await startPrometheus(
+        JSON.stringify({
+          global: { scrape_interval: '250ms' },
+          scrape_configs: [
+            {
+              job_name: 'dht-sidecar',
+              http_sd_configs: [{ url: `http://${target}/targets`, refresh_interval: '1s' }],
+            },
+          ],
+        }),
+      );
+      onTestEnd(() => prometheus.stop());
+      await prometheus.waitFor('rate(sidecar_forwarded_requests_total{worker="worker-1"}[10s]) > 0', 30_000);
 
-  const empty = await queriesWithoutData(
-    { query: async () => [{ metric: {}, value: Number.NaN }] },
-    dashboard,
-    '10s',
+      expect(await queriesWithoutData(prometheus, dashboard, '10s')).toStrictEqual([]);
+      const [hitRate] = await prometheus.query('sidecar_build_info');
+      expectNamed(hitRate?.metric.worker_id, 'the target label does not hide the one of the metric').toBe(
+        'worker-1',
+      );
+
+      const empty = await queriesWithoutData(
+        { query: async () => [{ metric: {}, value: Number.NaN }] },
+        dashboard,
+        '10s',
+      );
+      expectNamed(empty.length, 'NaN is no data').toBeGreaterThan(40);
+    },
   );
-  assert.ok(empty.length > 40, 'NaN is no data');
 });

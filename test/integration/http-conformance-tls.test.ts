@@ -1,18 +1,18 @@
 /** Where a response by a tunnel ends must not hang on how its TLS does (RFC 9112 §9.8). */
-import assert from 'node:assert/strict';
 import net from 'node:net';
-import test, { type TestContext } from 'node:test';
 import tls from 'node:tls';
+import { describe, expect, test } from '@jest/globals';
 import { without } from '../../sidecar/core/http/headers.ts';
 import { fieldLines } from '../../sidecar/core/http/http1-encode.ts';
 import { OK, requestTo } from '../support/exchange.ts';
+import { onTestEnd } from '../support/runner/on-test-end.ts';
 import { pairFor } from '../support/sidecar-pair.ts';
 import { TUNNEL_CERTIFICATE, TUNNEL_KEY } from '../support/tunnel-edge.ts';
 import { Wire } from '../support/wire.ts';
 import { answer, request } from '../support/wire-messages.ts';
 
 /** An edge that ends answers by closing, as HTTP/1.0 does: with the alert that says so, or without. */
-async function closingEdge(t: TestContext, toPort: () => number, isTold: boolean): Promise<string> {
+async function closingEdge(toPort: () => number, isTold: boolean): Promise<string> {
   const sockets = new Set<net.Socket>();
   const server = net.createServer((raw) => {
     sockets.add(raw);
@@ -36,25 +36,27 @@ async function closingEdge(t: TestContext, toPort: () => number, isTold: boolean
     inner.close();
   }
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  t.after(() => {
+  onTestEnd(() => {
     server.close();
     for (const socket of sockets) socket.destroy();
   });
   return `https://localhost:${(server.address() as net.AddressInfo).port}`;
 }
 
-test('a response by TLS that only its end delimits is refused: nobody can tell it from a cut one', async (t) => {
-  for (const isTold of [true, false]) {
-    const late = { port: 0 };
-    const tunnelUrl = await closingEdge(t, () => late.port, isTold);
-    const pair = await pairFor(t, { peers: [{ hasVpn: false, tunnelUrl }] });
-    late.port = pair.b.listener.port;
-    const client = await pair.client();
-    client.send(requestTo('/', '', 'POST'));
-    const worker = await pair.b.origin.connection();
-    await request(worker);
-    worker.send(OK);
-    const got = await answer(client, 'POST');
-    assert.deepEqual([got.head.status, JSON.parse(got.body).code], [502, 'upstream_protocol']);
-  }
+describe('a response by TLS', () => {
+  test('a response by TLS that only its end delimits is refused: nobody can tell it from a cut one', async () => {
+    for (const isTold of [true, false]) {
+      const late = { port: 0 };
+      const tunnelUrl = await closingEdge(() => late.port, isTold);
+      const pair = await pairFor({ peers: [{ hasVpn: false, tunnelUrl }] });
+      late.port = pair.b.listener.port;
+      const client = await pair.client();
+      client.send(requestTo('/', '', 'POST'));
+      const worker = await pair.b.origin.connection();
+      await request(worker);
+      worker.send(OK);
+      const got = await answer(client, 'POST');
+      expect([got.head.status, JSON.parse(got.body).code]).toStrictEqual([502, 'upstream_protocol']);
+    }
+  });
 });

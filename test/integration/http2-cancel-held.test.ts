@@ -1,8 +1,9 @@
 /** The app cancels an upload that a worker does not read, in both versions on each hop: nothing is left of it. */
-import assert from 'node:assert/strict';
-import test from 'node:test';
+import { describe, expect, test } from '@jest/globals';
 import { eventually } from '../support/eventually.ts';
 import type { Member } from '../support/mesh.ts';
+import { expectNamed } from '../support/runner/expectations.ts';
+import { note } from '../support/runner/note.ts';
 import type { Call } from '../support/version-clients.ts';
 import { startVersionMesh } from '../support/version-mesh.ts';
 
@@ -29,23 +30,25 @@ async function inProgress(member: Member): Promise<number> {
   return [...body.matchAll(gauges)].reduce((sum, [, count]) => sum + Number(count), 0);
 }
 
-test('an upload that stands still is cancelled', async (t) => {
-  const { ways, caller, called } = await startVersionMesh(t);
-  const all = async (): Promise<number> => (await inProgress(caller)) + (await inProgress(called));
-  for (const { name, client, at } of ways) {
-    await t.test(name, async (t) => {
-      const call = client.call({ method: 'POST', path: at('/sink'), body: true });
-      await fill(call);
-      assert.equal(await all(), 3, 'outbound, inbound, worker');
-      const startedMs = performance.now();
-      call.cancel();
-      await eventually('nothing is in progress', all, (count) => count === 0);
-      const tookMs = performance.now() - startedMs;
-      t.diagnostic(`noticed everywhere after ${tookMs.toFixed(0)} ms`);
-      assert.ok(tookMs < NOTICED_MS, `${tookMs} ms`);
-      assert.equal((await client.call({ path: at('/hello') }).done).status, 200);
-      const [peer] = await caller.peers();
-      assert.equal(peer?.routes[0]?.state, 'up');
-    });
-  }
+describe('cancelling an upload that stands still', () => {
+  test('an upload that stands still is cancelled', async (t) => {
+    const { ways, caller, called } = await startVersionMesh();
+    const all = async (): Promise<number> => (await inProgress(caller)) + (await inProgress(called));
+    for (const { name, client, at } of ways) {
+      await t.test(name, async () => {
+        const call = client.call({ method: 'POST', path: at('/sink'), body: true });
+        await fill(call);
+        expectNamed(await all(), 'outbound, inbound, worker').toBe(3);
+        const startedMs = performance.now();
+        call.cancel();
+        await eventually('nothing is in progress', all, (count) => count === 0);
+        const tookMs = performance.now() - startedMs;
+        note(`noticed everywhere after ${tookMs.toFixed(0)} ms`);
+        expectNamed(tookMs, `${tookMs} ms`).toBeLessThan(NOTICED_MS);
+        expect((await client.call({ path: at('/hello') }).done).status).toBe(200);
+        const [peer] = await caller.peers();
+        expect(peer?.routes[0]?.state).toBe('up');
+      });
+    }
+  });
 });

@@ -1,11 +1,12 @@
 /** Header fields through both sidecars and both versions: order, repetition and bytes, and the documented changes. */
-import assert from 'node:assert/strict';
 import http from 'node:http';
 import http2 from 'node:http2';
 import type { AddressInfo } from 'node:net';
-import test, { type TestContext } from 'node:test';
+import { describe, expect, test } from '@jest/globals';
 import { Arrivals } from '../support/arrivals.ts';
 import { TestMesh } from '../support/mesh.ts';
+import { expectNamed } from '../support/runner/expectations.ts';
+import { onTestEnd } from '../support/runner/on-test-end.ts';
 
 const ANSWER = [
   'x-one',
@@ -25,7 +26,7 @@ interface Seen {
   readonly raw: readonly string[];
 }
 
-async function worker(t: TestContext, scheme: 'http' | 'h2c', seen: Arrivals<Seen>): Promise<string> {
+async function worker(scheme: 'http' | 'h2c', seen: Arrivals<Seen>): Promise<string> {
   const server =
     scheme === 'http'
       ? http.createServer((request, response) => {
@@ -43,7 +44,7 @@ async function worker(t: TestContext, scheme: 'http' | 'h2c', seen: Arrivals<See
     },
   );
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  t.after(() => {
+  onTestEnd(() => {
     server.close();
     if ('closeAllConnections' in server) server.closeAllConnections();
   });
@@ -54,85 +55,85 @@ function named(raw: readonly string[], name: string): string[] {
   return raw.filter((_, n) => n % 2 === 1 && raw[n - 1]?.toLowerCase() === name);
 }
 
-test('fields of requests and responses', async (t) => {
-  const seen: Arrivals<Seen> = new Arrivals('a request at the worker');
-  const health = { path: '/health' }; // asked in the worker's own version
-  const services = {
-    one: { url: await worker(t, 'http', seen), health },
-    two: { url: await worker(t, 'h2c', seen), health },
-  };
-  const mesh = new TestMesh(t);
-  await mesh.join({ id: 'called', services });
-  const caller = await mesh.join({ id: 'caller' });
-  await caller.knows(['called']);
-  const { port } = caller.running.outbound;
-  const session = http2.connect(`http://127.0.0.1:${port}`);
-  session.on('error', () => {});
-  t.after(() => session.destroy());
+describe('header fields in both HTTP versions', () => {
+  test('order, repetition and bytes are kept, but for the documented changes', async () => {
+    const seen: Arrivals<Seen> = new Arrivals('a request at the worker');
+    const health = { path: '/health' }; // asked in the worker's own version
+    const services = {
+      one: { url: await worker('http', seen), health },
+      two: { url: await worker('h2c', seen), health },
+    };
+    const mesh = new TestMesh();
+    await mesh.join({ id: 'called', services });
+    const caller = await mesh.join({ id: 'caller' });
+    await caller.knows(['called']);
+    const { port } = caller.running.outbound;
+    const session = http2.connect(`http://127.0.0.1:${port}`);
+    session.on('error', () => {});
+    onTestEnd(() => session.destroy());
 
-  const target = '/a%2Fb//c;d?q=%00&r=[{}]|';
-  const fields = [
-    'x-two',
-    'b',
-    'cookie',
-    'c=3; d=4',
-    'x-two',
-    'a',
-    'x-latin',
-    '\u00fcber',
-    'accept',
-    '*/*',
-    'x-empty',
-    '',
-  ];
-  const calls = {
-    h1: (service: string) =>
-      new Promise<readonly string[]>((resolve, reject) => {
-        const path = `/service/${service}${target}`;
-        const request = http.request(
-          { host: '127.0.0.1', port, path, headers: ['Host', 'app', ...fields] },
-          (answer) => {
-            answer.resume();
-            resolve(answer.rawHeaders);
-          },
+    const target = '/a%2Fb//c;d?q=%00&r=[{}]|';
+    const fields = [
+      'x-two',
+      'b',
+      'cookie',
+      'c=3; d=4',
+      'x-two',
+      'a',
+      'x-latin',
+      '\u00fcber',
+      'accept',
+      '*/*',
+      'x-empty',
+      '',
+    ];
+    const calls = {
+      h1: (service: string) =>
+        new Promise<readonly string[]>((resolve, reject) => {
+          const path = `/service/${service}${target}`;
+          const request = http.request(
+            { host: '127.0.0.1', port, path, headers: ['Host', 'app', ...fields] },
+            (answer) => {
+              answer.resume();
+              resolve(answer.rawHeaders);
+            },
+          );
+          request.on('error', reject).end();
+        }),
+      h2: (service: string) =>
+        new Promise<readonly string[]>((resolve, reject) => {
+          const crumbs = fields.flatMap((text) => (text === 'c=3; d=4' ? ['c=3', 'cookie', 'd=4'] : [text]));
+          const stream = session.request([
+            ':path',
+            `/service/${service}${target}`,
+            ':authority',
+            'app',
+            ...crumbs,
+          ] as never);
+          stream.on('response', (_list, _flags, ...raw: string[][]) => resolve(raw[0] ?? []));
+          stream.on('error', reject).resume();
+        }),
+    };
+    for (const [version, call] of Object.entries(calls)) {
+      for (const service of ['one', 'two']) {
+        const answer = await call(service);
+        const request = await seen.next();
+        const where = `${version}→${service}`;
+        expectNamed(request.start, where).toBe(`GET ${target}`);
+        for (const name of ['x-two', 'cookie', 'x-latin', 'accept', 'x-empty'])
+          expectNamed(named(request.raw, name), `${where}: ${name}`).toStrictEqual(named(fields, name));
+        for (const name of ['x-one', 'set-cookie', 'x-latin'])
+          expectNamed(named(answer, name), `${where}: ${name}`).toStrictEqual(named(ANSWER, name));
+        // Nothing of the sidecars' own reaches the worker.
+        expect(
+          request.raw.filter((text, n) => n % 2 === 0 && text.toLowerCase().startsWith('sidecar-')),
+        ).toStrictEqual([]);
+        const first = version === 'h2' ? '2.0' : '1.1';
+        expect(named(request.raw, 'via').join(', ')).toStrictEqual(
+          `${first} caller-outbound, ${first} called-inbound`,
         );
-        request.on('error', reject).end();
-      }),
-    h2: (service: string) =>
-      new Promise<readonly string[]>((resolve, reject) => {
-        const crumbs = fields.flatMap((text) => (text === 'c=3; d=4' ? ['c=3', 'cookie', 'd=4'] : [text]));
-        const stream = session.request([
-          ':path',
-          `/service/${service}${target}`,
-          ':authority',
-          'app',
-          ...crumbs,
-        ] as never);
-        stream.on('response', (_list, _flags, ...raw: string[][]) => resolve(raw[0] ?? []));
-        stream.on('error', reject).resume();
-      }),
-  };
-  for (const [version, call] of Object.entries(calls)) {
-    for (const service of ['one', 'two']) {
-      const answer = await call(service);
-      const request = await seen.next();
-      const where = `${version}→${service}`;
-      assert.equal(request.start, `GET ${target}`, where);
-      for (const name of ['x-two', 'cookie', 'x-latin', 'accept', 'x-empty'])
-        assert.deepEqual(named(request.raw, name), named(fields, name), `${where}: ${name}`);
-      for (const name of ['x-one', 'set-cookie', 'x-latin'])
-        assert.deepEqual(named(answer, name), named(ANSWER, name), `${where}: ${name}`);
-      // Nothing of the sidecars' own reaches the worker.
-      assert.deepEqual(
-        request.raw.filter((text, n) => n % 2 === 0 && text.toLowerCase().startsWith('sidecar-')),
-        [],
-      );
-      const first = version === 'h2' ? '2.0' : '1.1';
-      assert.deepEqual(
-        named(request.raw, 'via').join(', '),
-        `${first} caller-outbound, ${first} called-inbound`,
-      );
-      assert.deepEqual(named(request.raw, 'x-forwarded-host'), ['app']);
+        expect(named(request.raw, 'x-forwarded-host')).toStrictEqual(['app']);
+      }
     }
-  }
+  });
 });

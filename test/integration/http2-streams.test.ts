@@ -1,8 +1,8 @@
 /** What goes wrong on a stream, or on its connection, and what many streams cost: through both sidecars. */
-import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
-import test from 'node:test';
+import { describe, expect, test } from '@jest/globals';
 import { eventually } from '../support/eventually.ts';
+import { expectNamed, mustHold } from '../support/runner/expectations.ts';
 import { type Call, http2Client } from '../support/version-clients.ts';
 import { startVersionMesh } from '../support/version-mesh.ts';
 import type { VersionWorker } from '../support/version-workers.ts';
@@ -59,146 +59,145 @@ async function abortedWithin(worker: VersionWorker, path: string): Promise<void>
   for (;;) {
     const event = await worker.events.next();
     if (event.what !== 'aborted') continue;
-    assert.equal(event.path, path);
+    expect(event.path).toBe(path);
     break;
   }
-  assert.ok(performance.now() - startedMs < CANCEL_LIMIT_MS);
+  expect(performance.now() - startedMs).toBeLessThan(CANCEL_LIMIT_MS);
 }
 
-test('streams that end before their time', async (t) => {
-  const { ways, caller } = await startVersionMesh(t, PATIENT);
+describe('streams that end before their time', () => {
+  test('streams that end before their time', async (t) => {
+    const { ways, caller } = await startVersionMesh(PATIENT);
 
-  for (const { name, client, worker, at } of ways) {
-    await t.test(`${name}: cancelled while it waits, streams, uploads`, async () => {
-      const waiting = client.call({ path: at('/hang') });
-      assert.equal((await worker.events.next()).what, 'began');
-      waiting.cancel();
-      await abortedWithin(worker, '/hang');
+    for (const { name, client, worker, at } of ways) {
+      await t.test(`${name}: cancelled while it waits, streams, uploads`, async () => {
+        const waiting = client.call({ path: at('/hang') });
+        expect((await worker.events.next()).what).toBe('began');
+        waiting.cancel();
+        await abortedWithin(worker, '/hang');
 
-      const streaming = client.call({ path: at('/drip') });
-      await streaming.bytes(6);
-      streaming.cancel();
-      await abortedWithin(worker, '/drip');
+        const streaming = client.call({ path: at('/drip') });
+        await streaming.bytes(6);
+        streaming.cancel();
+        await abortedWithin(worker, '/drip');
 
-      const uploading = client.call({ method: 'POST', path: at('/hang'), body: true });
-      uploading.write('half of it');
-      assert.equal((await worker.events.next()).what, 'began');
-      uploading.cancel();
-      await abortedWithin(worker, '/hang');
-    });
+        const uploading = client.call({ method: 'POST', path: at('/hang'), body: true });
+        uploading.write('half of it');
+        expect((await worker.events.next()).what).toBe('began');
+        uploading.cancel();
+        await abortedWithin(worker, '/hang');
+      });
 
-    await t.test(`${name}: a slow reader stops the worker`, async () => {
-      worker.floodBytes = 0;
-      const call = client.call({ path: at('/flood') });
-      await call.head;
-      await call.bytes(1);
-      call.pause();
-      const held = (await settled(() => worker.floodBytes)) - call.receivedBytes();
-      assert.ok(held < heldLimitBytes(name), `${held} bytes are on the way`);
-      call.resume();
-      await call.bytes(worker.floodBytes + FURTHER_BYTES); // and it goes on
-      call.cancel();
-      await abortedWithin(worker, '/flood');
-    });
+      await t.test(`${name}: a slow reader stops the worker`, async () => {
+        worker.floodBytes = 0;
+        const call = client.call({ path: at('/flood') });
+        await call.head;
+        await call.bytes(1);
+        call.pause();
+        const held = (await settled(() => worker.floodBytes)) - call.receivedBytes();
+        expectNamed(held, `${held} bytes are on the way`).toBeLessThan(heldLimitBytes(name));
+        call.resume();
+        await call.bytes(worker.floodBytes + FURTHER_BYTES); // and it goes on
+        call.cancel();
+        await abortedWithin(worker, '/flood');
+      });
 
-    await t.test(`${name}: a slow worker stops the upload`, async () => {
-      worker.sunkBytes = 0;
-      const call = client.call({ method: 'POST', path: at('/sink'), body: true });
-      const piece = Buffer.alloc(65_536);
-      let sent = 0;
-      let isBlocked = false;
-      let until = Number.POSITIVE_INFINITY;
-      const pour = async (): Promise<void> => {
-        while (sent < until) {
-          sent += piece.length;
-          if (call.write(piece)) continue;
-          isBlocked = true;
-          await call.drained();
-          isBlocked = false;
-        }
-      };
-      const all = pour();
-      await settled(() => sent);
-      assert.ok(
-        isBlocked && sent < heldLimitBytes(name),
-        `${sent} bytes were taken of a worker that reads nothing`,
-      );
-      until = sent + FURTHER_BYTES;
-      worker.readSink();
-      await all;
-      call.end();
-      assert.equal((await call.done).body, String(sent));
-    });
+      await t.test(`${name}: a slow worker stops the upload`, async () => {
+        worker.sunkBytes = 0;
+        const call = client.call({ method: 'POST', path: at('/sink'), body: true });
+        const piece = Buffer.alloc(65_536);
+        let sent = 0;
+        let isBlocked = false;
+        let until = Number.POSITIVE_INFINITY;
+        const pour = async (): Promise<void> => {
+          while (sent < until) {
+            sent += piece.length;
+            if (call.write(piece)) continue;
+            isBlocked = true;
+            await call.drained();
+            isBlocked = false;
+          }
+        };
+        const all = pour();
+        await settled(() => sent);
+        expectNamed(isBlocked, `${sent} bytes were taken of a worker that reads nothing`).toBe(true);
+        expectNamed(sent, `${sent} bytes were taken of a worker that reads nothing`).toBeLessThan(
+          heldLimitBytes(name),
+        );
+        until = sent + FURTHER_BYTES;
+        worker.readSink();
+        await all;
+        call.end();
+        expect((await call.done).body).toBe(String(sent));
+      });
 
-    await t.test(`${name}: the worker crashes in the middle`, async () => {
-      const call = client.call({ path: at('/drip') });
-      await call.bytes(6);
-      worker.crash();
-      const { status, outcome } = await call.done;
-      assert.deepEqual([status, outcome], [200, 'cut']);
-      await abortedWithin(worker, '/drip');
-      await eventually(
-        'the worker serves again',
-        () => client.call({ path: at('/hello') }).done,
-        ({ status: now }) => now === 200,
-      );
-      while (worker.events.size > 0) await worker.events.next();
-    });
-  }
-
-  await t.test('a goodbye of the worker lets running streams end', async () => {
-    for (const { client, worker, at } of ways.filter((way) => way.worker.url.startsWith('h2c'))) {
-      const running = client.call({ method: 'POST', path: at('/echo'), body: true });
-      running.write('before ');
-      await running.bytes(7);
-      worker.sayGoodbye();
-      const next = await client.call({ path: at('/hello') }).done;
-      assert.deepEqual([next.status, next.body], [200, 'hello']); // on a new connection
-      running.write('after');
-      running.end();
-      const { body, outcome } = await running.done;
-      assert.deepEqual([body, outcome], ['before after', 'whole']);
+      await t.test(`${name}: the worker crashes in the middle`, async () => {
+        const call = client.call({ path: at('/drip') });
+        await call.bytes(6);
+        worker.crash();
+        const { status, outcome } = await call.done;
+        expect([status, outcome]).toStrictEqual([200, 'cut']);
+        await abortedWithin(worker, '/drip');
+        await eventually(
+          'the worker serves again',
+          () => client.call({ path: at('/hello') }).done,
+          ({ status: now }) => now === 200,
+        );
+        while (worker.events.size > 0) await worker.events.next();
+      });
     }
-  });
 
-  await t.test('1,000 streams at once on one connection, each direction', async () => {
-    const busy = http2Client(t, caller.running.outbound.port);
-    for (const { at, worker } of ways.slice(2)) {
-      const calls: Call[] = [];
-      for (let n = 0; n < 1_000; n++) {
-        const call = busy.call({
-          method: 'POST',
-          path: at('/echo'),
-          body: true,
-          patienceMs: CROWD_PATIENCE_MS,
-        });
-        call.write(`stream ${n};`);
-        calls.push(call);
+    await t.test('a goodbye of the worker lets running streams end', async () => {
+      for (const { client, worker, at } of ways.filter((way) => way.worker.url.startsWith('h2c'))) {
+        const running = client.call({ method: 'POST', path: at('/echo'), body: true });
+        running.write('before ');
+        await running.bytes(7);
+        worker.sayGoodbye();
+        const next = await client.call({ path: at('/hello') }).done;
+        expect([next.status, next.body]).toStrictEqual([200, 'hello']); // on a new connection
+        running.write('after');
+        running.end();
+        const { body, outcome } = await running.done;
+        expect([body, outcome]).toStrictEqual(['before after', 'whole']);
       }
-      await Promise.all(calls.map((call, n) => call.bytes(`stream ${n};`.length)));
-      for (const call of calls) call.end();
-      const received = await Promise.all(calls.map((call) => call.done));
-      assert.equal(received.filter(({ outcome }) => outcome === 'whole').length, 1_000);
-      assert.deepEqual(
-        received.map(({ body }) => body),
-        calls.map((_, n) => `stream ${n};`),
-      );
-      if (worker.url.startsWith('h2c')) assert.equal(worker.openConnections(), 1);
-    }
-  });
+    });
 
-  await t.test('1,000 streams cancelled at once do not end their connection', async () => {
-    const busy = http2Client(t, caller.running.outbound.port);
-    const [, , , way] = ways;
-    assert.ok(way);
-    const sending = { path: way.at('/drip'), patienceMs: CROWD_PATIENCE_MS };
-    const calls = Array.from({ length: 1_000 }, () => busy.call(sending));
-    await Promise.all(calls.map((call) => call.bytes(6)));
-    for (const call of calls) call.cancel();
-    for (let aborted = 0; aborted < 1_000; ) {
-      if ((await way.worker.events.next()).what === 'aborted') aborted++;
-    }
-    assert.equal((await busy.call({ path: way.at('/hello') }).done).status, 200);
-    assert.equal(busy.session.destroyed, false);
+    await t.test('1,000 streams at once on one connection, each direction', async () => {
+      const busy = http2Client(caller.running.outbound.port);
+      for (const { at, worker } of ways.slice(2)) {
+        const calls: Call[] = [];
+        for (let n = 0; n < 1_000; n++) {
+          const call = busy.call({
+            method: 'POST',
+            path: at('/echo'),
+            body: true,
+            patienceMs: CROWD_PATIENCE_MS,
+          });
+          call.write(`stream ${n};`);
+          calls.push(call);
+        }
+        await Promise.all(calls.map((call, n) => call.bytes(`stream ${n};`.length)));
+        for (const call of calls) call.end();
+        const received = await Promise.all(calls.map((call) => call.done));
+        expect(received.filter(({ outcome }) => outcome === 'whole')).toHaveLength(1_000);
+        expect(received.map(({ body }) => body)).toStrictEqual(calls.map((_, n) => `stream ${n};`));
+        if (worker.url.startsWith('h2c')) expect(worker.openConnections()).toBe(1);
+      }
+    });
+
+    await t.test('1,000 streams cancelled at once do not end their connection', async () => {
+      const busy = http2Client(caller.running.outbound.port);
+      const [, , , way] = ways;
+      mustHold(way);
+      const sending = { path: way.at('/drip'), patienceMs: CROWD_PATIENCE_MS };
+      const calls = Array.from({ length: 1_000 }, () => busy.call(sending));
+      await Promise.all(calls.map((call) => call.bytes(6)));
+      for (const call of calls) call.cancel();
+      for (let aborted = 0; aborted < 1_000; ) {
+        if ((await way.worker.events.next()).what === 'aborted') aborted++;
+      }
+      expect((await busy.call({ path: way.at('/hello') }).done).status).toBe(200);
+      expect(busy.session.destroyed).toBe(false);
+    });
   });
 });

@@ -1,11 +1,12 @@
 /** The end of a client's connection: what was written to it arrives, or it is seen to be cut. */
-import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import net from 'node:net';
-import test from 'node:test';
+import { describe, expect, test } from '@jest/globals';
 import { closeLingering } from '../../sidecar/http/http1/close.ts';
 import type { CoarseTimer, CoarseTimers } from '../../sidecar/http/sockets/timers.ts';
 import { isStuck } from '../support/fill-up.ts';
+import { expectNamed } from '../support/runner/expectations.ts';
+import { onTestEnd } from '../support/runner/on-test-end.ts';
 import { Wire } from '../support/wire.ts';
 
 /** Time limits that pass when the test says so. */
@@ -29,14 +30,14 @@ class HandDeadlines {
   }
 }
 
-async function connected(t: { after(end: () => void): void }): Promise<{ socket: net.Socket; client: Wire }> {
+async function connected(): Promise<{ socket: net.Socket; client: Wire }> {
   const server = net.createServer({ allowHalfOpen: true });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
   const accepted = once(server, 'connection');
   const client = await Wire.connect((server.address() as net.AddressInfo).port);
   const [socket] = (await accepted) as [net.Socket];
-  t.after(() => {
+  onTestEnd(() => {
     client.close();
     socket.destroy();
     server.close();
@@ -53,53 +54,55 @@ async function stuff(socket: net.Socket): Promise<number> {
   }
 }
 
-test('a slow reader gets everything, however long ago the connection was closed', async (t) => {
-  const { socket, client } = await connected(t);
-  client.socket.pause();
-  const written = await stuff(socket);
-  const timers = new HandDeadlines();
-  closeLingering(socket, timers.asDeadlines);
-  assert.equal(timers.afterMs, 30_000);
-  client.socket.resume();
-  assert.equal(await client.ended(), 'end');
-  assert.equal(client.receivedBytes, written);
-  assert.equal(timers.afterMs, 2_000, 'now the client may end');
-  client.finish();
-  await once(socket, 'close');
-  assert.equal(timers.armed, null);
-});
+describe("closing a client's connection", () => {
+  test('a slow reader gets everything, however long ago the connection was closed', async () => {
+    const { socket, client } = await connected();
+    client.socket.pause();
+    const written = await stuff(socket);
+    const timers = new HandDeadlines();
+    closeLingering(socket, timers.asDeadlines);
+    expect(timers.afterMs).toBe(30_000);
+    client.socket.resume();
+    expect(await client.ended()).toBe('end');
+    expect(client.receivedBytes).toBe(written);
+    expectNamed(timers.afterMs, 'now the client may end').toBe(2_000);
+    client.finish();
+    await once(socket, 'close');
+    expect(timers.armed).toBe(null);
+  });
 
-test('one that takes no byte is reset, so that it cannot take the response for whole', async (t) => {
-  const { socket, client } = await connected(t);
-  client.socket.pause();
-  await stuff(socket);
-  const timers = new HandDeadlines();
-  closeLingering(socket, timers.asDeadlines);
-  timers.pass();
-  client.socket.resume();
-  assert.equal(await client.ended(), 'reset');
-});
+  test('one that takes no byte is reset, so that it cannot take the response for whole', async () => {
+    const { socket, client } = await connected();
+    client.socket.pause();
+    await stuff(socket);
+    const timers = new HandDeadlines();
+    closeLingering(socket, timers.asDeadlines);
+    timers.pass();
+    client.socket.resume();
+    expect(await client.ended()).toBe('reset');
+  });
 
-test('a half-closed client still gets what is left', async (t) => {
-  const { socket, client } = await connected(t);
-  client.socket.pause();
-  const written = await stuff(socket);
-  closeLingering(socket, new HandDeadlines().asDeadlines);
-  client.finish();
-  client.socket.resume();
-  assert.equal(await client.ended(), 'end');
-  assert.equal(client.receivedBytes, written);
-});
+  test('a half-closed client still gets what is left', async () => {
+    const { socket, client } = await connected();
+    client.socket.pause();
+    const written = await stuff(socket);
+    closeLingering(socket, new HandDeadlines().asDeadlines);
+    client.finish();
+    client.socket.resume();
+    expect(await client.ended()).toBe('end');
+    expect(client.receivedBytes).toBe(written);
+  });
 
-test('a client that goes on sending is heard for a while, then cut off', async (t) => {
-  const { socket, client } = await connected(t);
-  const timers = new HandDeadlines();
-  closeLingering(socket, timers.asDeadlines);
-  assert.equal(await client.ended(), 'end');
-  timers.armed = null;
-  client.send('more');
-  await once(socket, 'data');
-  assert.notEqual(timers.armed, null);
-  timers.pass();
-  await once(socket, 'close');
+  test('a client that goes on sending is heard for a while, then cut off', async () => {
+    const { socket, client } = await connected();
+    const timers = new HandDeadlines();
+    closeLingering(socket, timers.asDeadlines);
+    expect(await client.ended()).toBe('end');
+    timers.armed = null;
+    client.send('more');
+    await once(socket, 'data');
+    expect(timers.armed).not.toBe(null);
+    timers.pass();
+    await once(socket, 'close');
+  });
 });

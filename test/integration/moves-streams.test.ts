@@ -2,15 +2,15 @@
  * Moves where answers are streams: the head of one tells that a slot was taken, not that one is about to be free, and
  * its end is told by nobody. Who waits may not be sent behind one that begins, and is sent to where one has ended.
  */
-import assert from 'node:assert/strict';
 import type http from 'node:http';
 import type { ServerResponse } from 'node:http';
-import test, { type TestContext } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
+import { describe, expect, test } from '@jest/globals';
 import { eventually } from '../support/eventually.ts';
 import { type HoldingWorker, holdingWorker, queuedAt } from '../support/holding-worker.ts';
 import { open, wholeAnswer } from '../support/http-client.ts';
 import { TestMesh } from '../support/mesh.ts';
+import { expectNamed } from '../support/runner/expectations.ts';
 
 /** Only answers tell of load. */
 const NO_PROBES = { SIDECAR_PROBE_FEW_INTERVAL: '10m', SIDECAR_PROBE_MANY_INTERVAL: '10m' };
@@ -23,9 +23,9 @@ interface Bed {
   readonly elsewhere: HoldingWorker;
 }
 
-async function oneWaits(t: TestContext): Promise<Bed> {
-  const mesh = new TestMesh(t);
-  const [a, b] = [await holdingWorker(t, mesh, 'a'), await holdingWorker(t, mesh, 'b')];
+async function oneWaits(): Promise<Bed> {
+  const mesh = new TestMesh();
+  const [a, b] = [await holdingWorker(mesh, 'a'), await holdingWorker(mesh, 'b')];
   const app = await mesh.join({ id: 'app', env: NO_PROBES });
   await app.get('infer');
   await app.knows(['a', 'b']);
@@ -55,40 +55,45 @@ async function stream({ all, elsewhere }: Bed): Promise<ServerResponse> {
   response.writeHead(200, { 'content-type': 'text/event-stream' });
   response.write('data: begun\n\n');
   const begun = await Promise.race(all);
-  assert.equal(begun.headers['sidecar-worker'], elsewhere.sidecar.id);
+  expect(begun.headers['sidecar-worker']).toBe(elsewhere.sidecar.id);
   return response;
 }
 
-test('who waits is not sent behind a stream that has just begun', async (t) => {
-  const bed = await oneWaits(t);
-  const { all, there, elsewhere } = bed;
-  const streaming = await stream(bed);
-  // So long it takes at most to be taken back.
-  await pause(100);
-  assert.deepEqual([await queuedAt(there), await queuedAt(elsewhere)], [1, 0], 'the third is where it was');
+describe('moving a waiting request among streams', () => {
+  test('who waits is not sent behind a stream that has just begun', async () => {
+    const bed = await oneWaits();
+    const { all, there, elsewhere } = bed;
+    const streaming = await stream(bed);
+    // So long it takes at most to be taken back.
+    await pause(100);
+    expectNamed(
+      [await queuedAt(there), await queuedAt(elsewhere)],
+      'the third is where it was',
+    ).toStrictEqual([1, 0]);
 
-  there.held[0]?.response.end('done');
-  await eventually(
-    'the third is served by the worker that is free, while the other one streams',
-    () => there.held.map(({ body }) => body),
-    (bodies) => bodies.includes('3'),
-  );
-  there.held.at(-1)?.response.end('done');
-  streaming.end();
-  for (const each of all) assert.equal((await wholeAnswer(await each)).status, 200);
-});
+    there.held[0]?.response.end('done');
+    await eventually(
+      'the third is served by the worker that is free, while the other one streams',
+      () => there.held.map(({ body }) => body),
+      (bodies) => bodies.includes('3'),
+    );
+    there.held.at(-1)?.response.end('done');
+    streaming.end();
+    for (const each of all) expect((await wholeAnswer(await each)).status).toBe(200);
+  });
 
-test('who waits is sent to where a stream has just ended', async (t) => {
-  const bed = await oneWaits(t);
-  const { all, there, elsewhere } = bed;
-  (await stream(bed)).end();
-  const first = await Promise.race(all);
-  assert.equal((await wholeAnswer(first)).status, 200);
-  await eventually(
-    'the third is served where the stream was',
-    () => elsewhere.held.map(({ body }) => body),
-    (bodies) => bodies.includes('3'),
-  );
-  for (const { held } of [there, elsewhere]) held.at(-1)?.response.end('done');
-  for (const each of all) assert.equal((await each).statusCode, 200);
+  test('who waits is sent to where a stream has just ended', async () => {
+    const bed = await oneWaits();
+    const { all, there, elsewhere } = bed;
+    (await stream(bed)).end();
+    const first = await Promise.race(all);
+    expect((await wholeAnswer(first)).status).toBe(200);
+    await eventually(
+      'the third is served where the stream was',
+      () => elsewhere.held.map(({ body }) => body),
+      (bodies) => bodies.includes('3'),
+    );
+    for (const { held } of [there, elsewhere]) held.at(-1)?.response.end('done');
+    for (const each of all) expect((await each).statusCode).toBe(200);
+  });
 });

@@ -2,15 +2,16 @@
  * Requests that wait in the queue of one worker and have their turn at another: taken back and sent there, once, with
  * their body; through whole sidecars. What was begun stays where it is, and nothing is delivered twice or lost.
  */
-import assert from 'node:assert/strict';
 import http from 'node:http';
-import test, { type TestContext } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
+import { describe, expect, test } from '@jest/globals';
 import { eventually } from '../support/eventually.ts';
 import { type HoldingWorker, holdingWorker, queuedAt } from '../support/holding-worker.ts';
 import type { Answer } from '../support/http-client.ts';
 import { startHttpWorker } from '../support/http-worker.ts';
 import { type Member, TestMesh } from '../support/mesh.ts';
+import { expectNamed } from '../support/runner/expectations.ts';
+import { note } from '../support/runner/note.ts';
 
 /** Only answers tell of load. */
 const NO_PROBES = { SIDECAR_PROBE_FEW_INTERVAL: '10m', SIDECAR_PROBE_MANY_INTERVAL: '10m' };
@@ -34,10 +35,10 @@ function posts(app: Member, count: number, headers: http.OutgoingHttpHeaders = {
   );
 }
 
-async function bed(t: TestContext): Promise<{ app: Member; slow: HoldingWorker; quick: HoldingWorker }> {
-  const mesh = new TestMesh(t);
-  const slow = await holdingWorker(t, mesh, 'slow');
-  const quick = await holdingWorker(t, mesh, 'quick');
+async function bed(): Promise<{ app: Member; slow: HoldingWorker; quick: HoldingWorker }> {
+  const mesh = new TestMesh();
+  const slow = await holdingWorker(mesh, 'slow');
+  const quick = await holdingWorker(mesh, 'quick');
   const app = await mesh.join({ id: 'app', env: NO_PROBES });
   await app.get('infer');
   await app.knows(['slow', 'quick']);
@@ -61,109 +62,116 @@ async function allWait({
   await pause(50);
 }
 
-test('what waits behind a request that does not end is served by the other worker', async (t) => {
-  const { app, slow, quick } = await bed(t);
-  const answers = posts(app, 4);
-  await allWait({ slow, quick });
-  const bodies: string[] = [];
-  await eventually(
-    'the quick one has had three',
-    () => {
-      const next = quick.held.shift();
-      if (next !== undefined) bodies.push(next.body);
-      next?.response.end(`did ${next.body}`);
-      return bodies.length;
-    },
-    (count) => count === 3,
-  );
-  assert.equal(slow.held.length, 1);
-  slow.held[0]?.response.end(`did ${slow.held[0].body}`);
-  const got = await Promise.all(answers);
-  for (const [n, { status, body }] of got.entries())
-    assert.deepEqual([status, body], [200, `did number ${n}`]);
-  assert.deepEqual([...bodies, slow.held[0]?.body].sort(), ['number 0', 'number 1', 'number 2', 'number 3']);
-  const posted = [...slow.worker.seen, ...quick.worker.seen].filter(({ method }) => method === 'POST');
-  assert.equal(posted.length, 4, 'each was delivered once');
-
-  assert.ok((await moved(app)) >= 1);
-  const twice = got.filter(({ headers }) => headers['sidecar-attempts'] === '2');
-  assert.ok(twice.length >= 1);
-  for (const { headers } of twice) {
-    assert.equal(headers['sidecar-worker'], 'quick');
-    const id = headers['sidecar-request-id'] as string;
-    const { failed_attempts: attempts } = JSON.parse((await app.admin(`/explain?request=${id}`)).body);
-    assert.equal(attempts[0].code, 'saturated');
-    assert.match(attempts[0].reason, /^taken back from its queue: quick serves younger requests/);
-  }
-  for (const { sidecar } of [slow, quick]) {
-    await gauge(sidecar, 'sidecar_worker_in_flight', 0);
-    await gauge(sidecar, 'sidecar_worker_queued', 0);
-  }
-});
-
-test('a request with an affinity stays in the queue of its worker', async (t) => {
-  const { app, slow, quick } = await bed(t);
-  const answers = posts(app, 4, { 'sidecar-affinity': 'session' });
-  await eventually(
-    'all have come somewhere',
-    async () => {
-      const done: string[] = [];
-      for (const { held } of [slow, quick]) {
-        const next = held.shift();
-        if (next !== undefined) done.push(next.body);
-        next?.response.end();
-      }
-      return slow.worker.seen.length + quick.worker.seen.length;
-    },
-    (count) => count >= 5,
-  );
-  for (const { status } of await Promise.all(answers)) assert.equal(status, 200);
-  assert.equal(await moved(app), 0);
-});
-
-test('a storm with workers that slow down and apps that leave: each POST at most once, none lost', async (t) => {
-  const mesh = new TestMesh(t);
-  const counts = new Map<string, number>();
-  let slowest = 0;
-  const workers: Member[] = [];
-  for (let n = 0; n < 3; n++) {
-    const worker = await startHttpWorker(t, {
-      answer: ({ method, body }, response) => {
-        if (method !== 'POST') {
-          response.end('ok');
-          return;
-        }
-        counts.set(body, (counts.get(body) ?? 0) + 1);
-        setTimeout(() => response.end(body), n === slowest ? 150 : 15);
+describe('moving a waiting request to another worker', () => {
+  test('what waits behind a request that does not end is served by the other worker', async () => {
+    const { app, slow, quick } = await bed();
+    const answers = posts(app, 4);
+    await allWait({ slow, quick });
+    const bodies: string[] = [];
+    await eventually(
+      'the quick one has had three',
+      () => {
+        const next = quick.held.shift();
+        if (next !== undefined) bodies.push(next.body);
+        next?.response.end(`did ${next.body}`);
+        return bodies.length;
       },
-    });
-    const infer = { url: worker.url, concurrency: 2, queue: 1_000 };
-    workers.push(await mesh.join({ id: `worker-${n}`, services: { infer } }));
-  }
-  const apps = [await mesh.join({ id: 'app-0' }), await mesh.join({ id: 'app-1' })];
-  for (const app of apps) {
-    await app.get('infer');
-    await app.knows(['worker-0', 'worker-1', 'worker-2']);
-  }
-  const outcomes = Array.from({ length: 600 }, async (_, n) => {
-    await pause(n * 3);
-    if (n % 200 === 199) slowest = (slowest + 1) % 3;
-    const app = apps[n % 2] as Member;
-    const id = `post ${n}`;
-    return n % 10 === 9 ? await leaves(app, id) : await stays(app, id);
+      (count) => count === 3,
+    );
+    expect(slow.held).toHaveLength(1);
+    slow.held[0]?.response.end(`did ${slow.held[0].body}`);
+    const got = await Promise.all(answers);
+    for (const [n, { status, body }] of got.entries())
+      expect([status, body]).toStrictEqual([200, `did number ${n}`]);
+    expect([...bodies, slow.held[0]?.body].sort()).toStrictEqual([
+      'number 0',
+      'number 1',
+      'number 2',
+      'number 3',
+    ]);
+    const posted = [...slow.worker.seen, ...quick.worker.seen].filter(({ method }) => method === 'POST');
+    expectNamed(posted, 'each was delivered once').toHaveLength(4);
+
+    expect(await moved(app)).toBeGreaterThanOrEqual(1);
+    const twice = got.filter(({ headers }) => headers['sidecar-attempts'] === '2');
+    expect(twice.length).toBeGreaterThanOrEqual(1);
+    for (const { headers } of twice) {
+      expect(headers['sidecar-worker']).toBe('quick');
+      const id = headers['sidecar-request-id'] as string;
+      const { failed_attempts: attempts } = JSON.parse((await app.admin(`/explain?request=${id}`)).body);
+      expect(attempts[0].code).toBe('saturated');
+      expect(attempts[0].reason).toMatch(/^taken back from its queue: quick serves younger requests/);
+    }
+    for (const { sidecar } of [slow, quick]) {
+      await gauge(sidecar, 'sidecar_worker_in_flight', 0);
+      await gauge(sidecar, 'sidecar_worker_queued', 0);
+    }
   });
-  for (const [n, outcome] of (await Promise.all(outcomes)).entries()) {
-    const seen = counts.get(`post ${n}`) ?? 0;
-    assert.ok(seen <= 1, `post ${n} was delivered ${seen} times`);
-    if (n % 10 !== 9) assert.deepEqual([outcome, seen], [`200 post ${n}`, 1]);
-  }
-  const moves = (await moved(apps[0] as Member)) + (await moved(apps[1] as Member));
-  t.diagnostic(`${moves} of 600 were moved`);
-  assert.ok(moves > 0, 'some were moved');
-  for (const worker of workers) {
-    await gauge(worker, 'sidecar_worker_in_flight', 0);
-    await gauge(worker, 'sidecar_worker_queued', 0);
-  }
+
+  test('a request with an affinity stays in the queue of its worker', async () => {
+    const { app, slow, quick } = await bed();
+    const answers = posts(app, 4, { 'sidecar-affinity': 'session' });
+    await eventually(
+      'all have come somewhere',
+      async () => {
+        const done: string[] = [];
+        for (const { held } of [slow, quick]) {
+          const next = held.shift();
+          if (next !== undefined) done.push(next.body);
+          next?.response.end();
+        }
+        return slow.worker.seen.length + quick.worker.seen.length;
+      },
+      (count) => count >= 5,
+    );
+    for (const { status } of await Promise.all(answers)) expect(status).toBe(200);
+    expect(await moved(app)).toBe(0);
+  });
+
+  test('a storm with workers that slow down and apps that leave: each POST at most once, none lost', async () => {
+    const mesh = new TestMesh();
+    const counts = new Map<string, number>();
+    let slowest = 0;
+    const workers: Member[] = [];
+    for (let n = 0; n < 3; n++) {
+      const worker = await startHttpWorker({
+        answer: ({ method, body }, response) => {
+          if (method !== 'POST') {
+            response.end('ok');
+            return;
+          }
+          counts.set(body, (counts.get(body) ?? 0) + 1);
+          setTimeout(() => response.end(body), n === slowest ? 150 : 15);
+        },
+      });
+      const infer = { url: worker.url, concurrency: 2, queue: 1_000 };
+      workers.push(await mesh.join({ id: `worker-${n}`, services: { infer } }));
+    }
+    const apps = [await mesh.join({ id: 'app-0' }), await mesh.join({ id: 'app-1' })];
+    for (const app of apps) {
+      await app.get('infer');
+      await app.knows(['worker-0', 'worker-1', 'worker-2']);
+    }
+    const outcomes = Array.from({ length: 600 }, async (_, n) => {
+      await pause(n * 3);
+      if (n % 200 === 199) slowest = (slowest + 1) % 3;
+      const app = apps[n % 2] as Member;
+      const id = `post ${n}`;
+      return n % 10 === 9 ? await leaves(app, id) : await stays(app, id);
+    });
+    for (const [n, outcome] of (await Promise.all(outcomes)).entries()) {
+      const seen = counts.get(`post ${n}`) ?? 0;
+      expectNamed(seen, `post ${n} was delivered ${seen} times`).toBeLessThanOrEqual(1);
+      if (n % 10 !== 9) expect([outcome, seen]).toStrictEqual([`200 post ${n}`, 1]);
+    }
+    const moves = (await moved(apps[0] as Member)) + (await moved(apps[1] as Member));
+    note(`${moves} of 600 were moved`);
+    expectNamed(moves, 'some were moved').toBeGreaterThan(0);
+    for (const worker of workers) {
+      await gauge(worker, 'sidecar_worker_in_flight', 0);
+      await gauge(worker, 'sidecar_worker_queued', 0);
+    }
+  });
 });
 
 async function stays(app: Member, id: string): Promise<string> {

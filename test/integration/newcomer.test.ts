@@ -1,48 +1,50 @@
 /** A newcomer: known to those whom it asks, at once, and used by them without their looking it up. */
-import assert from 'node:assert/strict';
-import test from 'node:test';
+import { describe, expect, test } from '@jest/globals';
 import { eventually } from '../support/eventually.ts';
 import { startHttpWorker } from '../support/http-worker.ts';
 import { TestMesh } from '../support/mesh.ts';
+import { expectNamed } from '../support/runner/expectations.ts';
 
-test('a worker that comes is used although its service was just looked up in vain', async (t) => {
-  // Lookups by themselves would not find it while the test runs: half a TTL is half an hour.
-  const env = { SIDECAR_CACHE_TTL: '1h' };
-  const mesh = new TestMesh(t);
-  const worker = await startHttpWorker(t);
-  const first = await mesh.join({ id: 'worker-1', services: { ocr: worker.url }, env });
-  const app = await mesh.join({ id: 'app', env });
-  assert.equal((await app.get('ocr')).status, 200);
-  const answer = await app.get('llm-inference');
-  assert.equal(answer.status, 503, answer.body);
+describe('a newcomer', () => {
+  test('a worker that comes is used although its service was just looked up in vain', async () => {
+    // Lookups by themselves would not find it while the test runs: half a TTL is half an hour.
+    const env = { SIDECAR_CACHE_TTL: '1h' };
+    const mesh = new TestMesh();
+    const worker = await startHttpWorker();
+    const first = await mesh.join({ id: 'worker-1', services: { ocr: worker.url }, env });
+    const app = await mesh.join({ id: 'app', env });
+    expect((await app.get('ocr')).status).toBe(200);
+    const answer = await app.get('llm-inference');
+    expectNamed(answer.status, answer.body).toBe(503);
 
-  await mesh.join({ id: 'worker-2', services: { 'llm-inference': worker.url, ocr: worker.url }, env });
-  for (const member of [app, first]) {
+    await mesh.join({ id: 'worker-2', services: { 'llm-inference': worker.url, ocr: worker.url }, env });
+    for (const member of [app, first]) {
+      await eventually(
+        `${member.id} has met worker-2`,
+        () => member.log,
+        (log) =>
+          log.some(({ message, outcome }) => message === 'a newcomer introduced itself' && outcome === 'ok'),
+      );
+    }
+    await app.knows(['worker-2']);
+    const lookups = (await app.stats()).dht_lookups;
+    const served = await app.get('llm-inference');
+    expectNamed(served.status, served.body).toBe(200);
+    expect(served.headers['sidecar-worker']).toBe('worker-2');
+    // The other service too has one worker more, and nobody looked.
     await eventually(
-      `${member.id} has met worker-2`,
-      () => member.log,
-      (log) =>
-        log.some(({ message, outcome }) => message === 'a newcomer introduced itself' && outcome === 'ok'),
+      'ocr is served by worker-2 too',
+      async () => (await app.get('ocr')).headers['sidecar-worker'],
+      (worker) => worker === 'worker-2',
     );
-  }
-  await app.knows(['worker-2']);
-  const lookups = (await app.stats()).dht_lookups;
-  const served = await app.get('llm-inference');
-  assert.equal(served.status, 200, served.body);
-  assert.equal(served.headers['sidecar-worker'], 'worker-2');
-  // The other service too has one worker more, and nobody looked.
-  await eventually(
-    'ocr is served by worker-2 too',
-    async () => (await app.get('ocr')).headers['sidecar-worker'],
-    (worker) => worker === 'worker-2',
-  );
-  assert.ok((await app.stats()).dht_lookups <= lookups + 1);
-});
+    expect((await app.stats()).dht_lookups).toBeLessThanOrEqual(lookups + 1);
+  });
 
-test('what is no address is no introduction', async (t) => {
-  const mesh = new TestMesh(t);
-  const app = await mesh.join({ id: 'app' });
-  await mesh.join({ id: 'hermit', vpnIp: null });
-  await app.isAnnounced();
-  assert.ok(!app.log.some(({ message }) => message === 'a newcomer introduced itself'));
+  test('what is no address is no introduction', async () => {
+    const mesh = new TestMesh();
+    const app = await mesh.join({ id: 'app' });
+    await mesh.join({ id: 'hermit', vpnIp: null });
+    await app.isAnnounced();
+    expect(app.log.some(({ message }) => message === 'a newcomer introduced itself')).toBe(false);
+  });
 });

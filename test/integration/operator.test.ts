@@ -2,13 +2,14 @@
  * As an operator would: from the response alone, without a log, the cause of each fault is clear, and `/explain` and the
  * documentation agree with it.
  */
-import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
-import test, { type TestContext } from 'node:test';
+import { describe, expect, test } from '@jest/globals';
 import { requestStory } from '../../sidecar/commands/request-story.ts';
 import { CODES, type Code } from '../../sidecar/core/errors.ts';
 import * as faults from '../support/faults.ts';
-import { skipVpnLink } from '../support/vpn-link.ts';
+import { expectNamed } from '../support/runner/expectations.ts';
+import { testUnless } from '../support/runner/test-unless.ts';
+import { vpnLinkReason } from '../support/vpn-link.ts';
 
 interface Attempt {
   readonly peer: string;
@@ -30,7 +31,7 @@ interface Problem {
 
 interface Row {
   readonly fault: string;
-  readonly make: (t: TestContext) => Promise<faults.Faulty>;
+  readonly make: () => Promise<faults.Faulty>;
   readonly code: Code;
   /** The last attempt: at whom, by which route, to which address. Absent: there was none; null: there may be one. */
   readonly at?: RegExp | null;
@@ -49,13 +50,13 @@ const BY_TUNNEL = /^gpu-1 tunnel https:\/\/localhost:\d+$/;
 const ROWS: readonly Row[] = [
   {
     fault: 'no worker offers the service',
-    make: (t) => faults.nobodyOffers(t, 'vision-ocr'),
+    make: () => faults.nobodyOffers('vision-ocr'),
     code: 'no_peers',
     says: [/No worker announces this service/, /Services known here: llm-inference\./],
   },
   {
     fault: 'a slip in the name of the service',
-    make: (t) => faults.nobodyOffers(t, 'llm-inferense'),
+    make: () => faults.nobodyOffers('llm-inferense'),
     code: 'no_peers',
     says: [/Did you mean llm-inference\?/],
   },
@@ -89,7 +90,7 @@ const ROWS: readonly Row[] = [
   },
   {
     fault: 'the worker accepts and never answers',
-    make: (t) => faults.workerHangs(t, GET, { SIDECAR_TIMEOUT_HEAD: '1200ms' }),
+    make: () => faults.workerHangs(GET, { SIDECAR_TIMEOUT_HEAD: '1200ms' }),
     code: 'response_timeout',
     at: BY_VPN,
     says: [
@@ -98,7 +99,7 @@ const ROWS: readonly Row[] = [
   },
   {
     fault: "the caller's deadline passes",
-    make: (t) => faults.workerHangs(t, { ...GET, headers: { 'sidecar-deadline-ms': '1200' } }),
+    make: () => faults.workerHangs({ ...GET, headers: { 'sidecar-deadline-ms': '1200' } }),
     code: 'deadline',
     at: BY_VPN,
     says: [/the deadline of the caller passed; its sidecar answers meanwhile/],
@@ -109,7 +110,7 @@ const ROWS: readonly Row[] = [
     code: 'response_timeout',
     at: BY_VPN,
     says: [/no response within 2000 ms.*; its sidecar does not answer by vpn either/],
-    skip: skipVpnLink,
+    skip: vpnLinkReason,
   },
   {
     fault: "the worker's sidecar is gone",
@@ -124,7 +125,7 @@ const ROWS: readonly Row[] = [
     code: 'connect_timeout',
     at: BY_VPN,
     says: [/no answer to a connection within 1000 ms: its host is down, or packets are dropped/],
-    skip: skipVpnLink,
+    skip: vpnLinkReason,
   },
   {
     fault: 'the VPN refuses, and there is no tunnel',
@@ -132,32 +133,32 @@ const ROWS: readonly Row[] = [
     code: 'connect_failed',
     at: BY_VPN,
     says: [/connection refused/, /nobody else is left to try/],
-    skip: skipVpnLink,
+    skip: vpnLinkReason,
   },
   {
     fault: 'no cloudflared at the tunnel',
-    make: (t) => faults.tunnelFails(t, 530),
+    make: () => faults.tunnelFails(530),
     code: 'connect_failed',
     at: BY_TUNNEL,
     says: [/the tunnel has no connector \(530\): cloudflared does not run there/],
   },
   {
     fault: "the tunnel's edge answers 502",
-    make: (t) => faults.tunnelFails(t, 502),
+    make: () => faults.tunnelFails(502),
     code: 'upstream_protocol',
     at: BY_TUNNEL,
     says: [/answered with 502, not signed.*the tunnel's edge/],
   },
   {
     fault: 'the certificate of the tunnel is for another name',
-    make: (t) => faults.tunnelFails(t, 'wrong_name'),
+    make: () => faults.tunnelFails('wrong_name'),
     code: 'connect_failed',
     at: BY_TUNNEL,
     says: [/its TLS certificate is for another name/],
   },
   {
     fault: 'nobody listens at the name of the tunnel',
-    make: (t) => faults.tunnelFails(t, 'refuses'),
+    make: () => faults.tunnelFails('refuses'),
     code: 'connect_failed',
     at: BY_TUNNEL,
     says: [/connection refused/],
@@ -211,7 +212,7 @@ const ROWS: readonly Row[] = [
   },
   {
     fault: 'the worker crashes at a POST',
-    make: (t) => faults.workerCrashes(t, POST),
+    make: () => faults.workerCrashes(POST),
     code: 'upstream_reset',
     at: BY_VPN,
     says: [
@@ -221,8 +222,8 @@ const ROWS: readonly Row[] = [
   },
   {
     fault: 'the retry budget is used up',
-    make: (t) =>
-      faults.workerCrashes(t, GET ?? {}, { SIDECAR_RETRY_BUDGET_RATIO: '0', SIDECAR_RETRY_PER_SECOND: '0' }),
+    make: () =>
+      faults.workerCrashes(GET ?? {}, { SIDECAR_RETRY_BUDGET_RATIO: '0', SIDECAR_RETRY_PER_SECOND: '0' }),
     code: 'upstream_reset',
     at: BY_VPN,
     says: [/not sent again, since the retry budget is used up \(retries\.budgetRatio/],
@@ -238,53 +239,57 @@ const ROWS: readonly Row[] = [
 
 const PAGE = readFileSync(new URL('../../docs/troubleshooting.md', import.meta.url), 'utf8');
 
-test('from the response alone the cause is clear', { concurrency: 4 }, async (t) => {
-  await Promise.all(
-    ROWS.map((row) => t.test(`${row.fault}: ${row.code}`, { skip: row.skip ?? false }, (t) => check(t, row))),
-  );
+describe('what an operator learns of a fault', () => {
+  test('from the response alone the cause is clear', async (t) => {
+    await Promise.all(
+      ROWS.map((row) => t.test(`${row.fault}: ${row.code}`, { skip: row.skip ?? false }, () => check(row))),
+    );
+  });
+
+  testUnless(vpnLinkReason)('a request that was saved tells which route failed, and why', async () => {
+    const { app } = await faults.vpnBlackHoledWithTunnel();
+    const answer = await app.call(GET ?? {});
+    expectNamed([answer.status, answer.headers['sidecar-route']], answer.body).toStrictEqual([200, 'tunnel']);
+    const { body } = await app.admin(`/explain?request=${String(answer.headers['sidecar-request-id'])}`);
+    const { failed_attempts: attempts } = JSON.parse(body) as { failed_attempts: readonly Attempt[] };
+    expectNamed(attempts, body).toHaveLength(1);
+    expect(`${attempts[0]?.peer} ${attempts[0]?.route} ${attempts[0]?.address}`).toMatch(BY_VPN);
+    expect(attempts[0]?.reason ?? '').toMatch(/^no answer/);
+  });
 });
 
-test('a request that was saved tells which route failed, and why', { skip: skipVpnLink }, async (t) => {
-  const { app } = await faults.vpnBlackHoledWithTunnel(t);
-  const answer = await app.call(GET ?? {});
-  assert.deepEqual([answer.status, answer.headers['sidecar-route']], [200, 'tunnel'], answer.body);
-  const { body } = await app.admin(`/explain?request=${String(answer.headers['sidecar-request-id'])}`);
-  const { failed_attempts: attempts } = JSON.parse(body) as { failed_attempts: readonly Attempt[] };
-  assert.equal(attempts.length, 1, body);
-  assert.match(`${attempts[0]?.peer} ${attempts[0]?.route} ${attempts[0]?.address}`, BY_VPN);
-  assert.match(attempts[0]?.reason ?? '', /^no answer/);
-});
-
-async function check(t: TestContext, row: Row): Promise<void> {
-  const { app, sent = GET } = await row.make(t);
+async function check(row: Row): Promise<void> {
+  const { app, sent = GET } = await row.make();
   const answer = await app.call(sent ?? {});
   const { status, retryAfterSeconds, advice } = CODES[row.code];
-  assert.equal(answer.headers['content-type'], 'application/problem+json', answer.body);
+  expectNamed(answer.headers['content-type'], answer.body).toBe('application/problem+json');
   const problem = JSON.parse(answer.body) as Problem;
   const told = JSON.stringify(problem, null, 1);
-  assert.deepEqual([answer.status, problem.code, problem.advice], [status, row.code, advice], told);
-  assert.equal(answer.headers['retry-after'], retryAfterSeconds?.toString());
-  for (const text of row.says) assert.match(problem.detail, text, told);
+  expectNamed([answer.status, problem.code, problem.advice], told).toStrictEqual([status, row.code, advice]);
+  expect(answer.headers['retry-after']).toBe(retryAfterSeconds?.toString());
+  for (const text of row.says) expectNamed(problem.detail, told).toMatch(text);
   for (const { address, reason, at, took_ms } of problem.attempts) {
-    assert.match(address, /^https?:\/\/[^/]+$/);
-    assert.ok(reason.length > 10 && took_ms >= 0, told);
-    assert.ok(Math.abs(Date.parse(at) - Date.now()) < 60_000, told);
+    expect(address).toMatch(/^https?:\/\/[^/]+$/);
+    expectNamed(reason.length, told).toBeGreaterThan(10);
+    expectNamed(took_ms, told).toBeGreaterThanOrEqual(0);
+    expectNamed(Math.abs(Date.parse(at) - Date.now()), told).toBeLessThan(60_000);
   }
   const last = problem.attempts.at(-1);
-  if (row.at === undefined) assert.equal(last, undefined, told);
-  else if (row.at !== null) assert.match(`${last?.peer} ${last?.route} ${last?.address}`, row.at, told);
+  if (row.at === undefined) expectNamed(last, told).toBe(undefined);
+  else if (row.at !== null)
+    expectNamed(`${last?.peer} ${last?.route} ${last?.address}`, told).toMatch(row.at);
   if (row.notAsked !== undefined) {
     const notAsked = (problem.not_asked ?? []).map(({ peer, reason }) => `${peer}: ${reason}`);
-    assert.match(notAsked.join('\n'), row.notAsked, told);
+    expectNamed(notAsked.join('\n'), told).toMatch(row.notAsked);
   }
 
   const explained = await app.admin(`/explain?request=${String(answer.headers['sidecar-request-id'])}`);
   const logged = JSON.parse(explained.body) as Record<string, unknown>;
-  assert.deepEqual(
-    [logged.code, logged.status, logged.detail, logged.failed_attempts, logged.not_asked],
+  expect([logged.code, logged.status, logged.detail, logged.failed_attempts, logged.not_asked]).toStrictEqual(
     [row.code, status, problem.detail, problem.attempts, problem.not_asked ?? []],
   );
   const story = requestStory(logged);
-  assert.ok(story.includes(problem.detail) && story.includes(advice), story);
-  assert.ok(PAGE.includes(`\`${row.code}\``), 'it is documented');
+  expectNamed(story, story).toContain(problem.detail);
+  expectNamed(story, story).toContain(advice);
+  expectNamed(PAGE, 'it is documented').toContain(`\`${row.code}\``);
 }

@@ -3,13 +3,14 @@
  *
  * The caller's view is stale on purpose: it was told of a free slot, then another one took it, and no probe tells.
  */
-import assert from 'node:assert/strict';
 import type { ServerResponse } from 'node:http';
-import test, { type TestContext } from 'node:test';
+import { describe, expect, test } from '@jest/globals';
 import { eventually } from '../support/eventually.ts';
 import { send } from '../support/http-client.ts';
 import { startHttpWorker } from '../support/http-worker.ts';
 import { type Member, TestMesh } from '../support/mesh.ts';
+import { expectNamed } from '../support/runner/expectations.ts';
+import { onTestEnd } from '../support/runner/on-test-end.ts';
 
 const NO_PROBES = { SIDECAR_PROBE_FEW_INTERVAL: '10m', SIDECAR_PROBE_MANY_INTERVAL: '10m' };
 
@@ -22,10 +23,10 @@ interface Scene {
   waiting(count: number): Promise<void>;
 }
 
-async function slotTaken(t: TestContext): Promise<Scene> {
-  const mesh = new TestMesh(t);
+async function slotTaken(): Promise<Scene> {
+  const mesh = new TestMesh();
   const held: ServerResponse[] = [];
-  const worker = await startHttpWorker(t, {
+  const worker = await startHttpWorker({
     answer: ({ target, body }, response) => {
       if (target === '/held') held.push(response);
       else response.end(String(body.length));
@@ -36,7 +37,7 @@ async function slotTaken(t: TestContext): Promise<Scene> {
   const other = await mesh.start({ id: 'b', env: NO_PROBES });
   for (const each of [caller, other]) {
     await each.knows(['w']);
-    assert.equal((await each.get('ocr')).status, 200);
+    expect((await each.get('ocr')).status).toBe(200);
   }
   const slow = other.get('ocr', '/held');
   await eventually(
@@ -44,7 +45,7 @@ async function slotTaken(t: TestContext): Promise<Scene> {
     () => held.length,
     (count) => count === 1,
   );
-  t.after(() => slow);
+  onTestEnd(() => slow);
   return {
     caller,
     free: () => void held[0]?.end(),
@@ -60,32 +61,34 @@ async function slotTaken(t: TestContext): Promise<Scene> {
 
 const BIG = Buffer.alloc(300_000, 'x');
 
-for (const [what, headers] of [
-  ['a body of known length', { 'content-length': BIG.length }],
-  ['a body of unknown length', { 'transfer-encoding': 'chunked' }],
-] as const) {
-  test(`${what} that is too long to be kept waits for the slot`, async (t) => {
-    const { caller, free, waiting } = await slotTaken(t);
-    const answer = send(caller.running.outbound, {
-      method: 'POST',
-      target: '/service/ocr/',
-      headers,
-      body: BIG,
+describe('a body that cannot be sent twice', () => {
+  for (const [what, headers] of [
+    ['a body of known length', { 'content-length': BIG.length }],
+    ['a body of unknown length', { 'transfer-encoding': 'chunked' }],
+  ] as const) {
+    test(`${what} that is too long to be kept waits for the slot`, async () => {
+      const { caller, free, waiting } = await slotTaken();
+      const answer = send(caller.running.outbound, {
+        method: 'POST',
+        target: '/service/ocr/',
+        headers,
+        body: BIG,
+      });
+      await waiting(1);
+      free();
+      const { status, body, headers: fields } = await answer;
+      expect([status, body]).toStrictEqual([200, String(BIG.length)]);
+      expect(fields['sidecar-attempts']).toBe('1');
     });
+  }
+
+  test('a short one is sent back to choose again, and waits in the end', async () => {
+    const { caller, free, waiting } = await slotTaken();
+    const answer = send(caller.running.outbound, { method: 'POST', target: '/service/ocr/', body: 'short' });
     await waiting(1);
     free();
-    const { status, body, headers: fields } = await answer;
-    assert.deepEqual([status, body], [200, String(BIG.length)]);
-    assert.equal(fields['sidecar-attempts'], '1');
+    const { status, body, headers } = await answer;
+    expect([status, body]).toStrictEqual([200, '5']);
+    expectNamed(Number(headers['sidecar-attempts']), String(headers['sidecar-attempts'])).toBeGreaterThan(1);
   });
-}
-
-test('a short one is sent back to choose again, and waits in the end', async (t) => {
-  const { caller, free, waiting } = await slotTaken(t);
-  const answer = send(caller.running.outbound, { method: 'POST', target: '/service/ocr/', body: 'short' });
-  await waiting(1);
-  free();
-  const { status, body, headers } = await answer;
-  assert.deepEqual([status, body], [200, '5']);
-  assert.ok(Number(headers['sidecar-attempts']) > 1, String(headers['sidecar-attempts']));
 });

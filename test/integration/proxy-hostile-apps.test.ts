@@ -1,10 +1,11 @@
 /** Hostile apps: each request gets its status and loses its connection, and no worker ever sees what it smuggled. */
-import assert from 'node:assert/strict';
-import test from 'node:test';
+import { describe, expect, test } from '@jest/globals';
 import { CODES } from '../../sidecar/core/errors.ts';
 import { all } from '../../sidecar/core/http/headers.ts';
 import { isStuck } from '../support/fill-up.ts';
 import { BAD_REQUESTS, OTHER_FAULTS } from '../support/hostile-requests.ts';
+import { expectNamed } from '../support/runner/expectations.ts';
+import { onTestEnd } from '../support/runner/on-test-end.ts';
 import { pairFor, SidecarPair } from '../support/sidecar-pair.ts';
 import { answer, request, requestHead } from '../support/wire-messages.ts';
 
@@ -16,182 +17,190 @@ const OK = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';
 /** A small limit is enough for the endless ones; where they end is tested with the parser. */
 const TOO_LARGE = new Set(['headers_too_large', 'uri_too_long']);
 
-test('malformed heads', async (t) => {
-  const pair = await SidecarPair.start();
-  t.after(() => pair.close());
-  pair.b.origin.reply = OK;
-  const cases = [
-    // The preface of HTTP/2 is none here: the listener speaks that too.
-    ...BAD_REQUESTS.filter(([name]) => name !== 'the preface of HTTP/2').map(
-      ([name, head]) => [name, head, 'bad_request'] as const,
-    ),
-    ...OTHER_FAULTS.filter(([, , code]) => !TOO_LARGE.has(code)),
-    [
-      'a head of 80 KiB',
-      `GET / HTTP/1.1\r\nHost: a\r\nX: ${'a'.repeat(81_920)}`,
-      'headers_too_large',
-    ] as const,
-    [
-      '300 fields',
-      `GET / HTTP/1.1\r\nHost: a\r\n${'X: 1\r\n'.repeat(300)}\r\n`,
-      'headers_too_large',
-    ] as const,
-    ['a target of 20 KiB', `GET /${'a'.repeat(20_480)} HTTP/1.1\r\nHost: a\r\n\r\n`, 'uri_too_long'] as const,
-  ];
-  assert.ok(cases.length >= 60);
-  for (const [name, head, code] of cases) {
-    await t.test(name, async () => {
-      const client = await pair.client();
-      client.send(head + SMUGGLED);
-      const got = await answer(client);
-      assert.equal(got.head.status, CODES[code].status);
-      assert.equal(JSON.parse(got.body).code, code);
-      assert.equal(got.head.keepAlive, false);
-      client.send(SMUGGLED);
-      await client.ended();
-      assert.equal(client.bytes.length, 0, 'a second response');
-      client.close();
-      const next = await pair.client();
-      next.send(GET);
-      assert.equal((await answer(next)).body, 'ok');
-      next.close();
-      await pair.finished.next();
-    });
-  }
-  assert.equal(pair.b.origin.connections.length, 1, 'kept all the time');
-  assert.deepEqual(pair.bugs, []);
-});
-
-/** After a good head: nothing that follows may reach a worker as part of a whole request. */
-const BAD_BODIES: readonly (readonly [name: string, body: string])[] = [
-  ['a chunk size that is no number', 'xyz\r\n'],
-  ['a negative chunk size', '-1\r\n'],
-  ['a chunk size with 0x', '0x5\r\nhello\r\n0\r\n\r\n'],
-  ['a chunk size that overflows', '10000000000000000000000005\r\nhello\r\n'],
-  ['a space before the chunk size', ' 5\r\nhello\r\n0\r\n\r\n'],
-  ['a bare line feed after the chunk size', '5\nhello\n0\n\n'],
-  ['more data than the chunk says', '5\r\nhelloworld\r\n0\r\n\r\n'],
-  ['less data than the chunk says', '5\r\nhel\r\n0\r\n\r\n'],
-  ['a control character in a chunk extension', '5;a\x00\r\nhello\r\n0\r\n\r\n'],
-  ['an endless chunk extension', `5;${'a'.repeat(20_000)}\r\nhello\r\n0\r\n\r\n`],
-  ['a trailer with a space before its colon', '0\r\nX : 1\r\n\r\n'],
-  ['a folded trailer', '0\r\nX: 1\r\n 2\r\n\r\n'],
-  ['endless trailers', `0\r\n${'X: 1\r\n'.repeat(5_000)}`],
-];
-
-test('malformed chunked bodies', async (t) => {
-  const pair = await pairFor(t);
-  for (const [name, body] of BAD_BODIES) {
-    for (const isAhead of [true, false]) {
-      await t.test(`${name}, ${isAhead ? 'with its head' : 'after its head'}`, async () => {
+describe('a hostile app', () => {
+  test('malformed heads', async (t) => {
+    const pair = await SidecarPair.start();
+    onTestEnd(() => pair.close());
+    pair.b.origin.reply = OK;
+    const cases = [
+      // The preface of HTTP/2 is none here: the listener speaks that too.
+      ...BAD_REQUESTS.filter(([name]) => name !== 'the preface of HTTP/2').map(
+        ([name, head]) => [name, head, 'bad_request'] as const,
+      ),
+      ...OTHER_FAULTS.filter(([, , code]) => !TOO_LARGE.has(code)),
+      [
+        'a head of 80 KiB',
+        `GET / HTTP/1.1\r\nHost: a\r\nX: ${'a'.repeat(81_920)}`,
+        'headers_too_large',
+      ] as const,
+      [
+        '300 fields',
+        `GET / HTTP/1.1\r\nHost: a\r\n${'X: 1\r\n'.repeat(300)}\r\n`,
+        'headers_too_large',
+      ] as const,
+      [
+        'a target of 20 KiB',
+        `GET /${'a'.repeat(20_480)} HTTP/1.1\r\nHost: a\r\n\r\n`,
+        'uri_too_long',
+      ] as const,
+    ];
+    expect(cases.length).toBeGreaterThanOrEqual(60);
+    for (const [name, head, code] of cases) {
+      await t.test(name, async () => {
         const client = await pair.client();
-        const head = `${POST}Transfer-Encoding: chunked\r\n\r\n`;
-        const before = pair.b.origin.connections.length;
-        client.send(isAhead ? head + body + SMUGGLED : `${head}2\r\nok\r\n`);
-        if (!isAhead) {
-          const worker = await pair.b.origin.connection();
-          await requestHead(worker);
-          await worker.until('2\r\nok\r\n');
-          client.send(body + SMUGGLED);
-          await worker.ended();
-          assert.ok(!worker.bytes.includes('0\r\n\r\n') && !worker.bytes.includes('smuggled'));
-          assert.equal((await pair.finished.next()).outcome, 'client_gone');
-        }
-        const got = await answer(client, 'POST');
-        assert.equal(got.head.status, 400);
+        client.send(head + SMUGGLED);
+        const got = await answer(client);
+        expect(got.head.status).toBe(CODES[code].status);
+        expect(JSON.parse(got.body).code).toBe(code);
+        expect(got.head.keepAlive).toBe(false);
+        client.send(SMUGGLED);
         await client.ended();
-        assert.equal(client.bytes.length, 0);
-        if (isAhead && pair.b.origin.connections.length > before) {
-          assert.ok(!(await pair.b.origin.connection()).bytes.includes('smuggled'));
-        }
+        expectNamed(client.bytes.length, 'a second response').toBe(0);
+        client.close();
+        const next = await pair.client();
+        next.send(GET);
+        expect((await answer(next)).body).toBe('ok');
+        next.close();
+        await pair.finished.next();
       });
     }
-  }
-  assert.equal(pair.running, 0);
-  assert.equal(pair.b.peer.health.consecutiveFailures, 0);
-  pair.b.origin.reply = OK;
-  const client = await pair.client();
-  client.send(GET);
-  assert.equal((await answer(client)).body, 'ok');
-});
-
-test('a body that breaks after the response began: the connection breaks, no second response', async (t) => {
-  const pair = await pairFor(t);
-  const client = await pair.client();
-  client.send(`${POST}Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\n`);
-  const worker = await pair.b.origin.connection();
-  await requestHead(worker);
-  worker.send('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n');
-  await client.until('hi\r\n');
-  client.send(`zz\r\n${SMUGGLED}`);
-  await client.ended();
-  assert.equal(client.bytes.length, 0);
-  await worker.ended();
-  assert.equal(pair.b.origin.connections.length, 1);
-});
-
-test('a body longer than its length is the next request, and judged as one', async (t) => {
-  const pair = await pairFor(t);
-  const client = await pair.client();
-  client.send(`${POST}Content-Length: 2\r\n\r\nhiGARBAGE\r\n\r\n${SMUGGLED}`);
-  const worker = await pair.b.origin.connection();
-  assert.equal((await request(worker)).body, 'hi');
-  worker.send(OK);
-  assert.equal((await answer(client, 'POST')).body, 'ok');
-  assert.equal((await answer(client)).head.status, 400);
-  await client.ended();
-  assert.equal(worker.bytes.length, 0);
-});
-
-test('a head that does not come is answered 408, an idle connection is closed in silence', async (t) => {
-  const pair = await pairFor(t, { headTimeoutMs: 60 });
-  const slow = await pair.client();
-  slow.send('GET /service/llm-inference/ HT');
-  assert.equal((await answer(slow)).head.status, 408);
-  await slow.ended();
-  const silent = await pair.client();
-  assert.equal(await silent.ended(), 'end');
-  assert.equal(silent.receivedBytes, 0);
-});
-
-test('a head cut by the end of the connection is answered 400', async (t) => {
-  const pair = await pairFor(t);
-  const client = await pair.client();
-  client.send('GET /service/llm-inference/ HT');
-  client.finish();
-  assert.equal((await answer(client)).head.status, 400);
-});
-
-test('who pipelines without reading is not read any more', async (t) => {
-  const pair = await pairFor(t);
-  const client = await pair.client();
-  client.socket.pause();
-  const many = Buffer.from('GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n'.repeat(2_000));
-  let sent = 0;
-  for (;;) {
-    sent += 2_000;
-    if (sent > 2_000_000) throw new Error('the sidecar reads without end');
-    if (client.socket.write(many)) continue;
-    if (await isStuck(client.socket)) break;
-  }
-  const answeredSoFar = pair.finished.size;
-  assert.ok(answeredSoFar > 0 && answeredSoFar < sent / 2);
-  client.socket.resume();
-  await client.when('more responses, in order', () => {
-    const last = client.bytes.lastIndexOf('HTTP/1.1 ');
-    if (last > 0) assert.ok(!client.take(last).includes(' 400 '));
-    return pair.finished.size >= answeredSoFar + 10_000 ? true : null;
+    expectNamed(pair.b.origin.connections, 'kept all the time').toHaveLength(1);
+    expect(pair.bugs).toStrictEqual([]);
   });
-});
 
-test('Content-Length beside chunked never reaches a worker in any spelling', async (t) => {
-  const pair = await pairFor(t);
-  const client = await pair.client();
-  client.send(`${POST}transfer-encoding: chunked\r\nX-Content-Length: 3\r\n\r\n2\r\nhi\r\n0\r\n\r\n`);
-  const worker = await pair.b.origin.connection();
-  const got = await request(worker);
-  assert.deepEqual(all(got.head.fields, 'content-length'), []);
-  assert.deepEqual(all(got.head.fields, 'transfer-encoding'), ['chunked']);
-  worker.send(OK);
-  await answer(client, 'POST');
+  /** After a good head: nothing that follows may reach a worker as part of a whole request. */
+  const BAD_BODIES: readonly (readonly [name: string, body: string])[] = [
+    ['a chunk size that is no number', 'xyz\r\n'],
+    ['a negative chunk size', '-1\r\n'],
+    ['a chunk size with 0x', '0x5\r\nhello\r\n0\r\n\r\n'],
+    ['a chunk size that overflows', '10000000000000000000000005\r\nhello\r\n'],
+    ['a space before the chunk size', ' 5\r\nhello\r\n0\r\n\r\n'],
+    ['a bare line feed after the chunk size', '5\nhello\n0\n\n'],
+    ['more data than the chunk says', '5\r\nhelloworld\r\n0\r\n\r\n'],
+    ['less data than the chunk says', '5\r\nhel\r\n0\r\n\r\n'],
+    ['a control character in a chunk extension', '5;a\x00\r\nhello\r\n0\r\n\r\n'],
+    ['an endless chunk extension', `5;${'a'.repeat(20_000)}\r\nhello\r\n0\r\n\r\n`],
+    ['a trailer with a space before its colon', '0\r\nX : 1\r\n\r\n'],
+    ['a folded trailer', '0\r\nX: 1\r\n 2\r\n\r\n'],
+    ['endless trailers', `0\r\n${'X: 1\r\n'.repeat(5_000)}`],
+  ];
+
+  test('malformed chunked bodies', async (t) => {
+    const pair = await pairFor();
+    for (const [name, body] of BAD_BODIES) {
+      for (const isAhead of [true, false]) {
+        await t.test(`${name}, ${isAhead ? 'with its head' : 'after its head'}`, async () => {
+          const client = await pair.client();
+          const head = `${POST}Transfer-Encoding: chunked\r\n\r\n`;
+          const before = pair.b.origin.connections.length;
+          client.send(isAhead ? head + body + SMUGGLED : `${head}2\r\nok\r\n`);
+          if (!isAhead) {
+            const worker = await pair.b.origin.connection();
+            await requestHead(worker);
+            await worker.until('2\r\nok\r\n');
+            client.send(body + SMUGGLED);
+            await worker.ended();
+            expect(worker.bytes.includes('0\r\n\r\n')).toBe(false);
+            expect(worker.bytes.includes('smuggled')).toBe(false);
+            expect((await pair.finished.next()).outcome).toBe('client_gone');
+          }
+          const got = await answer(client, 'POST');
+          expect(got.head.status).toBe(400);
+          await client.ended();
+          expect(client.bytes.length).toBe(0);
+          if (isAhead && pair.b.origin.connections.length > before) {
+            expect((await pair.b.origin.connection()).bytes.includes('smuggled')).toBe(false);
+          }
+        });
+      }
+    }
+    expect(pair.running).toBe(0);
+    expect(pair.b.peer.health.consecutiveFailures).toBe(0);
+    pair.b.origin.reply = OK;
+    const client = await pair.client();
+    client.send(GET);
+    expect((await answer(client)).body).toBe('ok');
+  });
+
+  test('a body that breaks after the response began: the connection breaks, no second response', async () => {
+    const pair = await pairFor();
+    const client = await pair.client();
+    client.send(`${POST}Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\n`);
+    const worker = await pair.b.origin.connection();
+    await requestHead(worker);
+    worker.send('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n');
+    await client.until('hi\r\n');
+    client.send(`zz\r\n${SMUGGLED}`);
+    await client.ended();
+    expect(client.bytes.length).toBe(0);
+    await worker.ended();
+    expect(pair.b.origin.connections).toHaveLength(1);
+  });
+
+  test('a body longer than its length is the next request, and judged as one', async () => {
+    const pair = await pairFor();
+    const client = await pair.client();
+    client.send(`${POST}Content-Length: 2\r\n\r\nhiGARBAGE\r\n\r\n${SMUGGLED}`);
+    const worker = await pair.b.origin.connection();
+    expect((await request(worker)).body).toBe('hi');
+    worker.send(OK);
+    expect((await answer(client, 'POST')).body).toBe('ok');
+    expect((await answer(client)).head.status).toBe(400);
+    await client.ended();
+    expect(worker.bytes.length).toBe(0);
+  });
+
+  test('a head that does not come is answered 408, an idle connection is closed in silence', async () => {
+    const pair = await pairFor({ headTimeoutMs: 60 });
+    const slow = await pair.client();
+    slow.send('GET /service/llm-inference/ HT');
+    expect((await answer(slow)).head.status).toBe(408);
+    await slow.ended();
+    const silent = await pair.client();
+    expect(await silent.ended()).toBe('end');
+    expect(silent.receivedBytes).toBe(0);
+  });
+
+  test('a head cut by the end of the connection is answered 400', async () => {
+    const pair = await pairFor();
+    const client = await pair.client();
+    client.send('GET /service/llm-inference/ HT');
+    client.finish();
+    expect((await answer(client)).head.status).toBe(400);
+  });
+
+  test('who pipelines without reading is not read any more', async () => {
+    const pair = await pairFor();
+    const client = await pair.client();
+    client.socket.pause();
+    const many = Buffer.from('GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n'.repeat(2_000));
+    let sent = 0;
+    for (;;) {
+      sent += 2_000;
+      if (sent > 2_000_000) throw new Error('the sidecar reads without end');
+      if (client.socket.write(many)) continue;
+      if (await isStuck(client.socket)) break;
+    }
+    const answeredSoFar = pair.finished.size;
+    expect(answeredSoFar).toBeGreaterThan(0);
+    expect(answeredSoFar).toBeLessThan(sent / 2);
+    client.socket.resume();
+    await client.when('more responses, in order', () => {
+      const last = client.bytes.lastIndexOf('HTTP/1.1 ');
+      if (last > 0) expect(client.take(last).includes(' 400 ')).toBe(false);
+      return pair.finished.size >= answeredSoFar + 10_000 ? true : null;
+    });
+  });
+
+  test('Content-Length beside chunked never reaches a worker in any spelling', async () => {
+    const pair = await pairFor();
+    const client = await pair.client();
+    client.send(`${POST}transfer-encoding: chunked\r\nX-Content-Length: 3\r\n\r\n2\r\nhi\r\n0\r\n\r\n`);
+    const worker = await pair.b.origin.connection();
+    const got = await request(worker);
+    expect(all(got.head.fields, 'content-length')).toStrictEqual([]);
+    expect(all(got.head.fields, 'transfer-encoding')).toStrictEqual(['chunked']);
+    worker.send(OK);
+    await answer(client, 'POST');
+  });
 });

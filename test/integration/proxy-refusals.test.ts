@@ -1,6 +1,5 @@
 /** What the first sidecar refuses by itself, and how its connection goes on. */
-import assert from 'node:assert/strict';
-import test from 'node:test';
+import { describe, expect, test } from '@jest/globals';
 import { first } from '../../sidecar/core/http/headers.ts';
 import { exchange } from '../support/exchange.ts';
 import { pairFor } from '../support/sidecar-pair.ts';
@@ -10,38 +9,40 @@ function get(target: string, lines = ''): string {
   return `GET ${target} HTTP/1.1\r\nHost: 127.0.0.1:8010\r\n${lines}\r\n`;
 }
 
-test('a loop is refused', async (t) => {
-  const pair = await pairFor(t);
-  const client = await pair.client();
-  client.send(get('/service/llm-inference/', 'Via: 1.1 x, 1.1 A-Outbound (old)\r\n'));
-  const own = await answer(client);
-  assert.equal(own.head.status, 508);
-  client.send(get('/service/llm-inference/', 'Via: 1.1 b-inbound\r\n'));
-  const its = await answer(client);
-  assert.equal(its.head.status, 508);
-  assert.equal(JSON.parse(its.body).code, 'loop_detected');
-  assert.equal(pair.b.peer.health.consecutiveFailures, 0);
-  assert.equal(pair.b.origin.connections.length, 0);
-});
+describe('what the first sidecar refuses', () => {
+  test('a loop is refused', async () => {
+    const pair = await pairFor();
+    const client = await pair.client();
+    client.send(get('/service/llm-inference/', 'Via: 1.1 x, 1.1 A-Outbound (old)\r\n'));
+    const own = await answer(client);
+    expect(own.head.status).toBe(508);
+    client.send(get('/service/llm-inference/', 'Via: 1.1 b-inbound\r\n'));
+    const its = await answer(client);
+    expect(its.head.status).toBe(508);
+    expect(JSON.parse(its.body).code).toBe('loop_detected');
+    expect(pair.b.peer.health.consecutiveFailures).toBe(0);
+    expect(pair.b.origin.connections).toHaveLength(0);
+  });
 
-test('CONNECT is refused, and the connection goes on', async (t) => {
-  const pair = await pairFor(t);
-  const client = await pair.client();
-  client.send('CONNECT llm-inference.mesh:80 HTTP/1.1\r\nHost: llm-inference.mesh:80\r\n\r\n');
-  assert.equal((await answer(client, 'CONNECT')).head.status, 501);
-  client.send(get('/nothing'));
-  const unknown = await answer(client);
-  assert.equal(unknown.head.status, 404);
-  assert.equal(JSON.parse(unknown.body).code, 'unknown_service');
-});
+  test('CONNECT is refused, and the connection goes on', async () => {
+    const pair = await pairFor();
+    const client = await pair.client();
+    client.send('CONNECT llm-inference.mesh:80 HTTP/1.1\r\nHost: llm-inference.mesh:80\r\n\r\n');
+    expect((await answer(client, 'CONNECT')).head.status).toBe(501);
+    client.send(get('/nothing'));
+    const unknown = await answer(client);
+    expect(unknown.head.status).toBe(404);
+    expect(JSON.parse(unknown.body).code).toBe('unknown_service');
+  });
 
-test('the token is wanted where one is set, and goes no further', async (t) => {
-  const pair = await pairFor(t, { outbound: { token: 'secret' } });
-  const client = await pair.client();
-  for (const lines of ['', 'sidecar-token: secre\r\n', 'sidecar-token: secrets\r\n']) {
-    client.send(get('/service/llm-inference/', lines));
-    assert.equal((await answer(client)).head.status, 401);
-  }
-  const { sent } = await exchange(pair, get('/service/llm-inference/', 'sidecar-token: secret\r\n'));
-  assert.equal(first(sent.head.fields, 'sidecar-token'), undefined);
+  test('the token is wanted where one is set, and goes no further', async () => {
+    const pair = await pairFor({ outbound: { token: 'secret' } });
+    const client = await pair.client();
+    for (const lines of ['', 'sidecar-token: secre\r\n', 'sidecar-token: secrets\r\n']) {
+      client.send(get('/service/llm-inference/', lines));
+      expect((await answer(client)).head.status).toBe(401);
+    }
+    const { sent } = await exchange(pair, get('/service/llm-inference/', 'sidecar-token: secret\r\n'));
+    expect(first(sent.head.fields, 'sidecar-token')).toBe(undefined);
+  });
 });

@@ -1,9 +1,10 @@
 /** Who is not a member, and who answers in place of one: neither is served nor believed. */
-import assert from 'node:assert/strict';
-import test from 'node:test';
+import { describe, expect, test } from '@jest/globals';
 import { first } from '../../sidecar/core/http/headers.ts';
 import { InboundSide } from '../support/inbound-side.ts';
 import { OTHER_MESH_KEY } from '../support/members.ts';
+import { expectNamed } from '../support/runner/expectations.ts';
+import { onTestEnd } from '../support/runner/on-test-end.ts';
 import { ScriptedOrigin } from '../support/scripted-origin.ts';
 import { pairFor } from '../support/sidecar-pair.ts';
 import { Wire } from '../support/wire.ts';
@@ -13,62 +14,63 @@ const GET = 'GET /service/llm-inference/ HTTP/1.1\r\nHost: a\r\n\r\n';
 const POST = 'POST /service/llm-inference/ HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi';
 const OK = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';
 
-test('another host at the address of a peer gets the request for nothing: its response is not believed', async (t) => {
-  const stranger = await InboundSide.start({ name: 'stranger', meshKey: OTHER_MESH_KEY });
-  const plain = await ScriptedOrigin.start();
-  t.after(() => stranger.close());
-  t.after(() => plain.close());
-  plain.reply = 'HTTP/1.1 200 OK\r\nsidecar-auth: v1 forged\r\nContent-Length: 4\r\n\r\nevil';
-  for (const port of [plain.port, stranger.listener.port]) {
-    const pair = await pairFor(t);
+describe('a stranger beside the mesh', () => {
+  test('another host at the address of a peer gets the request for nothing: its response is not believed', async () => {
+    const stranger = await InboundSide.start({ name: 'stranger', meshKey: OTHER_MESH_KEY });
+    const plain = await ScriptedOrigin.start();
+    onTestEnd(() => stranger.close());
+    onTestEnd(() => plain.close());
+    plain.reply = 'HTTP/1.1 200 OK\r\nsidecar-auth: v1 forged\r\nContent-Length: 4\r\n\r\nevil';
+    for (const port of [plain.port, stranger.listener.port]) {
+      const pair = await pairFor();
+      const { record } = pair.b.peer;
+      pair.b.peer.adopt({ ...record, seq: record.seq + 1, inbound_port: port }, 0);
+      const client = await pair.client();
+      client.send(POST);
+      const got = await answer(client, 'POST');
+      expect(got.body).not.toContain('evil');
+      expect([got.head.status, JSON.parse(got.body).code]).toStrictEqual(
+        port === plain.port ? [502, 'upstream_protocol'] : [401, 'not_a_member'],
+      );
+      expectNamed(pair.b.peer.routes[0]?.health.state.kind, 'the route leads to somebody else').toBe('down');
+    }
+    expect(stranger.origin.connections).toHaveLength(0);
+  });
+
+  test('a request without membership, also from loopback, is refused before the worker sees anything', async () => {
+    const pair = await pairFor();
+    const wire = await Wire.connect(pair.b.listener.port);
+    onTestEnd(async () => wire.close());
+    for (const lines of ['', 'sidecar-auth: v1 x\r\n', 'sidecar-auth:\r\n']) {
+      wire.send(GET.replace('\r\n\r\n', `\r\n${lines}\r\n`));
+      const got = await answer(wire);
+      expect(got.head.status).toBe(401);
+      expect(JSON.parse(got.body).code).toBe('not_a_member');
+    }
+    wire.send('GET /health HTTP/1.1\r\nHost: b\r\n\r\n');
+    expect(JSON.parse((await answer(wire)).body)).toStrictEqual({ status: 'ok', worker_id: 'b' });
+    expect(pair.b.origin.connections).toHaveLength(0);
+  });
+
+  test('a captured peer request is refused when it is sent again', async () => {
+    const pair = await pairFor();
+    const spy = await ScriptedOrigin.start();
+    onTestEnd(() => spy.close());
     const { record } = pair.b.peer;
-    pair.b.peer.adopt({ ...record, seq: record.seq + 1, inbound_port: port }, 0);
+    pair.b.peer.adopt({ ...record, seq: record.seq + 1, inbound_port: spy.port }, 0);
     const client = await pair.client();
-    client.send(POST);
-    const got = await answer(client, 'POST');
-    assert.ok(!got.body.includes('evil'));
-    assert.deepEqual(
-      [got.head.status, JSON.parse(got.body).code],
-      port === plain.port ? [502, 'upstream_protocol'] : [401, 'not_a_member'],
-    );
-    assert.equal(pair.b.peer.routes[0]?.health.state.kind, 'down', 'the route leads to somebody else');
-  }
-  assert.equal(stranger.origin.connections.length, 0);
-});
-
-test('a request without membership, also from loopback, is refused before the worker sees anything', async (t) => {
-  const pair = await pairFor(t);
-  const wire = await Wire.connect(pair.b.listener.port);
-  t.after(async () => wire.close());
-  for (const lines of ['', 'sidecar-auth: v1 x\r\n', 'sidecar-auth:\r\n']) {
-    wire.send(GET.replace('\r\n\r\n', `\r\n${lines}\r\n`));
-    const got = await answer(wire);
-    assert.equal(got.head.status, 401);
-    assert.equal(JSON.parse(got.body).code, 'not_a_member');
-  }
-  wire.send('GET /health HTTP/1.1\r\nHost: b\r\n\r\n');
-  assert.deepEqual(JSON.parse((await answer(wire)).body), { status: 'ok', worker_id: 'b' });
-  assert.equal(pair.b.origin.connections.length, 0);
-});
-
-test('a captured peer request is refused when it is sent again', async (t) => {
-  const pair = await pairFor(t);
-  const spy = await ScriptedOrigin.start();
-  t.after(() => spy.close());
-  const { record } = pair.b.peer;
-  pair.b.peer.adopt({ ...record, seq: record.seq + 1, inbound_port: spy.port }, 0);
-  const client = await pair.client();
-  client.send(GET);
-  const caught = await spy.connection();
-  const { head } = await request(caught);
-  const auth = first(head.fields, 'sidecar-auth') ?? '';
-  const wire = await Wire.connect(pair.b.listener.port);
-  t.after(async () => wire.close());
-  pair.b.origin.reply = OK;
-  for (const status of [200, 401]) {
-    wire.send(`GET ${head.target} HTTP/1.1\r\nHost: b\r\nsidecar-auth: ${auth}\r\n\r\n`);
-    assert.equal((await answer(wire)).head.status, status);
-  }
-  wire.send(`GET ${head.target}other HTTP/1.1\r\nHost: b\r\nsidecar-auth: ${auth}\r\n\r\n`);
-  assert.equal((await answer(wire)).head.status, 401);
+    client.send(GET);
+    const caught = await spy.connection();
+    const { head } = await request(caught);
+    const auth = first(head.fields, 'sidecar-auth') ?? '';
+    const wire = await Wire.connect(pair.b.listener.port);
+    onTestEnd(async () => wire.close());
+    pair.b.origin.reply = OK;
+    for (const status of [200, 401]) {
+      wire.send(`GET ${head.target} HTTP/1.1\r\nHost: b\r\nsidecar-auth: ${auth}\r\n\r\n`);
+      expect((await answer(wire)).head.status).toBe(status);
+    }
+    wire.send(`GET ${head.target}other HTTP/1.1\r\nHost: b\r\nsidecar-auth: ${auth}\r\n\r\n`);
+    expect((await answer(wire)).head.status).toBe(401);
+  });
 });

@@ -1,8 +1,8 @@
 /** Upgrades through both sidecars: the frames pass untouched, and both sides end cleanly whoever breaks. */
-import assert from 'node:assert/strict';
-import test from 'node:test';
+import { describe, expect, test } from '@jest/globals';
 import { all, first } from '../../sidecar/core/http/headers.ts';
 import { fillUp } from '../support/fill-up.ts';
+import { expectNamed } from '../support/runner/expectations.ts';
 import { pairFor, type SidecarPair } from '../support/sidecar-pair.ts';
 import { acceptOf, decodeFrame, encodeFrame, type Frame, type Opcode } from '../support/websocket-frames.ts';
 import type { Wire } from '../support/wire.ts';
@@ -37,145 +37,148 @@ async function opened(pair: SidecarPair): Promise<{ client: Wire; worker: Wire }
 }
 
 async function bothClosed(pair: SidecarPair): Promise<void> {
-  assert.equal((await pair.finished.next()).status, 101);
+  expect((await pair.finished.next()).status).toBe(101);
   await pair.b.finished.next();
-  assert.equal(pair.b.outstanding, 0);
-  assert.equal(pair.b.service.admission.inFlight, 0);
-  assert.equal(pair.b.peer.health.consecutiveFailures, 0);
+  expect(pair.b.outstanding).toBe(0);
+  expect(pair.b.service.admission.inFlight).toBe(0);
+  expect(pair.b.peer.health.consecutiveFailures).toBe(0);
 }
 
-test('the handshake passes with its fields, and says who answered', async (t) => {
-  const pair = await pairFor(t);
-  const client = await pair.client();
-  client.send(HANDSHAKE);
-  const worker = await pair.b.origin.connection();
-  const head = await requestHead(worker);
-  assert.equal(head.target, '/chat?x=1');
-  assert.equal(head.upgrade, 'websocket');
-  assert.equal(first(head.fields, 'sec-websocket-key'), KEY);
-  assert.equal(first(head.fields, 'sec-websocket-extensions'), 'permessage-deflate');
-  worker.send(SWITCHING);
-  const got = await answerHead(client);
-  assert.equal(got.status, 101);
-  assert.equal(first(got.fields, 'upgrade'), 'WebSocket', 'what the worker chose');
-  assert.equal(first(got.fields, 'sec-websocket-accept'), acceptOf(KEY));
-  assert.equal(first(got.fields, 'sec-websocket-protocol'), 'b');
-  assert.equal(first(got.fields, 'sidecar-worker'), 'b');
-  assert.equal(first(got.fields, 'sidecar-auth'), undefined);
-  assert.deepEqual(all(got.fields, 'content-length'), []);
-  client.close();
-  await worker.ended();
-  worker.close();
-  await bothClosed(pair);
-});
+describe('a WebSocket through both sidecars', () => {
+  test('the handshake passes with its fields, and says who answered', async () => {
+    const pair = await pairFor();
+    const client = await pair.client();
+    client.send(HANDSHAKE);
+    const worker = await pair.b.origin.connection();
+    const head = await requestHead(worker);
+    expect(head.target).toBe('/chat?x=1');
+    expect(head.upgrade).toBe('websocket');
+    expect(first(head.fields, 'sec-websocket-key')).toBe(KEY);
+    expect(first(head.fields, 'sec-websocket-extensions')).toBe('permessage-deflate');
+    worker.send(SWITCHING);
+    const got = await answerHead(client);
+    expect(got.status).toBe(101);
+    expectNamed(first(got.fields, 'upgrade'), 'what the worker chose').toBe('WebSocket');
+    expect(first(got.fields, 'sec-websocket-accept')).toBe(acceptOf(KEY));
+    expect(first(got.fields, 'sec-websocket-protocol')).toBe('b');
+    expect(first(got.fields, 'sidecar-worker')).toBe('b');
+    expect(first(got.fields, 'sidecar-auth')).toBe(undefined);
+    expect(all(got.fields, 'content-length')).toStrictEqual([]);
+    client.close();
+    await worker.ended();
+    worker.close();
+    await bothClosed(pair);
+  });
 
-test('frames of every kind and size pass in both directions', async (t) => {
-  const pair = await pairFor(t);
-  const { client, worker } = await opened(pair);
-  const frames = [
-    frame('text', 'grüße'),
-    frame('binary', Buffer.from([0, 255, 13, 10])),
-    frame('text', 'one ', false),
-    frame('ping', 'in between'),
-    frame('continuation', 'two ', false),
-    frame('continuation', 'three'),
-    frame('pong', ''),
-    frame('binary', Buffer.alloc(125, 1)),
-    frame('binary', Buffer.alloc(126, 2)),
-    frame('binary', Buffer.alloc(65_536, 3)),
-    frame('binary', Buffer.alloc(300_000, 4)),
-  ];
-  for (const each of frames) {
-    client.send(encodeFrame(each, MASK));
-    assert.deepEqual(await receive(worker), each);
-    worker.send(encodeFrame(each, null));
-    assert.deepEqual(await receive(client), each);
+  test('frames of every kind and size pass in both directions', async () => {
+    const pair = await pairFor();
+    const { client, worker } = await opened(pair);
+    const frames = [
+      frame('text', 'grüße'),
+      frame('binary', Buffer.from([0, 255, 13, 10])),
+      frame('text', 'one ', false),
+      frame('ping', 'in between'),
+      frame('continuation', 'two ', false),
+      frame('continuation', 'three'),
+      frame('pong', ''),
+      frame('binary', Buffer.alloc(125, 1)),
+      frame('binary', Buffer.alloc(126, 2)),
+      frame('binary', Buffer.alloc(65_536, 3)),
+      frame('binary', Buffer.alloc(300_000, 4)),
+    ];
+    for (const each of frames) {
+      client.send(encodeFrame(each, MASK));
+      expect(await receive(worker)).toStrictEqual(each);
+      worker.send(encodeFrame(each, null));
+      expect(await receive(client)).toStrictEqual(each);
+    }
+    client.send(encodeFrame(frame('close', Buffer.from([3, 232])), MASK));
+    expect(await receive(worker)).toStrictEqual(frame('close', Buffer.from([3, 232])));
+    worker.send(encodeFrame(frame('close', Buffer.from([3, 232])), null));
+    worker.finish();
+    expect(await receive(client)).toStrictEqual(frame('close', Buffer.from([3, 232])));
+    expect(await client.ended()).toBe('end');
+    client.finish();
+    await worker.ended();
+    await bothClosed(pair);
+  });
+
+  test('what either side sends ahead of the switch is not lost', async () => {
+    const pair = await pairFor();
+    const client = await pair.client();
+    client.send(Buffer.concat([Buffer.from(HANDSHAKE), encodeFrame(frame('text', 'early'), MASK)]));
+    const worker = await pair.b.origin.connection();
+    await requestHead(worker);
+    worker.send(Buffer.concat([Buffer.from(SWITCHING), encodeFrame(frame('text', 'hello'), null)]));
+    await answerHead(client);
+    expect(await receive(client)).toStrictEqual(frame('text', 'hello'));
+    expect(await receive(worker)).toStrictEqual(frame('text', 'early'));
+  });
+
+  test('a half-closed side still receives', async () => {
+    const pair = await pairFor();
+    const { client, worker } = await opened(pair);
+    client.finish();
+    expect(await worker.ended()).toBe('end');
+    worker.send(encodeFrame(frame('text', 'still here'), null));
+    expect(await receive(client)).toStrictEqual(frame('text', 'still here'));
+    worker.finish();
+    expect(await client.ended()).toBe('end');
+    await bothClosed(pair);
+  });
+
+  test('the last bytes arrive although both sides have ended and the reader is slow', async () => {
+    const pair = await pairFor();
+    const { client, worker } = await opened(pair);
+    client.socket.pause();
+    const before = client.receivedBytes;
+    const written = await fillUp(worker);
+    client.finish();
+    worker.finish();
+    await worker.ended();
+    client.socket.resume();
+    expect(await client.ended()).toBe('end');
+    expectNamed(client.receivedBytes - before, 'nothing is cut off').toBeGreaterThanOrEqual(written);
+    await bothClosed(pair);
+  });
+
+  for (const [who, how] of [
+    ['client', 'close'],
+    ['client', 'reset'],
+    ['worker', 'close'],
+    ['worker', 'reset'],
+  ] as const) {
+    test(`the ${who} breaks off (${how}): the other side ends too`, async () => {
+      const pair = await pairFor();
+      const { client, worker } = await opened(pair);
+      const [gone, left] = who === 'client' ? [client, worker] : [worker, client];
+      gone[how]();
+      await left.ended();
+      left.close();
+      await bothClosed(pair);
+    });
+
+    test(`the ${who} breaks off (${how}) while the other does not read: nothing is left open`, async () => {
+      const pair = await pairFor();
+      const { client, worker } = await opened(pair);
+      const [gone, left] = who === 'client' ? [client, worker] : [worker, client];
+      left.socket.pause();
+      await fillUp(gone);
+      gone[how]();
+      left.socket.resume();
+      await left.ended();
+      left.close();
+      await bothClosed(pair);
+    });
   }
-  client.send(encodeFrame(frame('close', Buffer.from([3, 232])), MASK));
-  assert.deepEqual(await receive(worker), frame('close', Buffer.from([3, 232])));
-  worker.send(encodeFrame(frame('close', Buffer.from([3, 232])), null));
-  worker.finish();
-  assert.deepEqual(await receive(client), frame('close', Buffer.from([3, 232])));
-  assert.equal(await client.ended(), 'end');
-  client.finish();
-  await worker.ended();
-  await bothClosed(pair);
-});
 
-test('what either side sends ahead of the switch is not lost', async (t) => {
-  const pair = await pairFor(t);
-  const client = await pair.client();
-  client.send(Buffer.concat([Buffer.from(HANDSHAKE), encodeFrame(frame('text', 'early'), MASK)]));
-  const worker = await pair.b.origin.connection();
-  await requestHead(worker);
-  worker.send(Buffer.concat([Buffer.from(SWITCHING), encodeFrame(frame('text', 'hello'), null)]));
-  await answerHead(client);
-  assert.deepEqual(await receive(client), frame('text', 'hello'));
-  assert.deepEqual(await receive(worker), frame('text', 'early'));
-});
-
-test('a half-closed side still receives', async (t) => {
-  const pair = await pairFor(t);
-  const { client, worker } = await opened(pair);
-  client.finish();
-  assert.equal(await worker.ended(), 'end');
-  worker.send(encodeFrame(frame('text', 'still here'), null));
-  assert.deepEqual(await receive(client), frame('text', 'still here'));
-  worker.finish();
-  assert.equal(await client.ended(), 'end');
-  await bothClosed(pair);
-});
-
-test('the last bytes arrive although both sides have ended and the reader is slow', async (t) => {
-  const pair = await pairFor(t);
-  const { client, worker } = await opened(pair);
-  client.socket.pause();
-  const before = client.receivedBytes;
-  const written = await fillUp(worker);
-  client.finish();
-  worker.finish();
-  await worker.ended();
-  client.socket.resume();
-  assert.equal(await client.ended(), 'end');
-  assert.ok(client.receivedBytes - before >= written, 'nothing is cut off');
-  await bothClosed(pair);
-});
-
-for (const [who, how] of [
-  ['client', 'close'],
-  ['client', 'reset'],
-  ['worker', 'close'],
-  ['worker', 'reset'],
-] as const) {
-  test(`the ${who} breaks off (${how}): the other side ends too`, async (t) => {
-    const pair = await pairFor(t);
+  test('back-pressure holds in both directions', async () => {
+    const pair = await pairFor();
     const { client, worker } = await opened(pair);
-    const [gone, left] = who === 'client' ? [client, worker] : [worker, client];
-    gone[how]();
-    await left.ended();
-    left.close();
-    await bothClosed(pair);
+    client.socket.pause();
+    worker.socket.pause();
+    const [up, down] = await Promise.all([fillUp(client), fillUp(worker)]);
+    expect(up).toBeGreaterThan(0);
+    expect(down).toBeGreaterThan(0);
   });
-
-  test(`the ${who} breaks off (${how}) while the other does not read: nothing is left open`, async (t) => {
-    const pair = await pairFor(t);
-    const { client, worker } = await opened(pair);
-    const [gone, left] = who === 'client' ? [client, worker] : [worker, client];
-    left.socket.pause();
-    await fillUp(gone);
-    gone[how]();
-    left.socket.resume();
-    await left.ended();
-    left.close();
-    await bothClosed(pair);
-  });
-}
-
-test('back-pressure holds in both directions', async (t) => {
-  const pair = await pairFor(t);
-  const { client, worker } = await opened(pair);
-  client.socket.pause();
-  worker.socket.pause();
-  const [up, down] = await Promise.all([fillUp(client), fillUp(worker)]);
-  assert.ok(up > 0 && down > 0);
 });

@@ -1,14 +1,15 @@
 /** The sidecar's own small requests: whatever the other side does, they end in time, and say what it did. */
-import assert from 'node:assert/strict';
 import dns from 'node:dns';
 import net from 'node:net';
-import test, { type TestContext } from 'node:test';
+import { describe, expect, test } from '@jest/globals';
 import { SidecarError } from '../../sidecar/core/errors.ts';
 import { ownGet } from '../../sidecar/http/own-get.ts';
 import { type SmallGet, type SmallResponse, smallGet } from '../../sidecar/http/small-get.ts';
 import { CoarseTimers } from '../../sidecar/http/sockets/timers.ts';
 import { workerPools } from '../../sidecar/http/upstream-pools.ts';
 import { LIMITS } from '../support/inbound-side.ts';
+import { expectNamed, fail, mustHold } from '../support/runner/expectations.ts';
+import { onTestEnd } from '../support/runner/on-test-end.ts';
 
 const LIMIT_MS = 300;
 const MAX_BYTES = 1_000;
@@ -18,17 +19,17 @@ type Asked = Omit<SmallGet, 'origin'> & {
 };
 
 /** Both ways to ask. */
-const WAYS: Readonly<Record<string, (t: TestContext, get: Asked) => Promise<SmallResponse>>> = {
-  'by undici': (_, get) => ownGet(get),
-  'over the connections of requests': (t, get) => {
+const WAYS: Readonly<Record<string, (get: Asked) => Promise<SmallResponse>>> = {
+  'by undici': (get) => ownGet(get),
+  'over the connections of requests': (get) => {
     const upstreams = workerPools({ limits: LIMITS, timers: new CoarseTimers(10), tlsCa: null });
-    t.after(() => upstreams.destroy());
+    onTestEnd(() => upstreams.destroy());
     return smallGet(upstreams, { ...get, isFresh: true });
   },
 };
 
 /** Where such a server listens. */
-async function portOf(t: TestContext, serve: (socket: net.Socket) => void): Promise<number> {
+async function portOf(serve: (socket: net.Socket) => void): Promise<number> {
   const sockets = new Set<net.Socket>();
   const server = net.createServer((socket) => {
     sockets.add(socket);
@@ -36,7 +37,7 @@ async function portOf(t: TestContext, serve: (socket: net.Socket) => void): Prom
     socket.once('data', () => serve(socket));
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  t.after(() => {
+  onTestEnd(() => {
     server.close();
     for (const socket of sockets) socket.destroy();
   });
@@ -58,12 +59,12 @@ function asked(port: number, more: Partial<Asked> = {}): Asked {
 async function faultOf(answer: Promise<SmallResponse>): Promise<string> {
   const startedMs = performance.now();
   const fault: unknown = await answer.then(
-    () => assert.fail('expected a fault'),
+    () => fail('expected a fault'),
     (error: unknown) => error,
   );
-  assert.ok(fault instanceof SidecarError, String(fault));
+  mustHold(fault instanceof SidecarError, String(fault));
   const tookMs = performance.now() - startedMs;
-  assert.ok(tookMs < LIMIT_MS + 700, `${tookMs} ms`);
+  expectNamed(tookMs, `${tookMs} ms`).toBeLessThan(LIMIT_MS + 700);
   return `${fault.code}${fault.isRefused ? ' refused' : ''}: ${fault.message}`;
 }
 
@@ -97,31 +98,32 @@ const FAULTS: readonly (readonly [string, (socket: net.Socket) => void, RegExp])
   ],
 ];
 
-for (const [way, ask] of Object.entries(WAYS)) {
-  for (const [what, serve, fault] of FAULTS) {
-    test(`${way}: a server that ${what}`, async (t) => {
-      assert.match(await faultOf(ask(t, asked(await portOf(t, serve)))), fault);
+describe('a bounded GET', () => {
+  for (const [way, ask] of Object.entries(WAYS)) {
+    for (const [what, serve, fault] of FAULTS) {
+      test(`${way}: a server that ${what}`, async () => {
+        expect(await faultOf(ask(asked(await portOf(serve))))).toMatch(fault);
+      });
+    }
+
+    test(`${way}: nobody there, and a name that is looked up for ever`, async (t) => {
+      const refused = await faultOf(ask(asked(1)));
+      expect(refused).toMatch(/^connect_failed refused: connection refused: .*ECONNREFUSED/);
+      t.mock.method(dns, 'lookup', () => {});
+      const origin = { scheme: 'http', host: 'hangs.example', port: 80 } as const;
+      expect(await faultOf(ask(asked(0, { origin })))).toMatch(/within 300 ms/);
+    });
+
+    test(`${way}: the whole of a response, and none once it is given up`, async () => {
+      const port = await portOf((socket) => socket.end('HTTP/1.0 302 Found\r\nLocation: /y\r\n\r\nbody'));
+      const { status, fields, body } = await ask(asked(port));
+      expect([status, fields.length, fields[1], body.toString()]).toStrictEqual([302, 2, '/y', 'body']);
+      const stop = new AbortController();
+      const waiting = ask(
+        asked(await portOf(() => stop.abort(new Error('enough'))), { signal: stop.signal }),
+      );
+      await expect(waiting).rejects.toThrow(/^Error: enough$/);
+      await expect(ask(asked(port, { signal: stop.signal }))).rejects.toThrow(/^Error: enough$/);
     });
   }
-
-  test(`${way}: nobody there, and a name that is looked up for ever`, async (t) => {
-    const refused = await faultOf(ask(t, asked(1)));
-    assert.match(refused, /^connect_failed refused: connection refused: .*ECONNREFUSED/);
-    t.mock.method(dns, 'lookup', () => {});
-    const origin = { scheme: 'http', host: 'hangs.example', port: 80 } as const;
-    assert.match(await faultOf(ask(t, asked(0, { origin }))), /within 300 ms/);
-  });
-
-  test(`${way}: the whole of a response, and none once it is given up`, async (t) => {
-    const port = await portOf(t, (socket) => socket.end('HTTP/1.0 302 Found\r\nLocation: /y\r\n\r\nbody'));
-    const { status, fields, body } = await ask(t, asked(port));
-    assert.deepEqual([status, fields.length, fields[1], body.toString()], [302, 2, '/y', 'body']);
-    const stop = new AbortController();
-    const waiting = ask(
-      t,
-      asked(await portOf(t, () => stop.abort(new Error('enough'))), { signal: stop.signal }),
-    );
-    await assert.rejects(waiting, /^Error: enough$/);
-    await assert.rejects(ask(t, asked(port, { signal: stop.signal })), /^Error: enough$/);
-  });
-}
+});

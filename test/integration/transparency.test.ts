@@ -1,7 +1,6 @@
 /** The same exchanges with a worker directly and through both sidecars: they differ as docs/http.md says, and not else. */
-import assert from 'node:assert/strict';
 import net from 'node:net';
-import test from 'node:test';
+import { describe, expect, test } from '@jest/globals';
 import type { RequestHead } from '../../sidecar/core/http/message.ts';
 import { Arrivals } from '../support/arrivals.ts';
 import {
@@ -20,6 +19,8 @@ import {
   isBare,
   requestText,
 } from '../support/exchange-cases.ts';
+import { expectNamed } from '../support/runner/expectations.ts';
+import { onTestEnd } from '../support/runner/on-test-end.ts';
 import type { ScriptedOrigin } from '../support/scripted-origin.ts';
 import { pairFor } from '../support/sidecar-pair.ts';
 import { Wire } from '../support/wire.ts';
@@ -107,12 +108,12 @@ function compare(each: ExchangeCase, direct: Observed, meshed: Observed, facts: 
   };
   const about = `${each.name}\n${requestText(each, '').slice(0, 600)}\n${answerText(each).slice(0, 600)}`;
   const its = meshed.byWorker;
-  assert.equal(its.head.method, method, about);
-  assert.equal(its.head.target, direct.byWorker.head.target, about);
-  assert.equal(its.head.minor, 1, about);
-  assert.equal(its.body, direct.byWorker.body, about);
-  assert.deepEqual(its.trailers, expectedTrailers(direct.byWorker.trailers, asked), about);
-  assert.deepEqual(undocumented(REQUEST_DIFFERENCES, asked, its.head.fields, facts), [], about);
+  expectNamed(its.head.method, about).toBe(method);
+  expectNamed(its.head.target, about).toBe(direct.byWorker.head.target);
+  expectNamed(its.head.minor, about).toBe(1);
+  expectNamed(its.body, about).toBe(direct.byWorker.body);
+  expectNamed(its.trailers, about).toStrictEqual(expectedTrailers(direct.byWorker.trailers, asked));
+  expectNamed(undocumented(REQUEST_DIFFERENCES, asked, its.head.fields, facts), about).toStrictEqual([]);
 
   const said = (fields: string[], status: number): Seen => ({
     fields,
@@ -124,78 +125,80 @@ function compare(each: ExchangeCase, direct: Observed, meshed: Observed, facts: 
   const own = direct.byClient;
   const got = meshed.byClient;
   const answered = said(own.head.fields, own.head.status);
-  assert.deepEqual([got.head.status, got.head.reason], [own.head.status, own.head.reason], about);
-  assert.equal(got.head.minor, 1, about);
-  assert.equal(got.body, own.body, about);
+  expectNamed([got.head.status, got.head.reason], about).toStrictEqual([own.head.status, own.head.reason]);
+  expectNamed(got.head.minor, about).toBe(1);
+  expectNamed(got.body, about).toBe(own.body);
   const trailers = version === '1.0' ? [] : expectedTrailers(own.trailers, answered);
-  assert.deepEqual(got.trailers, trailers, about);
-  assert.deepEqual(undocumented(ANSWER_DIFFERENCES, answered, got.head.fields, facts), [], about);
+  expectNamed(got.trailers, about).toStrictEqual(trailers);
+  expectNamed(undocumented(ANSWER_DIFFERENCES, answered, got.head.fields, facts), about).toStrictEqual([]);
 
   const interim = version === '1.0' ? [] : own.informational;
-  assert.equal(got.informational.length, interim.length, about);
+  expectNamed(got.informational, about).toHaveLength(interim.length);
   for (const [n, head] of interim.entries()) {
     const its = got.informational[n];
-    assert.deepEqual([its?.status, its?.reason], [head.status, head.reason], about);
+    expectNamed([its?.status, its?.reason], about).toStrictEqual([head.status, head.reason]);
     const seen: Seen = { ...said(head.fields, head.status), framing: 'none' };
-    assert.deepEqual(undocumented(ANSWER_DIFFERENCES, seen, its?.fields ?? [], facts), [], about);
+    expectNamed(undocumented(ANSWER_DIFFERENCES, seen, its?.fields ?? [], facts), about).toStrictEqual([]);
   }
 }
 
-for (const [title, cases] of [
-  ['fixed exchanges: the differences are the documented ones', fixedCases()],
-  ['generated exchanges: the differences are the documented ones', generatedCases(GENERATED, SEED)],
-] as const) {
-  test(title, async (t) => {
-    const pair = await pairFor(t);
-    const worker = new CaseWorker(pair.b.origin);
-    t.after(() => worker.stop());
-    assert.ok(cases.length >= 250, `${cases.length} cases`);
-    for (const each of cases) {
-      const direct = await observe(worker, pair.b.origin.port, '', each);
-      const meshed = await observe(worker, pair.port, '/service/llm-inference', each);
-      compare(each, direct, meshed, {
-        outbound: 'a-outbound',
-        inbound: 'b-inbound',
-        workerHost: `127.0.0.1:${pair.b.origin.port}`,
-        workerId: 'b',
-        workerVersion: each.answer.version,
-        host: each.version === '1.1' ? 'app.example:8010' : '',
-      });
-      await pair.finished.next();
-    }
-  });
-}
+describe('an exchange by the mesh and without it', () => {
+  for (const [title, cases] of [
+    ['fixed exchanges: the differences are the documented ones', fixedCases()],
+    ['generated exchanges: the differences are the documented ones', generatedCases(GENERATED, SEED)],
+  ] as const) {
+    test(title, async () => {
+      const pair = await pairFor();
+      const worker = new CaseWorker(pair.b.origin);
+      onTestEnd(() => worker.stop());
+      expectNamed(cases.length, `${cases.length} cases`).toBeGreaterThanOrEqual(250);
+      for (const each of cases) {
+        const direct = await observe(worker, pair.b.origin.port, '', each);
+        const meshed = await observe(worker, pair.port, '/service/llm-inference', each);
+        compare(each, direct, meshed, {
+          outbound: 'a-outbound',
+          inbound: 'b-inbound',
+          workerHost: `127.0.0.1:${pair.b.origin.port}`,
+          workerId: 'b',
+          workerVersion: each.answer.version,
+          host: each.version === '1.1' ? 'app.example:8010' : '',
+        });
+        await pair.finished.next();
+      }
+    });
+  }
 
-test('the oracle sees what is lost, changed, added, moved or said twice', () => {
-  const facts: Facts = {
-    outbound: 'o',
-    inbound: 'i',
-    workerHost: 'w:1',
-    workerId: 'w',
-    workerVersion: '1.1',
-    host: '',
-  };
-  const direct: Seen = {
-    fields: ['X-A', '1', 'X-B', '2', 'Via', '1.0 v'],
-    version: '1.1',
-    method: 'GET',
-    status: 200,
-    framing: 'none',
-  };
-  const added = ['Via', '1.1 i', 'Via', '1.1 o', 'Date', 'x GMT', 'sidecar-worker', 'w'];
-  added.push('sidecar-route', 'vpn', 'sidecar-attempts', '1', 'sidecar-request-id', '0123456789ab-1');
-  const faults = (fields: readonly string[]): number =>
-    undocumented(ANSWER_DIFFERENCES, direct, fields, facts).length;
-  assert.equal(faults([...direct.fields, ...added]), 0);
-  for (const fields of [
-    ['X-A', '1', 'Via', '1.0 v', ...added],
-    ['X-A', '1', 'X-B', '3', 'Via', '1.0 v', ...added],
-    ['X-B', '2', 'X-A', '1', 'Via', '1.0 v', ...added],
-    ['x-a', '1', 'X-B', '2', 'Via', '1.0 v', ...added],
-    [...direct.fields, ...added, 'X-C', '1'],
-    [...direct.fields, ...added, 'sidecar-worker', 'w'],
-    [...direct.fields, ...added, 'Connection', 'close'],
-    [...direct.fields, ...added.slice(2)],
-  ])
-    assert.ok(faults(fields) > 0, fields.join(' '));
+  test('the oracle sees what is lost, changed, added, moved or said twice', () => {
+    const facts: Facts = {
+      outbound: 'o',
+      inbound: 'i',
+      workerHost: 'w:1',
+      workerId: 'w',
+      workerVersion: '1.1',
+      host: '',
+    };
+    const direct: Seen = {
+      fields: ['X-A', '1', 'X-B', '2', 'Via', '1.0 v'],
+      version: '1.1',
+      method: 'GET',
+      status: 200,
+      framing: 'none',
+    };
+    const added = ['Via', '1.1 i', 'Via', '1.1 o', 'Date', 'x GMT', 'sidecar-worker', 'w'];
+    added.push('sidecar-route', 'vpn', 'sidecar-attempts', '1', 'sidecar-request-id', '0123456789ab-1');
+    const faults = (fields: readonly string[]): number =>
+      undocumented(ANSWER_DIFFERENCES, direct, fields, facts).length;
+    expect(faults([...direct.fields, ...added])).toBe(0);
+    for (const fields of [
+      ['X-A', '1', 'Via', '1.0 v', ...added],
+      ['X-A', '1', 'X-B', '3', 'Via', '1.0 v', ...added],
+      ['X-B', '2', 'X-A', '1', 'Via', '1.0 v', ...added],
+      ['x-a', '1', 'X-B', '2', 'Via', '1.0 v', ...added],
+      [...direct.fields, ...added, 'X-C', '1'],
+      [...direct.fields, ...added, 'sidecar-worker', 'w'],
+      [...direct.fields, ...added, 'Connection', 'close'],
+      [...direct.fields, ...added.slice(2)],
+    ])
+      expectNamed(faults(fields), fields.join(' ')).toBeGreaterThan(0);
+  });
 });

@@ -1,6 +1,5 @@
 /** Kept connections: used again when that is safe, and never by somebody whose request is over. */
-import assert from 'node:assert/strict';
-import test from 'node:test';
+import { describe, expect, test } from '@jest/globals';
 import type {
   OutgoingHead,
   UpstreamFault,
@@ -12,6 +11,8 @@ import { CoarseTimers } from '../../sidecar/http/sockets/timers.ts';
 import { Arrivals } from '../support/arrivals.ts';
 import { eventually } from '../support/eventually.ts';
 import { LIMITS, TIMEOUTS } from '../support/inbound-side.ts';
+import { mustHold } from '../support/runner/expectations.ts';
+import { onTestEnd } from '../support/runner/on-test-end.ts';
 import { ScriptedOrigin } from '../support/scripted-origin.ts';
 import { request } from '../support/wire-messages.ts';
 
@@ -47,10 +48,7 @@ interface Setup {
   send(head: OutgoingHead, isFresh?: boolean): { handle: UpstreamRequest; seen: Recorder };
 }
 
-async function setup(
-  t: { after(end: () => Promise<void>): void },
-  { keepIdleMs = 30_000, reuseUnsafeMs = 30_000 } = {},
-): Promise<Setup> {
+async function setup({ keepIdleMs = 30_000, reuseUnsafeMs = 30_000 } = {}): Promise<Setup> {
   const origin = await ScriptedOrigin.start();
   const pool = new Http1Pool({
     limits: LIMITS,
@@ -59,7 +57,7 @@ async function setup(
     reuseUnsafeMs,
     tlsCa: null,
   });
-  t.after(async () => {
+  onTestEnd(async () => {
     pool.destroy();
     await origin.close();
   });
@@ -74,114 +72,116 @@ async function setup(
   };
 }
 
-test('a handle whose request is over touches nobody else’s', async (t) => {
-  const { origin, send } = await setup(t);
-  const first = send(head());
-  const worker = await origin.connection();
-  await request(worker);
-  worker.send(OK);
-  await first.seen.over.next();
-  const second = send(head('POST', { kind: 'chunked' }));
-  first.handle.pause();
-  first.handle.write(Buffer.from('smuggled'));
-  first.handle.end([]);
-  first.handle.abort();
-  second.handle.write(Buffer.from('hi'));
-  second.handle.end([]);
-  assert.equal((await request(worker)).body, 'hi');
-  worker.send(OK);
-  assert.equal(await second.seen.over.next(), 'end');
-  assert.equal(second.seen.body, 'ok');
-  assert.equal(origin.connections.length, 1);
-});
-
-test('a method that must not be repeated takes no connection that has been idle for long; others do', async (t) => {
-  const { origin, send, pool } = await setup(t, { reuseUnsafeMs: 0 });
-  const first = send(head());
-  const worker = await origin.connection();
-  await request(worker);
-  worker.send(OK);
-  await first.seen.over.next();
-  send(head('POST', { kind: 'length', bytes: 0 }));
-  const other = await origin.connection();
-  assert.equal((await request(other)).head.method, 'POST');
-  send(head());
-  assert.equal((await request(worker)).head.method, 'GET');
-  assert.equal(pool.openConnections, 2);
-});
-
-test('a fresh connection is made when one is asked for', async (t) => {
-  const { origin, send } = await setup(t);
-  const first = send(head());
-  const worker = await origin.connection();
-  await request(worker);
-  worker.send(OK);
-  await first.seen.over.next();
-  send(head(), true);
-  assert.notEqual(await origin.connection(), worker);
-});
-
-test('only a kept connection that broke before a byte is called stale', async (t) => {
-  const { origin, send } = await setup(t);
-  const fresh = send(head());
-  const unused = await origin.connection();
-  await request(unused);
-  unused.reset();
-  const fault = await fresh.seen.over.next();
-  assert.ok(fault !== 'end' && fault.code === 'upstream_reset' && fault.wasStale !== true);
-  for (const [bytes, wasStale] of [
-    ['', true],
-    ['HTTP/1.1 2', false],
-    ['HTTP/1.1 103 Hint\r\n\r\n', false],
-  ] as const) {
-    const first = send(head(), true);
+describe('the pool of connections to workers', () => {
+  test('a handle whose request is over touches nobody else’s', async () => {
+    const { origin, send } = await setup();
+    const first = send(head());
     const worker = await origin.connection();
     await request(worker);
     worker.send(OK);
     await first.seen.over.next();
-    const second = send(head());
+    const second = send(head('POST', { kind: 'chunked' }));
+    first.handle.pause();
+    first.handle.write(Buffer.from('smuggled'));
+    first.handle.end([]);
+    first.handle.abort();
+    second.handle.write(Buffer.from('hi'));
+    second.handle.end([]);
+    expect((await request(worker)).body).toBe('hi');
+    worker.send(OK);
+    expect(await second.seen.over.next()).toBe('end');
+    expect(second.seen.body).toBe('ok');
+    expect(origin.connections).toHaveLength(1);
+  });
+
+  test('a method that must not be repeated takes no connection that has been idle for long; others do', async () => {
+    const { origin, send, pool } = await setup({ reuseUnsafeMs: 0 });
+    const first = send(head());
+    const worker = await origin.connection();
     await request(worker);
-    worker.send(bytes);
-    if (bytes === '') worker.reset();
-    else worker.finish();
-    const broken = await second.seen.over.next();
-    assert.ok(broken !== 'end' && broken.wasStale === wasStale, bytes);
-  }
-});
+    worker.send(OK);
+    await first.seen.over.next();
+    send(head('POST', { kind: 'length', bytes: 0 }));
+    const other = await origin.connection();
+    expect((await request(other)).head.method).toBe('POST');
+    send(head());
+    expect((await request(worker)).head.method).toBe('GET');
+    expect(pool.openConnections).toBe(2);
+  });
 
-test('a connection that nobody uses for long is closed', async (t) => {
-  const { origin, send, pool } = await setup(t, { keepIdleMs: 50 });
-  const first = send(head());
-  const worker = await origin.connection();
-  await request(worker);
-  worker.send(OK);
-  await first.seen.over.next();
-  assert.equal(pool.openConnections, 1);
-  await worker.ended();
-  await eventually(
-    'the pool knows',
-    () => pool.openConnections,
-    (open) => open === 0,
-  );
-});
+  test('a fresh connection is made when one is asked for', async () => {
+    const { origin, send } = await setup();
+    const first = send(head());
+    const worker = await origin.connection();
+    await request(worker);
+    worker.send(OK);
+    await first.seen.over.next();
+    send(head(), true);
+    expect(await origin.connection()).not.toBe(worker);
+  });
 
-test('the end of the pool gives up the connections that are being made', async (t) => {
-  const silent = await ScriptedOrigin.start();
-  t.after(() => silent.close());
-  const { pool } = await setup(t);
-  const seen = new Recorder();
-  pool.request({ scheme: 'https', host: '127.0.0.1', port: silent.port }, head(), TIMEOUTS, seen);
-  const dialled = await silent.connection();
-  pool.destroy();
-  await dialled.ended();
-  assert.equal(seen.over.size, 0);
-});
+  test('only a kept connection that broke before a byte is called stale', async () => {
+    const { origin, send } = await setup();
+    const fresh = send(head());
+    const unused = await origin.connection();
+    await request(unused);
+    unused.reset();
+    const fault = await fresh.seen.over.next();
+    mustHold(fault !== 'end' && fault.code === 'upstream_reset' && fault.wasStale !== true);
+    for (const [bytes, wasStale] of [
+      ['', true],
+      ['HTTP/1.1 2', false],
+      ['HTTP/1.1 103 Hint\r\n\r\n', false],
+    ] as const) {
+      const first = send(head(), true);
+      const worker = await origin.connection();
+      await request(worker);
+      worker.send(OK);
+      await first.seen.over.next();
+      const second = send(head());
+      await request(worker);
+      worker.send(bytes);
+      if (bytes === '') worker.reset();
+      else worker.finish();
+      const broken = await second.seen.over.next();
+      mustHold(broken !== 'end' && broken.wasStale === wasStale, bytes);
+    }
+  });
 
-test('a body that is longer than announced is a fault of the caller', async (t) => {
-  const { origin, send } = await setup(t);
-  const { handle } = send(head('POST', { kind: 'length', bytes: 2 }));
-  const worker = await origin.connection();
-  assert.throws(() => handle.write(Buffer.from('hello')), /more body/);
-  handle.abort();
-  await worker.ended();
+  test('a connection that nobody uses for long is closed', async () => {
+    const { origin, send, pool } = await setup({ keepIdleMs: 50 });
+    const first = send(head());
+    const worker = await origin.connection();
+    await request(worker);
+    worker.send(OK);
+    await first.seen.over.next();
+    expect(pool.openConnections).toBe(1);
+    await worker.ended();
+    await eventually(
+      'the pool knows',
+      () => pool.openConnections,
+      (open) => open === 0,
+    );
+  });
+
+  test('the end of the pool gives up the connections that are being made', async () => {
+    const silent = await ScriptedOrigin.start();
+    onTestEnd(() => silent.close());
+    const { pool } = await setup();
+    const seen = new Recorder();
+    pool.request({ scheme: 'https', host: '127.0.0.1', port: silent.port }, head(), TIMEOUTS, seen);
+    const dialled = await silent.connection();
+    pool.destroy();
+    await dialled.ended();
+    expect(seen.over.size).toBe(0);
+  });
+
+  test('a body that is longer than announced is a fault of the caller', async () => {
+    const { origin, send } = await setup();
+    const { handle } = send(head('POST', { kind: 'length', bytes: 2 }));
+    const worker = await origin.connection();
+    expect(() => handle.write(Buffer.from('hello'))).toThrow(/more body/);
+    handle.abort();
+    await worker.ended();
+  });
 });

@@ -1,8 +1,8 @@
 /** Admission against a model that is too simple to be wrong: an array of those who wait, sorted by age. */
-import assert from 'node:assert/strict';
-import test from 'node:test';
+import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { Admission, type Slot } from '../../sidecar/core/worker/admission.ts';
+import { expectNamed } from '../support/runner/expectations.ts';
 
 type Step =
   | { readonly kind: 'acquire'; readonly sinceMs: number; readonly expectedQueue: number | null }
@@ -55,18 +55,19 @@ class Model {
     else if (step.kind === 'cancel') this.#cancel(step.at);
     else this.#release(step.at);
     const { admission } = this;
-    assert.deepEqual(
-      [admission.inFlight, admission.queued, admission.longestSinceMs],
-      [this.#held.size, this.#waiting.length, this.#waiting[0]?.sinceMs ?? null],
-    );
+    expect([admission.inFlight, admission.queued, admission.longestSinceMs]).toStrictEqual([
+      this.#held.size,
+      this.#waiting.length,
+      this.#waiting[0]?.sinceMs ?? null,
+    ]);
   }
 
   /** Nobody is lost: each who waits gets a slot in the end. */
   finish(): void {
     while (this.#held.size > 0) this.take({ kind: 'release', at: 0 });
-    assert.equal(this.#waiting.length, 0);
+    expect(this.#waiting).toHaveLength(0);
     for (const { cancel } of this.#left)
-      assert.equal(cancel(), false, 'who is not in the queue cannot leave');
+      expectNamed(cancel(), 'who is not in the queue cannot leave').toBe(false);
   }
 
   #acquire({ sinceMs, expectedQueue }: Extract<Step, { kind: 'acquire' }>): void {
@@ -81,14 +82,14 @@ class Model {
       },
     });
     if (this.#held.size < this.#concurrency) {
-      assert.equal(acquired.kind, 'granted');
+      expect(acquired.kind).toBe('granted');
       if (acquired.kind === 'granted') this.#held.set(id, acquired);
     } else if (this.#waiting.length >= this.#queue) {
-      assert.deepEqual(acquired, { kind: 'saturated', reason: 'queue_full' });
+      expect(acquired).toStrictEqual({ kind: 'saturated', reason: 'queue_full' });
     } else if (expectedQueue !== null && place > expectedQueue) {
-      assert.deepEqual(acquired, { kind: 'saturated', reason: 'longer_than_expected' });
+      expect(acquired).toStrictEqual({ kind: 'saturated', reason: 'longer_than_expected' });
     } else {
-      assert.equal(acquired.kind === 'queued' && acquired.place, place);
+      expect(acquired.kind === 'queued' && acquired.place).toBe(place);
       if (acquired.kind !== 'queued') return;
       this.#waiting.splice(place - 1, 0, { id, sinceMs, cancel: acquired.cancel });
     }
@@ -98,7 +99,7 @@ class Model {
     const index = at % Math.max(1, this.#waiting.length);
     const [leaves] = this.#waiting.splice(index, 1);
     if (leaves === undefined) return;
-    assert.equal(leaves.cancel(), true);
+    expect(leaves.cancel()).toBe(true);
     this.#left.push(leaves);
   }
 
@@ -112,35 +113,38 @@ class Model {
     const before = this.#called.length;
     slot.release(0, null);
     slot.release(0, null);
-    assert.deepEqual(this.#called.slice(before), next === undefined ? [] : [next.id]);
+    expect(this.#called.slice(before)).toStrictEqual(next === undefined ? [] : [next.id]);
     if (next !== undefined) this.#left.push(next);
   }
 }
 
-test('grants, places and counts are those of a sorted array', () => {
-  fc.assert(
-    fc.property(
-      fc.integer({ min: 1, max: 4 }),
-      fc.nat({ max: 20 }),
-      fc.array(step, { maxLength: 200 }),
-      (concurrency, queue, steps) => {
-        const model = new Model(concurrency, queue);
+describe("a worker's queue under any order of events", () => {
+  test('grants, places and counts are those of a sorted array', () => {
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 1, max: 4 }),
+        fc.nat({ max: 20 }),
+        fc.array(step, { maxLength: 200 }),
+        (concurrency, queue, steps) => {
+          const model = new Model(concurrency, queue);
+          for (const each of steps) model.take(each);
+          model.finish();
+        },
+      ),
+      { numRuns: 500 },
+    );
+  });
+
+  test('also where so many come and go that what they leave behind is cleared away', () => {
+    fc.assert(
+      fc.property(fc.array(step, { minLength: 1_000, maxLength: 1_500 }), (steps) => {
+        const model = new Model(2, 300);
+        for (let i = 0; i < 250; i += 1)
+          model.take({ kind: 'acquire', sinceMs: i % 50, expectedQueue: null });
         for (const each of steps) model.take(each);
         model.finish();
-      },
-    ),
-    { numRuns: 500 },
-  );
-});
-
-test('also where so many come and go that what they leave behind is cleared away', () => {
-  fc.assert(
-    fc.property(fc.array(step, { minLength: 1_000, maxLength: 1_500 }), (steps) => {
-      const model = new Model(2, 300);
-      for (let i = 0; i < 250; i += 1) model.take({ kind: 'acquire', sinceMs: i % 50, expectedQueue: null });
-      for (const each of steps) model.take(each);
-      model.finish();
-    }),
-    { numRuns: 20 },
-  );
+      }),
+      { numRuns: 20 },
+    );
+  });
 });

@@ -1,5 +1,4 @@
-import assert from 'node:assert/strict';
-import test from 'node:test';
+import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { ChunkedDecoder, type ChunkedStep, encodeChunk, lastChunk } from '../../sidecar/core/http/chunked.ts';
 import { anyBytes, chunkedBody, plainFields } from '../support/http-bytes.ts';
@@ -29,27 +28,29 @@ function decode(bytes: Buffer, pieceSizes: readonly number[]): { step: ChunkedSt
 
 const sizes = fc.array(fc.integer({ min: 1, max: 7 }), { minLength: 1, maxLength: 5 });
 
-test('the cuts between pieces change nothing', () => {
-  fc.assert(
-    fc.property(bodyBytes, sizes, (bytes, pieceSizes) => {
-      const whole = decode(bytes, [bytes.length || 1]);
-      assert.deepEqual(decode(bytes, pieceSizes), whole);
-      assert.deepEqual(decode(bytes, [1]), whole);
-    }),
-    { numRuns: 1000 },
-  );
-});
+describe('chunked content in pieces of any size', () => {
+  test('the cuts between pieces change nothing', () => {
+    fc.assert(
+      fc.property(bodyBytes, sizes, (bytes, pieceSizes) => {
+        const whole = decode(bytes, [bytes.length || 1]);
+        expect(decode(bytes, pieceSizes)).toStrictEqual(whole);
+        expect(decode(bytes, [1])).toStrictEqual(whole);
+      }),
+      { numRuns: 1000 },
+    );
+  });
 
-test('what is encoded is decoded to the same, and ends where it ends', () => {
-  const pieces = fc.array(fc.uint8Array({ maxLength: 40 }), { maxLength: 6 });
-  fc.assert(
-    fc.property(pieces, plainFields, anyBytes, sizes, (parts, trailers, after, pieceSizes) => {
-      const chunks = parts.map((part) => encodeChunk(Buffer.from(part)));
-      const message = Buffer.concat([...chunks, lastChunk(trailers)]);
-      const { step, data } = decode(Buffer.concat([message, after]), pieceSizes);
-      assert.deepEqual(step, { kind: 'done', end: message.length, trailers });
-      assert.equal(data, Buffer.concat(parts).toString('latin1'));
-    }),
-    { numRuns: 500 },
-  );
+  test('what is encoded is decoded to the same, and ends where it ends', () => {
+    const pieces = fc.array(fc.uint8Array({ maxLength: 40 }), { maxLength: 6 });
+    fc.assert(
+      fc.property(pieces, plainFields, anyBytes, sizes, (parts, trailers, after, pieceSizes) => {
+        const chunks = parts.map((part) => encodeChunk(Buffer.from(part)));
+        const message = Buffer.concat([...chunks, lastChunk(trailers)]);
+        const { step, data } = decode(Buffer.concat([message, after]), pieceSizes);
+        expect(step).toStrictEqual({ kind: 'done', end: message.length, trailers });
+        expect(data).toBe(Buffer.concat(parts).toString('latin1'));
+      }),
+      { numRuns: 500 },
+    );
+  });
 });

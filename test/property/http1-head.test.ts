@@ -1,5 +1,4 @@
-import assert from 'node:assert/strict';
-import test from 'node:test';
+import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { endToEnd, endToEndTrailers } from '../../sidecar/core/forwarding/end-to-end.ts';
 import { forwardedHeaders } from '../../sidecar/core/forwarding/forwarded.ts';
@@ -12,6 +11,7 @@ import { parseResponseHead } from '../../sidecar/core/http/http1-response-head.t
 import { isFieldValue } from '../../sidecar/core/http/http1-syntax.ts';
 import type { HeadLimits } from '../../sidecar/core/http/message.ts';
 import { anyBytes, plainFields, twistedAnswer, twistedRequest } from '../support/http-bytes.ts';
+import { mustHold } from '../support/runner/expectations.ts';
 import { TEST_LIMITS } from '../support/whole-messages.ts';
 
 type Parse = (b: Buffer, start: number, end: number, limits: HeadLimits) => ParseResult<unknown>;
@@ -32,126 +32,134 @@ function drip(parse: Parse, bytes: Buffer, withLimits: HeadLimits): ParseResult<
   return { kind: 'incomplete' };
 }
 
-test('a request head is judged the same byte by byte and at once', () => {
-  fc.assert(
-    fc.property(requestBytes, limits, (bytes, l) => {
-      assert.deepEqual(drip(parseRequestHead, bytes, l), parseRequestHead(bytes, 0, bytes.length, l));
-    }),
-    { numRuns: 1000 },
-  );
-});
+describe('any bytes as an HTTP/1.1 head', () => {
+  test('a request head is judged the same byte by byte and at once', () => {
+    fc.assert(
+      fc.property(requestBytes, limits, (bytes, l) => {
+        expect(drip(parseRequestHead, bytes, l)).toStrictEqual(parseRequestHead(bytes, 0, bytes.length, l));
+      }),
+      { numRuns: 1000 },
+    );
+  });
 
-test('a response head is judged the same byte by byte and at once', () => {
-  fc.assert(
-    fc.property(answerBytes, limits, (bytes, l) => {
-      assert.deepEqual(drip(parseResponseHead, bytes, l), parseResponseHead(bytes, 0, bytes.length, l));
-    }),
-    { numRuns: 1000 },
-  );
-});
+  test('a response head is judged the same byte by byte and at once', () => {
+    fc.assert(
+      fc.property(answerBytes, limits, (bytes, l) => {
+        expect(drip(parseResponseHead, bytes, l)).toStrictEqual(parseResponseHead(bytes, 0, bytes.length, l));
+      }),
+      { numRuns: 1000 },
+    );
+  });
 
-test('bytes outside of the range given change nothing', () => {
-  fc.assert(
-    fc.property(requestBytes, anyBytes, anyBytes, (bytes, before, after) => {
-      const whole = Buffer.concat([before, bytes, after]);
-      const alone = parseRequestHead(bytes, 0, bytes.length, TEST_LIMITS);
-      const within = parseRequestHead(whole, before.length, before.length + bytes.length, TEST_LIMITS);
-      if (within.kind === 'head') within.end -= before.length;
-      assert.deepEqual(within, alone);
-    }),
-  );
-});
+  test('bytes outside of the range given change nothing', () => {
+    fc.assert(
+      fc.property(requestBytes, anyBytes, anyBytes, (bytes, before, after) => {
+        const whole = Buffer.concat([before, bytes, after]);
+        const alone = parseRequestHead(bytes, 0, bytes.length, TEST_LIMITS);
+        const within = parseRequestHead(whole, before.length, before.length + bytes.length, TEST_LIMITS);
+        if (within.kind === 'head') within.end -= before.length;
+        expect(within).toStrictEqual(alone);
+      }),
+    );
+  });
 
-test('incomplete is never the answer to as many bytes as a head may have', () => {
-  fc.assert(
-    fc.property(
-      requestBytes,
-      answerBytes,
-      fc.integer({ min: 1, max: 200 }),
-      (request, answer, maxHeadBytes) => {
-        const l = { ...TEST_LIMITS, maxHeadBytes };
-        if (request.length >= maxHeadBytes) {
-          assert.notEqual(parseRequestHead(request, 0, request.length, l).kind, 'incomplete');
-        }
-        if (answer.length >= maxHeadBytes) {
-          assert.notEqual(parseResponseHead(answer, 0, answer.length, l).kind, 'incomplete');
-        }
-      },
-    ),
-    { numRuns: 1000 },
-  );
-});
+  test('incomplete is never the answer to as many bytes as a head may have', () => {
+    fc.assert(
+      fc.property(
+        requestBytes,
+        answerBytes,
+        fc.integer({ min: 1, max: 200 }),
+        (request, answer, maxHeadBytes) => {
+          const l = { ...TEST_LIMITS, maxHeadBytes };
+          if (request.length >= maxHeadBytes) {
+            expect(parseRequestHead(request, 0, request.length, l).kind).not.toBe('incomplete');
+          }
+          if (answer.length >= maxHeadBytes) {
+            expect(parseResponseHead(answer, 0, answer.length, l).kind).not.toBe('incomplete');
+          }
+        },
+      ),
+      { numRuns: 1000 },
+    );
+  });
 
-test('what is encoded is parsed to the same, requests', () => {
-  const method = fc.constantFrom('GET', 'POST', 'M-SEARCH', "!#$%&'*+-.^_`|~");
-  const target = fc
-    .string({ unit: fc.constantFrom(...'/a%2F;?=&.~{}|"\\[]'), maxLength: 30 })
-    .map((text) => `/${text}`);
-  fc.assert(
-    fc.property(method, target, plainFields, (verb, path, rest) => {
-      const fields = ['Host', 'a', ...rest];
-      const bytes = Buffer.from(encodeRequestHead(verb, path, fields), 'latin1');
-      const result = parseRequestHead(bytes, 0, bytes.length, TEST_LIMITS);
-      assert.ok(result.kind === 'head');
-      assert.deepEqual(
-        [result.head.method, result.head.target, result.head.fields, result.end],
-        [verb, path, fields, bytes.length],
-      );
-    }),
-    { numRuns: 500 },
-  );
-});
+  test('what is encoded is parsed to the same, requests', () => {
+    const method = fc.constantFrom('GET', 'POST', 'M-SEARCH', "!#$%&'*+-.^_`|~");
+    const target = fc
+      .string({ unit: fc.constantFrom(...'/a%2F;?=&.~{}|"\\[]'), maxLength: 30 })
+      .map((text) => `/${text}`);
+    fc.assert(
+      fc.property(method, target, plainFields, (verb, path, rest) => {
+        const fields = ['Host', 'a', ...rest];
+        const bytes = Buffer.from(encodeRequestHead(verb, path, fields), 'latin1');
+        const result = parseRequestHead(bytes, 0, bytes.length, TEST_LIMITS);
+        mustHold(result.kind === 'head');
+        expect([result.head.method, result.head.target, result.head.fields, result.end]).toStrictEqual([
+          verb,
+          path,
+          fields,
+          bytes.length,
+        ]);
+      }),
+      { numRuns: 500 },
+    );
+  });
 
-test('what is encoded is parsed to the same, responses', () => {
-  fc.assert(
-    fc.property(
-      fc.integer({ min: 100, max: 599 }),
-      fc.constantFrom('', 'OK', 'a \xe9\tb'),
-      plainFields,
-      (status, reason, fields) => {
-        const bytes = Buffer.from(encodeResponseHead(status, reason, fields), 'latin1');
-        const result = parseResponseHead(bytes, 0, bytes.length, TEST_LIMITS);
-        assert.ok(result.kind === 'head');
-        const { head, end } = result;
-        assert.deepEqual(
-          [head.status, head.reason, head.fields, end],
-          [status, reason, fields, bytes.length],
+  test('what is encoded is parsed to the same, responses', () => {
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 100, max: 599 }),
+        fc.constantFrom('', 'OK', 'a \xe9\tb'),
+        plainFields,
+        (status, reason, fields) => {
+          const bytes = Buffer.from(encodeResponseHead(status, reason, fields), 'latin1');
+          const result = parseResponseHead(bytes, 0, bytes.length, TEST_LIMITS);
+          mustHold(result.kind === 'head');
+          const { head, end } = result;
+          expect([head.status, head.reason, head.fields, end]).toStrictEqual([
+            status,
+            reason,
+            fields,
+            bytes.length,
+          ]);
+        },
+      ),
+      { numRuns: 500 },
+    );
+  });
+
+  test('whatever is accepted can be rewritten and sent on as a valid head', () => {
+    const aliases = new Map([['a', 'b']]);
+    fc.assert(
+      fc.property(requestBytes, fc.boolean(), (bytes, trusted) => {
+        const result = parseRequestHead(bytes, 0, bytes.length, TEST_LIMITS);
+        if (result.kind !== 'head') return;
+        const { head } = result;
+        const address = serviceAddress(head, aliases);
+        if (!('error' in address)) expect(address.target).toMatch(/^(?:\/|\*$)/);
+        viaContains(head.fields, 'a');
+        endToEndTrailers(head.fields, head.fields);
+        const facts = { clientIp: '::1', proto: 'http', host: head.host, by: 'me', trusted } as const;
+        const fields = forwardedHeaders({ ...facts, fields: withHost(endToEnd(head.fields), head.host) });
+        expect(fields.every(isFieldValue)).toBe(true);
+        const sent = Buffer.from(encodeRequestHead(head.method, head.target, fields), 'latin1');
+        const again = parseRequestHead(sent, 0, sent.length, { ...TEST_LIMITS, maxHeadBytes: 65_536 });
+        mustHold(again.kind === 'head' && again.end === sent.length, JSON.stringify(again));
+      }),
+      { numRuns: 1000 },
+    );
+  });
+
+  test('an accepted head holds no control character, whatever came', () => {
+    fc.assert(
+      fc.property(requestBytes, (bytes) => {
+        const result = parseRequestHead(bytes, 0, bytes.length, TEST_LIMITS);
+        if (result.kind !== 'head') return;
+        expect([result.head.method, result.head.target, ...result.head.fields].every(isFieldValue)).toBe(
+          true,
         );
-      },
-    ),
-    { numRuns: 500 },
-  );
-});
-
-test('whatever is accepted can be rewritten and sent on as a valid head', () => {
-  const aliases = new Map([['a', 'b']]);
-  fc.assert(
-    fc.property(requestBytes, fc.boolean(), (bytes, trusted) => {
-      const result = parseRequestHead(bytes, 0, bytes.length, TEST_LIMITS);
-      if (result.kind !== 'head') return;
-      const { head } = result;
-      const address = serviceAddress(head, aliases);
-      if (!('error' in address)) assert.match(address.target, /^(?:\/|\*$)/);
-      viaContains(head.fields, 'a');
-      endToEndTrailers(head.fields, head.fields);
-      const facts = { clientIp: '::1', proto: 'http', host: head.host, by: 'me', trusted } as const;
-      const fields = forwardedHeaders({ ...facts, fields: withHost(endToEnd(head.fields), head.host) });
-      assert.ok(fields.every(isFieldValue));
-      const sent = Buffer.from(encodeRequestHead(head.method, head.target, fields), 'latin1');
-      const again = parseRequestHead(sent, 0, sent.length, { ...TEST_LIMITS, maxHeadBytes: 65_536 });
-      assert.ok(again.kind === 'head' && again.end === sent.length, JSON.stringify(again));
-    }),
-    { numRuns: 1000 },
-  );
-});
-
-test('an accepted head holds no control character, whatever came', () => {
-  fc.assert(
-    fc.property(requestBytes, (bytes) => {
-      const result = parseRequestHead(bytes, 0, bytes.length, TEST_LIMITS);
-      if (result.kind !== 'head') return;
-      assert.ok([result.head.method, result.head.target, ...result.head.fields].every(isFieldValue));
-    }),
-    { numRuns: 1000 },
-  );
+      }),
+      { numRuns: 1000 },
+    );
+  });
 });

@@ -1,6 +1,5 @@
 /** The file of known nodes: what is written is read back, and nothing that is read can do harm. */
-import assert from 'node:assert/strict';
-import test from 'node:test';
+import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { formatKnown, type Known, parseKnown } from '../../sidecar/mesh/discovery/known-nodes.ts';
 
@@ -32,55 +31,60 @@ const known: fc.Arbitrary<Known> = fc.record(
   plain,
 );
 
-test('what is written is read back', () => {
-  fc.assert(fc.property(known, (value) => assert.deepEqual(parseKnown(formatKnown(value)), value)));
-});
+describe('any file of known nodes', () => {
+  test('what is written is read back', () => {
+    fc.assert(fc.property(known, (value) => expect(parseKnown(formatKnown(value))).toStrictEqual(value)));
+  });
 
-test('any text and any JSON is read as nothing or as bounded, well-formed addresses', () => {
-  const anyText = fc.oneof(
-    fc.string(),
-    fc.json(),
-    fc
-      .record({
-        version: fc.constant(1),
-        own_port: fc.anything(),
-        nodes: fc.anything(),
-        peers: fc.anything(),
-      })
-      .map((value) => JSON.stringify(value) ?? ''),
-    fc
-      .tuple(
-        fc.array(fc.record({ host: fc.oneof(ip, fc.string()), port: fc.oneof(port, fc.anything()) })),
-        fc.array(
-          fc.record({ key: fc.oneof(hex, fc.string()), services: fc.anything(), address: fc.anything() }),
-        ),
-      )
-      .map(([nodes, peers]) => JSON.stringify({ version: 1, nodes, peers })),
-  );
-  fc.assert(
-    fc.property(anyText, (text) => {
-      const parsed = parseKnown(text);
-      if (parsed === null) return;
-      assert.ok(parsed.nodes.length <= 64 && parsed.peers.length <= 1_024);
-      for (const node of parsed.nodes) {
-        assert.match(node.host, /^\d+\.\d+\.\d+\.\d+$/);
-        assert.ok(node.port > 0 && node.port <= 65_535);
-      }
-      for (const peer of parsed.peers) {
-        assert.match(peer.key, /^[0-9a-f]{64}$/);
-        assert.ok(peer.services.length > 0 && peer.services.length <= 64);
-      }
-      assert.deepEqual(parseKnown(formatKnown(parsed)), parsed);
-    }),
-    { numRuns: 500 },
-  );
-});
+  test('any text and any JSON is read as nothing or as bounded, well-formed addresses', () => {
+    const anyText = fc.oneof(
+      fc.string(),
+      fc.json(),
+      fc
+        .record({
+          version: fc.constant(1),
+          own_port: fc.anything(),
+          nodes: fc.anything(),
+          peers: fc.anything(),
+        })
+        .map((value) => JSON.stringify(value) ?? ''),
+      fc
+        .tuple(
+          fc.array(fc.record({ host: fc.oneof(ip, fc.string()), port: fc.oneof(port, fc.anything()) })),
+          fc.array(
+            fc.record({ key: fc.oneof(hex, fc.string()), services: fc.anything(), address: fc.anything() }),
+          ),
+        )
+        .map(([nodes, peers]) => JSON.stringify({ version: 1, nodes, peers })),
+    );
+    fc.assert(
+      fc.property(anyText, (text) => {
+        const parsed = parseKnown(text);
+        if (parsed === null) return;
+        expect(parsed.nodes.length).toBeLessThanOrEqual(64);
+        expect(parsed.peers.length).toBeLessThanOrEqual(1_024);
+        for (const node of parsed.nodes) {
+          expect(node.host).toMatch(/^\d+\.\d+\.\d+\.\d+$/);
+          expect(node.port).toBeGreaterThan(0);
+          expect(node.port).toBeLessThanOrEqual(65_535);
+        }
+        for (const peer of parsed.peers) {
+          expect(peer.key).toMatch(/^[0-9a-f]{64}$/);
+          expect(peer.services.length).toBeGreaterThan(0);
+          expect(peer.services.length).toBeLessThanOrEqual(64);
+        }
+        expect(parseKnown(formatKnown(parsed))).toStrictEqual(parsed);
+      }),
+      { numRuns: 500 },
+    );
+  });
 
-test('a file cut off anywhere is nothing, never an exception', () => {
-  fc.assert(
-    fc.property(known, fc.double({ min: 0, max: 0.999, noNaN: true }), (value, share) => {
-      const text = formatKnown(value).trimEnd();
-      assert.equal(parseKnown(text.slice(0, Math.floor(text.length * share))), null);
-    }),
-  );
+  test('a file cut off anywhere is nothing, never an exception', () => {
+    fc.assert(
+      fc.property(known, fc.double({ min: 0, max: 0.999, noNaN: true }), (value, share) => {
+        const text = formatKnown(value).trimEnd();
+        expect(parseKnown(text.slice(0, Math.floor(text.length * share)))).toBe(null);
+      }),
+    );
+  });
 });

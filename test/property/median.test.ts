@@ -1,6 +1,5 @@
 /** The median agrees with sorting, for any numbers. */
-import assert from 'node:assert/strict';
-import test from 'node:test';
+import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { medianInPlace, selectInPlace } from '../../sidecar/core/balancing/median.ts';
 
@@ -9,19 +8,21 @@ const numbers = fc.array(fc.oneof(fc.double({ noNaN: true }), fc.integer({ min: 
   maxLength: 200,
 });
 
-test('each rank is what sorting would put there', () => {
-  fc.assert(
-    fc.property(numbers, fc.nat(), (values, n) => {
-      const rank = n % values.length;
-      const sorted = Float64Array.from(values).sort();
-      // -0 and 0 are equal here.
-      assert.ok(selectInPlace(Float64Array.from(values), values.length, rank) === sorted[rank]);
-    }),
-    { numRuns: 500 },
-  );
-});
+describe('the median of any numbers', () => {
+  test('each rank is what sorting would put there', () => {
+    fc.assert(
+      fc.property(numbers, fc.nat(), (values, n) => {
+        const rank = n % values.length;
+        const sorted = Float64Array.from(values).sort();
+        // -0 and 0 are equal here.
+        expect(selectInPlace(Float64Array.from(values), values.length, rank)).toBe(sorted[rank]);
+      }),
+      { numRuns: 500 },
+    );
+  });
 
-test('of none there is no median, and what lies beyond the count is not looked at', () => {
-  assert.ok(Number.isNaN(medianInPlace(new Float64Array(4), 0)));
-  assert.equal(medianInPlace(Float64Array.from([3, 1, 2, -9, -9]), 3), 2);
+  test('of none there is no median, and what lies beyond the count is not looked at', () => {
+    expect(medianInPlace(new Float64Array(4), 0)).toBeNaN();
+    expect(medianInPlace(Float64Array.from([3, 1, 2, -9, -9]), 3)).toBe(2);
+  });
 });

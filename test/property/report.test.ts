@@ -1,10 +1,10 @@
 /** Reports: no header value throws, and every number that comes out of one is finite and in bounds. */
-import assert from 'node:assert/strict';
-import test from 'node:test';
+import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { encodeOrca, parseOrca } from '../../sidecar/core/peers/load-report.ts';
 import { decodePeerState, encodePeerState } from '../../sidecar/core/peers/peer-state.ts';
 import { RECORD_LIMITS, WORKER_STATES } from '../../sidecar/core/peers/record.ts';
+import { expectNamed } from '../support/runner/expectations.ts';
 
 const name = fc.constantFrom(
   'application_utilization',
@@ -27,66 +27,70 @@ const text = fc.oneof(
   fc.json().map((json) => `JSON ${json}`),
 );
 
-test('a header value never throws, and gives bounded numbers', () => {
-  fc.assert(
-    fc.property(text, (value) => {
-      for (const [key, said] of Object.entries(parseOrca(value) ?? {})) {
-        if (typeof said !== 'number') continue;
-        const isTime = key === 'serviceMs' || key === 'oldestMs';
-        const max = key === 'load' ? 1 : isTime ? RECORD_LIMITS.serviceMs : Number.MAX_SAFE_INTEGER;
-        assert.ok(said >= 0 && said <= max, `${key}=${said}`);
-      }
-    }),
-    { numRuns: 1_000 },
-  );
-});
+describe('any load report', () => {
+  test('a header value never throws, and gives bounded numbers', () => {
+    fc.assert(
+      fc.property(text, (value) => {
+        for (const [key, said] of Object.entries(parseOrca(value) ?? {})) {
+          if (typeof said !== 'number') continue;
+          const isTime = key === 'serviceMs' || key === 'oldestMs';
+          const max = key === 'load' ? 1 : isTime ? RECORD_LIMITS.serviceMs : Number.MAX_SAFE_INTEGER;
+          expectNamed(said, `${key}=${said}`).toBeGreaterThanOrEqual(0);
+          expectNamed(said, `${key}=${said}`).toBeLessThanOrEqual(max);
+        }
+      }),
+      { numRuns: 1_000 },
+    );
+  });
 
-test('a state body never throws', () => {
-  fc.assert(fc.property(fc.anything(), (json) => void decodePeerState(json)));
-  fc.assert(
-    fc.property(
-      fc.jsonValue(),
-      (services) => void decodePeerState({ epoch: 1, seq: 1, state: 'ready', services }),
-    ),
-  );
-});
+  test('a state body never throws', () => {
+    fc.assert(fc.property(fc.anything(), (json) => void decodePeerState(json)));
+    fc.assert(
+      fc.property(
+        fc.jsonValue(),
+        (services) => void decodePeerState({ epoch: 1, seq: 1, state: 'ready', services }),
+      ),
+    );
+  });
 
-const counted = fc.nat({ max: RECORD_LIMITS.requests });
-const time = fc.option(fc.double({ min: 0, max: RECORD_LIMITS.serviceMs, noNaN: true }));
-const report = fc.record(
-  {
-    epoch: fc.nat(),
-    seq: fc.nat(),
-    state: fc.constantFrom(...WORKER_STATES),
-    load: fc.double({ min: 0, max: 1, noNaN: true }),
-    service: fc.constant('a'),
-    inFlight: counted,
-    queued: counted,
-    concurrency: counted,
-    serviceMs: time,
-    mine: counted,
-    activeCallers: counted,
-    oldestMs: time,
-  },
-  { noNullPrototype: true },
-);
-
-test('what a sidecar says comes out as it went in: exactly of the state, to half a ms of the header', () => {
-  fc.assert(
-    fc.property(report, (said) => {
-      assert.deepEqual(decodePeerState(JSON.parse(JSON.stringify(encodePeerState([said])))), [said]);
-      const { serviceMs, oldestMs, load, service: _, ...exact } = said;
-      const {
-        serviceMs: service,
-        oldestMs: oldest,
-        load: rounded,
-        ...rest
-      } = parseOrca(encodeOrca(said)) ?? {};
-      assert.deepEqual(rest, exact);
-      assert.ok(Math.abs((rounded ?? -1) - load) <= 0.0005);
-      assert.ok(isNear(service, serviceMs) && isNear(oldest, oldestMs), `${service} ${oldest}`);
-    }),
+  const counted = fc.nat({ max: RECORD_LIMITS.requests });
+  const time = fc.option(fc.double({ min: 0, max: RECORD_LIMITS.serviceMs, noNaN: true }));
+  const report = fc.record(
+    {
+      epoch: fc.nat(),
+      seq: fc.nat(),
+      state: fc.constantFrom(...WORKER_STATES),
+      load: fc.double({ min: 0, max: 1, noNaN: true }),
+      service: fc.constant('a'),
+      inFlight: counted,
+      queued: counted,
+      concurrency: counted,
+      serviceMs: time,
+      mine: counted,
+      activeCallers: counted,
+      oldestMs: time,
+    },
+    { noNullPrototype: true },
   );
+
+  test('what a sidecar says comes out as it went in: exactly of the state, to half a ms of the header', () => {
+    fc.assert(
+      fc.property(report, (said) => {
+        expect(decodePeerState(JSON.parse(JSON.stringify(encodePeerState([said]))))).toStrictEqual([said]);
+        const { serviceMs, oldestMs, load, service: _, ...exact } = said;
+        const {
+          serviceMs: service,
+          oldestMs: oldest,
+          load: rounded,
+          ...rest
+        } = parseOrca(encodeOrca(said)) ?? {};
+        expect(rest).toStrictEqual(exact);
+        expect(Math.abs((rounded ?? -1) - load)).toBeLessThanOrEqual(0.0005);
+        expectNamed(isNear(service, serviceMs), `${service} ${oldest}`).toBe(true);
+        expectNamed(isNear(oldest, oldestMs), `${service} ${oldest}`).toBe(true);
+      }),
+    );
+  });
 });
 
 function isNear(heard: number | null | undefined, said: number | null): boolean {

@@ -1,5 +1,4 @@
-import assert from 'node:assert/strict';
-import test from 'node:test';
+import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { RequestAuth } from '../../sidecar/mesh/membership/request-auth.ts';
 import { member, NOW_MS } from '../support/members.ts';
@@ -14,45 +13,53 @@ const request = fc.record({
   service: fc.constantFrom('a', 'llm-inference', 'a:b', '1', ''),
 });
 
-test('a header fits its own request and no other', () => {
-  fc.assert(
-    fc.property(request, request, (mine, other) => {
-      const { header } = caller.sign({ ...mine, peerKey: worker.keyHex, nowMs: NOW_MS });
-      const isSame =
-        mine.method === other.method && mine.target === other.target && mine.service === other.service;
-      if (!isSame) assert.equal(callee.verify({ ...other, header, nowMs: NOW_MS }).kind, 'refused');
-      assert.equal(callee.verify({ ...mine, header, nowMs: NOW_MS }).kind, 'member');
-      assert.equal(callee.verify({ ...mine, header, nowMs: NOW_MS }).kind, 'refused');
-    }),
-    { numRuns: 1000 },
-  );
-});
-
-test('any text is refused without an exception', () => {
-  const { header: real } = caller.sign({
-    peerKey: worker.keyHex,
-    method: 'GET',
-    target: '/',
-    service: 'a',
-    nowMs: NOW_MS,
+describe('any proof of membership', () => {
+  test('a header fits its own request and no other', () => {
+    fc.assert(
+      fc.property(request, request, (mine, other) => {
+        const { header } = caller.sign({ ...mine, peerKey: worker.keyHex, nowMs: NOW_MS });
+        const isSame =
+          mine.method === other.method && mine.target === other.target && mine.service === other.service;
+        if (!isSame) expect(callee.verify({ ...other, header, nowMs: NOW_MS }).kind).toBe('refused');
+        expect(callee.verify({ ...mine, header, nowMs: NOW_MS }).kind).toBe('member');
+        expect(callee.verify({ ...mine, header, nowMs: NOW_MS }).kind).toBe('refused');
+      }),
+      { numRuns: 1000 },
+    );
   });
-  const part = fc.oneof(fc.string(), fc.constantFrom('v1', '.', '1767225600000', ...real.split('.')));
-  const texts = fc.oneof(
-    fc.string({ unit: 'binary', maxLength: 400 }),
-    fc.array(part, { maxLength: 8 }).map((parts) => parts.join('.')),
-    fc.array(fc.nat({ max: real.length }), { minLength: 2, maxLength: 2 }).map(([a, b]) => {
-      return real.slice(0, a) + real.slice(b);
-    }),
-  );
-  fc.assert(
-    fc.property(texts, (header) => {
-      fc.pre(header !== real);
-      const asked = { method: 'GET', target: '/', service: 'a', nowMs: NOW_MS };
-      assert.equal(callee.verify({ ...asked, header }).kind, 'refused');
-      assert.ok(
-        !caller.verifyResponse({ peerKey: worker.keyHex, nonce: header, status: 200, nowMs: NOW_MS, header }),
-      );
-    }),
-    { numRuns: 2000 },
-  );
+
+  test('any text is refused without an exception', () => {
+    const { header: real } = caller.sign({
+      peerKey: worker.keyHex,
+      method: 'GET',
+      target: '/',
+      service: 'a',
+      nowMs: NOW_MS,
+    });
+    const part = fc.oneof(fc.string(), fc.constantFrom('v1', '.', '1767225600000', ...real.split('.')));
+    const texts = fc.oneof(
+      fc.string({ unit: 'binary', maxLength: 400 }),
+      fc.array(part, { maxLength: 8 }).map((parts) => parts.join('.')),
+      fc.array(fc.nat({ max: real.length }), { minLength: 2, maxLength: 2 }).map(([a, b]) => {
+        return real.slice(0, a) + real.slice(b);
+      }),
+    );
+    fc.assert(
+      fc.property(texts, (header) => {
+        fc.pre(header !== real);
+        const asked = { method: 'GET', target: '/', service: 'a', nowMs: NOW_MS };
+        expect(callee.verify({ ...asked, header }).kind).toBe('refused');
+        expect(
+          caller.verifyResponse({
+            peerKey: worker.keyHex,
+            nonce: header,
+            status: 200,
+            nowMs: NOW_MS,
+            header,
+          }),
+        ).toBe(false);
+      }),
+      { numRuns: 2000 },
+    );
+  });
 });

@@ -3,21 +3,26 @@
  *
  * In one place, so that a count which is added is held by all tests of leaving. It must not know why they left.
  */
-import assert from 'node:assert/strict';
+import { expect } from '@jest/globals';
 import type { SidecarPair } from './sidecar-pair.ts';
 
 export function assertCountsAreZero(pair: SidecarPair): void {
   const { b } = pair;
-  assert.deepEqual(
-    {
-      running: pair.running,
-      there: b.running,
-      outstanding: b.outstanding,
-      inFlight: b.service.admission.inFlight,
-      queued: b.service.admission.queued,
-      failures: b.peer.health.consecutiveFailures,
-      route: b.peer.routes[0]?.health.state.kind,
-    },
-    { running: 0, there: 0, outstanding: 0, inFlight: 0, queued: 0, failures: 0, route: 'up' },
-  );
+  expect({
+    running: pair.running,
+    there: b.running,
+    outstanding: b.outstanding,
+    inFlight: b.service.admission.inFlight,
+    queued: b.service.admission.queued,
+    failures: b.peer.health.consecutiveFailures,
+    route: b.peer.routes[0]?.health.state.kind,
+  }).toStrictEqual({
+    running: 0,
+    there: 0,
+    outstanding: 0,
+    inFlight: 0,
+    queued: 0,
+    failures: 0,
+    route: 'up',
+  });
 }

@@ -8,7 +8,6 @@ import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { createServer as createTlsServer } from 'node:https';
 import net from 'node:net';
-import type { TestContext } from 'node:test';
 import type { HostPort } from '../../sidecar/core/host-port.ts';
 import { createBundle } from '../../sidecar/mesh/membership/certificate-bundle.ts';
 import { fromMeshKey } from '../../sidecar/mesh/membership/mesh-keys.ts';
@@ -16,6 +15,7 @@ import { eventually } from './eventually.ts';
 import type { Sent } from './http-client.ts';
 import { type HttpWorker, startHttpWorker } from './http-worker.ts';
 import { type Member, type MemberOptions, TestMesh } from './mesh.ts';
+import { onTestEnd } from './runner/on-test-end.ts';
 import { startTlsEdge } from './tls-edge.ts';
 import { VpnLink } from './vpn-link.ts';
 import { createCa } from './x509.ts';
@@ -41,14 +41,13 @@ interface Fleet {
 
 /** A node that stays, gpu-1 with this worker, and an app. */
 async function fleet(
-  t: TestContext,
   url: string | Readonly<Record<string, unknown>>,
   {
     gpu: gpuOptions = {},
     app: appOptions = {},
   }: { gpu?: Partial<MemberOptions>; app?: Partial<MemberOptions> } = {},
 ): Promise<Fleet> {
-  const mesh = new TestMesh(t);
+  const mesh = new TestMesh();
   await mesh.join({ id: 'first' });
   const service = typeof url === 'string' ? url : { ...url };
   const gpu = await mesh.join({ id: 'gpu-1', services: { [SERVICE]: service }, ...gpuOptions });
@@ -63,10 +62,7 @@ async function listening(server: net.Server, at: Partial<HostPort> = {}): Promis
 }
 
 /** Accepts, and never says a word. */
-async function startSilent(
-  t: TestContext,
-  at: Partial<HostPort> = {},
-): Promise<{ port: number; die(): void }> {
+async function startSilent(at: Partial<HostPort> = {}): Promise<{ port: number; die(): void }> {
   const sockets = new Set<net.Socket>();
   const server = net.createServer((socket) => {
     sockets.add(socket.on('error', () => {}));
@@ -75,47 +71,47 @@ async function startSilent(
     server.close();
     for (const socket of sockets) socket.destroy();
   };
-  t.after(die);
+  onTestEnd(die);
   return { port: await listening(server, at), die };
 }
 
-export async function nobodyOffers(t: TestContext, asked: string): Promise<Faulty> {
-  const { app } = await fleet(t, (await startHttpWorker(t)).url);
+export async function nobodyOffers(asked: string): Promise<Faulty> {
+  const { app } = await fleet((await startHttpWorker()).url);
   await app.knows(['gpu-1']);
   return { app, sent: { target: `/service/${asked}/x` } };
 }
 
-export async function noServiceNamed(t: TestContext): Promise<Faulty> {
-  const mesh = new TestMesh(t);
+export async function noServiceNamed(): Promise<Faulty> {
+  const mesh = new TestMesh();
   return { app: await mesh.start({ id: 'app-1' }), sent: { target: `/${SERVICE}/x` } };
 }
 
 /** The worker hands what it gets back to the sidecar that it came from. */
-export async function loop(t: TestContext): Promise<Faulty> {
-  const mesh = new TestMesh(t);
+export async function loop(): Promise<Faulty> {
+  const mesh = new TestMesh();
   const app = await mesh.start({ id: 'app-1' });
   return { app, sent: { ...TO_SERVICE, headers: { via: '1.1 app-1-outbound' } } };
 }
 
-export async function workerDead(t: TestContext): Promise<Faulty> {
-  const worker = await startSilent(t);
+export async function workerDead(): Promise<Faulty> {
+  const worker = await startSilent();
   const url = `http://127.0.0.1:${worker.port}`;
-  const { app } = await fleet(t, { url, health: { interval: '10m' } });
+  const { app } = await fleet({ url, health: { interval: '10m' } });
   await app.knows(['gpu-1']);
   worker.die();
   return { app };
 }
 
-export async function workerDeadForAWhile(t: TestContext): Promise<Faulty> {
-  const faulty = await workerDead(t);
+export async function workerDeadForAWhile(): Promise<Faulty> {
+  const faulty = await workerDead();
   await faulty.app.call(TO_SERVICE);
   await whyNotReady(faulty.app, /"why_not_ready":"warming[^"]*ECONNREFUSED/);
   return faulty;
 }
 
-export async function workerWarming(t: TestContext): Promise<Faulty> {
-  const mesh = new TestMesh(t);
-  const worker: HttpWorker = await startHttpWorker(t);
+export async function workerWarming(): Promise<Faulty> {
+  const mesh = new TestMesh();
+  const worker: HttpWorker = await startHttpWorker();
   worker.isHealthy = false;
   const services = { [SERVICE]: { url: worker.url, health: { path: '/health' } } };
   const gpu = await mesh.start({ id: 'gpu-1', services });
@@ -135,37 +131,36 @@ async function whyNotReady(app: Member, why: RegExp): Promise<void> {
   );
 }
 
-export async function workerHangs(t: TestContext, sent: Sent = TO_SERVICE, env: Env = {}): Promise<Faulty> {
-  const worker = await startSilent(t);
+export async function workerHangs(sent: Sent = TO_SERVICE, env: Env = {}): Promise<Faulty> {
+  const worker = await startSilent();
   const { app } = await fleet(
-    t,
     { url: `http://127.0.0.1:${worker.port}`, health: { interval: '10m' } },
     { app: { env } },
   );
   return { app, sent };
 }
 
-export async function sidecarGone(t: TestContext): Promise<Faulty> {
-  const { app, gpu } = await fleet(t, (await startHttpWorker(t)).url, { app: { env: NO_PROBES } });
+export async function sidecarGone(): Promise<Faulty> {
+  const { app, gpu } = await fleet((await startHttpWorker()).url, { app: { env: NO_PROBES } });
   await app.call(TO_SERVICE);
   await gpu.running.stop();
   return { app };
 }
 
 /** A sidecar behind a VPN address that the test can break, called once. */
-async function linked(t: TestContext, host: string, gpu: Env, app: Partial<MemberOptions>) {
+async function linked(host: string, gpu: Env, app: Partial<MemberOptions>) {
   const free = net.createServer();
   const port = await listening(free);
   free.close();
   await once(free, 'close');
-  const link = new VpnLink(t, { host, port }, { host: '127.0.0.1', port });
+  const link = new VpnLink({ host, port }, { host: '127.0.0.1', port });
   await link.carry();
   const env = {
     SIDECAR_VPN_IP: host,
     SIDECAR_INBOUND: `127.0.0.1:${port}`,
     SIDECAR_DHT_LISTEN: '127.0.0.1:0',
   };
-  const made = await fleet(t, (await startHttpWorker(t)).url, {
+  const made = await fleet((await startHttpWorker()).url, {
     gpu: { env: { ...env, ...gpu } },
     app: { ...app, env: { ...NO_PROBES, ...app.env } },
   });
@@ -174,24 +169,23 @@ async function linked(t: TestContext, host: string, gpu: Env, app: Partial<Membe
 }
 
 /** Its host lives and its process is stopped: connections are taken by the kernel, and nothing is said. */
-export async function sidecarHangs(t: TestContext): Promise<Faulty> {
-  const { app, link } = await linked(t, '127.0.0.3', {}, { env: { SIDECAR_TIMEOUT_HEAD: '2s' } });
+export async function sidecarHangs(): Promise<Faulty> {
+  const { app, link } = await linked('127.0.0.3', {}, { env: { SIDECAR_TIMEOUT_HEAD: '2s' } });
   await link.refuse();
-  await startSilent(t, link.at);
+  await startSilent(link.at);
   return { app };
 }
 
-export async function vpnBlackHoled(t: TestContext): Promise<Faulty> {
-  const { app, link } = await linked(t, '127.0.0.4', {}, {});
+export async function vpnBlackHoled(): Promise<Faulty> {
+  const { app, link } = await linked('127.0.0.4', {}, {});
   await link.blackHole();
   return { app };
 }
 
 /** And a tunnel leads to the same worker. */
-export async function vpnBlackHoledWithTunnel(t: TestContext): Promise<Faulty> {
-  const edge = await startTlsEdge(t, { delayMs: 0 });
+export async function vpnBlackHoledWithTunnel(): Promise<Faulty> {
+  const edge = await startTlsEdge({ delayMs: 0 });
   const { app, link, gpu } = await linked(
-    t,
     '127.0.0.6',
     { SIDECAR_TUNNEL_URL: edge.url },
     { files: { '/ca.pem': edge.ca }, env: { SIDECAR_TUNNEL_CA: '/ca.pem' } },
@@ -201,14 +195,14 @@ export async function vpnBlackHoledWithTunnel(t: TestContext): Promise<Faulty> {
   return { app };
 }
 
-export async function vpnRefused(t: TestContext): Promise<Faulty> {
-  const { app, link } = await linked(t, '127.0.0.5', {}, {});
+export async function vpnRefused(): Promise<Faulty> {
+  const { app, link } = await linked('127.0.0.5', {}, {});
   await link.refuse();
   return { app };
 }
 
 /** What stands at the public name of the tunnel: its own status, a certificate of another name, or nothing. */
-export async function tunnelFails(t: TestContext, how: number | 'wrong_name' | 'refuses'): Promise<Faulty> {
+export async function tunnelFails(how: number | 'wrong_name' | 'refuses'): Promise<Faulty> {
   const ca = createCa();
   const issued = ca.issue(how === 'wrong_name' ? 'other.example' : 'localhost');
   const server = createTlsServer(issued, (_request, response) => {
@@ -219,8 +213,8 @@ export async function tunnelFails(t: TestContext, how: number | 'wrong_name' | '
     server.close();
     server.closeAllConnections();
   };
-  t.after(end);
-  const { app } = await fleet(t, (await startHttpWorker(t)).url, {
+  onTestEnd(end);
+  const { app } = await fleet((await startHttpWorker()).url, {
     gpu: { vpnIp: null, env: { SIDECAR_TUNNEL_URL } },
     app: { files: { '/ca.pem': ca.cert }, env: { ...NO_PROBES, SIDECAR_TUNNEL_CA: '/ca.pem' } },
   });
@@ -228,27 +222,23 @@ export async function tunnelFails(t: TestContext, how: number | 'wrong_name' | '
   return { app };
 }
 
-export async function noRouteFromHere(t: TestContext): Promise<Faulty> {
-  const { app } = await fleet(t, (await startHttpWorker(t)).url, { app: { vpnIp: null } });
+export async function noRouteFromHere(): Promise<Faulty> {
+  const { app } = await fleet((await startHttpWorker()).url, { app: { vpnIp: null } });
   return { app };
 }
 
 /** A worker that holds the first request until the test ends. */
-async function busy(t: TestContext, gpu: Env, service: Readonly<Record<string, unknown>>): Promise<Fleet> {
+async function busy(gpu: Env, service: Readonly<Record<string, unknown>>): Promise<Fleet> {
   let release: (() => void) | null = null;
-  const worker = await startHttpWorker(t, {
+  const worker = await startHttpWorker({
     answer: (_seen, response) => {
       if (release === null) release = () => response.end();
       else response.end();
     },
   });
-  const made = await fleet(
-    t,
-    { url: worker.url, ...service },
-    { gpu: { env: gpu }, app: { env: NO_PROBES } },
-  );
+  const made = await fleet({ url: worker.url, ...service }, { gpu: { env: gpu }, app: { env: NO_PROBES } });
   const first = made.app.call(TO_SERVICE);
-  t.after(async () => {
+  onTestEnd(async () => {
     release?.();
     await first;
   });
@@ -260,16 +250,16 @@ async function busy(t: TestContext, gpu: Env, service: Readonly<Record<string, u
   return made;
 }
 
-export async function saturated(t: TestContext): Promise<Faulty> {
-  return await busy(t, {}, { concurrency: 1, queue: 0 });
+export async function saturated(): Promise<Faulty> {
+  return await busy({}, { concurrency: 1, queue: 0 });
 }
 
 /** Past the time in which it still takes requests, with one that runs. */
-export async function draining(t: TestContext): Promise<Faulty> {
-  const { app, gpu } = await busy(t, { SIDECAR_DRAIN_ACCEPT: '10ms' }, {});
+export async function draining(): Promise<Faulty> {
+  const { app, gpu } = await busy({ SIDECAR_DRAIN_ACCEPT: '10ms' }, {});
   const cut = new AbortController();
   const drained = gpu.running.drain(cut.signal);
-  t.after(async () => {
+  onTestEnd(async () => {
     cut.abort();
     await drained;
   });
@@ -282,8 +272,8 @@ export async function draining(t: TestContext): Promise<Faulty> {
 }
 
 /** The configuration of tests is read at a fixed date (config-input); the certificate holds then and now. */
-export async function notAllowed(t: TestContext): Promise<Faulty> {
-  const { mesh } = await fleet(t, (await startHttpWorker(t)).url);
+export async function notAllowed(): Promise<Faulty> {
+  const { mesh } = await fleet((await startHttpWorker()).url);
   const SIDECAR_CERT = createBundle(fromMeshKey(Buffer.from(mesh.meshKey, 'hex')), {
     workerId: 'app-2',
     offers: [],
@@ -296,39 +286,39 @@ export async function notAllowed(t: TestContext): Promise<Faulty> {
 
 const QUICK: Env = { SIDECAR_FIRST_LOOKUP_WAIT: '300ms' };
 
-export async function otherMeshKey(t: TestContext): Promise<Faulty> {
-  const mesh = new TestMesh(t);
+export async function otherMeshKey(): Promise<Faulty> {
+  const mesh = new TestMesh();
   await mesh.join({ id: 'first' });
   return { app: await mesh.start({ id: 'app-1', meshKey: '0123456789abcdef'.repeat(4), env: QUICK }) };
 }
 
-export async function bootstrapDead(t: TestContext): Promise<Faulty> {
-  const mesh = new TestMesh(t);
+export async function bootstrapDead(): Promise<Faulty> {
+  const mesh = new TestMesh();
   const bootstrap = [{ host: '127.0.0.1', port: 1 }];
   return { app: await mesh.start({ id: 'app-1', bootstrap, env: QUICK }) };
 }
 
 /** Somebody is there, and no datagram ever comes back. */
-export async function udpBlocked(t: TestContext): Promise<Faulty> {
+export async function udpBlocked(): Promise<Faulty> {
   const hole = createSocket('udp4');
   hole.bind(0, '127.0.0.1');
   await once(hole, 'listening');
-  t.after(() => hole.close());
-  const mesh = new TestMesh(t);
+  onTestEnd(() => hole.close());
+  const mesh = new TestMesh();
   const bootstrap = [{ host: '127.0.0.1', port: hole.address().port }];
   return { app: await mesh.start({ id: 'app-1', bootstrap, env: QUICK }) };
 }
 
 /** A worker that breaks the connection once it has the request. */
-export async function workerCrashes(t: TestContext, sent: Sent, env: Env = {}): Promise<Faulty> {
-  const worker = await startHttpWorker(t, { answer: (_seen, response) => response.destroy() });
-  const { app } = await fleet(t, worker.url, { app: { env } });
+export async function workerCrashes(sent: Sent, env: Env = {}): Promise<Faulty> {
+  const worker = await startHttpWorker({ answer: (_seen, response) => response.destroy() });
+  const { app } = await fleet(worker.url, { app: { env } });
   return { app, sent };
 }
 
 /** So often that its caller would leave it out if there were another. */
-export async function workerKeepsCrashing(t: TestContext): Promise<Faulty> {
-  const { app } = await workerCrashes(t, TO_SERVICE);
+export async function workerKeepsCrashing(): Promise<Faulty> {
+  const { app } = await workerCrashes(TO_SERVICE);
   for (let i = 0; i < 6; i++) await app.call(TO_SERVICE);
   return { app };
 }

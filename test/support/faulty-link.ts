@@ -7,9 +7,9 @@
  */
 import { once } from 'node:events';
 import net from 'node:net';
-import type { TestContext } from 'node:test';
 import type { Random } from '../../bench/sim/random.ts';
 import type { HostPort } from '../../sidecar/core/host-port.ts';
+import { onTestEnd } from './runner/on-test-end.ts';
 
 export const REQUEST_FAULTS = [
   /** The kept connection is gone: reset, or closed, with no byte handed on. */
@@ -76,9 +76,9 @@ export class FaultyLink {
   }
 
   /** Listens, and ends with the test. */
-  static async start(t: TestContext, at: HostPort, options: FaultyLinkOptions): Promise<FaultyLink> {
+  static async start(at: HostPort, options: FaultyLinkOptions): Promise<FaultyLink> {
     const link = new FaultyLink(at, options);
-    t.after(() => link.#close());
+    onTestEnd(() => link.#close());
     await link.#listen();
     return link;
   }

@@ -3,7 +3,6 @@
  *
  * Real @grpc/grpc-js on both sides, as workers and apps have it. It must not know sidecars.
  */
-import type { TestContext } from 'node:test';
 import {
   Client,
   type ClientDuplexStream,
@@ -24,6 +23,7 @@ import {
   status,
 } from '@grpc/grpc-js';
 import { Arrivals } from './arrivals.ts';
+import { onTestEnd } from './runner/on-test-end.ts';
 
 const to = (text: string): Buffer => Buffer.from(text, 'utf8');
 const from = (bytes: Buffer): string => bytes.toString('utf8');
@@ -58,7 +58,7 @@ export interface GrpcWorker {
   crash(): void;
 }
 
-export async function startGrpcWorker(t: TestContext): Promise<GrpcWorker> {
+export async function startGrpcWorker(): Promise<GrpcWorker> {
   const cancelled: Arrivals<string> = new Arrivals('a cancelled call');
   const began: Arrivals<string> = new Arrivals('a call that began');
   const server = new Server({ 'grpc.max_receive_message_length': -1 });
@@ -103,7 +103,7 @@ export async function startGrpcWorker(t: TestContext): Promise<GrpcWorker> {
       error === null ? resolve(bound) : reject(error),
     );
   });
-  t.after(() => server.forceShutdown());
+  onTestEnd(() => server.forceShutdown());
   return { url: `h2c://127.0.0.1:${port}`, cancelled, began, crash: () => server.forceShutdown() };
 }
 
@@ -117,14 +117,14 @@ export interface Unary {
 export class GrpcApp {
   readonly #client: Client;
 
-  constructor(t: TestContext, port: number, options: ClientOptions) {
+  constructor(port: number, options: ClientOptions) {
     this.#client = new Client(`127.0.0.1:${port}`, credentials.createInsecure(), {
       'grpc.max_receive_message_length': -1,
       'grpc.max_send_message_length': -1,
       'grpc.use_local_subchannel_pool': 1,
       ...options,
     });
-    t.after(() => this.#client.close());
+    onTestEnd(() => this.#client.close());
   }
 
   unary(

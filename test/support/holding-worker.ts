@@ -4,7 +4,7 @@
  * It must not know what waits where.
  */
 import type { ServerResponse } from 'node:http';
-import type { TestContext } from 'node:test';
+
 import { type HttpWorker, startHttpWorker } from './http-worker.ts';
 import type { Member, TestMesh } from './mesh.ts';
 
@@ -16,9 +16,9 @@ export interface HoldingWorker {
   readonly sidecar: Member;
 }
 
-export async function holdingWorker(t: TestContext, mesh: TestMesh, id: string): Promise<HoldingWorker> {
+export async function holdingWorker(mesh: TestMesh, id: string): Promise<HoldingWorker> {
   const held: HoldingWorker['held'] = [];
-  const worker = await startHttpWorker(t, {
+  const worker = await startHttpWorker({
     answer: ({ method, body }, response) => {
       if (method === 'POST') held.push({ body, response });
       else response.end('ok');

@@ -6,7 +6,6 @@
  * as any newcomer does: it asks for a record and says where it has its own. It must not know what the tests assert.
  */
 import net from 'node:net';
-import type { TestContext } from 'node:test';
 import type { HostPort } from '../../sidecar/core/host-port.ts';
 import type { WorkerRecord } from '../../sidecar/core/peers/record.ts';
 import { sealRecord } from '../../sidecar/mesh/discovery/sealed-record.ts';
@@ -14,6 +13,7 @@ import type { Identity } from '../../sidecar/mesh/membership/identity.ts';
 import { RequestAuth } from '../../sidecar/mesh/membership/request-auth.ts';
 import { type Answer, send } from './http-client.ts';
 import { member, recordOf } from './members.ts';
+import { onTestEnd } from './runner/on-test-end.ts';
 
 /** One verified request, and the connection that it came by. */
 export interface Asked {
@@ -52,12 +52,12 @@ export class HostilePeer {
   readonly #sockets = new Set<net.Socket>();
   #port = 0;
 
-  static async start(t: TestContext, setup: HostileSetup): Promise<HostilePeer> {
+  static async start(setup: HostileSetup): Promise<HostilePeer> {
     const peer = new HostilePeer(setup);
     const server = net.createServer((socket) => peer.#serve(socket));
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
     peer.#port = (server.address() as net.AddressInfo).port;
-    t.after(() => {
+    onTestEnd(() => {
       server.close();
       for (const socket of peer.#sockets) socket.destroy();
     });

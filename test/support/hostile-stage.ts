@@ -4,8 +4,7 @@
  *
  * Whole sidecars on loopback, with short time limits at the caller. It must not know what the hostile one does.
  */
-import assert from 'node:assert/strict';
-import type { TestContext } from 'node:test';
+import { expect } from '@jest/globals';
 import type { HostPort } from '../../sidecar/core/host-port.ts';
 import { eventually } from './eventually.ts';
 import { HostilePeer } from './hostile-peer.ts';
@@ -40,16 +39,16 @@ export class HostileStage {
   readonly toHonest: Place;
 
   /** Everybody knows everybody. */
-  static async set(t: TestContext, setup: StageSetup = {}): Promise<HostileStage> {
+  static async set(setup: StageSetup = {}): Promise<HostileStage> {
     const { services = ['ocr'], env } = setup;
-    const mesh = new TestMesh(t);
-    const worker = await startHttpWorker(t, setup.worker);
+    const mesh = new TestMesh();
+    const worker = await startHttpWorker(setup.worker);
     const ocr = { url: worker.url, ...setup.service };
     const honest = await mesh.join({ id: 'honest', services: { ocr } });
     const app = await mesh.join({ id: 'app', env: { ...ENV, ...env } });
     const toApp = { address: app.running.inbound, key: await keyOf('app', honest) };
     const toHonest = { address: honest.running.inbound, key: await keyOf('honest', app) };
-    const hostile = await HostilePeer.start(t, { meshKey: mesh.meshKey, services });
+    const hostile = await HostilePeer.start({ meshKey: mesh.meshKey, services });
     const stage = new HostileStage({ mesh, app, honest, worker, hostile, toApp, toHonest });
     await hostile.introduce(toApp);
     await app.knows(['hostile']);
@@ -88,8 +87,8 @@ export class HostileStage {
           /_in_progress\{/.test(text) && !/_(?:in_progress|queued|in_flight)\{[^}]*\} [^0]/.test(text),
       );
     }
-    assert.equal((await this.app.get('ocr')).status, 200);
-    assert.equal((await this.honest.get('ocr')).status, 200);
+    expect((await this.app.get('ocr')).status).toBe(200);
+    expect((await this.honest.get('ocr')).status).toBe(200);
   }
 }
 

@@ -5,8 +5,8 @@
  */
 import http from 'node:http';
 import type { AddressInfo } from 'node:net';
-import type { TestContext } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
+import { onTestEnd } from './runner/on-test-end.ts';
 
 export interface SeenRequest {
   readonly method: string;
@@ -34,7 +34,7 @@ export interface HttpWorker {
   isHealthy: boolean;
 }
 
-export async function startHttpWorker(t: TestContext, options: HttpWorkerOptions = {}): Promise<HttpWorker> {
+export async function startHttpWorker(options: HttpWorkerOptions = {}): Promise<HttpWorker> {
   const { answer = echo, load, serviceMs = 0 } = options;
   const seen: SeenRequest[] = [];
   const server = http.createServer((request, response) => {
@@ -51,7 +51,7 @@ export async function startHttpWorker(t: TestContext, options: HttpWorkerOptions
     });
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  t.after(() => {
+  onTestEnd(() => {
     server.close();
     server.closeAllConnections();
   });

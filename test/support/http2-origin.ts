@@ -4,9 +4,9 @@
  * It says its SETTINGS when a connection comes, unless told otherwise, and nothing more. It must not know who calls.
  */
 import net from 'node:net';
-import type { TestContext } from 'node:test';
 import { Arrivals } from './arrivals.ts';
 import * as h2 from './http2-frames.ts';
+import { onTestEnd } from './runner/on-test-end.ts';
 
 export class OriginConnection {
   readonly socket: net.Socket;
@@ -73,7 +73,7 @@ export class Http2Origin {
   greeting: Buffer | null = h2.settings();
   readonly #sockets = new Set<net.Socket>();
 
-  static async start(t: TestContext): Promise<Http2Origin> {
+  static async start(): Promise<Http2Origin> {
     const origin = new Http2Origin();
     const server = net.createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
       origin.#sockets.add(socket);
@@ -83,7 +83,7 @@ export class Http2Origin {
     });
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
     origin.port = (server.address() as net.AddressInfo).port;
-    t.after(() => {
+    onTestEnd(() => {
       server.close();
       for (const socket of origin.#sockets) socket.destroy();
     });

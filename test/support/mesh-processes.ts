@@ -10,10 +10,11 @@ import { randomBytes } from 'node:crypto';
 import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { TestContext } from 'node:test';
 import type { HostPort } from '../../sidecar/core/host-port.ts';
 import { formatHostPort, parseHostPort } from '../../sidecar/core/host-port.ts';
 import { type LogLine, modulePath, TiedProcess } from '../../sidecar/demo/tied-process.ts';
+import { note } from './runner/note.ts';
+import { hasTestFailed, onTestEnd } from './runner/on-test-end.ts';
 import { type SidecarAddresses, SidecarProcess } from './sidecar-process.ts';
 import { WorkerProcess } from './worker-process.ts';
 
@@ -48,12 +49,12 @@ export class MeshProcesses {
   }
 
   /** Resolves when the bootstrap node listens. Ends with the test. */
-  static async up(t: TestContext): Promise<MeshProcesses> {
+  static async up(): Promise<MeshProcesses> {
     const folder = await mkdtemp(join(tmpdir(), 'dht-sidecar-test-'));
     // A test may run a process as another user.
     await chmod(folder, 0o755);
     const mesh = new MeshProcesses(folder);
-    t.after(() => mesh.#down(t));
+    onTestEnd(() => mesh.#down());
     mesh.bootstrapAddress = await mesh.bootstrap.line(({ address }) =>
       typeof address === 'string' ? address : null,
     );
@@ -124,13 +125,13 @@ export class MeshProcesses {
     return process;
   }
 
-  async #down(t: TestContext): Promise<void> {
+  async #down(): Promise<void> {
     await Promise.all(this.#all.map((process) => process.kill()));
     await rm(this.#folder, { recursive: true, force: true });
     // Node 24 has it, its declarations do not yet.
-    if ((t as TestContext & { readonly passed: boolean }).passed) return;
+    if (!hasTestFailed()) return;
     for (const process of this.#all) {
-      t.diagnostic(`${process.name} (pid ${process.pid}):${process.lastLines(SHOWN_LINES)}`);
+      note(`${process.name} (pid ${process.pid}):${process.lastLines(SHOWN_LINES)}`);
     }
   }
 }

@@ -5,9 +5,7 @@
  * processes share one. The "VPN address" of a member is one of loopback. Everything ends with the test that began
  * it. It must not know what the tests assert.
  */
-import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import type { TestContext } from 'node:test';
 import { type RunningSidecar, startSidecar } from '../../sidecar/app/sidecar.ts';
 import { loadConfig } from '../../sidecar/config/load.ts';
 import type { HostPort } from '../../sidecar/core/host-port.ts';
@@ -16,6 +14,8 @@ import type { StatsJson } from '../../sidecar/observe/metrics.ts';
 import { configInput } from './config-input.ts';
 import { eventually } from './eventually.ts';
 import { type Answer, type Sent, send } from './http-client.ts';
+import { expectNamed } from './runner/expectations.ts';
+import { onTestEnd } from './runner/on-test-end.ts';
 
 export interface MemberOptions {
   readonly id: string;
@@ -103,12 +103,7 @@ export class Member {
 
 export class TestMesh {
   readonly meshKey = randomBytes(32).toString('hex');
-  readonly #t: TestContext;
   #first: HostPort | null = null;
-
-  constructor(t: TestContext) {
-    this.#t = t;
-  }
 
   /** Announced in the DHT, with its workers ready. */
   async join(options: MemberOptions): Promise<Member> {
@@ -140,10 +135,10 @@ export class TestMesh {
       sink: { write: (line) => void lines.push(JSON.parse(line) as LogLine) },
     });
     const running = await startSidecar(config, log);
-    this.#t.after(async () => {
+    onTestEnd(async () => {
       await running.stop();
       const faults = lines.filter(({ message }) => message.startsWith('a fault in this program'));
-      assert.deepEqual(faults, [], `${options.id} has met a fault of its own`);
+      expectNamed(faults, `${options.id} has met a fault of its own`).toStrictEqual([]);
     });
     this.#first ??= running.dht;
     return new Member(options.id, running, lines, config.dht.bootstrap.length === 0);

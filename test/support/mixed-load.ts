@@ -4,11 +4,12 @@
  * Every response is read to its end and compared with what test/support/worker.ts had to say, so that one which is cut
  * or not whole counts as failed. Connections are kept, as apps do. It must not know what happens meanwhile.
  */
-import assert from 'node:assert/strict';
 import { Agent, request } from 'node:http';
-import type { TestContext } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
+import { expect } from '@jest/globals';
 import type { HostPort } from '../../sidecar/core/host-port.ts';
+import { expectNamed } from './runner/expectations.ts';
+import { onTestEnd } from './runner/on-test-end.ts';
 
 export interface MixedLoadOptions {
   readonly outbound: HostPort;
@@ -44,9 +45,9 @@ export class MixedLoad {
   #isStopping = false;
 
   /** Ends with the test at the latest. */
-  constructor(t: TestContext, options: MixedLoadOptions) {
+  constructor(options: MixedLoadOptions) {
     this.#options = options;
-    t.after(() => this.stop());
+    onTestEnd(() => this.stop());
     this.#users = Array.from({ length: options.users ?? 6 }, (_, user) => this.#live(user));
   }
 
@@ -86,12 +87,12 @@ export class MixedLoad {
       kind === 'post' ? 'POST' : 'GET',
       `/?id=${id}${query}`,
     );
-    assert.equal(status, 200, `${status} ${body}`);
-    if (kind === 'events') assert.equal(body.split('\n\n').length, EVENTS + 2, `${worker} said ${body}`);
+    expectNamed(status, `${status} ${body}`).toBe(200);
+    if (kind === 'events') expectNamed(body.split('\n\n'), `${worker} said ${body}`).toHaveLength(EVENTS + 2);
     else {
       const seen = JSON.parse(body) as { url: string; bodyBytes: number };
-      assert.equal(seen.url, `/?id=${id}`);
-      assert.equal(seen.bodyBytes, kind === 'post' ? BODY.length : 0);
+      expect(seen.url).toBe(`/?id=${id}`);
+      expect(seen.bodyBytes).toBe(kind === 'post' ? BODY.length : 0);
     }
     return worker;
   }

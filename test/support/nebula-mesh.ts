@@ -8,12 +8,13 @@ import { type ChildProcess, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { join } from 'node:path';
-import type { TestContext } from 'node:test';
 import { eventually } from './eventually.ts';
 import { askSocket, openRelay, outputOf, type TimedAnswer } from './host-sockets.ts';
 import type { Sent } from './http-client.ts';
 import type { PeerJson } from './mesh.ts';
 import { NebulaRig } from './nebula.ts';
+import { note } from './runner/note.ts';
+import { hasTestFailed, onTestEnd } from './runner/on-test-end.ts';
 import type { SlowEdgeOptions } from './slow-edge.ts';
 import type { SeenByWorker, WorkerSettings } from './worker-process.ts';
 
@@ -197,12 +198,12 @@ export class NebulaMesh {
   }
 
   /** A lighthouse with the bootstrap node, `workers` hosts on which nothing runs yet, the edge. Ends with the test. */
-  static async up(t: TestContext, workers: number): Promise<NebulaMesh> {
+  static async up(workers: number): Promise<NebulaMesh> {
     const rig = await NebulaRig.up(workers);
     let mesh: NebulaMesh | null = null;
-    t.after(async () => {
+    onTestEnd(async () => {
       await rig.down();
-      if (!(t as TestContext & { readonly passed: boolean }).passed) mesh?.show(t);
+      if (hasTestFailed()) mesh?.show();
     });
     mesh = new NebulaMesh(rig, workers);
     await mesh.#startEdge();
@@ -239,12 +240,12 @@ export class NebulaMesh {
     return started;
   }
 
-  show(t: TestContext): void {
+  show(): void {
     for (const {
       name,
       process: { log },
     } of this.#processes) {
-      t.diagnostic(`${name}\n${log().slice(-SHOWN_LOG_CHARS)}`);
+      note(`${name}\n${log().slice(-SHOWN_LOG_CHARS)}`);
     }
   }
 

@@ -10,12 +10,13 @@ import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { TestContext } from 'node:test';
 import { eventually } from './eventually.ts';
 import { askSocket, openRelay, outputOf, type TimedAnswer } from './host-sockets.ts';
 import type { Sent } from './http-client.ts';
 import type { PeerJson } from './mesh.ts';
 import { NetnsRig } from './netns.ts';
+import { note } from './runner/note.ts';
+import { hasTestFailed, onTestEnd } from './runner/on-test-end.ts';
 
 const MAIN = join(import.meta.dirname, '../../sidecar/main.ts');
 const WORKER = join(import.meta.dirname, 'worker.ts');
@@ -135,13 +136,13 @@ export class NetnsMesh {
   }
 
   /** The bootstrap node, and `hosts` hosts on which nothing runs yet. Ends with the test. */
-  static async up(t: TestContext, hosts: number): Promise<{ mesh: NetnsMesh; hosts: NetnsHost[] }> {
+  static async up(hosts: number): Promise<{ mesh: NetnsMesh; hosts: NetnsHost[] }> {
     const rig = await NetnsRig.up(LIGHTHOUSE + hosts);
     const mesh = new NetnsMesh(rig);
-    t.after(async () => {
+    onTestEnd(async () => {
       await rig.down();
       rmSync(mesh.folder, { recursive: true, force: true });
-      if (!(t as TestContext & { readonly passed: boolean }).passed) mesh.#show(t);
+      if (hasTestFailed()) mesh.#show();
     });
     return {
       mesh,
@@ -184,7 +185,7 @@ export class NetnsMesh {
     });
   }
 
-  #show(t: TestContext): void {
-    for (const { name, log } of this.#processes) t.diagnostic(`${name}\n${log().slice(-SHOWN_LOG_CHARS)}`);
+  #show(): void {
+    for (const { name, log } of this.#processes) note(`${name}\n${log().slice(-SHOWN_LOG_CHARS)}`);
   }
 }

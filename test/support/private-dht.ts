@@ -5,7 +5,6 @@
  * about discovery needs no proxy. Everything ends with the test that began it. It must not know what the
  * tests assert.
  */
-import type { TestContext } from 'node:test';
 import type { HostPort } from '../../sidecar/core/host-port.ts';
 import { silentLog } from '../../sidecar/core/log.ts';
 import { FingerCache } from '../../sidecar/core/peers/finger-cache.ts';
@@ -23,11 +22,12 @@ import { RecordFetcher } from '../../sidecar/mesh/discovery/record-fetcher.ts';
 import { openRecord, sealRecord } from '../../sidecar/mesh/discovery/sealed-record.ts';
 import { fromMeshKey } from '../../sidecar/mesh/membership/mesh-keys.ts';
 import { MESH_KEY, member, recordOf } from './members.ts';
+import { onTestEnd } from './runner/on-test-end.ts';
 
 export const LOOPBACK = '127.0.0.1';
 export const SECRETS = fromMeshKey(MESH_KEY);
 
-export async function startNode(t: TestContext, options: Partial<DhtNodeOptions> = {}): Promise<DhtNode> {
+export async function startNode(options: Partial<DhtNodeOptions> = {}): Promise<DhtNode> {
   const node = await startDhtNode({
     role: 'persistent',
     host: LOOPBACK,
@@ -41,7 +41,7 @@ export async function startNode(t: TestContext, options: Partial<DhtNodeOptions>
     log: silentLog,
     ...options,
   });
-  t.after(() => node.destroy());
+  onTestEnd(() => node.destroy());
   return node;
 }
 
@@ -57,16 +57,16 @@ export function untilStatus(node: DhtNode, kind: 'connected' | 'unreachable' | '
   });
 }
 
-export async function joinedNode(t: TestContext, options: Partial<DhtNodeOptions>): Promise<DhtNode> {
-  const node = await startNode(t, options);
+export async function joinedNode(options: Partial<DhtNodeOptions>): Promise<DhtNode> {
+  const node = await startNode(options);
   await untilStatus(node, 'connected');
   return node;
 }
 
 /** A first node and `count - 1` that joined through it. */
-export async function startDht(t: TestContext, count: number): Promise<[DhtNode, ...DhtNode[]]> {
-  const first = await startNode(t, { role: 'bootstrap' });
-  const rest = Array.from({ length: count - 1 }, () => joinedNode(t, { bootstrap: [first.address] }));
+export async function startDht(count: number): Promise<[DhtNode, ...DhtNode[]]> {
+  const first = await startNode({ role: 'bootstrap' });
+  const rest = Array.from({ length: count - 1 }, () => joinedNode({ bootstrap: [first.address] }));
   return [first, ...(await Promise.all(rest))];
 }
 
@@ -109,7 +109,6 @@ export interface TestWorker {
 
 /** A worker that is announced, and whose record can be fetched, when this resolves. */
 export async function startWorker(
-  t: TestContext,
   web: RecordWeb,
   node: DhtNode,
   o: { id: string; services?: readonly string[]; vpn?: boolean; tunnel?: boolean; shards?: number },
@@ -151,7 +150,7 @@ export async function startWorker(
     log: silentLog,
   });
   announcer.start();
-  t.after(() => announcer.stop());
+  onTestEnd(() => announcer.stop());
   await until(() => announcer.status.storedAtMs !== null);
   return {
     key: identity.keyHex,
@@ -174,7 +173,6 @@ export interface TestReader {
 }
 
 export function startReader(
-  t: TestContext,
   web: RecordWeb,
   node: DhtNode,
   o: Partial<DirectoryOptions> & { emptyTtlMs?: number; recordTimeoutMs?: number } = {},
@@ -214,7 +212,7 @@ export function startReader(
     ...o,
   });
   directory.start();
-  t.after(() => {
+  onTestEnd(() => {
     directory.stop();
     fetcher.stop();
   });

@@ -23,6 +23,7 @@ import type { LocalService } from '../../sidecar/proxy/worker/local-service.ts';
 import { Arrivals } from './arrivals.ts';
 import { type InboundSetup, InboundSide, LIMITS, SERVICE, TIMEOUTS } from './inbound-side.ts';
 import { member } from './members.ts';
+import { onTestEnd } from './runner/on-test-end.ts';
 import { TUNNEL_CERTIFICATE } from './tunnel-edge.ts';
 import { Wire } from './wire.ts';
 
@@ -178,12 +179,9 @@ export class SidecarPair {
 }
 
 /** Starts a pair and ends it with the test; no fault of the program may have shown. */
-export async function pairFor(
-  t: { after(end: () => Promise<void>): void },
-  setup: PairSetup = {},
-): Promise<SidecarPair> {
+export async function pairFor(setup: PairSetup = {}): Promise<SidecarPair> {
   const pair = await SidecarPair.start(setup);
-  t.after(async () => {
+  onTestEnd(async () => {
     await pair.close();
     const bugs = [...pair.bugs, ...pair.sides.flatMap((side) => side.bugs)];
     if (bugs.length > 0) throw bugs[0];

@@ -10,9 +10,9 @@ import { once } from 'node:events';
 import { mkdtempSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { TestContext } from 'node:test';
 import { eventually } from './eventually.ts';
 import { missingPrograms } from './needs.ts';
+import { onTestEnd } from './runner/on-test-end.ts';
 
 const SIZE_KB = 64;
 
@@ -40,13 +40,13 @@ export class SmallDisk {
   }
 
   /** Empty. Ends with the test. */
-  static async up(t: TestContext): Promise<SmallDisk> {
+  static async up(): Promise<SmallDisk> {
     const mount = mkdtempSync(join(tmpdir(), 'small-disk-'));
     const script = `mount -t tmpfs -o size=${SIZE_KB}k tmpfs ${mount} && echo up && exec cat`;
     const holder = spawn('unshare', ['--mount', '--propagation', 'private', 'sh', '-c', script], {
       stdio: ['pipe', 'pipe', 'inherit'],
     });
-    t.after(async () => {
+    onTestEnd(async () => {
       const ended = once(holder, 'exit');
       holder.stdin.end();
       await ended;

@@ -8,9 +8,9 @@
 import http from 'node:http';
 import https from 'node:https';
 import type { AddressInfo } from 'node:net';
-import type { TestContext } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { HostPort } from '../../sidecar/core/host-port.ts';
+import { onTestEnd } from './runner/on-test-end.ts';
 import { createCa } from './x509.ts';
 
 const NAME = 'localhost';
@@ -29,7 +29,7 @@ export interface TlsEdge {
 }
 
 /** `delayMs` is one way. */
-export async function startTlsEdge(t: TestContext, options: { delayMs: number }): Promise<TlsEdge> {
+export async function startTlsEdge(options: { delayMs: number }): Promise<TlsEdge> {
   const ca = createCa();
   const server = https.createServer(ca.issue(NAME), (request, response) => {
     edge.seen.push(`${request.method} ${request.url}`);
@@ -37,7 +37,7 @@ export async function startTlsEdge(t: TestContext, options: { delayMs: number })
   });
   server.on('secureConnection', (socket) => edge.serverNames.add(String(socket.servername)));
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  t.after(() => {
+  onTestEnd(() => {
     server.close();
     server.closeAllConnections();
   });

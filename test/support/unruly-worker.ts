@@ -7,10 +7,10 @@
 import { createHash } from 'node:crypto';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import type { TestContext } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Random } from '../../bench/sim/random.ts';
 import type { HostPort } from '../../sidecar/core/host-port.ts';
+import { onTestEnd } from './runner/on-test-end.ts';
 
 const WAYS = [
   'reset_at_once',
@@ -35,7 +35,6 @@ export interface UnrulyWorker {
 
 /** `delivered` counts how often each id (field `x-id`) has come, at whichever worker. */
 export async function startUnrulyWorker(
-  t: TestContext,
   random: Random,
   delivered: Map<string, number>,
 ): Promise<UnrulyWorker> {
@@ -51,7 +50,7 @@ export async function startUnrulyWorker(
   // Node loses a handle that is destroyed while its reset is under way.
   server.on('connection', (socket) => socket.unref());
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  t.after(() => {
+  onTestEnd(() => {
     server.close();
     server.closeAllConnections();
   });

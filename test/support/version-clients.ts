@@ -6,9 +6,9 @@
  */
 import http from 'node:http';
 import http2 from 'node:http2';
-import type { TestContext } from 'node:test';
 import { onEndStream } from '../../sidecar/http/http2/stream-end.ts';
 import { PATIENCE_MS, within } from './arrivals.ts';
+import { onTestEnd } from './runner/on-test-end.ts';
 
 export interface Sending {
   readonly method?: string;
@@ -121,9 +121,9 @@ class Reception {
   }
 }
 
-export function http1Client(t: TestContext, port: number): Client {
+export function http1Client(port: number): Client {
   const agent = new http.Agent({ keepAlive: true });
-  t.after(() => agent.destroy());
+  onTestEnd(() => agent.destroy());
   return {
     version: '1.1',
     call({ method = 'GET', path, fields = {}, body, patienceMs }) {
@@ -175,10 +175,10 @@ export function http1Client(t: TestContext, port: number): Client {
   };
 }
 
-export function http2Client(t: TestContext, port: number): Client & { session: http2.ClientHttp2Session } {
+export function http2Client(port: number): Client & { session: http2.ClientHttp2Session } {
   const session = http2.connect(`http://127.0.0.1:${port}`, { peerMaxConcurrentStreams: 2_000 });
   session.on('error', () => {});
-  t.after(() => session.destroy());
+  onTestEnd(() => session.destroy());
   return {
     version: '2.0',
     session,

@@ -3,7 +3,6 @@
  *
  * It must not know what the tests assert.
  */
-import type { TestContext } from 'node:test';
 import { type Member, TestMesh } from './mesh.ts';
 import { type Client, http1Client, http2Client } from './version-clients.ts';
 import { startHttp1Worker, startHttp2Worker, type VersionWorker } from './version-workers.ts';
@@ -23,18 +22,15 @@ export interface VersionMesh {
   readonly called: Member;
 }
 
-export async function startVersionMesh(
-  t: TestContext,
-  env: Readonly<Record<string, string>> = {},
-): Promise<VersionMesh> {
-  const mesh = new TestMesh(t);
-  const one = await startHttp1Worker(t);
-  const two = await startHttp2Worker(t);
+export async function startVersionMesh(env: Readonly<Record<string, string>> = {}): Promise<VersionMesh> {
+  const mesh = new TestMesh();
+  const one = await startHttp1Worker();
+  const two = await startHttp2Worker();
   const called = await mesh.join({ id: 'called', services: { one: one.url, two: two.url }, env });
   const caller = await mesh.join({ id: 'caller', env });
   await caller.knows(['called']);
   const { port } = caller.running.outbound;
-  const clients = [http1Client(t, port), http2Client(t, port)];
+  const clients = [http1Client(port), http2Client(port)];
   const ways = clients.flatMap((client) =>
     [one, two].map((worker) => ({
       name: `${client.version === '2.0' ? 'h2' : 'h1'}→${worker === two ? 'h2' : 'h1'}`,

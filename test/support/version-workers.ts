@@ -7,8 +7,8 @@ import http from 'node:http';
 import http2 from 'node:http2';
 import type { AddressInfo, Socket } from 'node:net';
 import type { Readable, Writable } from 'node:stream';
-import type { TestContext } from 'node:test';
 import { Arrivals } from './arrivals.ts';
+import { onTestEnd } from './runner/on-test-end.ts';
 
 export interface WorkerEvent {
   readonly what: 'began' | 'body' | 'trailers' | 'aborted';
@@ -155,7 +155,6 @@ async function collect(request: Readable): Promise<string> {
 }
 
 async function listening(
-  t: TestContext,
   server: http.Server | http2.Http2Server,
   scheme: string,
 ): Promise<{ readonly url: string; readonly sockets: Set<Socket> }> {
@@ -168,7 +167,7 @@ async function listening(
   await new Promise<void>((resolve) =>
     server.listen({ port: 0, host: '127.0.0.1', backlog: 2_048 }, resolve),
   );
-  t.after(() => {
+  onTestEnd(() => {
     server.close();
     for (const socket of sockets) socket.destroy();
   });
@@ -191,7 +190,7 @@ function workerOf(
   });
 }
 
-export async function startHttp1Worker(t: TestContext): Promise<VersionWorker> {
+export async function startHttp1Worker(): Promise<VersionWorker> {
   const behaviour = new Behaviour();
   const server = http.createServer((request, response) => {
     const path = request.url ?? '';
@@ -220,14 +219,11 @@ export async function startHttp1Worker(t: TestContext): Promise<VersionWorker> {
       isCut: () => !request.complete,
     });
   });
-  const { url, sockets } = await listening(t, server, 'http');
+  const { url, sockets } = await listening(server, 'http');
   return workerOf(behaviour, url, sockets, () => {});
 }
 
-export async function startHttp2Worker(
-  t: TestContext,
-  settings: http2.Settings = {},
-): Promise<VersionWorker> {
+export async function startHttp2Worker(settings: http2.Settings = {}): Promise<VersionWorker> {
   const behaviour = new Behaviour();
   const sessions = new Set<http2.ServerHttp2Session>();
   const server = http2.createServer({ settings });
@@ -259,7 +255,7 @@ export async function startHttp2Worker(
       isCut: () => stream.aborted,
     });
   });
-  const { url, sockets } = await listening(t, server, 'h2c');
+  const { url, sockets } = await listening(server, 'h2c');
   return workerOf(behaviour, url, sockets, () => {
     for (const session of sessions) session.close();
   });

@@ -8,12 +8,12 @@
  */
 import { once } from 'node:events';
 import net from 'node:net';
-import type { TestContext } from 'node:test';
 import { Worker } from 'node:worker_threads';
 import type { HostPort } from '../../sidecar/core/host-port.ts';
+import { onTestEnd } from './runner/on-test-end.ts';
 
 /** The value of a test's `skip`. */
-export const skipVpnLink = process.platform === 'linux' ? false : 'needs 127.0.0.2 and Linux';
+export const vpnLinkReason = process.platform === 'linux' ? null : 'needs 127.0.0.2 and Linux';
 
 /** Connections that the kernel takes for a listener with this backlog: one more. */
 const BACKLOG = 1;
@@ -35,10 +35,10 @@ export class VpnLink {
   #close: () => Promise<void> = async () => {};
 
   /** Refuses until told otherwise. */
-  constructor(t: TestContext, at: HostPort, to: HostPort) {
+  constructor(at: HostPort, to: HostPort) {
     this.at = at;
     this.#to = to;
-    t.after(() => this.#close());
+    onTestEnd(() => this.#close());
   }
 
   /** Connections break and are refused. */

@@ -1,8 +1,7 @@
 /** Two joined streams: an end is passed on after the last byte, a break at once. */
-import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { Duplex } from 'node:stream';
-import test from 'node:test';
+import { describe, expect, test } from '@jest/globals';
 import { joinStreams } from '../../sidecar/http/byte-streams.ts';
 
 const NONE = Buffer.alloc(0);
@@ -36,45 +35,48 @@ class Held extends Duplex {
   }
 }
 
-test('what one side has not taken yet survives the clean end of the other', async () => {
-  const [a, b] = [new Held(), new Held()];
-  const over = joinStreams({ early: NONE, socket: a }, { early: NONE, socket: b });
-  a.push('last words');
-  a.push(null);
-  b.push(null);
-  await once(a, 'close');
-  assert.ok(!b.destroyed && b.holds);
-  b.takeOne();
-  await over;
-  assert.deepEqual(b.taken, ['last words']);
-});
+describe('two byte streams joined', () => {
+  test('what one side has not taken yet survives the clean end of the other', async () => {
+    const [a, b] = [new Held(), new Held()];
+    const over = joinStreams({ early: NONE, socket: a }, { early: NONE, socket: b });
+    a.push('last words');
+    a.push(null);
+    b.push(null);
+    await once(a, 'close');
+    expect(b.destroyed).toBe(false);
+    expect(b.holds).toBe(true);
+    b.takeOne();
+    await over;
+    expect(b.taken).toStrictEqual(['last words']);
+  });
 
-test('a break of one side breaks the other at once', async () => {
-  const [a, b] = [new Held(), new Held()];
-  const over = joinStreams({ early: NONE, socket: a }, { early: NONE, socket: b });
-  a.push('never taken');
-  while (!b.holds) await new Promise(setImmediate);
-  a.destroy(new Error('reset'));
-  await over;
-  assert.ok(b.destroyed);
-});
+  test('a break of one side breaks the other at once', async () => {
+    const [a, b] = [new Held(), new Held()];
+    const over = joinStreams({ early: NONE, socket: a }, { early: NONE, socket: b });
+    a.push('never taken');
+    while (!b.holds) await new Promise(setImmediate);
+    a.destroy(new Error('reset'));
+    await over;
+    expect(b.destroyed).toBe(true);
+  });
 
-test('a side that was closed before they were joined ends the other', async () => {
-  const [a, b] = [new Held(), new Held()];
-  a.destroy();
-  await once(a, 'close');
-  await joinStreams({ early: NONE, socket: a }, { early: Buffer.from('x'), socket: b });
-  assert.ok(b.destroyed);
-});
+  test('a side that was closed before they were joined ends the other', async () => {
+    const [a, b] = [new Held(), new Held()];
+    a.destroy();
+    await once(a, 'close');
+    await joinStreams({ early: NONE, socket: a }, { early: Buffer.from('x'), socket: b });
+    expect(b.destroyed).toBe(true);
+  });
 
-test('early bytes come first, and a full side pauses the other', async () => {
-  const [a, b] = [new Held(), new Held()];
-  const over = joinStreams({ early: Buffer.from('first'), socket: a }, { early: NONE, socket: b });
-  a.push(Buffer.alloc(100_000));
-  await new Promise(setImmediate);
-  assert.ok(a.isPaused());
-  b.takeOne();
-  assert.deepEqual(b.taken, ['first']);
-  a.destroy();
-  await over;
+  test('early bytes come first, and a full side pauses the other', async () => {
+    const [a, b] = [new Held(), new Held()];
+    const over = joinStreams({ early: Buffer.from('first'), socket: a }, { early: NONE, socket: b });
+    a.push(Buffer.alloc(100_000));
+    await new Promise(setImmediate);
+    expect(a.isPaused()).toBe(true);
+    b.takeOne();
+    expect(b.taken).toStrictEqual(['first']);
+    a.destroy();
+    await over;
+  });
 });

@@ -1,34 +1,36 @@
 /** Endpoints: what is mine there, and how failures count and fade. */
-import assert from 'node:assert/strict';
-import test from 'node:test';
+import { describe, expect, test } from '@jest/globals';
 import { begin, failureRateAt, finish } from '../../sidecar/core/peers/accounting.ts';
 import { endpointOf, recordOf, tableOf } from '../support/peers.ts';
 
-test('what begins is counted, what ends is not, and the count never goes below 0', () => {
-  const endpoint = endpointOf(tableOf([recordOf(1)]), 1);
-  begin(endpoint, 0);
-  begin(endpoint, 0);
-  assert.equal(endpoint.outstanding, 2);
-  for (const outcome of ['served', 'cancelled', 'refused', 'failed'] as const) finish(endpoint, outcome, 0);
-  assert.equal(endpoint.outstanding, 0);
-});
+describe("an endpoint's counts", () => {
+  test('what begins is counted, what ends is not, and the count never goes below 0', () => {
+    const endpoint = endpointOf(tableOf([recordOf(1)]), 1);
+    begin(endpoint, 0);
+    begin(endpoint, 0);
+    expect(endpoint.outstanding).toBe(2);
+    for (const outcome of ['served', 'cancelled', 'refused', 'failed'] as const) finish(endpoint, outcome, 0);
+    expect(endpoint.outstanding).toBe(0);
+  });
 
-test('only failures count against it, and they fade by themselves', () => {
-  const endpoint = endpointOf(tableOf([recordOf(1)]), 1);
-  finish(endpoint, 'cancelled', 0);
-  finish(endpoint, 'refused', 0);
-  assert.equal(failureRateAt(endpoint, 0), 0);
-  finish(endpoint, 'failed', 0);
-  const rate = failureRateAt(endpoint, 0);
-  assert.ok(rate > 0);
-  assert.ok(failureRateAt(endpoint, 10_000) < rate / 5);
-  finish(endpoint, 'served', 0);
-  assert.ok(failureRateAt(endpoint, 0) < rate);
-});
+  test('only failures count against it, and they fade by themselves', () => {
+    const endpoint = endpointOf(tableOf([recordOf(1)]), 1);
+    finish(endpoint, 'cancelled', 0);
+    finish(endpoint, 'refused', 0);
+    expect(failureRateAt(endpoint, 0)).toBe(0);
+    finish(endpoint, 'failed', 0);
+    const rate = failureRateAt(endpoint, 0);
+    expect(rate).toBeGreaterThan(0);
+    expect(failureRateAt(endpoint, 10_000)).toBeLessThan(rate / 5);
+    finish(endpoint, 'served', 0);
+    expect(failureRateAt(endpoint, 0)).toBeLessThan(rate);
+  });
 
-test('failures alone bring the rate towards 1 and never above', () => {
-  const endpoint = endpointOf(tableOf([recordOf(1)]), 1);
-  for (let i = 0; i < 1_000; i += 1) finish(endpoint, 'failed', 0);
-  const rate = failureRateAt(endpoint, 0);
-  assert.ok(rate > 0.99 && rate <= 1);
+  test('failures alone bring the rate towards 1 and never above', () => {
+    const endpoint = endpointOf(tableOf([recordOf(1)]), 1);
+    for (let i = 0; i < 1_000; i += 1) finish(endpoint, 'failed', 0);
+    const rate = failureRateAt(endpoint, 0);
+    expect(rate).toBeGreaterThan(0.99);
+    expect(rate).toBeLessThanOrEqual(1);
+  });
 });

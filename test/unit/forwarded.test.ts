@@ -1,5 +1,4 @@
-import assert from 'node:assert/strict';
-import test from 'node:test';
+import { describe, expect, test } from '@jest/globals';
 import { type ForwardedFacts, forwardedHeaders } from '../../sidecar/core/forwarding/forwarded.ts';
 
 const FORGED = [
@@ -21,38 +20,40 @@ const FACTS: ForwardedFacts = {
   trusted: false,
 };
 
-test('a stranger is not believed: all four fields are our own', () => {
-  assert.deepEqual(forwardedHeaders(FACTS), [
-    ...['A', 'b', 'Forwarded', 'for=10.0.0.7;by=_worker-1;host="llm.mesh:8010";proto=http'],
-    ...['X-Forwarded-For', '10.0.0.7', 'X-Forwarded-Proto', 'http', 'X-Forwarded-Host', 'llm.mesh:8010'],
-  ]);
-});
+describe('the forwarding fields', () => {
+  test('a stranger is not believed: all four fields are our own', () => {
+    expect(forwardedHeaders(FACTS)).toStrictEqual([
+      ...['A', 'b', 'Forwarded', 'for=10.0.0.7;by=_worker-1;host="llm.mesh:8010";proto=http'],
+      ...['X-Forwarded-For', '10.0.0.7', 'X-Forwarded-Proto', 'http', 'X-Forwarded-Host', 'llm.mesh:8010'],
+    ]);
+  });
 
-test('a trusted hop is believed: the chain grows, the first hop stays', () => {
-  assert.deepEqual(forwardedHeaders({ ...FACTS, trusted: true }), [
-    ...['A', 'b', 'Forwarded', 'for=1.1.1.1, for=10.0.0.7;by=_worker-1;host="llm.mesh:8010";proto=http'],
-    ...['X-Forwarded-For', '1.1.1.1, 2.2.2.2, 10.0.0.7', 'X-Forwarded-Proto', 'https'],
-    ...['X-Forwarded-Host', 'first.example'],
-  ]);
-});
+  test('a trusted hop is believed: the chain grows, the first hop stays', () => {
+    expect(forwardedHeaders({ ...FACTS, trusted: true })).toStrictEqual([
+      ...['A', 'b', 'Forwarded', 'for=1.1.1.1, for=10.0.0.7;by=_worker-1;host="llm.mesh:8010";proto=http'],
+      ...['X-Forwarded-For', '1.1.1.1, 2.2.2.2, 10.0.0.7', 'X-Forwarded-Proto', 'https'],
+      ...['X-Forwarded-Host', 'first.example'],
+    ]);
+  });
 
-test('trusted, with nothing said before', () => {
-  assert.deepEqual(forwardedHeaders({ ...FACTS, fields: [], trusted: true, host: 'a' }), [
-    ...['Forwarded', 'for=10.0.0.7;by=_worker-1;host=a;proto=http'],
-    ...['X-Forwarded-For', '10.0.0.7', 'X-Forwarded-Proto', 'http', 'X-Forwarded-Host', 'a'],
-  ]);
-});
+  test('a trusted hop that says nothing leaves our own fields', () => {
+    expect(forwardedHeaders({ ...FACTS, fields: [], trusted: true, host: 'a' })).toStrictEqual([
+      ...['Forwarded', 'for=10.0.0.7;by=_worker-1;host=a;proto=http'],
+      ...['X-Forwarded-For', '10.0.0.7', 'X-Forwarded-Proto', 'http', 'X-Forwarded-Host', 'a'],
+    ]);
+  });
 
-test('IPv6 is bracketed and quoted, zones and the IPv4 prefix go', () => {
-  const node = (clientIp: string): string | undefined =>
-    forwardedHeaders({ ...FACTS, fields: [], clientIp })[1];
-  assert.match(node('fe80::1%eth0') ?? '', /^for="\[fe80::1\]";/);
-  assert.match(node('::ffff:10.0.0.7') ?? '', /^for=10\.0\.0\.7;/);
-  assert.match(node('') ?? '', /^for=unknown;/);
-});
+  test('IPv6 is bracketed and quoted, zones and the IPv4 prefix go', () => {
+    const node = (clientIp: string): string | undefined =>
+      forwardedHeaders({ ...FACTS, fields: [], clientIp })[1];
+    expect(node('fe80::1%eth0') ?? '').toMatch(/^for="\[fe80::1\]";/);
+    expect(node('::ffff:10.0.0.7') ?? '').toMatch(/^for=10\.0\.0\.7;/);
+    expect(node('') ?? '').toMatch(/^for=unknown;/);
+  });
 
-test('without a host none is told', () => {
-  const fields = forwardedHeaders({ ...FACTS, fields: [], host: '' });
-  assert.deepEqual(fields.slice(0, 2), ['Forwarded', 'for=10.0.0.7;by=_worker-1;proto=http']);
-  assert.equal(fields.includes('X-Forwarded-Host'), false);
+  test('without a host none is told', () => {
+    const fields = forwardedHeaders({ ...FACTS, fields: [], host: '' });
+    expect(fields.slice(0, 2)).toStrictEqual(['Forwarded', 'for=10.0.0.7;by=_worker-1;proto=http']);
+    expect(fields.includes('X-Forwarded-Host')).toBe(false);
+  });
 });

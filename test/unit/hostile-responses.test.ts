@@ -1,6 +1,5 @@
 /** Malformed and two-faced answers of a worker: each must end as `upstream_protocol`, by its head or its framing. */
-import assert from 'node:assert/strict';
-import test from 'node:test';
+import { describe, expect, test } from '@jest/globals';
 import { responseFraming } from '../../sidecar/core/http/http1-framing.ts';
 import { parseResponseHead } from '../../sidecar/core/http/http1-response-head.ts';
 import type { HeadLimits } from '../../sidecar/core/http/message.ts';
@@ -17,19 +16,21 @@ function verdict(text: string, method = 'GET'): string {
   return responseFraming(result.head, method).kind === 'bad' ? 'upstream_protocol' : 'head';
 }
 
-for (const [name, answer] of BAD_ANSWERS) {
-  test(`upstream_protocol: ${name}`, () => assert.equal(verdict(answer), 'upstream_protocol'));
-}
+describe('a malformed response of a worker', () => {
+  for (const [name, answer] of BAD_ANSWERS) {
+    test(`upstream_protocol: ${name}`, () => expect(verdict(answer)).toBe('upstream_protocol'));
+  }
 
-test('a bad length is refused for HEAD and 304 too: it would be passed on', () => {
-  assert.equal(verdict(ok('Content-Length: x\r\n'), 'HEAD'), 'upstream_protocol');
-  assert.equal(verdict(ok('Content-Length: 1, 2\r\n', 'HTTP/1.1 304 Not Modified')), 'upstream_protocol');
-});
+  test('a bad length is refused for HEAD and 304 too: it would be passed on', () => {
+    expect(verdict(ok('Content-Length: x\r\n'), 'HEAD')).toBe('upstream_protocol');
+    expect(verdict(ok('Content-Length: 1, 2\r\n', 'HTTP/1.1 304 Not Modified'))).toBe('upstream_protocol');
+  });
 
-test('sloppy but certain answers are taken', () => {
-  assert.equal(verdict(ok('', 'HTTP/1.1 200')), 'head');
-  assert.equal(verdict(ok('', 'HTTP/1.1 200 ')), 'head');
-  assert.equal(verdict(ok('', 'HTTP/1.1 200 D\xe9j\xe0 vu')), 'head');
-  assert.equal(verdict(ok('Content-Length: 0\r\n', 'HTTP/1.1 204 No Content')), 'head');
-  assert.equal(verdict(ok('X:\r\nY: \t \r\n')), 'head');
+  test('sloppy but certain answers are taken', () => {
+    expect(verdict(ok('', 'HTTP/1.1 200'))).toBe('head');
+    expect(verdict(ok('', 'HTTP/1.1 200 '))).toBe('head');
+    expect(verdict(ok('', 'HTTP/1.1 200 D\xe9j\xe0 vu'))).toBe('head');
+    expect(verdict(ok('Content-Length: 0\r\n', 'HTTP/1.1 204 No Content'))).toBe('head');
+    expect(verdict(ok('X:\r\nY: \t \r\n'))).toBe('head');
+  });
 });

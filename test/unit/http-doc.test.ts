@@ -1,12 +1,12 @@
 /** docs/http.md tells the truth: its tests exist, its sections are all there, its differences are those that are tested. */
-import assert from 'node:assert/strict';
 import { existsSync, readFileSync } from 'node:fs';
-import test from 'node:test';
+import { describe, expect, test } from '@jest/globals';
 import {
   ANSWER_DIFFERENCES,
   type Difference,
   REQUEST_DIFFERENCES,
 } from '../support/documented-differences.ts';
+import { expectNamed } from '../support/runner/expectations.ts';
 
 const page = readFileSync(new URL('../../docs/http.md', import.meta.url), 'utf8');
 
@@ -61,7 +61,7 @@ interface Row {
 
 function rowsOf(heading: string): Row[] {
   const from = page.indexOf(`### ${heading}`);
-  assert.ok(from >= 0, heading);
+  expectNamed(from, heading).toBeGreaterThanOrEqual(0);
   const part = page.slice(from, page.indexOf('\n#', from + 1));
   return part
     .split('\n')
@@ -73,47 +73,46 @@ function rowsOf(heading: string): Row[] {
     }));
 }
 
-for (const [rfc, wanted] of Object.entries(SECTIONS)) {
-  test(`${rfc}: every section has its row`, () => {
-    const found = new Set(rowsOf(rfc).flatMap(({ sections }) => sections));
-    assert.deepEqual(
-      wanted.filter((section) => !found.has(section)),
-      [],
-    );
-  });
+describe('docs/http.md', () => {
+  for (const [rfc, wanted] of Object.entries(SECTIONS)) {
+    test(`${rfc}: every section has its row`, () => {
+      const found = new Set(rowsOf(rfc).flatMap(({ sections }) => sections));
+      expect(wanted.filter((section) => !found.has(section))).toStrictEqual([]);
+    });
 
-  test(`${rfc}: every row names tests that exist`, () => {
-    const missing: string[] = [];
-    for (const { cells } of rowsOf(rfc)) {
-      assert.equal(cells.length, 4, cells.join(' | '));
-      const named = [
-        ...(cells[3] as string).matchAll(/`((?:unit|integration|property)\/[a-z0-9-]+)`: “([^”]+)”/g),
-      ];
-      if (named.length === 0) missing.push(`no test: ${cells[1]}`);
-      for (const [, file, title] of named) {
-        const path = new URL(`../${file}.test.ts`, import.meta.url);
-        const text = existsSync(path) ? readFileSync(path, 'utf8') : '';
-        const isThere = ["'", '"', '`'].some((quote) => text.includes(`${quote}${title}${quote}`));
-        if (!isThere) missing.push(`${file}: ${title}`);
+    test(`${rfc}: every row names tests that exist`, () => {
+      const missing: string[] = [];
+      for (const { cells } of rowsOf(rfc)) {
+        expectNamed(cells, cells.join(' | ')).toHaveLength(4);
+        const named = [
+          ...(cells[3] as string).matchAll(/`((?:unit|integration|property)\/[a-z0-9-]+)`: “([^”]+)”/g),
+        ];
+        if (named.length === 0) missing.push(`no test: ${cells[1]}`);
+        for (const [, file, title] of named) {
+          const path = new URL(`../${file}.test.ts`, import.meta.url);
+          const text = existsSync(path) ? readFileSync(path, 'utf8') : '';
+          const isThere = ["'", '"', '`'].some((quote) => text.includes(`${quote}${title}${quote}`));
+          if (!isThere) missing.push(`${file}: ${title}`);
+        }
       }
-    }
-    assert.deepEqual(missing, []);
+      expect(missing).toStrictEqual([]);
+    });
+  }
+
+  function tableUnder(heading: string): string[] {
+    const from = page.indexOf(`### ${heading}`);
+    expectNamed(from, heading).toBeGreaterThanOrEqual(0);
+    return page
+      .slice(from, page.indexOf('\n#', from + 1))
+      .split('\n')
+      .filter((line) => line.startsWith('| '))
+      .slice(2);
+  }
+
+  test('the tables of differences are the list that the exchanges are compared by', () => {
+    const rows = (list: readonly Difference[]): string[] =>
+      list.map(({ fields, what }) => `| ${fields} | ${what} |`);
+    expect(tableUnder('The request, as the worker sees it')).toStrictEqual(rows(REQUEST_DIFFERENCES));
+    expect(tableUnder('The response, as the app sees it')).toStrictEqual(rows(ANSWER_DIFFERENCES));
   });
-}
-
-function tableUnder(heading: string): string[] {
-  const from = page.indexOf(`### ${heading}`);
-  assert.ok(from >= 0, heading);
-  return page
-    .slice(from, page.indexOf('\n#', from + 1))
-    .split('\n')
-    .filter((line) => line.startsWith('| '))
-    .slice(2);
-}
-
-test('the tables of differences are the list that the exchanges are compared by', () => {
-  const rows = (list: readonly Difference[]): string[] =>
-    list.map(({ fields, what }) => `| ${fields} | ${what} |`);
-  assert.deepEqual(tableUnder('The request, as the worker sees it'), rows(REQUEST_DIFFERENCES));
-  assert.deepEqual(tableUnder('The response, as the app sees it'), rows(ANSWER_DIFFERENCES));
 });

@@ -1,8 +1,7 @@
 /** The worker key that could not be kept at the start: tried again, and what is said of it. */
 
-import assert from 'node:assert/strict';
 import { Buffer } from 'node:buffer';
-import test from 'node:test';
+import { describe, expect, test } from '@jest/globals';
 import { silentLog } from '../../sidecar/core/log.ts';
 import { persistKey } from '../../sidecar/mesh/membership/persist-key.ts';
 import type { Kept } from '../../sidecar/mesh/membership/worker-key.ts';
@@ -28,30 +27,32 @@ function setUp(...answers: [Kept, ...Kept[]]) {
   return { clock, lines, end, tries: () => tries };
 }
 
-test('kept at once: nothing is said or tried again', () => {
-  const { clock, lines, end, tries } = setUp({ kind: 'kept' });
-  end();
-  assert.deepEqual([lines, tries(), clock.pending], [[], 1, 0]);
-});
+describe('a worker key that could not be kept', () => {
+  test('kept at once: nothing is said or tried again', () => {
+    const { clock, lines, end, tries } = setUp({ kind: 'kept' });
+    end();
+    expect([lines, tries(), clock.pending]).toStrictEqual([[], 1, 0]);
+  });
 
-test('kept in the end: said once before and once then', async () => {
-  const { clock, lines, tries } = setUp(FAULT, FAULT, { kind: 'kept' });
-  await clock.advance(10_000);
-  assert.deepEqual([lines.length, tries(), clock.pending], [2, 3, 0]);
-  assert.match(lines[0] ?? '', /^warn: the worker key cannot be kept/);
-  assert.equal(lines[1], 'info: the worker key is kept now');
-});
+  test('kept in the end: said once before and once then', async () => {
+    const { clock, lines, tries } = setUp(FAULT, FAULT, { kind: 'kept' });
+    await clock.advance(10_000);
+    expect([lines.length, tries(), clock.pending]).toStrictEqual([2, 3, 0]);
+    expect(lines[0] ?? '').toMatch(/^warn: the worker key cannot be kept/);
+    expect(lines[1]).toBe('info: the worker key is kept now');
+  });
 
-test('another sidecar was first: a warning, and never that the key is kept', async () => {
-  const { clock, lines, end, tries } = setUp(FAULT, TAKEN);
-  await clock.advance(10_000);
-  end();
-  assert.deepEqual([lines.length, tries(), clock.pending], [2, 2, 0]);
-  assert.match(lines[1] ?? '', /^warn: the state directory holds the worker key of another sidecar/);
-});
+  test('another sidecar was first: a warning, and never that the key is kept', async () => {
+    const { clock, lines, end, tries } = setUp(FAULT, TAKEN);
+    await clock.advance(10_000);
+    end();
+    expect([lines.length, tries(), clock.pending]).toStrictEqual([2, 2, 0]);
+    expect(lines[1] ?? '').toMatch(/^warn: the state directory holds the worker key of another sidecar/);
+  });
 
-test('the end is a last try', () => {
-  const { clock, lines, end } = setUp(FAULT, { kind: 'kept' });
-  end();
-  assert.deepEqual([lines.length, clock.pending], [2, 0]);
+  test('the end is a last try', () => {
+    const { clock, lines, end } = setUp(FAULT, { kind: 'kept' });
+    end();
+    expect([lines.length, clock.pending]).toStrictEqual([2, 0]);
+  });
 });

@@ -1,13 +1,14 @@
 /** Keeping known nodes in a directory: written whole, read with care, never a reason to fail. */
 
-import assert from 'node:assert/strict';
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import test from 'node:test';
+import { describe, expect, test } from '@jest/globals';
 import { silentLog } from '../../sidecar/core/log.ts';
 import { type Known, KnownNodes, NOTHING_KNOWN } from '../../sidecar/mesh/discovery/known-nodes.ts';
 import { FakeClock } from '../support/fake-clock.ts';
+import { fail } from '../support/runner/expectations.ts';
+import { onTestEnd } from '../support/runner/on-test-end.ts';
 
 const KNOWN: Known = {
   ownPort: 49_737,
@@ -17,9 +18,9 @@ const KNOWN: Known = {
   ],
 };
 
-async function setUp(t: test.TestContext, under = '.') {
+async function setUp(under = '.') {
   const dir = await mkdtemp(join(tmpdir(), 'known-nodes-'));
-  t.after(() => rm(dir, { recursive: true, force: true }));
+  onTestEnd(() => rm(dir, { recursive: true, force: true }));
   const clock = new FakeClock();
   const warnings: string[] = [];
   const log = { ...silentLog, warn: (_: object, message: string) => void warnings.push(message) };
@@ -28,54 +29,56 @@ async function setUp(t: test.TestContext, under = '.') {
   return { dir, stateDir, clock, warnings, make, path: join(stateDir, 'known-nodes.json') };
 }
 
-test('what was saved at stop is loaded at the next start, from a directory that is made', async (t) => {
-  const { make, stateDir, warnings } = await setUp(t, 'not/there/yet');
-  const first = make();
-  assert.deepEqual(await first.load(), NOTHING_KNOWN);
-  first.start(() => KNOWN);
-  await first.stop();
-  assert.deepEqual(await make().load(), KNOWN);
-  assert.deepEqual(await readdir(stateDir), ['known-nodes.json']);
-  assert.deepEqual(warnings, []);
-});
+describe('the file of known nodes', () => {
+  test('what was saved at stop is loaded at the next start, from a directory that is made', async () => {
+    const { make, stateDir, warnings } = await setUp('not/there/yet');
+    const first = make();
+    expect(await first.load()).toStrictEqual(NOTHING_KNOWN);
+    first.start(() => KNOWN);
+    await first.stop();
+    expect(await make().load()).toStrictEqual(KNOWN);
+    expect(await readdir(stateDir)).toStrictEqual(['known-nodes.json']);
+    expect(warnings).toStrictEqual([]);
+  });
 
-test('a damaged file is one line in the log and nothing known', async (t) => {
-  const { make, path, warnings } = await setUp(t);
-  for (const text of ['', '{', '[]', '{"version":2}', '\0\0\0', 'null']) {
-    await writeFile(path, text);
-    assert.deepEqual(await make().load(), NOTHING_KNOWN);
-  }
-  assert.equal(warnings.length, 6);
-});
+  test('a damaged file is one line in the log and nothing known', async () => {
+    const { make, path, warnings } = await setUp();
+    for (const text of ['', '{', '[]', '{"version":2}', '\0\0\0', 'null']) {
+      await writeFile(path, text);
+      expect(await make().load()).toStrictEqual(NOTHING_KNOWN);
+    }
+    expect(warnings).toHaveLength(6);
+  });
 
-test('a directory that cannot be written is one line in the log however often it is tried', async (t) => {
-  const { dir, clock, make, warnings } = await setUp(t, 'file/below');
-  await writeFile(join(dir, 'file'), 'not a directory');
-  const store = make();
-  store.start(() => KNOWN);
-  await clock.advance(600_000);
-  await store.stop();
-  assert.equal(warnings.length, 1);
-});
+  test('a directory that cannot be written is one line in the log however often it is tried', async () => {
+    const { dir, clock, make, warnings } = await setUp('file/below');
+    await writeFile(join(dir, 'file'), 'not a directory');
+    const store = make();
+    store.start(() => KNOWN);
+    await clock.advance(600_000);
+    await store.stop();
+    expect(warnings).toHaveLength(1);
+  });
 
-test('knowing nobody does not wipe out what was known', async (t) => {
-  const { make, path } = await setUp(t);
-  const first = make();
-  first.start(() => KNOWN);
-  await first.stop();
-  const before = await readFile(path, 'utf8');
-  const second = make();
-  second.start(() => ({ ownPort: 1, nodes: [], peers: [] }));
-  await second.stop();
-  assert.equal(await readFile(path, 'utf8'), before);
-});
+  test('knowing nobody does not wipe out what was known', async () => {
+    const { make, path } = await setUp();
+    const first = make();
+    first.start(() => KNOWN);
+    await first.stop();
+    const before = await readFile(path, 'utf8');
+    const second = make();
+    second.start(() => ({ ownPort: 1, nodes: [], peers: [] }));
+    await second.stop();
+    expect(await readFile(path, 'utf8')).toBe(before);
+  });
 
-test('without a directory nothing is kept and nothing is left running', async () => {
-  const clock = new FakeClock();
-  const log = { ...silentLog, warn: () => assert.fail('nothing to complain of') };
-  const store = new KnownNodes({ stateDir: null, clock, log, intervalMs: 60_000 });
-  assert.deepEqual(await store.load(), NOTHING_KNOWN);
-  store.start(() => KNOWN);
-  await store.stop();
-  assert.equal(clock.pending, 0);
+  test('without a directory nothing is kept and nothing is left running', async () => {
+    const clock = new FakeClock();
+    const log = { ...silentLog, warn: () => fail('nothing to complain of') };
+    const store = new KnownNodes({ stateDir: null, clock, log, intervalMs: 60_000 });
+    expect(await store.load()).toStrictEqual(NOTHING_KNOWN);
+    store.start(() => KNOWN);
+    await store.stop();
+    expect(clock.pending).toBe(0);
+  });
 });

@@ -1,10 +1,10 @@
 /**
  * Load: the highest source wins and is named, and a source that fails is dropped, never idle.
  */
-import assert from 'node:assert/strict';
-import test from 'node:test';
+import { describe, expect, test } from '@jest/globals';
 import { type LoadReader, LoadSampler } from '../../sidecar/load/sampler.ts';
 import { PushWatch } from '../../sidecar/load/source-watch.ts';
+import { expectNamed } from '../support/runner/expectations.ts';
 
 const NONE = { slots: null, orca: null, push: null, metrics: null };
 
@@ -33,100 +33,102 @@ function sampled(cpu: number | null, gpu: number | null): LoadSampler {
   return sampler;
 }
 
-test('the highest source is the load, and it is named', () => {
-  assert.deepEqual(sampled(0.8, null).loadOf(own(0.25, 0.5), 'auto'), {
-    loadRatio: 0.8,
-    source: 'cpu',
-    bySource: { ...NONE, slots: 0.25, cpu: 0.8, pressure: null, gpu: null, push: 0.5 },
+describe('the load sampler', () => {
+  test('the highest source is the load, and it is named', () => {
+    expect(sampled(0.8, null).loadOf(own(0.25, 0.5), 'auto')).toStrictEqual({
+      loadRatio: 0.8,
+      source: 'cpu',
+      bySource: { ...NONE, slots: 0.25, cpu: 0.8, pressure: null, gpu: null, push: 0.5 },
+    });
+    expect(sampled(null, null).loadOf(NONE, 'auto').source).toBe(null);
   });
-  assert.equal(sampled(null, null).loadOf(NONE, 'auto').source, null);
-});
 
-test('a service may name its source; one without a figure gives way to the others', () => {
-  const sampler = sampled(0.1, null);
-  assert.equal(sampler.loadOf(own(0.9, 0), 'cpu').loadRatio, 0.1);
-  assert.equal(sampler.loadOf(own(0.9, 0), 'worker').loadRatio, 0);
-  assert.equal(sampler.loadOf(own(0.3, 0.6), 'in-flight').loadRatio, 0.3);
-  assert.equal(sampler.loadOf(own(0.9, 0), 'gpu').loadRatio, 0.9, 'not idle');
-});
+  test('a service may name its source; one without a figure gives way to the others', () => {
+    const sampler = sampled(0.1, null);
+    expect(sampler.loadOf(own(0.9, 0), 'cpu').loadRatio).toBe(0.1);
+    expect(sampler.loadOf(own(0.9, 0), 'worker').loadRatio).toBe(0);
+    expect(sampler.loadOf(own(0.3, 0.6), 'in-flight').loadRatio).toBe(0.3);
+    expectNamed(sampler.loadOf(own(0.9, 0), 'gpu').loadRatio, 'not idle').toBe(0.9);
+  });
 
-test('the CPU is its use or its pressure, the worker any of its words', () => {
-  const { sampler } = create({ cpu: () => 0.2, pressure: () => 0.6 });
-  sampler.sampleNow();
-  assert.equal(sampler.loadOf(own(0.9, 0.1), 'cpu').source, 'pressure');
-  const words = { slots: 0.9, orca: 0.1, push: 0.2, metrics: 0.3 };
-  assert.deepEqual(sampler.loadOf(words, 'worker').source, 'metrics');
-  assert.deepEqual(sampler.loadOf(words, 'auto').source, 'slots');
-});
+  test('the CPU is its use or its pressure, the worker any of its words', () => {
+    const { sampler } = create({ cpu: () => 0.2, pressure: () => 0.6 });
+    sampler.sampleNow();
+    expect(sampler.loadOf(own(0.9, 0.1), 'cpu').source).toBe('pressure');
+    const words = { slots: 0.9, orca: 0.1, push: 0.2, metrics: 0.3 };
+    expect(sampler.loadOf(words, 'worker').source).toStrictEqual('metrics');
+    expect(sampler.loadOf(words, 'auto').source).toStrictEqual('slots');
+  });
 
-test('figures out of range are bounded or dropped', () => {
-  assert.equal(sampled(7, null).loadOf(NONE, 'auto').loadRatio, 1);
-  assert.deepEqual(sampled(-1, Number.NaN).loadOf(NONE, 'auto').source, null);
-});
+  test('figures out of range are bounded or dropped', () => {
+    expect(sampled(7, null).loadOf(NONE, 'auto').loadRatio).toBe(1);
+    expect(sampled(-1, Number.NaN).loadOf(NONE, 'auto').source).toStrictEqual(null);
+  });
 
-test("the machine's figures are sampled and smoothed, the service's are as told", () => {
-  const cpu = [0, 1, 1];
-  const { sampler } = create({ cpu: () => cpu.shift() ?? null });
-  sampler.sampleNow();
-  assert.equal(sampler.loadOf(NONE, 'auto').loadRatio, 0);
-  sampler.sampleNow();
-  assert.equal(sampler.loadOf(NONE, 'auto').loadRatio, 0.5);
-  sampler.sampleNow();
-  assert.equal(sampler.loadOf(NONE, 'auto').loadRatio, 0.75);
-  assert.equal(sampler.loadOf(own(1, null), 'auto').source, 'slots');
-});
+  test("the machine's figures are sampled and smoothed, the service's are as told", () => {
+    const cpu = [0, 1, 1];
+    const { sampler } = create({ cpu: () => cpu.shift() ?? null });
+    sampler.sampleNow();
+    expect(sampler.loadOf(NONE, 'auto').loadRatio).toBe(0);
+    sampler.sampleNow();
+    expect(sampler.loadOf(NONE, 'auto').loadRatio).toBe(0.5);
+    sampler.sampleNow();
+    expect(sampler.loadOf(NONE, 'auto').loadRatio).toBe(0.75);
+    expect(sampler.loadOf(own(1, null), 'auto').source).toBe('slots');
+  });
 
-test('a source that fails is dropped with one line, and announced when it is back', () => {
-  let gpu: LoadReader = () => 0.9;
-  const { sampler, lines } = create({ cpu: () => 0.1, gpu: () => gpu() });
-  sampler.sampleNow();
-  assert.equal(sampler.loadOf(NONE, 'auto').source, 'gpu');
-  gpu = () => {
-    throw new Error('driver gone');
-  };
-  for (let i = 0; i < 5; i++) sampler.sampleNow();
-  const without = sampler.loadOf(NONE, 'auto');
-  assert.equal(without.source, 'cpu');
-  assert.equal(without.bySource.gpu, null);
-  assert.deepEqual(lines, ['warn gpu: load source failed; dropped until it speaks again']);
-  gpu = () => 0.4;
-  sampler.sampleNow();
-  assert.equal(sampler.loadOf(NONE, 'auto').loadRatio, 0.4, 'the old figure plays no part');
-  assert.equal(lines[1], 'info gpu: load source is back');
-});
+  test('a source that fails is dropped with one line, and announced when it is back', () => {
+    let gpu: LoadReader = () => 0.9;
+    const { sampler, lines } = create({ cpu: () => 0.1, gpu: () => gpu() });
+    sampler.sampleNow();
+    expect(sampler.loadOf(NONE, 'auto').source).toBe('gpu');
+    gpu = () => {
+      throw new Error('driver gone');
+    };
+    for (let i = 0; i < 5; i++) sampler.sampleNow();
+    const without = sampler.loadOf(NONE, 'auto');
+    expect(without.source).toBe('cpu');
+    expect(without.bySource.gpu).toBe(null);
+    expect(lines).toStrictEqual(['warn gpu: load source failed; dropped until it speaks again']);
+    gpu = () => 0.4;
+    sampler.sampleNow();
+    expectNamed(sampler.loadOf(NONE, 'auto').loadRatio, 'the old figure plays no part').toBe(0.4);
+    expect(lines[1]).toBe('info gpu: load source is back');
+  });
 
-test('a source that was never there is not a failure', () => {
-  const { sampler, lines } = create({ gpu: () => null });
-  for (let i = 0; i < 3; i++) sampler.sampleNow();
-  assert.deepEqual(lines, []);
-});
+  test('a source that was never there is not a failure', () => {
+    const { sampler, lines } = create({ gpu: () => null });
+    for (let i = 0; i < 3; i++) sampler.sampleNow();
+    expect(lines).toStrictEqual([]);
+  });
 
-test('the timer samples, and stop ends it', async (t) => {
-  t.mock.timers.enable({ apis: ['setInterval'] });
-  let samples = 0;
-  const { sampler } = create({ cpu: () => ++samples / 100 });
-  sampler.start();
-  sampler.start();
-  t.mock.timers.tick(3_000);
-  assert.equal(samples, 4);
-  sampler.stop();
-  t.mock.timers.tick(3_000);
-  assert.equal(samples, 4);
-});
+  test('the timer samples, and stop ends it', async (t) => {
+    t.mock.timers.enable({ apis: ['setInterval'] });
+    let samples = 0;
+    const { sampler } = create({ cpu: () => ++samples / 100 });
+    sampler.start();
+    sampler.start();
+    t.mock.timers.tick(3_000);
+    expect(samples).toBe(4);
+    sampler.stop();
+    t.mock.timers.tick(3_000);
+    expect(samples).toBe(4);
+  });
 
-test('a worker that stops putting its load is told of once, and once when it is back', (t) => {
-  t.mock.timers.enable({ apis: ['setTimeout'] });
-  const lines: string[] = [];
-  const line = (fields: Readonly<Record<string, unknown>>, message: string) =>
-    void lines.push(`${String(fields.source)} of ${String(fields.service)}: ${message}`);
-  const watch = new PushWatch({ info: line, warn: line }, 30_000);
-  for (let i = 0; i < 3; i++) {
+  test('a worker that stops putting its load is told of once, and once when it is back', (t) => {
+    t.mock.timers.enable({ apis: ['setTimeout'] });
+    const lines: string[] = [];
+    const line = (fields: Readonly<Record<string, unknown>>, message: string) =>
+      void lines.push(`${String(fields.source)} of ${String(fields.service)}: ${message}`);
+    const watch = new PushWatch({ info: line, warn: line }, 30_000);
+    for (let i = 0; i < 3; i++) {
+      watch.pushed('infer');
+      t.mock.timers.tick(29_000);
+    }
+    expect(lines).toStrictEqual([]);
+    t.mock.timers.tick(60_000);
+    expect(lines).toStrictEqual(['push of infer: load source failed; dropped until it speaks again']);
     watch.pushed('infer');
-    t.mock.timers.tick(29_000);
-  }
-  assert.deepEqual(lines, []);
-  t.mock.timers.tick(60_000);
-  assert.deepEqual(lines, ['push of infer: load source failed; dropped until it speaks again']);
-  watch.pushed('infer');
-  assert.equal(lines[1], 'push of infer: load source is back');
+    expect(lines[1]).toBe('push of infer: load source is back');
+  });
 });

@@ -1,12 +1,13 @@
 /** The log's way out: full, not read, or with nobody at the other end, it costs lines and nothing else. */
-import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { closeSync, constants, mkdtempSync, openSync, readSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import test, { type TestContext } from 'node:test';
+import { describe, expect, test } from '@jest/globals';
 import { logSink } from '../../sidecar/observe/log-sink.ts';
 import { eventually } from '../support/eventually.ts';
+import { expectNamed, fail } from '../support/runner/expectations.ts';
+import { onTestEnd } from '../support/runner/on-test-end.ts';
 
 const LINE = `${'x'.repeat(1_022)}`;
 
@@ -14,11 +15,11 @@ const LINE = `${'x'.repeat(1_022)}`;
 const LINES = 4_000;
 
 /** A pipe, its reading end not blocking. */
-function pipe(t: TestContext): { readonly from: number; readonly to: number } {
+function pipe(): { readonly from: number; readonly to: number } {
   const folder = mkdtempSync(join(tmpdir(), 'log-sink-'));
-  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  onTestEnd(() => rmSync(folder, { recursive: true, force: true }));
   const path = join(folder, 'pipe');
-  assert.equal(spawnSync('sh', ['-c', 'mkfifo "$0"', path]).status, 0);
+  expect(spawnSync('sh', ['-c', 'mkfifo "$0"', path]).status).toBe(0);
   const from = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
   return { from, to: openSync(path, constants.O_WRONLY) };
 }
@@ -31,46 +32,43 @@ function readAll(fd: number): string {
       text += chunk.toString('latin1', 0, count);
     }
   } catch (error) {
-    assert.equal((error as NodeJS.ErrnoException).code, 'EAGAIN');
+    expect((error as NodeJS.ErrnoException).code).toBe('EAGAIN');
   }
   return text;
 }
 
-test('a reader who stands still holds nobody up; he gets whole lines in their order, and how many are lost', {
-  timeout: 20_000,
-}, async (t) => {
-  const { from, to } = pipe(t);
-  const told: [number, string][] = [];
-  const sink = logSink(to, (count, reason) => {
-    told.push([count, reason]);
-    sink.write('told\n');
-  });
-  for (let at = 0; at < LINES; at++) sink.write(`${LINE}${at}\n`);
-  assert.deepEqual(told, []);
-  let text = '';
-  // Keeps the process for the timer of the sink, which does not.
-  await eventually(
-    'he is told',
-    async () => {
-      text += readAll(from);
-      return text.endsWith('told\n');
-    },
-    (isTold) => isTold,
-  );
-  const lines = text.split('\n').slice(0, -2);
-  assert.ok(lines.length > 1_000, `${lines.length} lines are kept`);
-  assert.deepEqual(
-    lines,
-    lines.map((_, at) => `${LINE}${at}`),
-  );
-  assert.deepEqual(told, [[LINES - lines.length, 'EAGAIN']]);
-});
-
-test('a reader who has gone, and a full disk: writing goes on without a word', (t) => {
-  const { from, to } = pipe(t);
-  closeSync(from);
-  for (const fd of [to, openSync('/dev/full', 'w')]) {
-    const sink = logSink(fd, () => assert.fail('there is no room'));
+describe("the log's way out", () => {
+  test('a reader who stands still holds nobody up; he gets whole lines in their order, and how many are lost', async () => {
+    const { from, to } = pipe();
+    const told: [number, string][] = [];
+    const sink = logSink(to, (count, reason) => {
+      told.push([count, reason]);
+      sink.write('told\n');
+    });
     for (let at = 0; at < LINES; at++) sink.write(`${LINE}${at}\n`);
-  }
+    expect(told).toStrictEqual([]);
+    let text = '';
+    // Keeps the process for the timer of the sink, which does not.
+    await eventually(
+      'he is told',
+      async () => {
+        text += readAll(from);
+        return text.endsWith('told\n');
+      },
+      (isTold) => isTold,
+    );
+    const lines = text.split('\n').slice(0, -2);
+    expectNamed(lines.length, `${lines.length} lines are kept`).toBeGreaterThan(1_000);
+    expect(lines).toStrictEqual(lines.map((_, at) => `${LINE}${at}`));
+    expect(told).toStrictEqual([[LINES - lines.length, 'EAGAIN']]);
+  }, 20_000);
+
+  test('a reader who has gone, and a full disk: writing goes on without a word', () => {
+    const { from, to } = pipe();
+    closeSync(from);
+    for (const fd of [to, openSync('/dev/full', 'w')]) {
+      const sink = logSink(fd, () => fail('there is no room'));
+      for (let at = 0; at < LINES; at++) sink.write(`${LINE}${at}\n`);
+    }
+  });
 });

@@ -1,10 +1,11 @@
 /** A path that dies without a sign: when it is looked at, and what becomes of a request that waits on it. */
-import assert from 'node:assert/strict';
-import test from 'node:test';
+import { describe, expect, test } from '@jest/globals';
 import { Peer } from '../../sidecar/core/peers/peer.ts';
 import type { Route } from '../../sidecar/core/peers/route.ts';
 import { StallWatch, type WatchedRequest } from '../../sidecar/proxy/outbound/stall-watch.ts';
 import { recordOf } from '../support/peers.ts';
+import { expectNamed } from '../support/runner/expectations.ts';
+import { onTestEnd } from '../support/runner/on-test-end.ts';
 
 interface Lost {
   readonly stage: string;
@@ -37,59 +38,61 @@ function setUp(answers: () => boolean, request: Partial<WatchedRequest> = {}) {
   return { asked, attempt, lost, route };
 }
 
-test('a request that may go elsewhere is lost as soon as its path does not answer', async (t) => {
-  const { asked, attempt, lost } = setUp(() => false);
-  t.after(() => attempt.ends());
-  const startedMs = performance.now();
-  assert.equal((await lost).stage, 'sent');
-  assert.ok(performance.now() - startedMs >= 95, 'not before it has waited');
-  assert.equal(asked.length, 1);
-});
-
-test('one that may not is taken back first, and then was not sent', async (t) => {
-  let isRecalled = false;
-  const { attempt, lost } = setUp(() => false, {
-    mayGoElsewhere: () => false,
-    cancelQueued: async () => {
-      isRecalled = true;
-      return true;
-    },
+describe('a path that falls silent', () => {
+  test('a request that may go elsewhere is lost as soon as its path does not answer', async () => {
+    const { asked, attempt, lost } = setUp(() => false);
+    onTestEnd(() => attempt.ends());
+    const startedMs = performance.now();
+    expect((await lost).stage).toBe('sent');
+    expectNamed(performance.now() - startedMs, 'not before it has waited').toBeGreaterThanOrEqual(95);
+    expect(asked).toHaveLength(1);
   });
-  t.after(() => attempt.ends());
-  const { stage, detail } = await lost;
-  assert.deepEqual([stage, isRecalled], ['not_sent', true]);
-  assert.match(detail, /vpn/);
-});
 
-test('one that cannot be taken back waits on, and is asked about again', async (t) => {
-  let looks = 0;
-  const { attempt, lost } = setUp(() => ++looks < 0, {
-    mayGoElsewhere: () => looks >= 2,
-    cancelQueued: async () => false,
+  test('one that may not is taken back first, and then was not sent', async () => {
+    let isRecalled = false;
+    const { attempt, lost } = setUp(() => false, {
+      mayGoElsewhere: () => false,
+      cancelQueued: async () => {
+        isRecalled = true;
+        return true;
+      },
+    });
+    onTestEnd(() => attempt.ends());
+    const { stage, detail } = await lost;
+    expect([stage, isRecalled]).toStrictEqual(['not_sent', true]);
+    expect(detail).toMatch(/vpn/);
   });
-  t.after(() => attempt.ends());
-  assert.equal((await lost).stage, 'sent');
-  assert.equal(looks, 2);
-});
 
-test('nobody is asked while answers come over the route, nor after the response', async () => {
-  const { asked, attempt, route } = setUp(() => false);
-  const busy = setInterval(() => route.health.succeeded(performance.now()), 20);
-  await new Promise((resolve) => setTimeout(resolve, 400));
-  clearInterval(busy);
-  attempt.ends();
-  await new Promise((resolve) => setTimeout(resolve, 300));
-  assert.equal(asked.length, 0);
-});
-
-test('an answer to another request in the meantime shows that the path lives', async (t) => {
-  let looks = 0;
-  const { attempt, lost, route } = setUp(() => {
-    looks += 1;
-    if (looks === 1) route.health.succeeded(performance.now());
-    return false;
+  test('one that cannot be taken back waits on, and is asked about again', async () => {
+    let looks = 0;
+    const { attempt, lost } = setUp(() => ++looks < 0, {
+      mayGoElsewhere: () => looks >= 2,
+      cancelQueued: async () => false,
+    });
+    onTestEnd(() => attempt.ends());
+    expect((await lost).stage).toBe('sent');
+    expect(looks).toBe(2);
   });
-  t.after(() => attempt.ends());
-  await lost;
-  assert.equal(looks, 2);
+
+  test('nobody is asked while answers come over the route, nor after the response', async () => {
+    const { asked, attempt, route } = setUp(() => false);
+    const busy = setInterval(() => route.health.succeeded(performance.now()), 20);
+    await new Promise((resolve) => setTimeout(resolve, 400));
+    clearInterval(busy);
+    attempt.ends();
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    expect(asked).toHaveLength(0);
+  });
+
+  test('an answer to another request in the meantime shows that the path lives', async () => {
+    let looks = 0;
+    const { attempt, lost, route } = setUp(() => {
+      looks += 1;
+      if (looks === 1) route.health.succeeded(performance.now());
+      return false;
+    });
+    onTestEnd(() => attempt.ends());
+    await lost;
+    expect(looks).toBe(2);
+  });
 });

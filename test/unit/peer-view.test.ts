@@ -1,11 +1,11 @@
 /**
  * Peer view: the record's own names and what is ours, as JSON without NaN, counted by state.
  */
-import assert from 'node:assert/strict';
-import test from 'node:test';
+import { describe, expect, test } from '@jest/globals';
 import { Peer } from '../../sidecar/core/peers/peer.ts';
 import type { WorkerRecord } from '../../sidecar/core/peers/record.ts';
 import { countPeers, describePeer, peerStateOf, scrapeTargets } from '../../sidecar/observe/peer-view.ts';
+import { expectNamed } from '../support/runner/expectations.ts';
 
 const record = (change: Partial<WorkerRecord> = {}): WorkerRecord => ({
   worker_id: 'worker-gpu-001',
@@ -24,45 +24,46 @@ const record = (change: Partial<WorkerRecord> = {}): WorkerRecord => ({
   ...change,
 });
 
-test('a peer is shown with the names of the record, its routes, and ages', () => {
-  const peer = new Peer(record(), 1_000);
-  const shown = JSON.parse(JSON.stringify(describePeer(peer, 3_500)));
-  for (const [name, value] of Object.entries(record())) {
-    if (name !== 'figures' && name !== 'inbound_port') assert.deepEqual(shown[name], value, name);
-  }
-  assert.equal(shown.age_s, 2.5);
-  assert.deepEqual(
-    shown.routes.map(({ kind, address, state }: Record<string, string>) => `${kind} ${address} ${state}`),
-    ['vpn http://10.42.0.10:8000 up', 'tunnel https://gpu.example:443/base up'],
-  );
-  const figures = shown.figures['llm-inference'];
-  assert.equal(figures.in_flight, 3);
-  assert.equal(figures.service_ms, null, 'unknown is null, never NaN or 0');
-  assert.equal(figures.report_source, 'record');
-  assert.equal(figures.report_age_s, 2.5);
-});
-
-test('suspicion and ejection win over what the record says, and every state is counted', () => {
-  const ready = new Peer(record(), 0);
-  const warming = new Peer(record({ state: 'warming' }), 0);
-  const suspect = new Peer(record(), 0);
-  suspect.presence = 'suspect';
-  const ejected = new Peer(record(), 0);
-  for (let i = 0; i < 5; i++) ejected.health.failed(10);
-  assert.equal(peerStateOf(ejected, 20), 'ejected');
-  assert.deepEqual(countPeers([ready, warming, suspect, ejected], 20), {
-    ready: 1,
-    warming: 1,
-    draining: 0,
-    suspect: 1,
-    ejected: 1,
+describe('the view of peers', () => {
+  test('a peer is shown with the names of the record, its routes, and ages', () => {
+    const peer = new Peer(record(), 1_000);
+    const shown = JSON.parse(JSON.stringify(describePeer(peer, 3_500)));
+    for (const [name, value] of Object.entries(record())) {
+      if (name !== 'figures' && name !== 'inbound_port') expectNamed(shown[name], name).toStrictEqual(value);
+    }
+    expect(shown.age_s).toBe(2.5);
+    expect(
+      shown.routes.map(({ kind, address, state }: Record<string, string>) => `${kind} ${address} ${state}`),
+    ).toStrictEqual(['vpn http://10.42.0.10:8000 up', 'tunnel https://gpu.example:443/base up']);
+    const figures = shown.figures['llm-inference'];
+    expect(figures.in_flight).toBe(3);
+    expectNamed(figures.service_ms, 'unknown is null, never NaN or 0').toBe(null);
+    expect(figures.report_source).toBe('record');
+    expect(figures.report_age_s).toBe(2.5);
   });
-});
 
-test('scrape targets: this one and every peer that the VPN reaches', () => {
-  const peers = [new Peer(record(), 0), new Peer(record({ worker_id: 'home', vpn_ip: null }), 0)];
-  assert.deepEqual(scrapeTargets({ workerId: 'me', host: 'fd00::1', port: 9464 }, peers), [
-    { targets: ['[fd00::1]:9464'], labels: { worker: 'me' } },
-    { targets: ['10.42.0.10:9464'], labels: { worker: 'worker-gpu-001' } },
-  ]);
+  test('suspicion and ejection win over what the record says, and every state is counted', () => {
+    const ready = new Peer(record(), 0);
+    const warming = new Peer(record({ state: 'warming' }), 0);
+    const suspect = new Peer(record(), 0);
+    suspect.presence = 'suspect';
+    const ejected = new Peer(record(), 0);
+    for (let i = 0; i < 5; i++) ejected.health.failed(10);
+    expect(peerStateOf(ejected, 20)).toBe('ejected');
+    expect(countPeers([ready, warming, suspect, ejected], 20)).toStrictEqual({
+      ready: 1,
+      warming: 1,
+      draining: 0,
+      suspect: 1,
+      ejected: 1,
+    });
+  });
+
+  test('scrape targets: this one and every peer that the VPN reaches', () => {
+    const peers = [new Peer(record(), 0), new Peer(record({ worker_id: 'home', vpn_ip: null }), 0)];
+    expect(scrapeTargets({ workerId: 'me', host: 'fd00::1', port: 9464 }, peers)).toStrictEqual([
+      { targets: ['[fd00::1]:9464'], labels: { worker: 'me' } },
+      { targets: ['10.42.0.10:9464'], labels: { worker: 'worker-gpu-001' } },
+    ]);
+  });
 });

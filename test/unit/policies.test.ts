@@ -1,11 +1,11 @@
 /** Policies: their shares over many seeded choices, their spread in a burst, and affinity. */
-import assert from 'node:assert/strict';
-import test from 'node:test';
+import { describe, expect, test } from '@jest/globals';
 import { Balancer, POLICY_NAMES, type PolicyName } from '../../sidecar/core/balancing/balancer.ts';
 import { begin, finish } from '../../sidecar/core/peers/accounting.ts';
 import type { PeerTable } from '../../sidecar/core/peers/peer-table.ts';
 import type { WorkerRecord } from '../../sidecar/core/peers/record.ts';
 import { asking, endpointOf, figures, keyOf, recordOf, SERVICE, seeded, tableOf } from '../support/peers.ts';
+import { expectNamed } from '../support/runner/expectations.ts';
 
 const CHOICES = 10_000;
 
@@ -27,7 +27,10 @@ function shares(policy: PolicyName, table: PeerTable, changes: Parameters<typeof
 
 function assertShares(actual: readonly number[], wanted: readonly number[], points: number): void {
   for (const [i, share] of wanted.entries()) {
-    assert.ok(Math.abs((actual[i] ?? 0) - share) <= points, `${actual} against ${wanted} ± ${points}`);
+    expectNamed(
+      Math.abs((actual[i] ?? 0) - share),
+      `${actual} against ${wanted} ± ${points}`,
+    ).toBeLessThanOrEqual(points);
   }
 }
 
@@ -43,137 +46,146 @@ const uneven: readonly (readonly [string, PeerTable])[] = [
   ],
 ];
 
-for (const [name, table] of uneven) {
-  test(`0.2/0.5/0.8 get 50/30/20 % ± 3 with rank: ${name}`, () => {
-    assertShares(shares('rank', table), [50, 30, 20], 3);
+describe('the balancing policies', () => {
+  for (const [name, table] of uneven) {
+    test(`0.2/0.5/0.8 get 50/30/20 % ± 3 with rank: ${name}`, () => {
+      assertShares(shares('rank', table), [50, 30, 20], 3);
+    });
+    test(`0.2/0.5/0.8 get 50/30/20 % ± 7 with adaptive: ${name}`, () => {
+      assertShares(shares('adaptive', table), [50, 30, 20], 7);
+    });
+    test(`0.2/0.5/0.8 get 50/30/20 % ± 7 with adaptive on aged reports: ${name}`, () => {
+      assertShares(shares('adaptive', table, { nowMs: 40_000 }), [50, 30, 20], 7);
+    });
+  }
+
+  test('two of unequal load share 62 to 38', () => {
+    assertShares(shares('rank', peers({ load: 0.2 }, { load: 0.5 })), [62.5, 37.5], 3);
   });
-  test(`0.2/0.5/0.8 get 50/30/20 % ± 7 with adaptive: ${name}`, () => {
-    assertShares(shares('adaptive', table), [50, 30, 20], 7);
+
+  test('the other policies keep their word', () => {
+    const table = peers({ load: 0.2 }, { load: 0.5 }, { load: 0.8 });
+    expect(shares('least-load', table)).toStrictEqual([100, 0, 0]);
+    assertShares(shares('p2c', table), [66.7, 33.3, 0], 2);
+    assertShares(shares('round-robin', table), [33.3, 33.3, 33.3], 0.1);
+    assertShares(shares('random', table), [33.3, 33.3, 33.3], 2);
   });
-  test(`0.2/0.5/0.8 get 50/30/20 % ± 7 with adaptive on aged reports: ${name}`, () => {
-    assertShares(shares('adaptive', table, { nowMs: 40_000 }), [50, 30, 20], 7);
+
+  for (const policy of POLICY_NAMES) {
+    test(`${policy}: equals share evenly`, () => {
+      assertShares(shares(policy, peers({}, {}, {}, {}, {})), [20, 20, 20, 20, 20], 2);
+    });
+  }
+
+  test('adaptive: nobody who is free starves, however many are less loaded', () => {
+    const table = tableOf(Array.from({ length: 20 }, (_, i) => recordOf(i + 1, { load: i / 20 })));
+    for (const share of shares('adaptive', table)) expect(share).toBeGreaterThan(0);
   });
-}
 
-test('two share 62/38', () => {
-  assertShares(shares('rank', peers({ load: 0.2 }, { load: 0.5 })), [62.5, 37.5], 3);
-});
-
-test('the other policies keep their word', () => {
-  const table = peers({ load: 0.2 }, { load: 0.5 }, { load: 0.8 });
-  assert.deepEqual(shares('least-load', table), [100, 0, 0]);
-  assertShares(shares('p2c', table), [66.7, 33.3, 0], 2);
-  assertShares(shares('round-robin', table), [33.3, 33.3, 33.3], 0.1);
-  assertShares(shares('random', table), [33.3, 33.3, 33.3], 2);
-});
-
-for (const policy of POLICY_NAMES) {
-  test(`${policy}: equals share evenly`, () => {
-    assertShares(shares(policy, peers({}, {}, {}, {}, {})), [20, 20, 20, 20, 20], 2);
-  });
-}
-
-test('adaptive: nobody who is free starves, however many are less loaded', () => {
-  const table = tableOf(Array.from({ length: 20 }, (_, i) => recordOf(i + 1, { load: i / 20 })));
-  for (const share of shares('adaptive', table)) assert.ok(share > 0);
-});
-
-test('adaptive: 8 simultaneous requests on 2 equal peers with a frozen view split 3 to 5 at most', () => {
-  for (const concurrency of [0, 1, 4, 8, 64]) {
-    for (let seed = 0; seed < 500; seed += 1) {
-      const table = peers({ figures: figures({ concurrency }) }, { figures: figures({ concurrency }) });
-      const balancer = new Balancer('adaptive', { ttlMs: 60_000 });
-      const request = asking(seeded(seed));
-      for (let i = 0; i < 8; i += 1) {
-        const choice = balancer.choose(table.offering(SERVICE), request);
-        if (choice.kind === 'chosen') begin(choice.endpoint, 0);
+  test('adaptive: 8 simultaneous requests on 2 equal peers with a frozen view split 3 to 5 at most', () => {
+    for (const concurrency of [0, 1, 4, 8, 64]) {
+      for (let seed = 0; seed < 500; seed += 1) {
+        const table = peers({ figures: figures({ concurrency }) }, { figures: figures({ concurrency }) });
+        const balancer = new Balancer('adaptive', { ttlMs: 60_000 });
+        const request = asking(seeded(seed));
+        for (let i = 0; i < 8; i += 1) {
+          const choice = balancer.choose(table.offering(SERVICE), request);
+          if (choice.kind === 'chosen') begin(choice.endpoint, 0);
+        }
+        const there = endpointOf(table, 1).outstanding;
+        expectNamed(
+          there,
+          `${there} to ${8 - there} with ${concurrency} slots, seed ${seed}`,
+        ).toBeGreaterThanOrEqual(3);
+        expectNamed(
+          there,
+          `${there} to ${8 - there} with ${concurrency} slots, seed ${seed}`,
+        ).toBeLessThanOrEqual(5);
       }
-      const there = endpointOf(table, 1).outstanding;
-      assert.ok(there >= 3 && there <= 5, `${there} to ${8 - there} with ${concurrency} slots, seed ${seed}`);
     }
-  }
-});
+  });
 
-test('adaptive: a burst fills uneven workers by their slots', () => {
-  const table = peers({ figures: figures({ concurrency: 2 }) }, { figures: figures({ concurrency: 8 }) });
-  const balancer = new Balancer('adaptive', { ttlMs: 60_000 });
-  const request = asking(seeded(5));
-  for (let i = 0; i < 10; i += 1) {
-    const choice = balancer.choose(table.offering(SERVICE), request);
-    if (choice.kind === 'chosen') begin(choice.endpoint, 0);
-  }
-  assert.deepEqual([endpointOf(table, 1).outstanding, endpointOf(table, 2).outstanding], [2, 8]);
-});
-
-test('adaptive: when nothing is free the shortest expected time is chosen', () => {
-  const table = peers(
-    { figures: figures({ concurrency: 1, in_flight: 1, queued: 5, service_ms: 100 }) },
-    { figures: figures({ concurrency: 1, in_flight: 1, queued: 1, service_ms: 100 }) },
-  );
-  assert.deepEqual(shares('adaptive', table), [0, 100]);
-});
-
-test('adaptive: a peer of which nothing is known is tried', () => {
-  const table = tableOf(Array.from({ length: 10 }, (_, i) => recordOf(i + 1, { load: 0.05 * (i + 1) })));
-  Object.assign(endpointOf(table, 10), { reportedAtMs: Number.NEGATIVE_INFINITY, load: Number.NaN });
-  assert.ok((shares('adaptive', table)[9] ?? 0) > 0);
-});
-
-test('affinity: a key stays with its peer, and keys spread', () => {
-  const table = tableOf(Array.from({ length: 10 }, (_, i) => recordOf(i + 1)));
-  const balancer = new Balancer('adaptive', { ttlMs: 60_000 });
-  const random = seeded(1);
-  const to = (affinityKey: string): string => {
-    const choice = balancer.choose(table.offering(SERVICE), asking(random, { affinityKey }));
-    return choice.kind === 'chosen' ? choice.peer.key : '';
-  };
-  const homes = Array.from({ length: 200 }, (_, i) => to(`session-${i}`));
-  assert.deepEqual(
-    homes,
-    Array.from({ length: 200 }, (_, i) => to(`session-${i}`)),
-  );
-  const counts = homes.reduce((all, key) => all.set(key, (all.get(key) ?? 0) + 1), new Map<string, number>());
-  assert.equal(counts.size, 10);
-  assert.ok(Math.max(...counts.values()) < 40);
-  table.depart(keyOf(3), 1_000, 0);
-  const after = Array.from({ length: 200 }, (_, i) => to(`session-${i}`));
-  for (const [i, home] of homes.entries()) if (home !== keyOf(3)) assert.equal(after[i], home);
-});
-
-test('affinity: no peer gets more than 1.25 times its share', () => {
-  const table = tableOf(
-    Array.from({ length: 5 }, (_, i) => recordOf(i + 1, { figures: figures({ concurrency: 8 }) })),
-  );
-  const balancer = new Balancer('adaptive', { ttlMs: 60_000 });
-  const request = asking(seeded(1), { affinityKey: 'the same for all' });
-  for (let i = 1; i <= 100; i += 1) {
-    const choice = balancer.choose(table.offering(SERVICE), request);
-    if (choice.kind === 'chosen') begin(choice.endpoint, 0);
-    for (const { key } of table.all()) {
-      const there = table.get(key)?.endpoint(SERVICE)?.outstanding ?? 0;
-      assert.ok(there <= Math.ceil((1.25 * i) / 5), `${there} of ${i}`);
+  test('adaptive: a burst fills uneven workers by their slots', () => {
+    const table = peers({ figures: figures({ concurrency: 2 }) }, { figures: figures({ concurrency: 8 }) });
+    const balancer = new Balancer('adaptive', { ttlMs: 60_000 });
+    const request = asking(seeded(5));
+    for (let i = 0; i < 10; i += 1) {
+      const choice = balancer.choose(table.offering(SERVICE), request);
+      if (choice.kind === 'chosen') begin(choice.endpoint, 0);
     }
-  }
-});
+    expect([endpointOf(table, 1).outstanding, endpointOf(table, 2).outstanding]).toStrictEqual([2, 8]);
+  });
 
-test('a steady stream of short requests spreads by live load', () => {
-  const table = peers(
-    { figures: figures({ concurrency: 4 }) },
-    { figures: figures({ concurrency: 4 }) },
-    { figures: figures({ concurrency: 4 }) },
-  );
-  const balancer = new Balancer('adaptive', { ttlMs: 60_000 });
-  const random = seeded(9);
-  const running: (() => void)[] = [];
-  const counts = [0, 0, 0];
-  for (let i = 0; i < 9_000; i += 1) {
-    const choice = balancer.choose(table.offering(SERVICE), asking(random, { nowMs: 1 }));
-    if (choice.kind !== 'chosen') continue;
-    begin(choice.endpoint, 1);
-    const n = Number(choice.peer.record.worker_id.slice(7)) - 1;
-    counts[n] = (counts[n] ?? 0) + 1;
-    running.push(() => finish(choice.endpoint, 'served', 1));
-    if (running.length > 5) running.shift()?.();
-  }
-  for (const count of counts) assert.ok(count > 2_700 && count < 3_300, `${counts}`);
+  test('adaptive: when nothing is free the shortest expected time is chosen', () => {
+    const table = peers(
+      { figures: figures({ concurrency: 1, in_flight: 1, queued: 5, service_ms: 100 }) },
+      { figures: figures({ concurrency: 1, in_flight: 1, queued: 1, service_ms: 100 }) },
+    );
+    expect(shares('adaptive', table)).toStrictEqual([0, 100]);
+  });
+
+  test('adaptive: a peer of which nothing is known is tried', () => {
+    const table = tableOf(Array.from({ length: 10 }, (_, i) => recordOf(i + 1, { load: 0.05 * (i + 1) })));
+    Object.assign(endpointOf(table, 10), { reportedAtMs: Number.NEGATIVE_INFINITY, load: Number.NaN });
+    expect(shares('adaptive', table)[9] ?? 0).toBeGreaterThan(0);
+  });
+
+  test('affinity: a key stays with its peer, and keys spread', () => {
+    const table = tableOf(Array.from({ length: 10 }, (_, i) => recordOf(i + 1)));
+    const balancer = new Balancer('adaptive', { ttlMs: 60_000 });
+    const random = seeded(1);
+    const to = (affinityKey: string): string => {
+      const choice = balancer.choose(table.offering(SERVICE), asking(random, { affinityKey }));
+      return choice.kind === 'chosen' ? choice.peer.key : '';
+    };
+    const homes = Array.from({ length: 200 }, (_, i) => to(`session-${i}`));
+    expect(homes).toStrictEqual(Array.from({ length: 200 }, (_, i) => to(`session-${i}`)));
+    const counts = homes.reduce(
+      (all, key) => all.set(key, (all.get(key) ?? 0) + 1),
+      new Map<string, number>(),
+    );
+    expect(counts.size).toBe(10);
+    expect(Math.max(...counts.values())).toBeLessThan(40);
+    table.depart(keyOf(3), 1_000, 0);
+    const after = Array.from({ length: 200 }, (_, i) => to(`session-${i}`));
+    for (const [i, home] of homes.entries()) if (home !== keyOf(3)) expect(after[i]).toBe(home);
+  });
+
+  test('affinity: no peer gets more than 1.25 times its share', () => {
+    const table = tableOf(
+      Array.from({ length: 5 }, (_, i) => recordOf(i + 1, { figures: figures({ concurrency: 8 }) })),
+    );
+    const balancer = new Balancer('adaptive', { ttlMs: 60_000 });
+    const request = asking(seeded(1), { affinityKey: 'the same for all' });
+    for (let i = 1; i <= 100; i += 1) {
+      const choice = balancer.choose(table.offering(SERVICE), request);
+      if (choice.kind === 'chosen') begin(choice.endpoint, 0);
+      for (const { key } of table.all()) {
+        const there = table.get(key)?.endpoint(SERVICE)?.outstanding ?? 0;
+        expectNamed(there, `${there} of ${i}`).toBeLessThanOrEqual(Math.ceil((1.25 * i) / 5));
+      }
+    }
+  });
+
+  test('a steady stream of short requests spreads by live load', () => {
+    const table = peers(
+      { figures: figures({ concurrency: 4 }) },
+      { figures: figures({ concurrency: 4 }) },
+      { figures: figures({ concurrency: 4 }) },
+    );
+    const balancer = new Balancer('adaptive', { ttlMs: 60_000 });
+    const random = seeded(9);
+    const running: (() => void)[] = [];
+    const counts = [0, 0, 0];
+    for (let i = 0; i < 9_000; i += 1) {
+      const choice = balancer.choose(table.offering(SERVICE), asking(random, { nowMs: 1 }));
+      if (choice.kind !== 'chosen') continue;
+      begin(choice.endpoint, 1);
+      const n = Number(choice.peer.record.worker_id.slice(7)) - 1;
+      counts[n] = (counts[n] ?? 0) + 1;
+      running.push(() => finish(choice.endpoint, 'served', 1));
+      if (running.length > 5) running.shift()?.();
+    }
+    for (const count of counts) expectNamed(count > 2_700 && count < 3_300, `${counts}`).toBe(true);
+  });
 });

@@ -1,6 +1,5 @@
 /** The prober on a clock that stands still: whom it asks, when, and what silence means. */
-import assert from 'node:assert/strict';
-import test from 'node:test';
+import { describe, expect, test } from '@jest/globals';
 import { SidecarError } from '../../sidecar/core/errors.ts';
 import { silentLog } from '../../sidecar/core/log.ts';
 import type { Peer } from '../../sidecar/core/peers/peer.ts';
@@ -11,11 +10,13 @@ import type { Route } from '../../sidecar/core/peers/route.ts';
 import { Prober } from '../../sidecar/mesh/discovery/prober.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { member, recordOf } from '../support/members.ts';
+import { expectNamed } from '../support/runner/expectations.ts';
+import { onTestEnd } from '../support/runner/on-test-end.ts';
 
 const SERVICE = 'llm-inference';
 const IDENTITY = member('template');
 
-function setUp(t: test.TestContext, count: number, tunnels = false) {
+function setUp(count: number, tunnels = false) {
   const clock = new FakeClock();
   const table = new PeerTable({ ttlMs: 60_000, evictionBanMs: 30_000 });
   const keys: string[] = [];
@@ -40,7 +41,7 @@ function setUp(t: test.TestContext, count: number, tunnels = false) {
     table,
     cache: { inUse: () => [...inUse] },
     async ask(peer: Peer, route: Route, path: string, signal: AbortSignal): Promise<Buffer> {
-      assert.equal(path, '/state');
+      expect(path).toBe('/state');
       asked.push(`${peer.record.worker_id} ${route.kind}`);
       if (refusing.has(`${peer.record.worker_id} ${route.kind}`)) {
         throw new SidecarError('connect_failed', 'connect ECONNREFUSED', { isRefused: true });
@@ -79,7 +80,7 @@ function setUp(t: test.TestContext, count: number, tunnels = false) {
     random: () => 0.5,
     log: silentLog,
   });
-  t.after(() => prober.stop());
+  onTestEnd(() => prober.stop());
   const peer = (n: number): Peer | undefined => table.get(keys[n] ?? '');
   const say = (next: typeof report): void => {
     report = next;
@@ -87,251 +88,241 @@ function setUp(t: test.TestContext, count: number, tunnels = false) {
   return { clock, table, asked, dead, refusing, refetched, inUse, prober, peer, say };
 }
 
-test('silent peers are asked each 2 s, and what they say is taken over', async (t) => {
-  const { clock, asked, prober, peer } = setUp(t, 3);
-  prober.start();
-  await clock.advance(10_000);
-  assert.ok(asked.length >= 12 && asked.length <= 15, `${asked.length} probes of 3 peers in 10 s`);
-  const endpoint = peer(0)?.endpoint(SERVICE);
-  assert.deepEqual([endpoint?.inFlight, endpoint?.activeCallers, endpoint?.reportSource], [2, 2, 'probe']);
-});
-
-test('who was heard by a response is left alone, and so are services that nobody uses', async (t) => {
-  const { clock, table, asked, inUse, prober, peer } = setUp(t, 1);
-  prober.start();
-  for (let half = 0; half < 8; half += 1) {
-    await clock.advance(500);
-    table.markAlive(peer(0)?.key ?? '', clock.monotonicMs());
-  }
-  assert.equal(asked.length, 0);
-  inUse.clear();
-  await clock.advance(20_000);
-  assert.equal(asked.length, 0);
-});
-
-test('of many peers the 32 longest silent are asked per round, and in the end all', async (t) => {
-  const { clock, asked, prober } = setUp(t, 60);
-  prober.start();
-  await clock.advance(4_000);
-  assert.ok(asked.length <= 32);
-  await clock.advance(10_000);
-  assert.equal(new Set(asked).size, 60);
-});
-
-test('no response: suspect, asked again half a second later, then gone', async (t) => {
-  const { clock, table, asked, dead, prober, peer } = setUp(t, 2);
-  dead.add('w0 vpn');
-  prober.start();
-  while (peer(0)?.presence !== 'suspect') await clock.advance(100);
-  const suspectAtMs = clock.monotonicMs();
-  while (peer(0) !== undefined) await clock.advance(100);
-  assert.ok(clock.monotonicMs() - suspectAtMs <= 1_700);
-  assert.equal(asked.filter((name) => name === 'w0 vpn').length, 2);
-  assert.equal(table.offering(SERVICE).length, 1);
-  assert.equal(peer(1)?.presence, 'live');
-});
-
-test('a suspect that answers the second time is live again', async (t) => {
-  const { clock, dead, prober, peer } = setUp(t, 1);
-  dead.add('w0 vpn');
-  prober.start();
-  while (peer(0)?.presence !== 'suspect') await clock.advance(100);
-  dead.clear();
-  await clock.advance(1_000);
-  assert.equal(peer(0)?.presence, 'live');
-});
-
-test('one that a request has found dead is asked within half a second', async (t) => {
-  const { clock, table, asked, prober, peer } = setUp(t, 1);
-  prober.start();
-  await clock.advance(100);
-  table.probeFailed(peer(0)?.key ?? '', clock.monotonicMs());
-  await clock.advance(800);
-  assert.deepEqual(asked, ['w0 vpn']);
-  assert.equal(peer(0)?.presence, 'live');
-});
-
-test('a dead VPN route costs the route and not the peer, and is found up again', async (t) => {
-  const { clock, dead, prober, peer } = setUp(t, 1, true);
-  dead.add('w0 vpn');
-  prober.start();
-  await clock.advance(6_000);
-  assert.equal(peer(0)?.presence, 'live');
-  assert.deepEqual(
-    peer(0)?.routes.map((route) => route.health.isUp),
-    [false, true],
-  );
-  dead.clear();
-  await clock.advance(10_000);
-  assert.deepEqual(
-    peer(0)?.routes.map((route) => route.health.isUp),
-    [true, true],
-  );
-});
-
-test('when all fall silent together it is our own network: nobody is gone, nobody barred', async (t) => {
-  const { clock, table, dead, prober, peer } = setUp(t, 3);
-  prober.start();
-  await clock.advance(3_000);
-  for (const n of [0, 1, 2]) dead.add(`w${n} vpn`);
-  await clock.advance(20_000);
-  assert.deepEqual(
-    [0, 1, 2].map((n) => peer(n)?.presence),
-    ['suspect', 'suspect', 'suspect'],
-  );
-  dead.clear();
-  await clock.advance(2_000);
-  assert.deepEqual(
-    [0, 1, 2].map((n) => peer(n)?.presence),
-    ['live', 'live', 'live'],
-  );
-  assert.equal(table.size, 3);
-});
-
-test('of those silent together the one that stays so is gone once another is heard', async (t) => {
-  const { clock, dead, prober, peer } = setUp(t, 2);
-  prober.start();
-  await clock.advance(3_000);
-  dead.add('w0 vpn').add('w1 vpn');
-  await clock.advance(10_000);
-  dead.delete('w1 vpn');
-  await clock.advance(4_000);
-  assert.deepEqual([peer(0)?.presence, peer(1)?.presence], [undefined, 'live']);
-});
-
-test('a peer whose host says that nobody listens there is gone without a witness', async (t) => {
-  const { clock, refusing, prober, peer } = setUp(t, 1);
-  refusing.add('w0 vpn');
-  prober.start();
-  await clock.advance(4_000);
-  assert.equal(peer(0), undefined);
-});
-
-test('one that is gone is sought, less and less often, and fetched when it answers', async (t) => {
-  const { clock, asked, dead, prober, peer, refetched } = setUp(t, 2);
-  dead.add('w0 vpn');
-  prober.start();
-  while (peer(0) !== undefined) await clock.advance(100);
-  const before = asked.filter((name) => name === 'w0 vpn').length;
-  await clock.advance(20_000);
-  const sought = asked.filter((name) => name === 'w0 vpn').length - before;
-  assert.ok(sought >= 4 && sought <= 7, `sought ${sought} times in 20 s`);
-  assert.deepEqual(refetched, []);
-  dead.clear();
-  await clock.advance(15_000);
-  assert.deepEqual(refetched, ['w0']);
-  await clock.advance(60_000);
-  assert.deepEqual(refetched, ['w0'], 'once');
-});
-
-test('one silent VPN address puts the others in doubt at once', async (t) => {
-  const { clock, asked, dead, prober, peer } = setUp(t, 3, true);
-  for (const n of [0, 1, 2]) dead.add(`w${n} vpn`);
-  const [first] = [0, 1, 2].map((n) => peer(n) as Peer);
-  const answers = prober.responds(first as Peer, (first as Peer).routes[0] as Route);
-  await clock.advance(1_000);
-  assert.equal(await answers, false);
-  assert.deepEqual(asked, ['w0 vpn', 'w1 vpn', 'w2 vpn']);
-  await clock.advance(1_000);
-  for (const n of [0, 1, 2]) {
-    assert.deepEqual(
-      peer(n)?.routes.map((route) => route.health.isUp),
-      [false, true],
-    );
-  }
-});
-
-test('who asks about a route while that is under way shares the response', async (t) => {
-  const { clock, asked, prober, peer } = setUp(t, 1);
-  const one = peer(0) as Peer;
-  const both = [1, 2].map(() => prober.responds(one, one.routes[0] as Route));
-  await clock.advance(10);
-  assert.deepEqual(await Promise.all(both), [true, true]);
-  assert.equal(asked.length, 1);
-});
-
-test('a peer that answers requests while a probe is lost in its queue is slow, not cut off', async (t) => {
-  const { clock, dead, prober, peer } = setUp(t, 1);
-  dead.add('w0 vpn');
-  const one = peer(0) as Peer;
-  const answers = prober.responds(one, one.routes[0] as Route);
-  await clock.advance(500);
-  one.routes[0]?.health.succeeded(clock.monotonicMs());
-  await clock.advance(500);
-  assert.equal(await answers, false);
-  assert.equal(one.routes[0]?.health.isUp, true);
-});
-
-test('a tunnel in reserve is asked now and then, and an unmeasured one is given time', async (t) => {
-  const { clock, asked, dead, prober, peer } = setUp(t, 2, true);
-  dead.add('w1 tunnel');
-  prober.start();
-  await clock.advance(2_500);
-  assert.equal(asked.filter((name) => name.endsWith('tunnel')).length, 2);
-  assert.equal(peer(1)?.routes[1]?.health.isUp, true, 'not given up before 3 s');
-  await clock.advance(1_000);
-  assert.deepEqual(
-    [0, 1].map((n) => peer(n)?.routes[1]?.health.isUp),
-    [true, false],
-  );
-  const before = asked.filter((name) => name === 'w0 tunnel').length;
-  await clock.advance(60_000);
-  assert.equal(asked.filter((name) => name === 'w0 tunnel').length - before, 2);
-});
-
-test('a peer that is warming is asked each second, and is sound when it is ready', async (t) => {
-  const { clock, asked, prober, peer, say } = setUp(t, 1);
-  say({ epoch: 0, state: 'warming' });
-  prober.start();
-  await clock.advance(3_000);
-  assert.equal(peer(0)?.state, 'warming');
-  for (let i = 0; i < 5; i += 1) peer(0)?.health.failed(clock.monotonicMs());
-  const before = asked.length;
-  await clock.advance(5_000);
-  assert.ok(asked.length - before >= 4, `${asked.length - before} times in 5 s`);
-  say({ epoch: 0, state: 'ready' });
-  await clock.advance(1_500);
-  assert.deepEqual([peer(0)?.state, peer(0)?.health.isEjected(clock.monotonicMs())], ['ready', false]);
-});
-
-test('a peer that has started anew is asked for its record', async (t) => {
-  const { clock, refetched, prober, peer, say } = setUp(t, 1);
-  prober.start();
-  say({ epoch: (peer(0)?.epoch ?? 0) + 1, state: 'ready' });
-  await clock.advance(5_000);
-  assert.deepEqual([...new Set(refetched)], ['w0']);
-});
-
-test('garbage as a response harms nobody', async (t) => {
-  const { clock, table, peer } = setUp(t, 1);
-  const prober = new Prober({
-    table,
-    cache: { inUse: () => [SERVICE] },
-    ask: async () => Buffer.from([0xff, 0x00, 0x7b]),
-    refetch: async () => {},
-    fewIntervalMs: 2_000,
-    manyIntervalMs: 5_000,
-    timeoutMs: 1_000,
-    tunnelTimeoutMs: 3_000,
-    clock,
-    random: () => 0.5,
-    log: silentLog,
+describe('the prober', () => {
+  test('silent peers are asked each 2 s, and what they say is taken over', async () => {
+    const { clock, asked, prober, peer } = setUp(3);
+    prober.start();
+    await clock.advance(10_000);
+    expectNamed(asked.length, `${asked.length} probes of 3 peers in 10 s`).toBeGreaterThanOrEqual(12);
+    expectNamed(asked.length, `${asked.length} probes of 3 peers in 10 s`).toBeLessThanOrEqual(15);
+    const endpoint = peer(0)?.endpoint(SERVICE);
+    expect([endpoint?.inFlight, endpoint?.activeCallers, endpoint?.reportSource]).toStrictEqual([
+      2,
+      2,
+      'probe',
+    ]);
   });
-  prober.start();
-  await clock.advance(10_000);
-  assert.equal(peer(0)?.presence, 'live');
-  prober.stop();
-});
 
-test('after stop nothing is asked or judged, and no timer is left', async (t) => {
-  const { clock, asked, dead, prober, peer } = setUp(t, 2);
-  dead.add('w0 vpn');
-  prober.start();
-  while (asked.length === 0) await clock.advance(100);
-  const before = asked.length;
-  prober.stop();
-  await clock.advance(20_000);
-  assert.equal(asked.length, before);
-  assert.equal(peer(0)?.presence, 'live');
-  assert.equal(clock.pending, 0);
+  test('who was heard by a response is left alone, and so are services that nobody uses', async () => {
+    const { clock, table, asked, inUse, prober, peer } = setUp(1);
+    prober.start();
+    for (let half = 0; half < 8; half += 1) {
+      await clock.advance(500);
+      table.markAlive(peer(0)?.key ?? '', clock.monotonicMs());
+    }
+    expect(asked).toHaveLength(0);
+    inUse.clear();
+    await clock.advance(20_000);
+    expect(asked).toHaveLength(0);
+  });
+
+  test('of many peers the 32 longest silent are asked per round, and in the end all', async () => {
+    const { clock, asked, prober } = setUp(60);
+    prober.start();
+    await clock.advance(4_000);
+    expect(asked.length).toBeLessThanOrEqual(32);
+    await clock.advance(10_000);
+    expect(new Set(asked).size).toBe(60);
+  });
+
+  test('no response: suspect, asked again half a second later, then gone', async () => {
+    const { clock, table, asked, dead, prober, peer } = setUp(2);
+    dead.add('w0 vpn');
+    prober.start();
+    while (peer(0)?.presence !== 'suspect') await clock.advance(100);
+    const suspectAtMs = clock.monotonicMs();
+    while (peer(0) !== undefined) await clock.advance(100);
+    expect(clock.monotonicMs() - suspectAtMs).toBeLessThanOrEqual(1_700);
+    expect(asked.filter((name) => name === 'w0 vpn')).toHaveLength(2);
+    expect(table.offering(SERVICE)).toHaveLength(1);
+    expect(peer(1)?.presence).toBe('live');
+  });
+
+  test('a suspect that answers the second time is live again', async () => {
+    const { clock, dead, prober, peer } = setUp(1);
+    dead.add('w0 vpn');
+    prober.start();
+    while (peer(0)?.presence !== 'suspect') await clock.advance(100);
+    dead.clear();
+    await clock.advance(1_000);
+    expect(peer(0)?.presence).toBe('live');
+  });
+
+  test('one that a request has found dead is asked within half a second', async () => {
+    const { clock, table, asked, prober, peer } = setUp(1);
+    prober.start();
+    await clock.advance(100);
+    table.probeFailed(peer(0)?.key ?? '', clock.monotonicMs());
+    await clock.advance(800);
+    expect(asked).toStrictEqual(['w0 vpn']);
+    expect(peer(0)?.presence).toBe('live');
+  });
+
+  test('a dead VPN route costs the route and not the peer, and is found up again', async () => {
+    const { clock, dead, prober, peer } = setUp(1, true);
+    dead.add('w0 vpn');
+    prober.start();
+    await clock.advance(6_000);
+    expect(peer(0)?.presence).toBe('live');
+    expect(peer(0)?.routes.map((route) => route.health.isUp)).toStrictEqual([false, true]);
+    dead.clear();
+    await clock.advance(10_000);
+    expect(peer(0)?.routes.map((route) => route.health.isUp)).toStrictEqual([true, true]);
+  });
+
+  test('when all fall silent together it is our own network: nobody is gone, nobody barred', async () => {
+    const { clock, table, dead, prober, peer } = setUp(3);
+    prober.start();
+    await clock.advance(3_000);
+    for (const n of [0, 1, 2]) dead.add(`w${n} vpn`);
+    await clock.advance(20_000);
+    expect([0, 1, 2].map((n) => peer(n)?.presence)).toStrictEqual(['suspect', 'suspect', 'suspect']);
+    dead.clear();
+    await clock.advance(2_000);
+    expect([0, 1, 2].map((n) => peer(n)?.presence)).toStrictEqual(['live', 'live', 'live']);
+    expect(table.size).toBe(3);
+  });
+
+  test('of those silent together the one that stays so is gone once another is heard', async () => {
+    const { clock, dead, prober, peer } = setUp(2);
+    prober.start();
+    await clock.advance(3_000);
+    dead.add('w0 vpn').add('w1 vpn');
+    await clock.advance(10_000);
+    dead.delete('w1 vpn');
+    await clock.advance(4_000);
+    expect([peer(0)?.presence, peer(1)?.presence]).toStrictEqual([undefined, 'live']);
+  });
+
+  test('a peer whose host says that nobody listens there is gone without a witness', async () => {
+    const { clock, refusing, prober, peer } = setUp(1);
+    refusing.add('w0 vpn');
+    prober.start();
+    await clock.advance(4_000);
+    expect(peer(0)).toBe(undefined);
+  });
+
+  test('one that is gone is sought, less and less often, and fetched when it answers', async () => {
+    const { clock, asked, dead, prober, peer, refetched } = setUp(2);
+    dead.add('w0 vpn');
+    prober.start();
+    while (peer(0) !== undefined) await clock.advance(100);
+    const before = asked.filter((name) => name === 'w0 vpn').length;
+    await clock.advance(20_000);
+    const sought = asked.filter((name) => name === 'w0 vpn').length - before;
+    expectNamed(sought, `sought ${sought} times in 20 s`).toBeGreaterThanOrEqual(4);
+    expectNamed(sought, `sought ${sought} times in 20 s`).toBeLessThanOrEqual(7);
+    expect(refetched).toStrictEqual([]);
+    dead.clear();
+    await clock.advance(15_000);
+    expect(refetched).toStrictEqual(['w0']);
+    await clock.advance(60_000);
+    expectNamed(refetched, 'once').toStrictEqual(['w0']);
+  });
+
+  test('one silent VPN address puts the others in doubt at once', async () => {
+    const { clock, asked, dead, prober, peer } = setUp(3, true);
+    for (const n of [0, 1, 2]) dead.add(`w${n} vpn`);
+    const [first] = [0, 1, 2].map((n) => peer(n) as Peer);
+    const answers = prober.responds(first as Peer, (first as Peer).routes[0] as Route);
+    await clock.advance(1_000);
+    expect(await answers).toBe(false);
+    expect(asked).toStrictEqual(['w0 vpn', 'w1 vpn', 'w2 vpn']);
+    await clock.advance(1_000);
+    for (const n of [0, 1, 2]) {
+      expect(peer(n)?.routes.map((route) => route.health.isUp)).toStrictEqual([false, true]);
+    }
+  });
+
+  test('who asks about a route while that is under way shares the response', async () => {
+    const { clock, asked, prober, peer } = setUp(1);
+    const one = peer(0) as Peer;
+    const both = [1, 2].map(() => prober.responds(one, one.routes[0] as Route));
+    await clock.advance(10);
+    expect(await Promise.all(both)).toStrictEqual([true, true]);
+    expect(asked).toHaveLength(1);
+  });
+
+  test('a peer that answers requests while a probe is lost in its queue is slow, not cut off', async () => {
+    const { clock, dead, prober, peer } = setUp(1);
+    dead.add('w0 vpn');
+    const one = peer(0) as Peer;
+    const answers = prober.responds(one, one.routes[0] as Route);
+    await clock.advance(500);
+    one.routes[0]?.health.succeeded(clock.monotonicMs());
+    await clock.advance(500);
+    expect(await answers).toBe(false);
+    expect(one.routes[0]?.health.isUp).toBe(true);
+  });
+
+  test('a tunnel in reserve is asked now and then, and an unmeasured one is given time', async () => {
+    const { clock, asked, dead, prober, peer } = setUp(2, true);
+    dead.add('w1 tunnel');
+    prober.start();
+    await clock.advance(2_500);
+    expect(asked.filter((name) => name.endsWith('tunnel'))).toHaveLength(2);
+    expectNamed(peer(1)?.routes[1]?.health.isUp, 'not given up before 3 s').toBe(true);
+    await clock.advance(1_000);
+    expect([0, 1].map((n) => peer(n)?.routes[1]?.health.isUp)).toStrictEqual([true, false]);
+    const before = asked.filter((name) => name === 'w0 tunnel').length;
+    await clock.advance(60_000);
+    expect(asked.filter((name) => name === 'w0 tunnel').length - before).toBe(2);
+  });
+
+  test('a peer that is warming is asked each second, and is sound when it is ready', async () => {
+    const { clock, asked, prober, peer, say } = setUp(1);
+    say({ epoch: 0, state: 'warming' });
+    prober.start();
+    await clock.advance(3_000);
+    expect(peer(0)?.state).toBe('warming');
+    for (let i = 0; i < 5; i += 1) peer(0)?.health.failed(clock.monotonicMs());
+    const before = asked.length;
+    await clock.advance(5_000);
+    expectNamed(asked.length - before, `${asked.length - before} times in 5 s`).toBeGreaterThanOrEqual(4);
+    say({ epoch: 0, state: 'ready' });
+    await clock.advance(1_500);
+    expect([peer(0)?.state, peer(0)?.health.isEjected(clock.monotonicMs())]).toStrictEqual(['ready', false]);
+  });
+
+  test('a peer that has started anew is asked for its record', async () => {
+    const { clock, refetched, prober, peer, say } = setUp(1);
+    prober.start();
+    say({ epoch: (peer(0)?.epoch ?? 0) + 1, state: 'ready' });
+    await clock.advance(5_000);
+    expect([...new Set(refetched)]).toStrictEqual(['w0']);
+  });
+
+  test('garbage as a response harms nobody', async () => {
+    const { clock, table, peer } = setUp(1);
+    const prober = new Prober({
+      table,
+      cache: { inUse: () => [SERVICE] },
+      ask: async () => Buffer.from([0xff, 0x00, 0x7b]),
+      refetch: async () => {},
+      fewIntervalMs: 2_000,
+      manyIntervalMs: 5_000,
+      timeoutMs: 1_000,
+      tunnelTimeoutMs: 3_000,
+      clock,
+      random: () => 0.5,
+      log: silentLog,
+    });
+    prober.start();
+    await clock.advance(10_000);
+    expect(peer(0)?.presence).toBe('live');
+    prober.stop();
+  });
+
+  test('after stop nothing is asked or judged, and no timer is left', async () => {
+    const { clock, asked, dead, prober, peer } = setUp(2);
+    dead.add('w0 vpn');
+    prober.start();
+    while (asked.length === 0) await clock.advance(100);
+    const before = asked.length;
+    prober.stop();
+    await clock.advance(20_000);
+    expect(asked).toHaveLength(before);
+    expect(peer(0)?.presence).toBe('live');
+    expect(clock.pending).toBe(0);
+  });
 });

@@ -1,38 +1,41 @@
-import assert from 'node:assert/strict';
 import http from 'node:http';
 import type { AddressInfo } from 'node:net';
-import test from 'node:test';
+import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { parseHostname, QuickTunnel } from '../../sidecar/app/quick-tunnel.ts';
+import { expectNamed } from '../support/runner/expectations.ts';
+import { onTestEnd } from '../support/runner/on-test-end.ts';
 
-test('a quick tunnel has a hostname, a named one has none', () => {
-  assert.equal(parseHostname('{"hostname":"a-b-c.trycloudflare.com"}'), 'https://a-b-c.trycloudflare.com');
-  for (const none of ['{"hostname":""}', '{}', '[]', 'null', '', '{"hostname":5}', '{"hostname":"a b"}']) {
-    assert.equal(parseHostname(none), null, none);
-  }
-});
-
-test('a response can be anything and never throws', () => {
-  fc.assert(fc.property(fc.string(), (text) => void parseHostname(text)));
-  fc.assert(fc.property(fc.json(), (text) => void parseHostname(text)));
-  assert.equal(parseHostname(`{"hostname":"${'a'.repeat(5_000)}"}`), null);
-});
-
-test('the name is told when it is known', async (t) => {
-  const server = http.createServer((request, response) => {
-    assert.equal(request.url, '/quicktunnel');
-    response.end('{"hostname":"one-two.trycloudflare.com"}');
+describe('the hostname of a quick tunnel', () => {
+  test('a quick tunnel has a hostname, a named one has none', () => {
+    expect(parseHostname('{"hostname":"a-b-c.trycloudflare.com"}')).toBe('https://a-b-c.trycloudflare.com');
+    for (const none of ['{"hostname":""}', '{}', '[]', 'null', '', '{"hostname":5}', '{"hostname":"a b"}']) {
+      expectNamed(parseHostname(none), none).toBe(null);
+    }
   });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  t.after(() => server.close());
-  const found = await new Promise<string | null>((resolve) => {
-    const tunnel = new QuickTunnel({
-      metricsUrl: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
-      onUrl: resolve,
-      log: { info() {}, warn() {} },
+
+  test('a response can be anything and never throws', () => {
+    fc.assert(fc.property(fc.string(), (text) => void parseHostname(text)));
+    fc.assert(fc.property(fc.json(), (text) => void parseHostname(text)));
+    expect(parseHostname(`{"hostname":"${'a'.repeat(5_000)}"}`)).toBe(null);
+  });
+
+  test('the name is told when it is known', async () => {
+    const server = http.createServer((request, response) => {
+      expect(request.url).toBe('/quicktunnel');
+      response.end('{"hostname":"one-two.trycloudflare.com"}');
     });
-    t.after(() => tunnel.stop());
-    tunnel.start();
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    onTestEnd(() => server.close());
+    const found = await new Promise<string | null>((resolve) => {
+      const tunnel = new QuickTunnel({
+        metricsUrl: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+        onUrl: resolve,
+        log: { info() {}, warn() {} },
+      });
+      onTestEnd(() => tunnel.stop());
+      tunnel.start();
+    });
+    expect(found).toBe('https://one-two.trycloudflare.com');
   });
-  assert.equal(found, 'https://one-two.trycloudflare.com');
 });

@@ -1,10 +1,10 @@
 /** The fields of a response stay well-formed and short, however much there is to say. */
-import assert from 'node:assert/strict';
-import test from 'node:test';
+import { describe, expect, test } from '@jest/globals';
 import { first } from '../../sidecar/core/http/headers.ts';
 import type { Downstream } from '../../sidecar/http/exchange.ts';
 import { dialError } from '../../sidecar/http/sockets/dial-error.ts';
 import { inFormOf, problemReply } from '../../sidecar/proxy/problem.ts';
+import { expectNamed } from '../support/runner/expectations.ts';
 
 const MAX_FIELDS_BYTES = 8_192;
 const GRPC = {
@@ -23,32 +23,34 @@ function answerTo(detail: string): ReturnType<typeof problemReply> {
   });
 }
 
-test('a long detail is cut in Proxy-Status, never in the middle of an escape, and whole in the body', () => {
-  for (let length = 480; length <= 520; length++) {
-    const detail = `${'a'.repeat(length)}"\\"`.repeat(3);
-    const { fields, body } = answerTo(detail);
-    const status = first(fields, 'proxy-status') ?? '';
-    assert.match(status, /; details="(?:[^"\\]|\\["\\])*"$/, status);
-    assert.equal((JSON.parse(body.toString()) as { detail: string }).detail, detail);
-  }
-});
-
-test('a detail of any length and language leaves a gRPC client its fields', () => {
-  for (const piece of ['worker-1: warming; ', '100 % ', 'ü€', '€', '"']) {
-    const detail = piece.repeat(5_000);
-    const { fields } = inFormOf(GRPC, answerTo(detail), 'no_peers', detail);
-    assert.match(first(fields, 'grpc-message') ?? '', /^no_peers: /);
-    const bytes = fields.join('').length;
-    assert.ok(bytes <= MAX_FIELDS_BYTES, `${bytes} bytes of fields`);
-  }
-});
-
-test('a certificate with a thousand names does not fill the reason', () => {
-  const names = Array.from({ length: 1_000 }, (_, n) => `DNS:host-${n}.example`).join(', ');
-  const error = Object.assign(new Error(`Hostname/IP does not match certificate's altnames: ${names}`), {
-    code: 'ERR_TLS_CERT_ALTNAME_INVALID',
+describe("the fields of a sidecar's own response", () => {
+  test('a long detail is cut in Proxy-Status, never in the middle of an escape, and whole in the body', () => {
+    for (let length = 480; length <= 520; length++) {
+      const detail = `${'a'.repeat(length)}"\\"`.repeat(3);
+      const { fields, body } = answerTo(detail);
+      const status = first(fields, 'proxy-status') ?? '';
+      expectNamed(status, status).toMatch(/; details="(?:[^"\\]|\\["\\])*"$/);
+      expect((JSON.parse(body.toString()) as { detail: string }).detail).toBe(detail);
+    }
   });
-  const text = dialError({ host: 'a.example', port: 443 }, error);
-  assert.match(text, /^its TLS certificate is for another name \(Hostname/);
-  assert.ok(text.length < 300, `${text.length} characters`);
+
+  test('a detail of any length and language leaves a gRPC client its fields', () => {
+    for (const piece of ['worker-1: warming; ', '100 % ', 'ü€', '€', '"']) {
+      const detail = piece.repeat(5_000);
+      const { fields } = inFormOf(GRPC, answerTo(detail), 'no_peers', detail);
+      expect(first(fields, 'grpc-message') ?? '').toMatch(/^no_peers: /);
+      const bytes = fields.join('').length;
+      expectNamed(bytes, `${bytes} bytes of fields`).toBeLessThanOrEqual(MAX_FIELDS_BYTES);
+    }
+  });
+
+  test('a certificate with a thousand names does not fill the reason', () => {
+    const names = Array.from({ length: 1_000 }, (_, n) => `DNS:host-${n}.example`).join(', ');
+    const error = Object.assign(new Error(`Hostname/IP does not match certificate's altnames: ${names}`), {
+      code: 'ERR_TLS_CERT_ALTNAME_INVALID',
+    });
+    const text = dialError({ host: 'a.example', port: 443 }, error);
+    expect(text).toMatch(/^its TLS certificate is for another name \(Hostname/);
+    expectNamed(text.length, `${text.length} characters`).toBeLessThan(300);
+  });
 });

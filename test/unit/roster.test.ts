@@ -1,15 +1,16 @@
 /** The roster on a clock that stands still: when it is looked at, and that joining is never missed. */
 
-import assert from 'node:assert/strict';
-import test from 'node:test';
+import { describe, expect, test } from '@jest/globals';
 import { silentLog } from '../../sidecar/core/log.ts';
 import type { HealedPartition } from '../../sidecar/mesh/dht/bootstrap-nodes.ts';
 import type { DhtStatus } from '../../sidecar/mesh/dht/status.ts';
 import type { LookupOptions } from '../../sidecar/mesh/discovery/lookup.ts';
 import { Roster } from '../../sidecar/mesh/discovery/roster.ts';
 import { FakeClock } from '../support/fake-clock.ts';
+import { expectNamed } from '../support/runner/expectations.ts';
+import { onTestEnd } from '../support/runner/on-test-end.ts';
 
-function setUp(t: test.TestContext) {
+function setUp() {
   const clock = new FakeClock();
   const looks: { end(): void }[] = [];
   const listeners = new Set<(status: DhtStatus) => void>();
@@ -51,7 +52,7 @@ function setUp(t: test.TestContext) {
     intervalMs: 30_000,
     log: { ...silentLog, debug: say, info: say, warn: say },
   });
-  t.after(() => roster.stop());
+  onTestEnd(() => roster.stop());
   const joined = (): void => {
     for (const listener of listeners) listener({ kind: 'connected' } as DhtStatus);
   };
@@ -66,63 +67,65 @@ function setUp(t: test.TestContext) {
   return { roster, looks, table, lines, clock, joined, reunited, end };
 }
 
-test('a look that began before anybody was there is followed by one at once', async (t) => {
-  const { roster, looks, joined, end } = setUp(t);
-  roster.start();
-  joined();
-  joined();
-  assert.equal(looks.length, 1);
-  await end();
-  assert.equal(looks.length, 2, 'without a pause');
-  await end();
-  assert.equal(looks.length, 2, 'and once');
-});
+describe('looking at the roster', () => {
+  test('a look that began before anybody was there is followed by one at once', async () => {
+    const { roster, looks, joined, end } = setUp();
+    roster.start();
+    joined();
+    joined();
+    expect(looks).toHaveLength(1);
+    await end();
+    expectNamed(looks, 'without a pause').toHaveLength(2);
+    await end();
+    expectNamed(looks, 'and once').toHaveLength(2);
+  });
 
-test('alone: often at first; with peers: each interval; the first peers are told of once', async (t) => {
-  const { roster, looks, table, lines, clock, end } = setUp(t);
-  roster.start();
-  await end();
-  await clock.advance(499);
-  assert.equal(looks.length, 1);
-  await clock.advance(1);
-  assert.equal(looks.length, 2);
-  // Come in by themselves, between two looks.
-  table.size = 2;
-  await end();
-  assert.deepEqual(lines, ['the first peers are known']);
-  await clock.advance(29_999);
-  assert.equal(looks.length, 2);
-  await clock.advance(1);
-  assert.equal(looks.length, 3);
-  await end();
-  assert.equal(lines.length, 1);
-});
+  test('alone: often at first; with peers: each interval; the first peers are told of once', async () => {
+    const { roster, looks, table, lines, clock, end } = setUp();
+    roster.start();
+    await end();
+    await clock.advance(499);
+    expect(looks).toHaveLength(1);
+    await clock.advance(1);
+    expect(looks).toHaveLength(2);
+    // Come in by themselves, between two looks.
+    table.size = 2;
+    await end();
+    expect(lines).toStrictEqual(['the first peers are known']);
+    await clock.advance(29_999);
+    expect(looks).toHaveLength(2);
+    await clock.advance(1);
+    expect(looks).toHaveLength(3);
+    await end();
+    expect(lines).toHaveLength(1);
+  });
 
-test('stopped: no look follows', async (t) => {
-  const { roster, looks, joined, clock, end } = setUp(t);
-  roster.start();
-  joined();
-  roster.stop();
-  await end();
-  await clock.advance(60_000);
-  assert.equal(looks.length, 1);
-});
+  test('stopped: no look follows', async () => {
+    const { roster, looks, joined, clock, end } = setUp();
+    roster.start();
+    joined();
+    roster.stop();
+    await end();
+    await clock.advance(60_000);
+    expect(looks).toHaveLength(1);
+  });
 
-test('who was parted from others looks at once, and no more when stopped', async (t) => {
-  const { roster, looks, table, clock, reunited, end } = setUp(t);
-  roster.start();
-  table.size = 1;
-  await end();
-  assert.equal(looks.length, 1);
-  reunited();
-  assert.equal(looks.length, 2);
-  await end();
-  await clock.advance(3_000);
-  assert.equal(looks.length, 3, 'and once more, for those who come a little later');
-  await end();
-  await clock.advance(20_000);
-  assert.equal(looks.length, 3);
-  roster.stop();
-  reunited();
-  assert.equal(looks.length, 3);
+  test('who was parted from others looks at once, and no more when stopped', async () => {
+    const { roster, looks, table, clock, reunited, end } = setUp();
+    roster.start();
+    table.size = 1;
+    await end();
+    expect(looks).toHaveLength(1);
+    reunited();
+    expect(looks).toHaveLength(2);
+    await end();
+    await clock.advance(3_000);
+    expectNamed(looks, 'and once more, for those who come a little later').toHaveLength(3);
+    await end();
+    await clock.advance(20_000);
+    expect(looks).toHaveLength(3);
+    roster.stop();
+    reunited();
+    expect(looks).toHaveLength(3);
+  });
 });

@@ -1,11 +1,11 @@
 /** Joining by seeds that answer as told, on a clock that stands still. */
-import assert from 'node:assert/strict';
-import test from 'node:test';
+import { describe, expect, test } from '@jest/globals';
 import type { DhtAddress } from 'hyperdht';
 import { BootstrapNodes } from '../../sidecar/mesh/dht/bootstrap-nodes.ts';
 import { LostNodes } from '../../sidecar/mesh/dht/lost-nodes.ts';
 import { describeDht } from '../../sidecar/mesh/dht/status.ts';
 import { FakeClock, settle } from '../support/fake-clock.ts';
+import { expectNamed } from '../support/runner/expectations.ts';
 
 const at = (n: number): DhtAddress => ({ host: `10.0.0.${n}`, port: 49_737 });
 
@@ -65,166 +65,169 @@ function setUp(o: { bootstrap?: DhtAddress[]; known?: DhtAddress[]; own?: DhtAdd
   return { clock, alive, foreign, pings, state, lost, seeds, kind };
 }
 
-test('without seeds nobody is asked, and own address is what queries ask', async () => {
-  const { clock, pings, state, seeds, kind } = setUp({ own: at(1), bootstrap: [at(1)] });
-  seeds.start();
-  await clock.advance(60_000);
-  assert.equal(kind(), 'alone');
-  assert.deepEqual(pings, []);
-  assert.deepEqual(state.list, [at(1)]);
-  seeds.stop();
-  assert.equal(clock.pending, 0);
-});
-
-test('the first response joins, the silent seed stays out of the list until it answers', async () => {
-  const { clock, alive, state, seeds, kind } = setUp({ own: at(9), bootstrap: [at(1), at(2)] });
-  alive.add('10.0.0.2');
-  seeds.start();
-  await settle();
-  assert.equal(seeds.contact, 'answering');
-  assert.equal(kind(), 'connected');
-  assert.deepEqual(state.list, [at(9), at(2)]);
-  assert.equal(state.settled, 1);
-  alive.add('10.0.0.1');
-  await clock.advance(20_000);
-  assert.deepEqual(state.list, [at(9), at(1), at(2)]);
-  seeds.stop();
-});
-
-test('known nodes of the last run are asked together while nobody answers, then a few at a time', async () => {
-  const known = Array.from({ length: 20 }, (_, n) => at(n + 5));
-  const { clock, alive, pings, seeds } = setUp({ bootstrap: [at(1)], known });
-  seeds.start();
-  await settle();
-  assert.equal(pings.length, 1 + 16);
-  pings.length = 0;
-  alive.add('10.0.0.22');
-  await clock.advance(4_600);
-  assert.equal(seeds.contact, 'answering', 'those left out the first time have their turn');
-  await clock.advance(4_000);
-  pings.length = 0;
-  await clock.advance(5_000);
-  assert.equal(pings.length, 1 + 2);
-  seeds.stop();
-});
-
-test('cut off is noticed, said, and mended when somebody answers again', async () => {
-  const { clock, alive, state, seeds, kind } = setUp({ bootstrap: [at(1)] });
-  alive.add('10.0.0.1');
-  seeds.start();
-  await settle();
-  state.table = [at(1)];
-  alive.clear();
-  await clock.advance(20_000);
-  assert.equal(seeds.contact, 'silent');
-  assert.equal(kind(), 'unreachable');
-  assert.deepEqual(state.list, []);
-  alive.add('10.0.0.1');
-  await clock.advance(12_000);
-  assert.equal(kind(), 'connected');
-  assert.equal(state.settled, 2);
-  seeds.stop();
-});
-
-test('one lost ping is not an outage', async () => {
-  const { clock, alive, seeds } = setUp({ bootstrap: [at(1)] });
-  alive.add('10.0.0.1');
-  seeds.start();
-  await settle();
-  alive.clear();
-  await clock.advance(9_500);
-  alive.add('10.0.0.1');
-  await clock.advance(20_000);
-  assert.equal(seeds.contact, 'answering');
-  seeds.stop();
-});
-
-test('no name, no response and a response from behind NAT are told apart', async () => {
-  const { clock, alive, foreign, seeds } = setUp({
-    bootstrap: [{ host: 'nowhere.invalid', port: 1 }, at(1), at(2)],
+describe('joining by seeds', () => {
+  test('without seeds nobody is asked, and own address is what queries ask', async () => {
+    const { clock, pings, state, seeds, kind } = setUp({ own: at(1), bootstrap: [at(1)] });
+    seeds.start();
+    await clock.advance(60_000);
+    expect(kind()).toBe('alone');
+    expect(pings).toStrictEqual([]);
+    expect(state.list).toStrictEqual([at(1)]);
+    seeds.stop();
+    expect(clock.pending).toBe(0);
   });
-  alive.add('10.0.0.2');
-  foreign.add('10.0.0.2');
-  seeds.start();
-  await clock.advance(4_500);
-  assert.deepEqual(
-    seeds.states().map((seed) => seed.answer),
-    ['no_such_name', 'no', 'foreign'],
-  );
-  seeds.stop();
-});
 
-test('a node that fell silent is asked until it answers: the halves of a DHT find each other', async () => {
-  const { clock, alive, pings, state, lost, seeds } = setUp({ own: at(1) });
-  state.table = [at(2)];
-  alive.add('10.0.0.2');
-  seeds.start();
-  await clock.advance(100);
-  const settled = state.settled;
-  for (const n of [7, 8, 9]) lost.add(at(n));
-  await clock.advance(60_000);
-  assert.equal(state.reunions, 0);
-  alive.add('10.0.0.8');
-  await clock.advance(10_100);
-  assert.deepEqual([state.reunions, state.wide], [1, 0], 'one node that comes and goes is no news');
-  assert.equal(state.settled, settled + 1, 'and walks, so that the tables become one');
-  pings.length = 0;
-  await clock.advance(60_000);
-  assert.ok(!pings.includes('10.0.0.8') && pings.includes('10.0.0.7'));
-  seeds.stop();
-  await clock.advance(5_000);
-  assert.equal(clock.pending, 0);
-});
+  test('the first response joins, the silent seed stays out of the list until it answers', async () => {
+    const { clock, alive, state, seeds, kind } = setUp({ own: at(9), bootstrap: [at(1), at(2)] });
+    alive.add('10.0.0.2');
+    seeds.start();
+    await settle();
+    expect(seeds.contact).toBe('answering');
+    expect(kind()).toBe('connected');
+    expect(state.list).toStrictEqual([at(9), at(2)]);
+    expect(state.settled).toBe(1);
+    alive.add('10.0.0.1');
+    await clock.advance(20_000);
+    expect(state.list).toStrictEqual([at(9), at(1), at(2)]);
+    seeds.stop();
+  });
 
-test('many that come back one after the other are few reunions, and the last is not missed', async () => {
-  const { clock, alive, state, lost, seeds } = setUp({ own: at(1) });
-  state.table = [at(2)];
-  alive.add('10.0.0.2');
-  seeds.start();
-  await clock.advance(20_000);
-  for (let n = 10; n < 16; n += 1) {
-    lost.add(at(n));
-    alive.add(`10.0.0.${n}`);
-  }
-  await clock.advance(14_000);
-  assert.equal(state.reunions, 1);
-  await clock.advance(20_000);
-  assert.deepEqual([state.reunions, state.wide], [2, 1], 'several are');
-  await clock.advance(60_000);
-  assert.equal(state.reunions, 2);
-  seeds.stop();
-});
+  test('known nodes of the last run are asked together while nobody answers, then a few at a time', async () => {
+    const known = Array.from({ length: 20 }, (_, n) => at(n + 5));
+    const { clock, alive, pings, seeds } = setUp({ bootstrap: [at(1)], known });
+    seeds.start();
+    await settle();
+    expect(pings).toHaveLength(1 + 16);
+    pings.length = 0;
+    alive.add('10.0.0.22');
+    await clock.advance(4_600);
+    expectNamed(seeds.contact, 'those left out the first time have their turn').toBe('answering');
+    await clock.advance(4_000);
+    pings.length = 0;
+    await clock.advance(5_000);
+    expect(pings).toHaveLength(1 + 2);
+    seeds.stop();
+  });
 
-test('a seed that answers again is a reunion, also when the table is large', async () => {
-  const { clock, alive, pings, state, seeds } = setUp({ own: at(9), bootstrap: [at(1)] });
-  alive.add('10.0.0.1');
-  seeds.start();
-  await clock.advance(100);
-  state.table = Array.from({ length: 30 }, (_, n) => at(n + 20));
-  for (const { host } of state.table) alive.add(host);
-  pings.length = 0;
-  await clock.advance(60_000);
-  const asked = pings.filter((host) => host === '10.0.0.1').length;
-  assert.ok(asked >= 1 && asked <= 2, 'rarely');
-  alive.delete('10.0.0.1');
-  await clock.advance(70_000);
-  assert.equal(state.reunions, 0);
-  alive.add('10.0.0.1');
-  await clock.advance(36_000);
-  assert.deepEqual([state.reunions, state.wide], [1, 1]);
-  seeds.stop();
-});
+  test('cut off is noticed, said, and mended when somebody answers again', async () => {
+    const { clock, alive, state, seeds, kind } = setUp({ bootstrap: [at(1)] });
+    alive.add('10.0.0.1');
+    seeds.start();
+    await settle();
+    state.table = [at(1)];
+    alive.clear();
+    await clock.advance(20_000);
+    expect(seeds.contact).toBe('silent');
+    expect(kind()).toBe('unreachable');
+    expect(state.list).toStrictEqual([]);
+    alive.add('10.0.0.1');
+    await clock.advance(12_000);
+    expect(kind()).toBe('connected');
+    expect(state.settled).toBe(2);
+    seeds.stop();
+  });
 
-test('a host that has slept is as one that was parted; slow rounds are no sleep', async () => {
-  const { clock, alive, state, seeds } = setUp({ own: at(9), bootstrap: [at(1), at(2)] });
-  alive.add('10.0.0.1');
-  seeds.start();
-  await clock.advance(120_000);
-  assert.equal(state.reunions, 0, 'the other seed has been silent all the time');
-  clock.sleep(60_000);
-  await clock.advance(9_100);
-  assert.deepEqual([state.reunions, state.wide], [1, 1]);
-  await clock.advance(120_000);
-  assert.equal(state.reunions, 1);
-  seeds.stop();
+  test('one lost ping is not an outage', async () => {
+    const { clock, alive, seeds } = setUp({ bootstrap: [at(1)] });
+    alive.add('10.0.0.1');
+    seeds.start();
+    await settle();
+    alive.clear();
+    await clock.advance(9_500);
+    alive.add('10.0.0.1');
+    await clock.advance(20_000);
+    expect(seeds.contact).toBe('answering');
+    seeds.stop();
+  });
+
+  test('no name, no response and a response from behind NAT are told apart', async () => {
+    const { clock, alive, foreign, seeds } = setUp({
+      bootstrap: [{ host: 'nowhere.invalid', port: 1 }, at(1), at(2)],
+    });
+    alive.add('10.0.0.2');
+    foreign.add('10.0.0.2');
+    seeds.start();
+    await clock.advance(4_500);
+    expect(seeds.states().map((seed) => seed.answer)).toStrictEqual(['no_such_name', 'no', 'foreign']);
+    seeds.stop();
+  });
+
+  test('a node that fell silent is asked until it answers: the halves of a DHT find each other', async () => {
+    const { clock, alive, pings, state, lost, seeds } = setUp({ own: at(1) });
+    state.table = [at(2)];
+    alive.add('10.0.0.2');
+    seeds.start();
+    await clock.advance(100);
+    const settled = state.settled;
+    for (const n of [7, 8, 9]) lost.add(at(n));
+    await clock.advance(60_000);
+    expect(state.reunions).toBe(0);
+    alive.add('10.0.0.8');
+    await clock.advance(10_100);
+    expectNamed([state.reunions, state.wide], 'one node that comes and goes is no news').toStrictEqual([
+      1, 0,
+    ]);
+    expectNamed(state.settled, 'and walks, so that the tables become one').toBe(settled + 1);
+    pings.length = 0;
+    await clock.advance(60_000);
+    expect(pings).not.toContain('10.0.0.8');
+    expect(pings).toContain('10.0.0.7');
+    seeds.stop();
+    await clock.advance(5_000);
+    expect(clock.pending).toBe(0);
+  });
+
+  test('many that come back one after the other are few reunions, and the last is not missed', async () => {
+    const { clock, alive, state, lost, seeds } = setUp({ own: at(1) });
+    state.table = [at(2)];
+    alive.add('10.0.0.2');
+    seeds.start();
+    await clock.advance(20_000);
+    for (let n = 10; n < 16; n += 1) {
+      lost.add(at(n));
+      alive.add(`10.0.0.${n}`);
+    }
+    await clock.advance(14_000);
+    expect(state.reunions).toBe(1);
+    await clock.advance(20_000);
+    expectNamed([state.reunions, state.wide], 'several are').toStrictEqual([2, 1]);
+    await clock.advance(60_000);
+    expect(state.reunions).toBe(2);
+    seeds.stop();
+  });
+
+  test('a seed that answers again is a reunion, also when the table is large', async () => {
+    const { clock, alive, pings, state, seeds } = setUp({ own: at(9), bootstrap: [at(1)] });
+    alive.add('10.0.0.1');
+    seeds.start();
+    await clock.advance(100);
+    state.table = Array.from({ length: 30 }, (_, n) => at(n + 20));
+    for (const { host } of state.table) alive.add(host);
+    pings.length = 0;
+    await clock.advance(60_000);
+    const asked = pings.filter((host) => host === '10.0.0.1').length;
+    expectNamed(asked, 'rarely').toBeGreaterThanOrEqual(1);
+    expectNamed(asked, 'rarely').toBeLessThanOrEqual(2);
+    alive.delete('10.0.0.1');
+    await clock.advance(70_000);
+    expect(state.reunions).toBe(0);
+    alive.add('10.0.0.1');
+    await clock.advance(36_000);
+    expect([state.reunions, state.wide]).toStrictEqual([1, 1]);
+    seeds.stop();
+  });
+
+  test('a host that has slept is as one that was parted; slow rounds are no sleep', async () => {
+    const { clock, alive, state, seeds } = setUp({ own: at(9), bootstrap: [at(1), at(2)] });
+    alive.add('10.0.0.1');
+    seeds.start();
+    await clock.advance(120_000);
+    expectNamed(state.reunions, 'the other seed has been silent all the time').toBe(0);
+    clock.sleep(60_000);
+    await clock.advance(9_100);
+    expect([state.reunions, state.wide]).toStrictEqual([1, 1]);
+    await clock.advance(120_000);
+    expect(state.reunions).toBe(1);
+    seeds.stop();
+  });
 });

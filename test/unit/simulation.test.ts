@@ -1,6 +1,5 @@
 /** The simulator: the ideal by hand, the same run twice, and what the policy must reach in it. */
-import assert from 'node:assert/strict';
-import test from 'node:test';
+import { describe, expect, test } from '@jest/globals';
 import { idealTimesMs } from '../../bench/sim/central-queue.ts';
 import { type Demand, drawDemands } from '../../bench/sim/demand.ts';
 import { fullSightTimesMs } from '../../bench/sim/full-sight.ts';
@@ -8,6 +7,7 @@ import { runScenario, type SimResult } from '../../bench/sim/run-scenario.ts';
 import { type Scenario, scenarios } from '../../bench/sim/scenarios.ts';
 import type { SimPolicy } from '../../bench/sim/sim-entry.ts';
 import { quantiles } from '../../bench/support/quantiles.ts';
+import { expectNamed, fail } from '../support/runner/expectations.ts';
 
 const SEED = 7;
 const SCENARIOS = new Map(
@@ -15,7 +15,7 @@ const SCENARIOS = new Map(
 );
 
 function scenarioOf(name: string): Scenario {
-  return SCENARIOS.get(name) ?? assert.fail(`no scenario ${name}`);
+  return SCENARIOS.get(name) ?? fail(`no scenario ${name}`);
 }
 
 /** p99 as a ratio to the ideal, and the rest. */
@@ -34,99 +34,102 @@ function demand(atMs: number, workMs: number): Demand {
   return { atMs, workMs, entry: 0 };
 }
 
-test('the ideal: the fastest free slot, else first come first served', () => {
-  const workers = [
-    { slots: 1, speed: 1 },
-    { slots: 1, speed: 2 },
-  ];
-  const demands = [demand(0, 100), demand(1, 100), demand(2, 10), demand(3, 10)];
-  // The fast one is free at 50 and takes the third, then at 55 the fourth; the slow one has the second until 101.
-  assert.deepEqual([...idealTimesMs(demands, workers)], [50, 100, 53, 57]);
-});
-
-test('the ideal: what a dying worker had begun is begun anew, before those who wait', () => {
-  const workers = [
-    { slots: 1, speed: 2, broken: { how: 'refuses', fromMs: 10, toMs: 1_000 } },
-    { slots: 1, speed: 1 },
-  ] as const;
-  assert.deepEqual([...idealTimesMs([demand(0, 100), demand(1, 50), demand(2, 5)], workers)], [151, 50, 154]);
-});
-
-test('full sight: at once to the shortest expected time, and what was sent stays there', () => {
-  const workers = [
-    { slots: 1, speed: 1 },
-    { slots: 1, speed: 2 },
-  ];
-  const demands = [demand(0, 100), demand(1, 1_000), demand(2, 10), demand(3, 10)];
-  // The third waits for the fast one as 2.5 / 2 is less than 2.5, the fourth too, as 4 / 2 is: at 50 and at 55.
-  assert.deepEqual([...fullSightTimesMs(demands, workers, [[0, 1]])], [50, 1_000, 53, 57]);
-  assert.deepEqual(
-    [...fullSightTimesMs(demands.slice(0, 1), workers, [[0]])],
-    [100],
-    'who is not known is not used',
-  );
-});
-
-test('arrivals have the rate and the work that was asked for', () => {
-  const scenario = scenarioOf('gpuhet');
-  const demands = drawDemands({ ...scenario, seed: SEED });
-  const workMs = demands.reduce((sum, each) => sum + each.workMs, 0);
-  const lastMs = demands.at(-1)?.atMs ?? 0;
-  const capacity = scenario.workers.reduce((sum, { slots, speed }) => sum + slots * speed, 0);
-  const busy = workMs / (lastMs * capacity);
-  assert.ok(Math.abs(busy - 0.85) < 0.03, String(busy));
-});
-
-test('the same seed gives the same run', () => {
-  const once = run('hetmicro', 'adaptive');
-  assert.deepEqual(run('hetmicro', 'adaptive').timesMs, once.timesMs);
-});
-
-for (const name of [
-  'micro',
-  'gpuhet',
-  'three',
-  'hetmicro',
-  'single',
-  'antag',
-  'bench-uneven',
-  'bench-even',
-  'bench-slowed',
-  'bench-dies',
-  'bench-burst',
-  'bench-three',
-  'hundred',
-]) {
-  test(`${name}: adaptive is within a seventh of the ideal p99`, () => {
-    const { p99Ratio, failed } = run(name, 'adaptive');
-    assert.ok(p99Ratio < 1.15, String(p99Ratio));
-    assert.equal(failed, 0);
+describe('the simulator', () => {
+  test('the ideal: the fastest free slot, else first come first served', () => {
+    const workers = [
+      { slots: 1, speed: 1 },
+      { slots: 1, speed: 2 },
+    ];
+    const demands = [demand(0, 100), demand(1, 100), demand(2, 10), demand(3, 10)];
+    // The fast one is free at 50 and takes the third, then at 55 the fourth; the slow one has the second until 101.
+    expect([...idealTimesMs(demands, workers)]).toStrictEqual([50, 100, 53, 57]);
   });
-}
 
-for (const entries of [1, 2, 8]) {
-  test(`uneven workers behind ${entries} entries: adaptive is within a tenth of the ideal p99`, () => {
-    const { p99Ratio } = run('bench-uneven', 'adaptive', { ...scenarioOf('bench-uneven'), entries });
-    assert.ok(p99Ratio < 1.1, String(p99Ratio));
+  test('the ideal: what a dying worker had begun is begun anew, before those who wait', () => {
+    const workers = [
+      { slots: 1, speed: 2, broken: { how: 'refuses', fromMs: 10, toMs: 1_000 } },
+      { slots: 1, speed: 1 },
+    ] as const;
+    expect([...idealTimesMs([demand(0, 100), demand(1, 50), demand(2, 5)], workers)]).toStrictEqual([
+      151, 50, 154,
+    ]);
   });
-}
 
-test('slow workers that are seldom needed are not learnt again and again at the cost of requests', () => {
-  const calm = { ...scenarioOf('gpuhet'), utilisation: 0.6, requests: 60_000 };
-  const { p99Ratio } = run('gpuhet', 'adaptive', calm);
-  assert.ok(p99Ratio < 1.25, String(p99Ratio));
-});
+  test('full sight: at once to the shortest expected time, and what was sent stays there', () => {
+    const workers = [
+      { slots: 1, speed: 1 },
+      { slots: 1, speed: 2 },
+    ];
+    const demands = [demand(0, 100), demand(1, 1_000), demand(2, 10), demand(3, 10)];
+    // The third waits for the fast one as 2.5 / 2 is less than 2.5, the fourth too, as 4 / 2 is: at 50 and at 55.
+    expect([...fullSightTimesMs(demands, workers, [[0, 1]])]).toStrictEqual([50, 1_000, 53, 57]);
+    expectNamed(
+      [...fullSightTimesMs(demands.slice(0, 1), workers, [[0]])],
+      'who is not known is not used',
+    ).toStrictEqual([100]);
+  });
 
-test('a worker that answers with errors at once does not draw the requests', () => {
-  const { failed } = run('errors', 'adaptive');
-  assert.ok(failed < 100, String(failed));
-  assert.ok(failed * 4 < run('errors', 'leastconn').failed);
-});
+  test('arrivals have the rate and the work that was asked for', () => {
+    const scenario = scenarioOf('gpuhet');
+    const demands = drawDemands({ ...scenario, seed: SEED });
+    const workMs = demands.reduce((sum, each) => sum + each.workMs, 0);
+    const lastMs = demands.at(-1)?.atMs ?? 0;
+    const capacity = scenario.workers.reduce((sum, { slots, speed }) => sum + slots * speed, 0);
+    const busy = workMs / (lastMs * capacity);
+    expectNamed(Math.abs(busy - 0.85), String(busy)).toBeLessThan(0.03);
+  });
 
-test('a worker that refuses or hangs costs no request', () => {
-  for (const name of ['refuses', 'hangs']) assert.equal(run(name, 'adaptive').failed, 0, name);
-});
+  test('the same seed gives the same run', () => {
+    const once = run('hetmicro', 'adaptive');
+    expect(run('hetmicro', 'adaptive').timesMs).toStrictEqual(once.timesMs);
+  });
 
-test('uneven workers: least connections is more than twice as far from the ideal', () => {
-  assert.ok(run('gpuhet', 'leastconn').p99Ratio > 2 * run('gpuhet', 'adaptive').p99Ratio);
+  for (const name of [
+    'micro',
+    'gpuhet',
+    'three',
+    'hetmicro',
+    'single',
+    'antag',
+    'bench-uneven',
+    'bench-even',
+    'bench-slowed',
+    'bench-dies',
+    'bench-burst',
+    'bench-three',
+    'hundred',
+  ]) {
+    test(`${name}: adaptive is within a seventh of the ideal p99`, () => {
+      const { p99Ratio, failed } = run(name, 'adaptive');
+      expectNamed(p99Ratio, String(p99Ratio)).toBeLessThan(1.15);
+      expect(failed).toBe(0);
+    });
+  }
+
+  for (const entries of [1, 2, 8]) {
+    test(`uneven workers behind ${entries} entries: adaptive is within a tenth of the ideal p99`, () => {
+      const { p99Ratio } = run('bench-uneven', 'adaptive', { ...scenarioOf('bench-uneven'), entries });
+      expectNamed(p99Ratio, String(p99Ratio)).toBeLessThan(1.1);
+    });
+  }
+
+  test('slow workers that are seldom needed are not learnt again and again at the cost of requests', () => {
+    const calm = { ...scenarioOf('gpuhet'), utilisation: 0.6, requests: 60_000 };
+    const { p99Ratio } = run('gpuhet', 'adaptive', calm);
+    expectNamed(p99Ratio, String(p99Ratio)).toBeLessThan(1.25);
+  });
+
+  test('a worker that answers with errors at once does not draw the requests', () => {
+    const { failed } = run('errors', 'adaptive');
+    expectNamed(failed, String(failed)).toBeLessThan(100);
+    expect(failed * 4).toBeLessThan(run('errors', 'leastconn').failed);
+  });
+
+  test('a worker that refuses or hangs costs no request', () => {
+    for (const name of ['refuses', 'hangs']) expectNamed(run(name, 'adaptive').failed, name).toBe(0);
+  });
+
+  test('uneven workers: least connections is more than twice as far from the ideal', () => {
+    expect(run('gpuhet', 'leastconn').p99Ratio).toBeGreaterThan(2 * run('gpuhet', 'adaptive').p99Ratio);
+  });
 });

@@ -1,11 +1,11 @@
 /** Waiting: which of mine is taken back from the queue of one peer and sent to another. */
-import assert from 'node:assert/strict';
-import test from 'node:test';
+import { describe, expect, test } from '@jest/globals';
 import { type QueuedRequest, QueuedRequests } from '../../sidecar/core/balancing/queued-requests.ts';
 import { finish } from '../../sidecar/core/peers/accounting.ts';
 import type { Endpoint } from '../../sidecar/core/peers/peer.ts';
 import type { PeerTable } from '../../sidecar/core/peers/peer-table.ts';
 import { endpointOf, keyOf, peerOf, recordOf, SERVICE, tableOf } from '../support/peers.ts';
+import { expectNamed } from '../support/runner/expectations.ts';
 
 const NOW_MS = 100_000;
 
@@ -51,172 +51,174 @@ function endpointTwo(table: PeerTable): Endpoint {
   return endpointOf(table, 2);
 }
 
-test('the oldest of mine that waits elsewhere, once', () => {
-  const { waiting, soonerAt } = bed(
-    mine('young', 1, 1_000),
-    mine('older', 1, 3_000),
-    mine('old', 3, 2_000),
-    mine('oldest', 3, 4_000),
-  );
-  assert.equal(waiting.count(SERVICE), 4);
-  const taken = [1, 2, 3, 4, 5].map(() => soonerAt(2));
-  assert.deepEqual(taken, ['oldest', 'older', 'old', 'young', null]);
-  assert.equal(waiting.count(SERVICE), 0);
-});
+describe('taking back requests that wait', () => {
+  test('the oldest of mine that waits elsewhere, once', () => {
+    const { waiting, soonerAt } = bed(
+      mine('young', 1, 1_000),
+      mine('older', 1, 3_000),
+      mine('old', 3, 2_000),
+      mine('oldest', 3, 4_000),
+    );
+    expect(waiting.count(SERVICE)).toBe(4);
+    const taken = [1, 2, 3, 4, 5].map(() => soonerAt(2));
+    expect(taken).toStrictEqual(['oldest', 'older', 'old', 'young', null]);
+    expect(waiting.count(SERVICE)).toBe(0);
+  });
 
-test('equals go as they came', () => {
-  const { soonerAt } = bed(mine('a', 1, 2_000), mine('b', 1, 2_000), mine('c', 1, 2_000));
-  assert.deepEqual([soonerAt(2), soonerAt(2), soonerAt(2)], ['a', 'b', 'c']);
-});
+  test('equals go as they came', () => {
+    const { soonerAt } = bed(mine('a', 1, 2_000), mine('b', 1, 2_000), mine('c', 1, 2_000));
+    expect([soonerAt(2), soonerAt(2), soonerAt(2)]).toStrictEqual(['a', 'b', 'c']);
+  });
 
-test('what waits at the peer itself is not taken, however old', () => {
-  const { table, waiting, soonerAt } = bed(mine('there', 2, 9_000));
-  busy(endpointTwo(table), 9_000);
-  assert.equal(soonerAt(2), null);
-  waiting.add(mine('elsewhere', 1, 11_000));
-  assert.equal(soonerAt(2), 'elsewhere');
-  assert.equal(waiting.count(SERVICE), 1);
-});
+  test('what waits at the peer itself is not taken, however old', () => {
+    const { table, waiting, soonerAt } = bed(mine('there', 2, 9_000));
+    busy(endpointTwo(table), 9_000);
+    expect(soonerAt(2)).toBe(null);
+    waiting.add(mine('elsewhere', 1, 11_000));
+    expect(soonerAt(2)).toBe('elsewhere');
+    expect(waiting.count(SERVICE)).toBe(1);
+  });
 
-test('only of the same service', () => {
-  const { soonerAt } = bed(mine('other', 1, 9_000, 'other'));
-  assert.equal(soonerAt(2), null);
-});
+  test('only of the same service', () => {
+    const { soonerAt } = bed(mine('other', 1, 9_000, 'other'));
+    expect(soonerAt(2)).toBe(null);
+  });
 
-test('not to a peer that cannot take it now, or must not draw it', () => {
-  const cases: Record<string, (table: PeerTable) => void> = {
-    draining: (table) => peerOf(table, 2).reportState('draining', 9, NOW_MS),
-    warming: (table) => peerOf(table, 2).reportState('warming', 9, NOW_MS),
-    suspect: (table) => {
-      peerOf(table, 2).presence = 'suspect';
-    },
-    ejected: (table) => {
-      for (let i = 0; i < 5; i += 1) peerOf(table, 2).health.failed(NOW_MS - 31_000);
-    },
-    'half open': (table) => {
-      const { health } = peerOf(table, 2);
-      for (let i = 0; i < 5; i += 1) health.failed(NOW_MS - 31_000);
-      health.tried(NOW_MS);
-      assert.equal(health.state.kind, 'half_open');
-    },
-    failing: (table) => finish(endpointTwo(table), 'failed', NOW_MS),
-    'without a way there': (table) => {
+  test('not to a peer that cannot take it now, or must not draw it', () => {
+    const cases: Record<string, (table: PeerTable) => void> = {
+      draining: (table) => peerOf(table, 2).reportState('draining', 9, NOW_MS),
+      warming: (table) => peerOf(table, 2).reportState('warming', 9, NOW_MS),
+      suspect: (table) => {
+        peerOf(table, 2).presence = 'suspect';
+      },
+      ejected: (table) => {
+        for (let i = 0; i < 5; i += 1) peerOf(table, 2).health.failed(NOW_MS - 31_000);
+      },
+      'half open': (table) => {
+        const { health } = peerOf(table, 2);
+        for (let i = 0; i < 5; i += 1) health.failed(NOW_MS - 31_000);
+        health.tried(NOW_MS);
+        expect(health.state.kind).toBe('half_open');
+      },
+      failing: (table) => finish(endpointTwo(table), 'failed', NOW_MS),
+      'without a way there': (table) => {
+        const peer = peerOf(table, 2);
+        peer.adopt({ ...peer.record, seq: 2, vpn_ip: null }, NOW_MS);
+      },
+      'with a queue of which it tells nothing': (table) => says(endpointTwo(table), { queued: 1 }),
+      full: (table) => says(endpointTwo(table), { inFlight: 5 }),
+    };
+    for (const [name, spoil] of Object.entries(cases)) {
+      const { table, waiting, soonerAt } = bed(mine('old', 1, 9_000));
+      spoil(table);
+      expectNamed(soonerAt(2), name).toBe(null);
+      expectNamed(waiting.count(SERVICE), name).toBe(1);
+      expectNamed(soonerAt(3), `${name}: elsewhere`).toBe('old');
+    }
+  });
+
+  test('failures fade, and the peer draws again', () => {
+    const { table, waiting } = bed(mine('old', 1, 9_000));
+    const endpoint = endpointTwo(table);
+    finish(endpoint, 'failed', NOW_MS);
+    expect(waiting.soonerAt(endpoint, NOW_MS, 1)).toBe(null);
+    expect(waiting.soonerAt(endpoint, NOW_MS + 5_000, 1)?.name).toBe('old');
+  });
+
+  test('a free slot: one that is about to be counts, if the response that tells of it is near its end', () => {
+    for (const [inFlight, concurrency, endingSlots, isFree] of [
+      [3, 4, 0, true],
+      [4, 4, 0, false],
+      [4, 4, 1, true],
+      [5, 4, 1, false],
+      [1_000, 0, 0, true],
+    ] as const) {
+      const { table, soonerAt } = bed(mine('old', 1, 9_000));
+      says(endpointTwo(table), { inFlight, concurrency });
+      expectNamed(soonerAt(2, endingSlots), `${inFlight} of ${concurrency}`).toBe(isFree ? 'old' : null);
+    }
+  });
+
+  test('it must be under way for longer than what comes next there, by what a request takes there', () => {
+    const isTaken = (underWayMs: number, figures: Partial<Endpoint>): boolean => {
+      const { table, soonerAt } = bed(mine('mine', 1, underWayMs));
+      says(endpointTwo(table), figures);
+      return soonerAt(2) !== null;
+    };
+    // 0.9 × 1,300 is less than 1,000 + 200 + 10, 0.9 × 1,400 is more.
+    const queue = { inFlight: 4, queued: 3, oldestMs: 1_000, serviceMs: 200 };
+    expect([isTaken(1_300, queue), isTaken(1_400, queue)]).toStrictEqual([false, true]);
+    const free = { serviceMs: 200 };
+    expect([isTaken(230, free), isTaken(240, free)]).toStrictEqual([false, true]);
+    const unknown = { serviceMs: Number.NaN };
+    expect([isTaken(11, unknown), isTaken(12, unknown)]).toStrictEqual([false, true]);
+  });
+
+  test('what a tunnel adds counts too, that of a VPN does not', () => {
+    const taken = (route: 'tunnel' | 'vpn', extraMs: number): string | null => {
+      const { table, soonerAt } = bed(mine('mine', 1, 1_000));
       const peer = peerOf(table, 2);
-      peer.adopt({ ...peer.record, seq: 2, vpn_ip: null }, NOW_MS);
-    },
-    'with a queue of which it tells nothing': (table) => says(endpointTwo(table), { queued: 1 }),
-    full: (table) => says(endpointTwo(table), { inFlight: 5 }),
-  };
-  for (const [name, spoil] of Object.entries(cases)) {
-    const { table, waiting, soonerAt } = bed(mine('old', 1, 9_000));
-    spoil(table);
-    assert.equal(soonerAt(2), null, name);
-    assert.equal(waiting.count(SERVICE), 1, name);
-    assert.equal(soonerAt(3), 'old', `${name}: elsewhere`);
-  }
-});
+      const ways = route === 'vpn' ? {} : { vpn_ip: null, tunnel_url: 'https://w2.example' };
+      peer.adopt({ ...peer.record, ...ways, seq: 2 }, 0);
+      says(endpointTwo(table), {});
+      peer.routes[0]?.health.measured(extraMs);
+      return soonerAt(2);
+    };
+    expect(taken('tunnel', 700)).toBe('mine');
+    expect(taken('tunnel', 900)).toBe(null);
+    expect(taken('vpn', 900)).toBe('mine');
+    expectNamed(taken('tunnel', Number.NaN), 'not measured: nothing is known against it').toBe('mine');
+  });
 
-test('failures fade, and the peer draws again', () => {
-  const { table, waiting } = bed(mine('old', 1, 9_000));
-  const endpoint = endpointTwo(table);
-  finish(endpoint, 'failed', NOW_MS);
-  assert.equal(waiting.soonerAt(endpoint, NOW_MS, 1), null);
-  assert.equal(waiting.soonerAt(endpoint, NOW_MS + 5_000, 1)?.name, 'old');
-});
+  test('what is older than the first in the queue of its peer is being served, and is not asked for', () => {
+    const { table, waiting, soonerAt } = bed(
+      mine('served', 1, 5_000),
+      mine('served too', 1, 4_000),
+      mine('first', 1, 2_000),
+      mine('second', 1, 1_500),
+    );
+    busy(endpointOf(table, 1), 2_000);
+    expect(soonerAt(1)).toBe(null);
+    expect(waiting.count(SERVICE)).toBe(2);
+    expect([soonerAt(2), soonerAt(2), soonerAt(2)]).toStrictEqual(['first', 'second', null]);
+  });
 
-test('a free slot: one that is about to be counts, if the response that tells of it is near its end', () => {
-  for (const [inFlight, concurrency, endingSlots, isFree] of [
-    [3, 4, 0, true],
-    [4, 4, 0, false],
-    [4, 4, 1, true],
-    [5, 4, 1, false],
-    [1_000, 0, 0, true],
-  ] as const) {
-    const { table, soonerAt } = bed(mine('old', 1, 9_000));
-    says(endpointTwo(table), { inFlight, concurrency });
-    assert.equal(soonerAt(2, endingSlots), isFree ? 'old' : null, `${inFlight} of ${concurrency}`);
-  }
-});
+  test('the way there is not in the figure of the peer: a little older is not served yet', () => {
+    const { table, waiting, soonerAt } = bed(mine('first', 1, 2_250));
+    busy(endpointOf(table, 1), 2_000);
+    expect(soonerAt(1)).toBe(null);
+    expect(waiting.count(SERVICE)).toBe(1);
+  });
 
-test('it must be under way for longer than what comes next there, by what a request takes there', () => {
-  const isTaken = (underWayMs: number, figures: Partial<Endpoint>): boolean => {
-    const { table, soonerAt } = bed(mine('mine', 1, underWayMs));
-    says(endpointTwo(table), figures);
-    return soonerAt(2) !== null;
-  };
-  // 0.9 × 1,300 is less than 1,000 + 200 + 10, 0.9 × 1,400 is more.
-  const queue = { inFlight: 4, queued: 3, oldestMs: 1_000, serviceMs: 200 };
-  assert.deepEqual([isTaken(1_300, queue), isTaken(1_400, queue)], [false, true]);
-  const free = { serviceMs: 200 };
-  assert.deepEqual([isTaken(230, free), isTaken(240, free)], [false, true]);
-  const unknown = { serviceMs: Number.NaN };
-  assert.deepEqual([isTaken(11, unknown), isTaken(12, unknown)], [false, true]);
-});
+  test('nobody waits there: all of mine there are being served, but for those on their way', () => {
+    const { waiting, soonerAt } = bed(mine('served', 1, 500), mine('on its way', 1, 40));
+    expect(soonerAt(1)).toBe(null);
+    expect(waiting.count(SERVICE)).toBe(1);
+  });
 
-test('what a tunnel adds counts too, that of a VPN does not', () => {
-  const taken = (route: 'tunnel' | 'vpn', extraMs: number): string | null => {
-    const { table, soonerAt } = bed(mine('mine', 1, 1_000));
-    const peer = peerOf(table, 2);
-    const ways = route === 'vpn' ? {} : { vpn_ip: null, tunnel_url: 'https://w2.example' };
-    peer.adopt({ ...peer.record, ...ways, seq: 2 }, 0);
-    says(endpointTwo(table), {});
-    peer.routes[0]?.health.measured(extraMs);
-    return soonerAt(2);
-  };
-  assert.equal(taken('tunnel', 700), 'mine');
-  assert.equal(taken('tunnel', 900), null);
-  assert.equal(taken('vpn', 900), 'mine');
-  assert.equal(taken('tunnel', Number.NaN), 'mine', 'not measured: nothing is known against it');
-});
+  test('of a peer with a queue that does not tell of its first nothing is dropped', () => {
+    const { table, waiting, soonerAt } = bed(mine('first', 1, 5_000));
+    busy(endpointOf(table, 1), Number.NaN);
+    expect(soonerAt(1)).toBe(null);
+    expect(waiting.count(SERVICE)).toBe(1);
+  });
 
-test('what is older than the first in the queue of its peer is being served, and is not asked for', () => {
-  const { table, waiting, soonerAt } = bed(
-    mine('served', 1, 5_000),
-    mine('served too', 1, 4_000),
-    mine('first', 1, 2_000),
-    mine('second', 1, 1_500),
-  );
-  busy(endpointOf(table, 1), 2_000);
-  assert.equal(soonerAt(1), null);
-  assert.equal(waiting.count(SERVICE), 2);
-  assert.deepEqual([soonerAt(2), soonerAt(2), soonerAt(2)], ['first', 'second', null]);
-});
-
-test('the way there is not in the figure of the peer: a little older is not served yet', () => {
-  const { table, waiting, soonerAt } = bed(mine('first', 1, 2_250));
-  busy(endpointOf(table, 1), 2_000);
-  assert.equal(soonerAt(1), null);
-  assert.equal(waiting.count(SERVICE), 1);
-});
-
-test('nobody waits there: all of mine there are being served, but for those on their way', () => {
-  const { waiting, soonerAt } = bed(mine('served', 1, 500), mine('on its way', 1, 40));
-  assert.equal(soonerAt(1), null);
-  assert.equal(waiting.count(SERVICE), 1);
-});
-
-test('of a peer with a queue that does not tell of its first nothing is dropped', () => {
-  const { table, waiting, soonerAt } = bed(mine('first', 1, 5_000));
-  busy(endpointOf(table, 1), Number.NaN);
-  assert.equal(soonerAt(1), null);
-  assert.equal(waiting.count(SERVICE), 1);
-});
-
-test('removed once or twice, before or after it was taken: the others stay, and nothing is left in the end', () => {
-  const all = [mine('a', 1, 4_000), mine('b', 1, 4_000), mine('c', 3, 2_000), mine('d', 1, 1_000, 'other')];
-  const { waiting, soonerAt } = bed(...all);
-  const [a, b, c, d] = all as [Named, Named, Named, Named];
-  waiting.remove(b);
-  waiting.remove(b);
-  assert.equal(waiting.count(SERVICE), 2);
-  assert.equal(soonerAt(2), 'a');
-  waiting.remove(a);
-  assert.deepEqual([waiting.count(SERVICE), waiting.count('other'), waiting.count('none')], [1, 1, 0]);
-  waiting.remove(c);
-  assert.equal(soonerAt(2), null);
-  waiting.remove(d);
-  waiting.remove(mine('never added', 1, 1));
-  assert.deepEqual([waiting.count(SERVICE), waiting.count('other')], [0, 0]);
-  waiting.add(a);
-  assert.equal(soonerAt(2), 'a');
+  test('removed once or twice, before or after it was taken: the others stay, and nothing is left in the end', () => {
+    const all = [mine('a', 1, 4_000), mine('b', 1, 4_000), mine('c', 3, 2_000), mine('d', 1, 1_000, 'other')];
+    const { waiting, soonerAt } = bed(...all);
+    const [a, b, c, d] = all as [Named, Named, Named, Named];
+    waiting.remove(b);
+    waiting.remove(b);
+    expect(waiting.count(SERVICE)).toBe(2);
+    expect(soonerAt(2)).toBe('a');
+    waiting.remove(a);
+    expect([waiting.count(SERVICE), waiting.count('other'), waiting.count('none')]).toStrictEqual([1, 1, 0]);
+    waiting.remove(c);
+    expect(soonerAt(2)).toBe(null);
+    waiting.remove(d);
+    waiting.remove(mine('never added', 1, 1));
+    expect([waiting.count(SERVICE), waiting.count('other')]).toStrictEqual([0, 0]);
+    waiting.add(a);
+    expect(soonerAt(2)).toBe('a');
+  });
 });
