@@ -9,7 +9,7 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, describe, expect, test } from '@jest/globals';
+import { describe, expect, test } from '@jest/globals';
 import { Random } from '../../bench/sim/random.ts';
 import { ANSWER_FAULTS, FaultyLink, type LinkFault, REQUEST_FAULTS } from '../support/faulty-link.ts';
 import { MeshProcesses } from '../support/mesh-processes.ts';
@@ -109,17 +109,7 @@ function told(what: string, ends: readonly PostEnd[], delivered: Map<string, num
   note(`${what}: ${kinds.join(', ')}; delivered ${often.join(', ')}`);
 }
 
-/**
- * Node can keep the handle of a socket that was destroyed while its reset was under way: its own end then goes round for
- * ever, at full CPU. So it does not come to that.
- */
-const LINGER_MS = 1_000;
-
 describe('a POST under random faults', () => {
-  afterAll(() => {
-    setTimeout(() => process.exit(), LINGER_MS);
-  });
-
   test('of 10,000 POSTs under random faults none is delivered twice', async () => {
     const { app, delivered, links, unleash } = await bed();
     unleash();

@@ -1,9 +1,11 @@
 /** Addressing: the ways to name a service all reach it, and the worker gets the rest byte for byte. */
+
 import { describe, expect, test } from '@jest/globals';
 import type { Sent } from '../support/http-client.ts';
 import { startHttpWorker } from '../support/http-worker.ts';
 import { TestMesh } from '../support/mesh.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
+import { sharedByTests } from '../support/runner/on-test-end.ts';
 
 /** What a client library would tidy up. */
 const REST = '/v1//a%2Fb/./c;x=1?q=%20+&q=%C3%A9&empty=';
@@ -32,7 +34,7 @@ const UNKNOWN: readonly (readonly [string, Sent])[] = [
 ];
 
 describe('addressing a service', () => {
-  test('every form reaches the service, at a peer and beside the app, with its path unchanged', async (t) => {
+  const bed = sharedByTests(async () => {
     const mesh = new TestMesh();
     const worker = await startHttpWorker();
     const gpu = await mesh.join({
@@ -41,30 +43,35 @@ describe('addressing a service', () => {
       services: { 'llm-inference': { url: `${worker.url}/base`, aliases: ['llm'] } },
     });
     const cpu = await mesh.join({ id: 'worker-cpu-001', env: { SIDECAR_ALIASES: 'llm=llm-inference' } });
-    for (const member of [cpu, gpu]) {
-      for (const [name, sent] of FORMS) {
-        await t.test(`${name}, asked of ${member.id}`, async () => {
-          const answer = await member.call({ ...sent, method: 'POST', body: 'hello' });
-          expectNamed(answer.status, answer.body).toBe(200);
-          expect(answer.headers['sidecar-route']).toBe(member === gpu ? 'local' : 'vpn');
-          const seen = worker.seen.at(-1);
-          expect(seen?.method).toBe('POST');
-          expect(seen?.target).toBe(`/base${REST}`);
-          expect(seen?.body).toBe('hello');
-          expect(`http://${seen?.headers.host}`).toBe(worker.url);
-          for (const field of Object.keys(seen?.headers ?? {})) expect(field).not.toMatch(/^sidecar-/);
-        });
-      }
-      for (const [name, sent] of UNKNOWN) {
-        await t.test(`${name}, asked of ${member.id}`, async () => {
-          const before = worker.seen.length;
-          const answer = await member.call(sent);
-          expectNamed(answer.status, answer.body).toBe(404);
-          expect(answer.headers['content-type']).toBe('application/problem+json');
-          expect((JSON.parse(answer.body) as { code: string }).code).toBe('unknown_service');
-          expect(worker.seen).toHaveLength(before);
-        });
-      }
-    }
+    return { worker, members: { 'at a peer': cpu, 'beside the app': gpu } };
   });
+
+  for (const where of ['at a peer', 'beside the app'] as const) {
+    for (const [name, sent] of FORMS) {
+      test(`${name} reaches a service ${where}, with its path unchanged`, async () => {
+        const { worker, members } = bed();
+        const answer = await members[where].call({ ...sent, method: 'POST', body: 'hello' });
+        expectNamed(answer.status, answer.body).toBe(200);
+        expect(answer.headers['sidecar-route']).toBe(where === 'beside the app' ? 'local' : 'vpn');
+        const seen = worker.seen.at(-1);
+        expect(seen?.method).toBe('POST');
+        expect(seen?.target).toBe(`/base${REST}`);
+        expect(seen?.body).toBe('hello');
+        expect(`http://${seen?.headers.host}`).toBe(worker.url);
+        for (const field of Object.keys(seen?.headers ?? {})) expect(field).not.toMatch(/^sidecar-/);
+      });
+    }
+
+    for (const [name, sent] of UNKNOWN) {
+      test(`${name} is answered 404 where the service is ${where}`, async () => {
+        const { worker, members } = bed();
+        const before = worker.seen.length;
+        const answer = await members[where].call(sent);
+        expectNamed(answer.status, answer.body).toBe(404);
+        expect(answer.headers['content-type']).toBe('application/problem+json');
+        expect((JSON.parse(answer.body) as { code: string }).code).toBe('unknown_service');
+        expect(worker.seen).toHaveLength(before);
+      });
+    }
+  }
 });

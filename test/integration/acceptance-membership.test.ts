@@ -1,4 +1,5 @@
 /** Membership: who has not the mesh key finds nobody and is refused, also on loopback. */
+
 import { randomBytes } from 'node:crypto';
 import { describe, expect, test } from '@jest/globals';
 import { openIdentity } from '../../sidecar/mesh/membership/identity.ts';
@@ -8,6 +9,7 @@ import { type Answer, send } from '../support/http-client.ts';
 import { type HttpWorker, startHttpWorker } from '../support/http-worker.ts';
 import { type Member, TestMesh } from '../support/mesh.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
+import { sharedByTests } from '../support/runner/on-test-end.ts';
 
 const SERVICE = 'llm-inference';
 const TARGET = `/service/${SERVICE}/v1/chat`;
@@ -54,39 +56,44 @@ function codeOf(answer: Answer): string {
 }
 
 describe('a stranger to the mesh', () => {
-  test('inbound answers 401 to whoever shows no membership, also from loopback', async (t) => {
-    const { mesh, worker, gpu, key } = await bed();
+  describe('at the inbound port, also from loopback', () => {
+    const shared = sharedByTests(bed);
     const ask = (headers: Record<string, string> = {}, target = TARGET): Promise<Answer> =>
-      send(gpu.running.inbound, { target, headers });
+      send(shared().gpu.running.inbound, { target, headers });
 
-    const other = randomBytes(32).toString('hex');
-    const strangers: [string, Record<string, string>][] = [
-      ['no field', {}],
-      ['an empty field', { 'sidecar-auth': '' }],
-      ['nonsense', { 'sidecar-auth': 'v1 let me in' }],
-      ['another mesh key', { 'sidecar-auth': proof(other, key) }],
+    const STRANGERS: [string, (bed: Bed) => Record<string, string>][] = [
+      ['no field', () => ({})],
+      ['an empty field', () => ({ 'sidecar-auth': '' })],
+      ['nonsense', () => ({ 'sidecar-auth': 'v1 let me in' })],
+      ['another mesh key', ({ key }) => ({ 'sidecar-auth': proof(randomBytes(32).toString('hex'), key) })],
       [
         'a proof for another target',
-        { 'sidecar-auth': proof(mesh.meshKey, key, { target: `${TARGET}/other` }) },
+        ({ mesh, key }) => ({ 'sidecar-auth': proof(mesh.meshKey, key, { target: `${TARGET}/other` }) }),
       ],
       [
         'a proof of a minute ago',
-        { 'sidecar-auth': proof(mesh.meshKey, key, { nowMs: Date.now() - 60_000 }) },
+        ({ mesh, key }) => ({
+          'sidecar-auth': proof(mesh.meshKey, key, { nowMs: Date.now() - 60_000 }),
+        }),
       ],
     ];
-    for (const [name, headers] of strangers) {
-      await t.test(name, async () => {
-        const answer = await ask(headers);
+    for (const [name, headersOf] of STRANGERS) {
+      test(`${name} is answered 401, and the worker sees nothing`, async () => {
+        const answer = await ask(headersOf(shared()));
         expectNamed(answer.status, answer.body).toBe(401);
         expect(codeOf(answer)).toBe('not_a_member');
+        expect(shared().worker.seen).toHaveLength(0);
       });
     }
-    for (const target of ['/record', '/state']) {
-      await t.test(`${target} is for members`, async () => expect((await ask({}, target)).status).toBe(401));
-    }
-    expect(worker.seen).toHaveLength(0);
 
-    await t.test('a member is served, once for each proof', async () => {
+    for (const target of ['/record', '/state']) {
+      test(`${target} is answered 401 without a proof`, async () => {
+        expect((await ask({}, target)).status).toBe(401);
+      });
+    }
+
+    test('a member is served, once for each proof', async () => {
+      const { mesh, worker, key } = shared();
       const headers = { 'sidecar-auth': proof(mesh.meshKey, key) };
       const answer = await ask(headers);
       expectNamed(answer.status, answer.body).toBe(200);
@@ -95,11 +102,14 @@ describe('a stranger to the mesh', () => {
       expectNamed((await ask(headers)).status, 'a replay').toBe(401);
       expect(worker.seen).toHaveLength(1);
     });
-    await t.test('/health is for anyone', async () => {
+
+    test('/health is answered to anyone', async () => {
       const answer = await ask({}, '/health');
       expect(JSON.parse(answer.body)).toStrictEqual({ status: 'ok', worker_id: 'worker-gpu-001' });
     });
-    await t.test('what a member offers is called there only', async () => {
+
+    test('what a member offers is called there only, elsewhere it is answered 421', async () => {
+      const { mesh, key } = shared();
       const target = '/service/vision-ocr/x';
       const header = proof(mesh.meshKey, key, { target, service: 'vision-ocr' });
       const answer = await ask({ 'sidecar-auth': header }, target);

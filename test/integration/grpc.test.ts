@@ -1,4 +1,5 @@
 /** Real gRPC, both ends by @grpc/grpc-js, through both sidecars: nothing of it is changed, and failures speak gRPC. */
+
 import { once } from 'node:events';
 import { type ClientReadableStream, type ServiceError, status } from '@grpc/grpc-js';
 import { describe, expect, test } from '@jest/globals';
@@ -6,6 +7,7 @@ import { within } from '../support/arrivals.ts';
 import { GrpcApp, startGrpcWorker } from '../support/grpc-echo.ts';
 import { TestMesh } from '../support/mesh.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
+import { sharedByTests } from '../support/runner/on-test-end.ts';
 import { startHttp1Worker } from '../support/version-workers.ts';
 
 async function collected(stream: ClientReadableStream<string>): Promise<string[]> {
@@ -22,18 +24,22 @@ function failed(stream: ClientReadableStream<string>): Promise<ServiceError> {
 }
 
 describe('gRPC', () => {
-  test('gRPC through two sidecars', async (t) => {
-    const mesh = new TestMesh();
-    const worker = await startGrpcWorker();
-    const plain = await startHttp1Worker();
-    await mesh.join({ id: 'called', services: { echo: worker.url, plain: plain.url } });
-    const caller = await mesh.join({ id: 'caller' });
-    await caller.knows(['called']);
-    const { port } = caller.running.outbound;
-    // Two ways to name the service: the authority, or a field.
-    const app = new GrpcApp(port, { 'grpc.default_authority': 'echo.mesh' });
+  describe('through two sidecars', () => {
+    const bed = sharedByTests(async () => {
+      const mesh = new TestMesh();
+      const worker = await startGrpcWorker();
+      const plain = await startHttp1Worker();
+      await mesh.join({ id: 'called', services: { echo: worker.url, plain: plain.url } });
+      const caller = await mesh.join({ id: 'caller' });
+      await caller.knows(['called']);
+      const { port } = caller.running.outbound;
+      // Two ways to name the service: the authority, or a field.
+      const app = new GrpcApp(port, { 'grpc.default_authority': 'echo.mesh' });
+      return { port, worker, plain, app };
+    });
 
-    await t.test('unary, with metadata before and after', async () => {
+    test('a unary call is answered, with metadata before and after', async () => {
+      const { app } = bed();
       const { value, error, head, end } = await app.unary('One', 'hello', { 'x-app': 'me' });
       expect([error, value]).toStrictEqual([null, 'echo hello']);
       expect(head?.get('x-saw')).toStrictEqual(['me']);
@@ -42,23 +48,27 @@ describe('gRPC', () => {
       expect(end?.get('x-bin-bin')).toStrictEqual([Buffer.from([0, 255, 1])]);
     });
 
-    await t.test('the service named by a field', async () => {
+    test('a service that is named by a field is reached', async () => {
+      const { port } = bed();
       const other = new GrpcApp(port, {});
       const { value } = await other.unary('One', 'hello', { 'sidecar-service': 'echo' });
       expect(value).toBe('echo hello');
     });
 
-    await t.test('a message of 2 MiB there and back', async () => {
+    test('a message of 2 MiB passes there and back', async () => {
+      const { app } = bed();
       const text = 'm'.repeat(2_097_152);
       expect((await app.unary('One', text)).value?.length).toBe(text.length + 5);
     });
 
-    await t.test('server streaming', async () => {
+    test("a server's stream of a thousand messages arrives whole", async () => {
+      const { app } = bed();
       const all = await collected(app.serverStream('Count', '1000'));
       expect(all).toStrictEqual(Array.from({ length: 1_000 }, (_, n) => String(n)));
     });
 
-    await t.test('client streaming', async () => {
+    test("a client's stream of a hundred messages arrives whole", async () => {
+      const { app } = bed();
       const joined = await new Promise<string | undefined>((resolve) => {
         const stream = app.clientStream((_error, value) => resolve(value));
         for (let n = 0; n < 100; n++) stream.write(`${n},`);
@@ -67,7 +77,8 @@ describe('gRPC', () => {
       expect(joined).toBe(Array.from({ length: 100 }, (_, n) => `${n},`).join(''));
     });
 
-    await t.test('both directions, each response before the next question', async () => {
+    test('both directions stream at once, each response before the next question', async () => {
+      const { app } = bed();
       const talk = app.bidi();
       for (let n = 0; n < 50; n++) {
         talk.write(`question ${n}`);
@@ -79,18 +90,21 @@ describe('gRPC', () => {
       expect(code).toBe(status.OK);
     });
 
-    await t.test('200 calls at once', async () => {
+    test('200 calls at once are each answered with their own', async () => {
+      const { app } = bed();
       const all = await Promise.all(Array.from({ length: 200 }, (_, n) => app.unary('One', String(n))));
       expect(all.map(({ value }) => value)).toStrictEqual(all.map((_, n) => `echo ${n}`));
     });
 
-    await t.test('the status of an error, its text and its metadata', async () => {
+    test('an error keeps its status, text and metadata', async () => {
+      const { app } = bed();
       const { error, end } = await app.unary('Fail', 'x');
       expect([error?.code, error?.details]).toStrictEqual([status.FAILED_PRECONDITION, 'nö, 100% not']);
       expect(end?.get('x-why')).toStrictEqual(['because']);
     });
 
-    await t.test('a deadline, and a cancel, reach the worker', async () => {
+    test('a deadline, and a cancel, reach the worker', async () => {
+      const { app, worker } = bed();
       const late = app.serverStream('Hang', 'x', 150);
       expect((await failed(late.resume())).code).toBe(status.DEADLINE_EXCEEDED);
       expect(await worker.cancelled.next()).toBe('Hang');
@@ -101,7 +115,8 @@ describe('gRPC', () => {
       expect(await worker.cancelled.next()).toBe('Hang');
     });
 
-    await t.test('failures of the mesh are gRPC statuses with a reason', async () => {
+    test('failures of the mesh are gRPC statuses with a reason', async () => {
+      const { plain, port } = bed();
       const cases = [
         ['nobody', status.UNAVAILABLE, /^no_peers: /],
         ['Not A Name', status.INTERNAL, /^bad_request: /],
@@ -119,7 +134,8 @@ describe('gRPC', () => {
       expect(plain.events.size).toBe(0);
     });
 
-    await t.test('a worker that crashes in the middle is an error, never an end', async () => {
+    test('a worker that crashes in the middle is an error, never an end', async () => {
+      const { app, worker } = bed();
       const running = app.serverStream('Hang', 'x');
       await once(running, 'data');
       const error = failed(running);
@@ -130,7 +146,7 @@ describe('gRPC', () => {
     });
   });
 
-  test('gRPC to the worker beside the app', async () => {
+  test('a worker beside the app is called without the mesh', async () => {
     const worker = await startGrpcWorker();
     const member = await new TestMesh().join({ id: 'alone', services: { echo: worker.url } });
     const app = new GrpcApp(member.running.outbound.port, { 'grpc.default_authority': 'echo.mesh' });

@@ -1,11 +1,13 @@
 /** The app cancels an upload that a worker does not read, in both versions on each hop: nothing is left of it. */
+
 import { describe, expect, test } from '@jest/globals';
 import { eventually } from '../support/eventually.ts';
 import type { Member } from '../support/mesh.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
 import { note } from '../support/runner/note.ts';
+import { sharedByTests } from '../support/runner/on-test-end.ts';
 import type { Call } from '../support/version-clients.ts';
-import { startVersionMesh } from '../support/version-mesh.ts';
+import { startVersionMesh, WAYS } from '../support/version-mesh.ts';
 
 /** Not noticed, it would take until the idle time-out of minutes. */
 const NOTICED_MS = 3_000;
@@ -31,24 +33,25 @@ async function inProgress(member: Member): Promise<number> {
 }
 
 describe('cancelling an upload that stands still', () => {
-  test('an upload that stands still is cancelled', async (t) => {
-    const { ways, caller, called } = await startVersionMesh();
-    const all = async (): Promise<number> => (await inProgress(caller)) + (await inProgress(called));
-    for (const { name, client, at } of ways) {
-      await t.test(name, async () => {
-        const call = client.call({ method: 'POST', path: at('/sink'), body: true });
-        await fill(call);
-        expectNamed(await all(), 'outbound, inbound, worker').toBe(3);
-        const startedMs = performance.now();
-        call.cancel();
-        await eventually('nothing is in progress', all, (count) => count === 0);
-        const tookMs = performance.now() - startedMs;
-        note(`noticed everywhere after ${tookMs.toFixed(0)} ms`);
-        expectNamed(tookMs, `${tookMs} ms`).toBeLessThan(NOTICED_MS);
-        expect((await client.call({ path: at('/hello') }).done).status).toBe(200);
-        const [peer] = await caller.peers();
-        expect(peer?.routes[0]?.state).toBe('up');
-      });
-    }
-  });
+  const bed = sharedByTests(() => startVersionMesh());
+
+  for (const name of WAYS) {
+    test(`${name}: it is noticed everywhere, and the way to the peer stays up`, async () => {
+      const { ways, caller, called } = bed();
+      const { client, at } = ways[name];
+      const all = async (): Promise<number> => (await inProgress(caller)) + (await inProgress(called));
+      const call = client.call({ method: 'POST', path: at('/sink'), body: true });
+      await fill(call);
+      expectNamed(await all(), 'outbound, inbound, worker').toBe(3);
+      const startedMs = performance.now();
+      call.cancel();
+      await eventually('nothing is in progress', all, (count) => count === 0);
+      const tookMs = performance.now() - startedMs;
+      note(`noticed everywhere after ${tookMs.toFixed(0)} ms`);
+      expectNamed(tookMs, `${tookMs} ms`).toBeLessThan(NOTICED_MS);
+      expect((await client.call({ path: at('/hello') }).done).status).toBe(200);
+      const [peer] = await caller.peers();
+      expect(peer?.routes[0]?.state).toBe('up');
+    });
+  }
 });

@@ -1,14 +1,17 @@
 /** HTTP/1.1 and HTTP/2 apps and workers, each with each, through both sidecars. */
+
 import { describe, expect, test } from '@jest/globals';
 import { expectNamed } from '../support/runner/expectations.ts';
-import { startVersionMesh } from '../support/version-mesh.ts';
+import { sharedByTests } from '../support/runner/on-test-end.ts';
+import { startVersionMesh, WAYS } from '../support/version-mesh.ts';
 
 describe('HTTP/1.1 and HTTP/2, each way through both sidecars', () => {
-  test('HTTP/1.1 and HTTP/2, each way through both sidecars', async (t) => {
-    const { ways } = await startVersionMesh();
+  const bed = sharedByTests(() => startVersionMesh());
 
-    for (const { name, client, worker, at } of ways) {
-      await t.test(`${name}: GET with its length`, async () => {
+  for (const name of WAYS) {
+    describe(name, () => {
+      test('a GET is answered with its length', async () => {
+        const { client, worker, at } = bed().ways[name];
         const received = await client.call({ path: at('/hello') }).done;
         const { status, body, outcome, fields } = received;
         expect({ status, body, outcome }).toStrictEqual({ status: 200, body: 'hello', outcome: 'whole' });
@@ -20,7 +23,8 @@ describe('HTTP/1.1 and HTTP/2, each way through both sidecars', () => {
         expect(fields.via).toBe(`${answered} called-inbound, ${client.version} caller-outbound`);
       });
 
-      await t.test(`${name}: HEAD, 204, an empty body`, async () => {
+      test('HEAD, 204 and an empty body are answered as such', async () => {
+        const { client, at } = bed().ways[name];
         const head = await client.call({ method: 'HEAD', path: at('/hello') }).done;
         expect([head.status, head.body, head.fields['content-length']]).toStrictEqual([200, '', '5']);
         const empty = await client.call({ path: at('/empty') }).done;
@@ -30,7 +34,8 @@ describe('HTTP/1.1 and HTTP/2, each way through both sidecars', () => {
         expect([zero.status, zero.body, zero.outcome]).toStrictEqual([200, '', 'whole']);
       });
 
-      await t.test(`${name}: POST with a length, and without`, async () => {
+      test('a POST arrives with a length, and without', async () => {
+        const { client, worker, at } = bed().ways[name];
         const known = await client.call({ method: 'POST', path: at('/body'), body: 'x'.repeat(100_000) })
           .done;
         expect(known.body).toBe('POST 100000');
@@ -42,7 +47,8 @@ describe('HTTP/1.1 and HTTP/2, each way through both sidecars', () => {
         expect((await worker.events.next()).detail).toMatch(/^piece 0;.*piece 9;$/);
       });
 
-      await t.test(`${name}: both directions at once`, async () => {
+      test('both directions stream at once', async () => {
+        const { client, at } = bed().ways[name];
         const call = client.call({ method: 'POST', path: at('/echo'), body: true });
         let sent = '';
         for (let n = 0; n < 50; n++) {
@@ -55,7 +61,8 @@ describe('HTTP/1.1 and HTTP/2, each way through both sidecars', () => {
         expect([received.body, received.outcome]).toStrictEqual([sent, 'whole']);
       });
 
-      await t.test(`${name}: trailers of the response and of the request`, async () => {
+      test('trailers of the response and of the request arrive', async () => {
+        const { client, worker, at } = bed().ways[name];
         const received = await client.call({ path: at('/trailers'), fields: { te: 'trailers' } }).done;
         expect(received.body).toBe('with trailers');
         expect(received.trailers['x-sum']).toBe('42');
@@ -72,13 +79,15 @@ describe('HTTP/1.1 and HTTP/2, each way through both sidecars', () => {
         expect(seen.some(({ what, detail }) => what === 'trailers' && detail === 'x-up=7')).toBe(true);
       });
 
-      await t.test(`${name}: an interim response comes first`, async () => {
+      test('an interim response comes first', async () => {
+        const { client, at } = bed().ways[name];
         const call = client.call({ path: at('/hint') });
         expect((await call.done).body).toBe('hinted');
         expect(call.interim).toStrictEqual([103]);
       });
 
-      await t.test(`${name}: a response before the end of the upload`, async () => {
+      test('a response may come before the end of the upload', async () => {
+        const { client, at } = bed().ways[name];
         const call = client.call({ method: 'POST', path: at('/early'), body: true });
         call.write('begun');
         const { status } = await call.head;
@@ -86,23 +95,24 @@ describe('HTTP/1.1 and HTTP/2, each way through both sidecars', () => {
         expect((await call.done).body).toBe('too much');
       });
 
-      await t.test(`${name}: a response that breaks is never whole`, async () => {
+      test('a response that breaks is never whole', async () => {
+        const { client, worker, at } = bed().ways[name];
         const received = await client.call({ path: at('/cut') }).done;
         expect([received.status, received.outcome]).toStrictEqual([200, 'cut']);
         expect((await worker.events.next()).what).toBe('aborted');
       });
-    }
-
-    await t.test('both versions on one port, in any order', async () => {
-      const [one, , two] = ways;
-      const calls = Array.from({ length: 20 }, (_, n) => (n % 2 === 0 ? one : two));
-      const received = await Promise.all(
-        calls.map((way) => way?.client.call({ path: way.at('/hello') }).done),
-      );
-      expect(new Set(received.map((answer) => answer?.body))).toStrictEqual(new Set(['hello']));
     });
+  }
 
-    for (const { name, worker } of ways)
-      expectNamed(worker.events.size, `${name}: more than was expected`).toBe(0);
+  test('both versions are served on one port, in any order', async () => {
+    const { 'h1→h1': one, 'h2→h1': two } = bed().ways;
+    const calls = Array.from({ length: 20 }, (_, n) => (n % 2 === 0 ? one : two));
+    const received = await Promise.all(calls.map((way) => way.client.call({ path: way.at('/hello') }).done));
+    expect(new Set(received.map((answer) => answer?.body))).toStrictEqual(new Set(['hello']));
+  });
+
+  test('nothing more than all that has come to a worker', () => {
+    for (const [name, { worker }] of Object.entries(bed().ways))
+      expectNamed(worker.events.size, name).toBe(0);
   });
 });

@@ -2,9 +2,10 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from '@jest/globals';
 import { eventually } from '../support/eventually.ts';
-import { expectNamed, mustHold } from '../support/runner/expectations.ts';
+import { expectNamed } from '../support/runner/expectations.ts';
+import { sharedByTests } from '../support/runner/on-test-end.ts';
 import { type Call, http2Client } from '../support/version-clients.ts';
-import { startVersionMesh } from '../support/version-mesh.ts';
+import { startVersionMesh, WAYS } from '../support/version-mesh.ts';
 import type { VersionWorker } from '../support/version-workers.ts';
 
 /** The design promises 300 ms; the test waits for the event and looks at the clock. */
@@ -66,11 +67,12 @@ async function abortedWithin(worker: VersionWorker, path: string): Promise<void>
 }
 
 describe('streams that end before their time', () => {
-  test('streams that end before their time', async (t) => {
-    const { ways, caller } = await startVersionMesh(PATIENT);
+  const bed = sharedByTests(() => startVersionMesh(PATIENT));
 
-    for (const { name, client, worker, at } of ways) {
-      await t.test(`${name}: cancelled while it waits, streams, uploads`, async () => {
+  for (const name of WAYS) {
+    describe(name, () => {
+      test('a stream that is cancelled while it waits, streams or uploads is aborted at the worker', async () => {
+        const { client, worker, at } = bed().ways[name];
         const waiting = client.call({ path: at('/hang') });
         expect((await worker.events.next()).what).toBe('began');
         waiting.cancel();
@@ -88,7 +90,8 @@ describe('streams that end before their time', () => {
         await abortedWithin(worker, '/hang');
       });
 
-      await t.test(`${name}: a slow reader stops the worker`, async () => {
+      test('a slow reader stops the worker', async () => {
+        const { client, worker, at } = bed().ways[name];
         worker.floodBytes = 0;
         const call = client.call({ path: at('/flood') });
         await call.head;
@@ -102,7 +105,8 @@ describe('streams that end before their time', () => {
         await abortedWithin(worker, '/flood');
       });
 
-      await t.test(`${name}: a slow worker stops the upload`, async () => {
+      test('a slow worker stops the upload', async () => {
+        const { client, worker, at } = bed().ways[name];
         worker.sunkBytes = 0;
         const call = client.call({ method: 'POST', path: at('/sink'), body: true });
         const piece = Buffer.alloc(65_536);
@@ -131,7 +135,8 @@ describe('streams that end before their time', () => {
         expect((await call.done).body).toBe(String(sent));
       });
 
-      await t.test(`${name}: the worker crashes in the middle`, async () => {
+      test('a worker that crashes in the middle cuts the response, and serves again', async () => {
+        const { client, worker, at } = bed().ways[name];
         const call = client.call({ path: at('/drip') });
         await call.bytes(6);
         worker.crash();
@@ -145,59 +150,61 @@ describe('streams that end before their time', () => {
         );
         while (worker.events.size > 0) await worker.events.next();
       });
+    });
+  }
+
+  test('a goodbye of the worker lets running streams end', async () => {
+    const { ways } = bed();
+    for (const { client, worker, at } of [ways['h1→h2'], ways['h2→h2']]) {
+      const running = client.call({ method: 'POST', path: at('/echo'), body: true });
+      running.write('before ');
+      await running.bytes(7);
+      worker.sayGoodbye();
+      const next = await client.call({ path: at('/hello') }).done;
+      expect([next.status, next.body]).toStrictEqual([200, 'hello']); // on a new connection
+      running.write('after');
+      running.end();
+      const { body, outcome } = await running.done;
+      expect([body, outcome]).toStrictEqual(['before after', 'whole']);
     }
+  });
 
-    await t.test('a goodbye of the worker lets running streams end', async () => {
-      for (const { client, worker, at } of ways.filter((way) => way.worker.url.startsWith('h2c'))) {
-        const running = client.call({ method: 'POST', path: at('/echo'), body: true });
-        running.write('before ');
-        await running.bytes(7);
-        worker.sayGoodbye();
-        const next = await client.call({ path: at('/hello') }).done;
-        expect([next.status, next.body]).toStrictEqual([200, 'hello']); // on a new connection
-        running.write('after');
-        running.end();
-        const { body, outcome } = await running.done;
-        expect([body, outcome]).toStrictEqual(['before after', 'whole']);
+  test('1,000 streams at once on one connection pass in each direction', async () => {
+    const { ways, caller } = bed();
+    const busy = http2Client(caller.running.outbound.port);
+    for (const { at, worker } of [ways['h2→h1'], ways['h2→h2']]) {
+      const calls: Call[] = [];
+      for (let n = 0; n < 1_000; n++) {
+        const call = busy.call({
+          method: 'POST',
+          path: at('/echo'),
+          body: true,
+          patienceMs: CROWD_PATIENCE_MS,
+        });
+        call.write(`stream ${n};`);
+        calls.push(call);
       }
-    });
+      await Promise.all(calls.map((call, n) => call.bytes(`stream ${n};`.length)));
+      for (const call of calls) call.end();
+      const received = await Promise.all(calls.map((call) => call.done));
+      expect(received.filter(({ outcome }) => outcome === 'whole')).toHaveLength(1_000);
+      expect(received.map(({ body }) => body)).toStrictEqual(calls.map((_, n) => `stream ${n};`));
+      if (worker.url.startsWith('h2c')) expect(worker.openConnections()).toBe(1);
+    }
+  });
 
-    await t.test('1,000 streams at once on one connection, each direction', async () => {
-      const busy = http2Client(caller.running.outbound.port);
-      for (const { at, worker } of ways.slice(2)) {
-        const calls: Call[] = [];
-        for (let n = 0; n < 1_000; n++) {
-          const call = busy.call({
-            method: 'POST',
-            path: at('/echo'),
-            body: true,
-            patienceMs: CROWD_PATIENCE_MS,
-          });
-          call.write(`stream ${n};`);
-          calls.push(call);
-        }
-        await Promise.all(calls.map((call, n) => call.bytes(`stream ${n};`.length)));
-        for (const call of calls) call.end();
-        const received = await Promise.all(calls.map((call) => call.done));
-        expect(received.filter(({ outcome }) => outcome === 'whole')).toHaveLength(1_000);
-        expect(received.map(({ body }) => body)).toStrictEqual(calls.map((_, n) => `stream ${n};`));
-        if (worker.url.startsWith('h2c')) expect(worker.openConnections()).toBe(1);
-      }
-    });
-
-    await t.test('1,000 streams cancelled at once do not end their connection', async () => {
-      const busy = http2Client(caller.running.outbound.port);
-      const [, , , way] = ways;
-      mustHold(way);
-      const sending = { path: way.at('/drip'), patienceMs: CROWD_PATIENCE_MS };
-      const calls = Array.from({ length: 1_000 }, () => busy.call(sending));
-      await Promise.all(calls.map((call) => call.bytes(6)));
-      for (const call of calls) call.cancel();
-      for (let aborted = 0; aborted < 1_000; ) {
-        if ((await way.worker.events.next()).what === 'aborted') aborted++;
-      }
-      expect((await busy.call({ path: way.at('/hello') }).done).status).toBe(200);
-      expect(busy.session.destroyed).toBe(false);
-    });
+  test('1,000 streams cancelled at once do not end their connection', async () => {
+    const { ways, caller } = bed();
+    const busy = http2Client(caller.running.outbound.port);
+    const way = ways['h2→h2'];
+    const sending = { path: way.at('/drip'), patienceMs: CROWD_PATIENCE_MS };
+    const calls = Array.from({ length: 1_000 }, () => busy.call(sending));
+    await Promise.all(calls.map((call) => call.bytes(6)));
+    for (const call of calls) call.cancel();
+    for (let aborted = 0; aborted < 1_000; ) {
+      if ((await way.worker.events.next()).what === 'aborted') aborted++;
+    }
+    expect((await busy.call({ path: way.at('/hello') }).done).status).toBe(200);
+    expect(busy.session.destroyed).toBe(false);
   });
 });

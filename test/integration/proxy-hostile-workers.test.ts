@@ -1,7 +1,9 @@
 /** Hostile and broken workers: 502 while nothing has been passed on, a broken connection after; never a clean end. */
+
 import { describe, expect, test } from '@jest/globals';
 import { BAD_ANSWERS } from '../support/hostile-answers.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
+import { sharedByTests } from '../support/runner/on-test-end.ts';
 import { pairFor } from '../support/sidecar-pair.ts';
 import type { Wire } from '../support/wire.ts';
 import { answer, answerHead, request, requestHead } from '../support/wire-messages.ts';
@@ -10,10 +12,15 @@ const POST = 'POST /service/llm-inference/ HTTP/1.1\r\nHost: a\r\nContent-Length
 const OK = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';
 
 describe('a hostile or broken worker', () => {
-  test('malformed responses', async (t) => {
-    const pair = await pairFor();
-    expect(BAD_ANSWERS.length).toBeGreaterThanOrEqual(30);
-    const client = await pair.client(); // stays usable throughout
+  describe('malformed responses', () => {
+    const shared = sharedByTests(async () => {
+      const pair = await pairFor();
+      // The connection stays usable throughout.
+      return { pair, client: await pair.client() };
+    });
+
+    test('are enough to tell', () => expect(BAD_ANSWERS.length).toBeGreaterThanOrEqual(30));
+
     for (const [name, bytes] of [
       ...BAD_ANSWERS,
       ['nothing at all', ''] as const,
@@ -26,7 +33,8 @@ describe('a hostile or broken worker', () => {
       ['a head of 80 KiB', `HTTP/1.1 200 OK\r\nX: ${'a'.repeat(81_920)}\r\n\r\n`] as const,
       ['201 fields', `HTTP/1.1 200 OK\r\n${'X: 1\r\n'.repeat(201)}\r\n`] as const,
     ]) {
-      await t.test(name, async () => {
+      test(`${name}: answered 502, and the connection of the client goes on`, async () => {
+        const { pair, client } = shared();
         client.send(POST);
         const worker = await pair.b.origin.connection();
         await request(worker);
@@ -41,9 +49,9 @@ describe('a hostile or broken worker', () => {
         expectNamed(problem.attempts.length, 'a POST is sent once').toBe(1);
         await worker.ended();
         await pair.finished.next();
+        expect(pair.openConnections).toBe(1);
       });
     }
-    expect(pair.openConnections).toBe(1);
   });
 
   /** What the worker says, and then: how it ends. The client got a head, so it must see a break. */

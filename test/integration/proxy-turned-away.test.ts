@@ -21,55 +21,53 @@ function tried(body: string): string[] {
 }
 
 describe('a peer that turns a request away', () => {
-  test('421, saturated, draining and warming: the next peer, without a mark', async (t) => {
-    const cases: readonly (readonly [code: string, spoil: (side: InboundSide) => Promise<void>])[] = [
-      [
-        'draining',
-        async (side) => {
-          side.isClosed = true;
-        },
-      ],
-      ['warming', async () => {}],
-      ['saturated', async () => {}],
-      ['not_offered_here', async () => {}],
-    ];
-    for (const [code, spoil] of cases) {
-      await t.test(code, async () => {
-        const pair = await pairFor({
-          peers: [{ isReady: code !== 'warming', concurrency: 1, queue: 0 }, {}],
-          // A peer that offers another service than it is asked for: the record is old.
-          ...(code === 'not_offered_here'
-            ? { outbound: { aliases: new Map([['llm-inference', 'other']]) } }
-            : {}),
-        });
-        const next = pair.sides[1] as InboundSide;
-        if (code === 'not_offered_here') {
-          for (const { peer } of pair.sides) {
-            peer.adopt({ ...peer.record, seq: peer.record.seq + 1, services: [SERVICE, 'other'] }, 0);
-          }
-        }
-        if (code === 'saturated')
-          pair.b.service.admission.acquire({ expectedQueue: null, sinceMs: 0, onGranted: () => {} });
-        await spoil(pair.b);
-        next.origin.reply = OK;
-        const client = await pair.client();
-        client.send(`${POST}`);
-        const got = await answer(client, 'POST');
-        if (code === 'not_offered_here') {
-          expect(tried(got.body)).toStrictEqual(['b vpn not_offered_here', 'c vpn not_offered_here']);
-          expect(got.head.status).toBe(421);
-          expect(pair.notOffered).toStrictEqual([pair.b.peer, next.peer]);
-        } else {
-          expect(got.head.status).toBe(200);
-          expect(first(got.head.fields, 'sidecar-worker')).toBe('c');
-          expect(pair.retried).toStrictEqual([code]);
-        }
-        expect(pair.b.peer.health.consecutiveFailures).toBe(0);
-        expect(pair.b.peer.routes[0]?.health.state.kind).toBe('up');
-        expect(pair.b.outstanding).toBe(0);
+  const cases: readonly (readonly [code: string, spoil: (side: InboundSide) => Promise<void>])[] = [
+    [
+      'draining',
+      async (side) => {
+        side.isClosed = true;
+      },
+    ],
+    ['warming', async () => {}],
+    ['saturated', async () => {}],
+    ['not_offered_here', async () => {}],
+  ];
+  for (const [code, spoil] of cases) {
+    test(`${code}: ${code === 'not_offered_here' ? 'told when all say so' : 'the next peer is asked'}, without a mark`, async () => {
+      const pair = await pairFor({
+        peers: [{ isReady: code !== 'warming', concurrency: 1, queue: 0 }, {}],
+        // A peer that offers another service than it is asked for: the record is old.
+        ...(code === 'not_offered_here'
+          ? { outbound: { aliases: new Map([['llm-inference', 'other']]) } }
+          : {}),
       });
-    }
-  });
+      const next = pair.sides[1] as InboundSide;
+      if (code === 'not_offered_here') {
+        for (const { peer } of pair.sides) {
+          peer.adopt({ ...peer.record, seq: peer.record.seq + 1, services: [SERVICE, 'other'] }, 0);
+        }
+      }
+      if (code === 'saturated')
+        pair.b.service.admission.acquire({ expectedQueue: null, sinceMs: 0, onGranted: () => {} });
+      await spoil(pair.b);
+      next.origin.reply = OK;
+      const client = await pair.client();
+      client.send(`${POST}`);
+      const got = await answer(client, 'POST');
+      if (code === 'not_offered_here') {
+        expect(tried(got.body)).toStrictEqual(['b vpn not_offered_here', 'c vpn not_offered_here']);
+        expect(got.head.status).toBe(421);
+        expect(pair.notOffered).toStrictEqual([pair.b.peer, next.peer]);
+      } else {
+        expect(got.head.status).toBe(200);
+        expect(first(got.head.fields, 'sidecar-worker')).toBe('c');
+        expect(pair.retried).toStrictEqual([code]);
+      }
+      expect(pair.b.peer.health.consecutiveFailures).toBe(0);
+      expect(pair.b.peer.routes[0]?.health.state.kind).toBe('up');
+      expect(pair.b.outstanding).toBe(0);
+    });
+  }
 
   test('everybody saturated: 503 with every attempt, and when to come again', async () => {
     const pair = await pairFor({

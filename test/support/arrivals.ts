@@ -15,6 +15,8 @@ export function within<T>(
 ): Promise<T> {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(() => reject(new Error(`waited in vain for ${what()}`)), patienceMs);
+    // While a test waits, its runner keeps the process; a wait that nobody awaits any more must not.
+    timer.unref();
     promise.then(resolve, reject).finally(() => clearTimeout(timer));
   });
 }

@@ -215,7 +215,7 @@ export const ANSWER_DIFFERENCES: readonly Difference[] = [
 ];
 
 /** Fields that may not stand in trailers, beside those above that are taken out or replaced. */
-export const NEVER_TRAILERS: ReadonlySet<string> = new Set([
+const NEVER_TRAILERS: ReadonlySet<string> = new Set([
   ...NOT_TO_BE_NAMED,
   ...['content-range', 'content-location', 'trailer', 'range', 'www-authenticate'],
   ...['te', 'upgrade', 'connection', 'keep-alive', 'http2-settings', 'proxy-connection', 'transfer-encoding'],

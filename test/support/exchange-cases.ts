@@ -98,7 +98,7 @@ const TARGETS = [
 ];
 const ODD_TARGETS = ['/{a}|"^`\\<>', '/service/other/x', `/${'long/'.repeat(400)}`, '/a?b=http://c/d?e'];
 
-export const REQUEST_LINES: readonly string[] = [
+const REQUEST_LINES: readonly string[] = [
   'Accept: */*\r\nUser-Agent: test/1\r\n',
   'X-A: 1\r\nx-a: 2\r\nX-B: \r\nX-A: 3, 4\r\n',
   'Cookie: a=b\r\nCookie: c=d; e="f,g"\r\n',
@@ -119,7 +119,7 @@ export const REQUEST_LINES: readonly string[] = [
   'Idempotency-Key: 8e03978e\r\nTraceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n',
 ];
 
-export const ANSWER_LINES: readonly string[] = [
+const ANSWER_LINES: readonly string[] = [
   'Content-Type: text/plain\r\nServer: w\r\n',
   'Set-Cookie: a=1; Expires=Wed, 09 Jun 2027 10:18:14 GMT\r\nset-cookie: b=2\r\nSet-Cookie: a=3\r\n',
   'Date: Sun, 06 Nov 1994 08:49:37 GMT\r\nAge: 5\r\n',

@@ -7,7 +7,7 @@ import type { HeadFaultCode } from '../../sidecar/core/http/http1-request-head.t
 export const HOST = 'Host: a.mesh\r\n';
 
 /** A POST with these field lines after a good Host. */
-export function post(lines: string): string {
+function post(lines: string): string {
   return `POST /service/a/x HTTP/1.1\r\n${HOST}${lines}\r\n`;
 }
 

@@ -128,7 +128,6 @@ export class MeshProcesses {
   async #down(): Promise<void> {
     await Promise.all(this.#all.map((process) => process.kill()));
     await rm(this.#folder, { recursive: true, force: true });
-    // Node 24 has it, its declarations do not yet.
     if (!hasTestFailed()) return;
     for (const process of this.#all) {
       note(`${process.name} (pid ${process.pid}):${process.lastLines(SHOWN_LINES)}`);

@@ -1,8 +1,7 @@
 /**
- * What a test needs from the machine, and what happens where that is missing.
+ * The programs that a test needs from the machine: where they are, or in which words they are missed.
  *
- * Owns the one rule: on a newcomer's machine such a test is skipped with the reason printed; in CI it fails,
- * because a check that silently stopped running is worse than none. It must not know what any test does.
+ * What becomes of a test without them is said by `testUnless`. It must not know what any test does.
  */
 import { accessSync, constants } from 'node:fs';
 import { delimiter, join } from 'node:path';
@@ -29,16 +28,4 @@ export function missingPrograms(...names: string[]): string | null {
   return missing.length === 0
     ? null
     : `needs ${missing.join(', ')}: run scripts/setup-test-tools (Debian, as root)`;
-}
-
-/**
- * The value of a test's `skip` option: false to run it, or the reason. Throws in CI (`CI=true`) when there is
- * a reason, so that the file fails there.
- *
- *     test('two hosts', { skip: skipUnless(netnsReason()) }, async () => { … });
- */
-export function skipUnless(reason: string | null): string | false {
-  if (reason === null) return false;
-  if (process.env.CI === 'true') throw new Error(`this test must run in CI, and cannot: it ${reason}`);
-  return reason;
 }

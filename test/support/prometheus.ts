@@ -57,7 +57,7 @@ export async function startPrometheus(config: string): Promise<Prometheus> {
   }
 }
 
-/** Throws what to do where it is missing; tests that may skip say so by `skipUnless` before. */
+/** Throws what to do where it is missing; tests that may be skipped say so by `testUnless` before. */
 function needed(name: string): string {
   const path = programPath(name);
   if (path === null) throw new Error(`this ${missingPrograms(name)}`);

@@ -7,17 +7,19 @@ import { type Member, TestMesh } from './mesh.ts';
 import { type Client, http1Client, http2Client } from './version-clients.ts';
 import { startHttp1Worker, startHttp2Worker, type VersionWorker } from './version-workers.ts';
 
+/** `h1→h2`: what the app speaks, what the worker speaks. */
 export interface Way {
-  /** `h1→h2`: what the app speaks, what the worker speaks. */
-  readonly name: string;
   readonly client: Client;
   readonly worker: VersionWorker;
   /** The target for a path of the worker. */
   at(path: string): string;
 }
 
+/** All of them, known before a mesh is. */
+export const WAYS = ['h1→h1', 'h1→h2', 'h2→h1', 'h2→h2'] as const;
+
 export interface VersionMesh {
-  readonly ways: readonly Way[];
+  readonly ways: Readonly<Record<(typeof WAYS)[number], Way>>;
   readonly caller: Member;
   readonly called: Member;
 }
@@ -30,14 +32,17 @@ export async function startVersionMesh(env: Readonly<Record<string, string>> = {
   const caller = await mesh.join({ id: 'caller', env });
   await caller.knows(['called']);
   const { port } = caller.running.outbound;
-  const clients = [http1Client(port), http2Client(port)];
-  const ways = clients.flatMap((client) =>
-    [one, two].map((worker) => ({
-      name: `${client.version === '2.0' ? 'h2' : 'h1'}→${worker === two ? 'h2' : 'h1'}`,
-      client,
-      worker,
-      at: (path: string) => `/service/${worker === two ? 'two' : 'one'}${path}`,
-    })),
-  );
+  const [client1, client2] = [http1Client(port), http2Client(port)];
+  const to = (client: Client, worker: VersionWorker): Way => ({
+    client,
+    worker,
+    at: (path: string) => `/service/${worker === two ? 'two' : 'one'}${path}`,
+  });
+  const ways = {
+    'h1→h1': to(client1, one),
+    'h1→h2': to(client1, two),
+    'h2→h1': to(client2, one),
+    'h2→h2': to(client2, two),
+  };
   return { ways, caller, called };
 }

@@ -12,7 +12,7 @@ import { Worker } from 'node:worker_threads';
 import type { HostPort } from '../../sidecar/core/host-port.ts';
 import { onTestEnd } from './runner/on-test-end.ts';
 
-/** The value of a test's `skip`. */
+/** Why it cannot be had here, or null. */
 export const vpnLinkReason = process.platform === 'linux' ? null : 'needs 127.0.0.2 and Linux';
 
 /** Connections that the kernel takes for a listener with this backlog: one more. */

@@ -216,7 +216,7 @@ describe('the CPU load', () => {
     expect(meter.sample()).toBe(null);
   });
 
-  testUnless(process.platform !== 'linux' ? 'not Linux' : null)(
+  testUnless(process.platform === 'linux' ? null : 'needs Linux')(
     'this system, when it is Linux, is measured',
     () => {
       const meter = createCpuMeter(systemCpu());

@@ -1,10 +1,11 @@
 /**
  * Load: the highest source wins and is named, and a source that fails is dropped, never idle.
  */
-import { describe, expect, test } from '@jest/globals';
+import { describe, expect, jest, test } from '@jest/globals';
 import { type LoadReader, LoadSampler } from '../../sidecar/load/sampler.ts';
 import { PushWatch } from '../../sidecar/load/source-watch.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
+import { onTestEnd } from '../support/runner/on-test-end.ts';
 
 const NONE = { slots: null, orca: null, push: null, metrics: null };
 
@@ -102,31 +103,33 @@ describe('the load sampler', () => {
     expect(lines).toStrictEqual([]);
   });
 
-  test('the timer samples, and stop ends it', async (t) => {
-    t.mock.timers.enable({ apis: ['setInterval'] });
+  test('the timer samples, and stop ends it', () => {
+    jest.useFakeTimers();
+    onTestEnd(() => jest.useRealTimers());
     let samples = 0;
     const { sampler } = create({ cpu: () => ++samples / 100 });
     sampler.start();
     sampler.start();
-    t.mock.timers.tick(3_000);
+    jest.advanceTimersByTime(3_000);
     expect(samples).toBe(4);
     sampler.stop();
-    t.mock.timers.tick(3_000);
+    jest.advanceTimersByTime(3_000);
     expect(samples).toBe(4);
   });
 
-  test('a worker that stops putting its load is told of once, and once when it is back', (t) => {
-    t.mock.timers.enable({ apis: ['setTimeout'] });
+  test('a worker that stops putting its load is told of once, and once when it is back', () => {
+    jest.useFakeTimers();
+    onTestEnd(() => jest.useRealTimers());
     const lines: string[] = [];
     const line = (fields: Readonly<Record<string, unknown>>, message: string) =>
       void lines.push(`${String(fields.source)} of ${String(fields.service)}: ${message}`);
     const watch = new PushWatch({ info: line, warn: line }, 30_000);
     for (let i = 0; i < 3; i++) {
       watch.pushed('infer');
-      t.mock.timers.tick(29_000);
+      jest.advanceTimersByTime(29_000);
     }
     expect(lines).toStrictEqual([]);
-    t.mock.timers.tick(60_000);
+    jest.advanceTimersByTime(60_000);
     expect(lines).toStrictEqual(['push of infer: load source failed; dropped until it speaks again']);
     watch.pushed('infer');
     expect(lines[1]).toBe('push of infer: load source is back');

@@ -50,12 +50,9 @@ describe('the keys from a mesh key', () => {
   test('what is no mesh key is refused in plain words, without repeating it', () => {
     const typo = `${'ab'.repeat(31)}zz`;
     for (const text of ['', 'secret', 'ab'.repeat(31), 'ab'.repeat(33), typo]) {
-      expect(
-        ((error: Error) =>
-          /64 hex digits/.test(error.message) && (text === '' || !error.message.includes(text)))(
-          caught(() => parseMeshKey(text)),
-        ),
-      ).toBe(true);
+      const { message } = caught(() => parseMeshKey(text)) as Error;
+      expect(message).toMatch(/64 hex digits/);
+      if (text !== '') expect(message).not.toContain(text);
     }
     expect(() => fromMeshKey(Buffer.alloc(31, 1))).toThrow(/32 bytes long, not 31/);
     expect(() => fromMeshKey(Buffer.alloc(32))).toThrow(/one byte repeated/);

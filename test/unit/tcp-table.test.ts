@@ -9,10 +9,10 @@ import { expectNamed } from '../support/runner/expectations.ts';
 import { onTestEnd } from '../support/runner/on-test-end.ts';
 import { testUnless } from '../support/runner/test-unless.ts';
 
-const skipText = endianness() === 'LE' ? null : 'the text is of a machine with the low byte first';
+const unlikeText = endianness() === 'LE' ? null : 'needs a machine with the low byte first';
 
-/** False to run it, or why not. */
-function skipReal(host: string): string | false {
+/** Why there can be no connection to it here, or null. */
+function lacks(host: string): string | null {
   if (process.platform !== 'linux') return 'needs /proc/net/tcp';
   const addresses = Object.values(networkInterfaces()).flatMap((all) => all ?? []);
   return addresses.some(({ address }) => address === host) ? null : `needs ${host}`;
@@ -28,7 +28,7 @@ function row(from: string, to: string, state: string): string {
 }
 
 describe("the kernel's table of TCP connections", () => {
-  testUnless(skipText)('open while both ends are, and while nothing is known', () => {
+  testUnless(unlikeText)('open while both ends are, and while nothing is known', () => {
     for (const text of ['', HEAD, HEAD + row(NEAR, FAR, '01') + row(FAR, NEAR, '01')]) {
       expectNamed(new TcpTable(text, '').isOver(ENDS), text).toBe(false);
     }
@@ -37,17 +37,17 @@ describe("the kernel's table of TCP connections", () => {
     expect(new TcpTable(HEAD + row(NEAR, FAR, '08'), '').isOver({})).toBe(false);
   });
 
-  testUnless(skipText)('an earlier connection between the same addresses says nothing of this one', () => {
+  testUnless(unlikeText)('an earlier connection between the same addresses says nothing of this one', () => {
     const earlier = row(FAR, NEAR, '06') + row(NEAR, FAR, '06');
     expect(new TcpTable(HEAD + row(NEAR, FAR, '01') + earlier, '').isOver(ENDS)).toBe(false);
   });
 
-  testUnless(skipText)('over when its end has come, or waits at the other end', () => {
+  testUnless(unlikeText)('over when its end has come, or waits at the other end', () => {
     expect(new TcpTable(HEAD + row(NEAR, FAR, '08'), '').isOver(ENDS)).toBe(true);
     expect(new TcpTable(HEAD + row(NEAR, FAR, '01') + row(FAR, NEAR, '04'), '').isOver(ENDS)).toBe(true);
   });
 
-  testUnless(skipText)('IPv6 addresses are found, and IPv4 inside of them', () => {
+  testUnless(unlikeText)('IPv6 addresses are found, and IPv4 inside of them', () => {
     const mapped = '0000000000000000FFFF0000';
     const v4InV6 = { ...ENDS, localAddress: '::ffff:127.0.0.1', remoteAddress: '::ffff:127.0.0.1' };
     const near = row(mapped + NEAR, mapped + FAR, '01');
@@ -66,7 +66,7 @@ describe("the kernel's table of TCP connections", () => {
   });
 
   for (const host of ['127.0.0.1', '::1']) {
-    testUnless(skipReal(host))(`a real socket that is not read is seen to end: ${host}`, async () => {
+    testUnless(lacks(host))(`a real socket that is not read is seen to end: ${host}`, async () => {
       const server = net.createServer({ pauseOnConnect: true, allowHalfOpen: true });
       onTestEnd(() => server.close());
       server.listen(0, host);
