@@ -12,6 +12,9 @@
  */
 import { parseArgs } from 'node:util';
 import { POLICY_NAMES } from '../sidecar/core/balancing/balancer.ts';
+import { idealTimesMs } from '../sim/central-queue.ts';
+import { type Demand, drawDemands } from '../sim/demand.ts';
+import { quantiles, ratioText } from '../sim/quantiles.ts';
 import { sendAll } from './balance/load.ts';
 import { type Pool, startPool } from './balance/pool.ts';
 import { PROXY_KINDS, startProxy } from './balance/proxies.ts';
@@ -19,9 +22,6 @@ import { type BalanceScenario, balanceScenarios, ENTRIES } from './balance/scena
 import { startSidecars } from './balance/sidecars.ts';
 import type { System } from './balance/system.ts';
 import { type Row, summary, type Verdict, verdictOf, verdictText } from './balance/verdict.ts';
-import { idealTimesMs } from './sim/central-queue.ts';
-import { type Demand, drawDemands } from './sim/demand.ts';
-import { quantiles, ratioText } from './support/quantiles.ts';
 
 const SYSTEMS = 'sidecars adaptive,haproxy leastconn,haproxy random(2),nginx least_conn,nginx random two';
 const SIDECARS = 'sidecars ';

@@ -9,13 +9,13 @@
  *   --entries 4 (of the scenarios of bench:balance, 1 to 8)
  */
 import { parseArgs } from 'node:util';
-import { idealTimesMs } from './sim/central-queue.ts';
-import { drawDemands } from './sim/demand.ts';
-import { fullSightTimesMs } from './sim/full-sight.ts';
-import { runScenario, viewsOf, WARM_UP_SHARE } from './sim/run-scenario.ts';
-import { scenarios } from './sim/scenarios.ts';
-import type { SimPolicy } from './sim/sim-entry.ts';
-import { quantiles, ratioText } from './support/quantiles.ts';
+import { idealTimesMs } from '../sim/central-queue.ts';
+import { drawDemands } from '../sim/demand.ts';
+import { fullSightTimesMs } from '../sim/full-sight.ts';
+import { quantiles, ratioText } from '../sim/quantiles.ts';
+import { runScenario, viewsOf, WARM_UP_SHARE } from '../sim/run-scenario.ts';
+import { scenarios } from '../sim/scenarios.ts';
+import type { SimPolicy } from '../sim/sim-entry.ts';
 
 const POLICIES = 'adaptive,rank,least-load,p2c,round-robin,random,leastconn';
 

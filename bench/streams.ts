@@ -11,7 +11,7 @@
 import http from 'node:http';
 import type net from 'node:net';
 import { parseArgs } from 'node:util';
-import { quantiles } from './support/quantiles.ts';
+import { quantiles } from '../sim/quantiles.ts';
 import { startBed } from './support/two-sidecars.ts';
 
 const { values } = parseArgs({ options: { streams: { type: 'string', default: '1000' } } });

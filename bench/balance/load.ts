@@ -6,7 +6,7 @@
  * must not know what is behind an entry.
  */
 import http from 'node:http';
-import type { Demand } from '../sim/demand.ts';
+import type { Demand } from '../../sim/demand.ts';
 
 export interface LoadResult {
   /** Of those that were answered with 200 after the warm-up. */

@@ -5,7 +5,7 @@
  */
 import { fileURLToPath } from 'node:url';
 import { TiedProcess } from '../../sidecar/demo/tied-process.ts';
-import type { WorkerSpec } from '../sim/demand.ts';
+import type { WorkerSpec } from '../../sim/demand.ts';
 import type { Mishap } from './scenarios.ts';
 
 export interface Pool {

@@ -3,7 +3,7 @@
  *
  * It must not know proxies.
  */
-import type { DemandOptions, WorkerSpec } from '../sim/demand.ts';
+import type { DemandOptions, WorkerSpec } from '../../sim/demand.ts';
 
 export type Mishap =
   | { readonly kind: 'slowed'; readonly worker: number; readonly factor: number }

@@ -5,7 +5,7 @@
  * All three, because a ratio to a rival alone misleads both ways: where a rival itself reaches the ideal nobody can
  * have half of its time. It must not know how anything was measured.
  */
-import { ratioText } from '../support/quantiles.ts';
+import { ratioText } from '../../sim/quantiles.ts';
 
 export interface Row {
   readonly name: string;

@@ -10,7 +10,7 @@
  */
 import { createServer, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import type { WorkerSpec } from '../sim/demand.ts';
+import type { WorkerSpec } from '../../sim/demand.ts';
 
 class SleepingWorker {
   readonly #spec: WorkerSpec;

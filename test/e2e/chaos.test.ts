@@ -1,22 +1,22 @@
 /**
  * A short chaos run with a fixed seed: what `npm run chaos` does for a minute, small enough for each build.
  *
- * All faults come from bench/chaos/plan.ts; a promise that breaks is named with its number.
+ * All faults come from chaos/plan.ts; a promise that breaks is named with its number.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { describe, expect, test } from '@jest/globals';
-import { whyNoNetwork } from '../../bench/chaos/network.ts';
-import { type ChaosEvent, CUTS, FAULTS, planChaos } from '../../bench/chaos/plan.ts';
-import type { Kept } from '../../bench/chaos/verdict.ts';
+import { whyNoNetwork } from '../../chaos/network.ts';
+import { type ChaosEvent, CUTS, FAULTS, planChaos } from '../../chaos/plan.ts';
+import type { Kept } from '../../chaos/verdict.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
 import { note } from '../support/runner/note.ts';
 import { onTestEnd } from '../support/runner/on-test-end.ts';
 import { unlessInCi } from '../support/runner/test-unless.ts';
 
-const CHAOS = join(import.meta.dirname, '../../bench/chaos.ts');
+const CHAOS = join(import.meta.dirname, '../../chaos/command.ts');
 const SEED = 11;
 const SECONDS = 15;
 const WORKERS = 4;

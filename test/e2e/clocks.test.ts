@@ -6,14 +6,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
 import { formatHostPort } from '../../sidecar/core/host-port.ts';
-import { eventually } from '../support/eventually.ts';
-import { MeshProcesses } from '../support/mesh-processes.ts';
+import { startTunnelEdge, TUNNEL_CERTIFICATE } from '../support/edges/tunnel-edge.ts';
+import { MeshProcesses } from '../support/meshes/mesh-processes.ts';
+import type { SidecarProcess } from '../support/meshes/sidecar-process.ts';
+import { eventually } from '../support/runner/eventually.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
 import { onTestEnd } from '../support/runner/on-test-end.ts';
-import type { SidecarProcess } from '../support/sidecar-process.ts';
-import { startTunnelEdge, TUNNEL_CERTIFICATE } from '../support/tunnel-edge.ts';
 
-const CLOCK = join(import.meta.dirname, '../support/shifted-clock.ts');
+const CLOCK = join(import.meta.dirname, '../support/host/shifted-clock.ts');
 const MAIN = join(import.meta.dirname, '../../sidecar/main.ts');
 const TEN_MINUTES_MS = 600_000;
 

@@ -1,10 +1,10 @@
 /** The first moments of a sidecar: it listens at once, and a request waits for discovery, but not for ever. */
 import { describe, expect, test } from '@jest/globals';
-import { eventually } from '../support/eventually.ts';
-import type { Answer } from '../support/http-client.ts';
-import { MeshProcesses } from '../support/mesh-processes.ts';
+import { MeshProcesses } from '../support/meshes/mesh-processes.ts';
+import { eventually } from '../support/runner/eventually.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
 import { onTestEnd } from '../support/runner/on-test-end.ts';
+import type { Answer } from '../support/wire/http-client.ts';
 
 const SERVICE = 'llm-inference';
 

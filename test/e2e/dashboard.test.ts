@@ -9,15 +9,15 @@ import { once } from 'node:events';
 import net from 'node:net';
 import { describe, expect } from '@jest/globals';
 import { dashboard } from '../../dashboards/sidecar.ts';
-import { queriesWithoutData } from '../support/dashboard.ts';
-import { eventually } from '../support/eventually.ts';
-import { MeshProcesses } from '../support/mesh-processes.ts';
-import { missingPrograms } from '../support/needs.ts';
-import { promtool, startPrometheus } from '../support/prometheus.ts';
+import { queriesWithoutData } from '../support/host/dashboard.ts';
+import { missingPrograms } from '../support/host/needs.ts';
+import { promtool, startPrometheus } from '../support/host/prometheus.ts';
+import { MeshProcesses } from '../support/meshes/mesh-processes.ts';
+import type { SidecarProcess } from '../support/meshes/sidecar-process.ts';
+import { eventually } from '../support/runner/eventually.ts';
 import { expectNamed, mustHold } from '../support/runner/expectations.ts';
 import { onTestEnd } from '../support/runner/on-test-end.ts';
 import { testUnless } from '../support/runner/test-unless.ts';
-import type { SidecarProcess } from '../support/sidecar-process.ts';
 
 /** Some scrapes. */
 const RATE_INTERVAL = '10s';

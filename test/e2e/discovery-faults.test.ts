@@ -9,13 +9,13 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileS
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
-import { eventually } from '../support/eventually.ts';
-import type { Answer } from '../support/http-client.ts';
-import { MeshProcesses } from '../support/mesh-processes.ts';
+import { MeshProcesses } from '../support/meshes/mesh-processes.ts';
+import type { SidecarProcess } from '../support/meshes/sidecar-process.ts';
+import { eventually } from '../support/runner/eventually.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
 import { note } from '../support/runner/note.ts';
 import { onTestEnd } from '../support/runner/on-test-end.ts';
-import type { SidecarProcess } from '../support/sidecar-process.ts';
+import type { Answer } from '../support/wire/http-client.ts';
 
 /** hyperdht waits 6 s for a dead node; a request never does, whatever it asks for. */
 const COLD_MS = 2_000;

@@ -2,11 +2,11 @@
 import { once } from 'node:events';
 import type { IncomingMessage } from 'node:http';
 import { describe, expect, test } from '@jest/globals';
-import { eventually } from '../support/eventually.ts';
-import { open } from '../support/http-client.ts';
-import { MeshProcesses } from '../support/mesh-processes.ts';
+import { MeshProcesses } from '../support/meshes/mesh-processes.ts';
+import type { SidecarProcess } from '../support/meshes/sidecar-process.ts';
+import { eventually } from '../support/runner/eventually.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
-import type { SidecarProcess } from '../support/sidecar-process.ts';
+import { open } from '../support/wire/http-client.ts';
 
 const SERVICE = 'llm-inference';
 const STREAMS = 100;

@@ -18,17 +18,16 @@ import { join } from 'node:path';
 import { describe, expect } from '@jest/globals';
 import { silentLog } from '../../sidecar/core/log.ts';
 import { KnownNodes } from '../../sidecar/mesh/discovery/known-nodes.ts';
-import { FakeClock } from '../support/fake-clock.ts';
-import { MeshProcesses, type SidecarSetup } from '../support/mesh-processes.ts';
+import { SmallDisk, smallDiskReason } from '../support/host/small-disk.ts';
+import { MeshProcesses, type SidecarSetup } from '../support/meshes/mesh-processes.ts';
+import type { SidecarProcess } from '../support/meshes/sidecar-process.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
+import { FakeClock } from '../support/runner/fake-clock.ts';
 import { onTestEnd } from '../support/runner/on-test-end.ts';
 import { testUnless } from '../support/runner/test-unless.ts';
 
-import type { SidecarProcess } from '../support/sidecar-process.ts';
-import { SmallDisk, smallDiskReason } from '../support/small-disk.ts';
-
 const reason = smallDiskReason();
-const OTHER_USER = join(import.meta.dirname, '../support/other-user.ts');
+const OTHER_USER = join(import.meta.dirname, '../support/host/other-user.ts');
 const KEY_FAULT = 'the worker key cannot be kept: after a restart this is another worker; going on';
 const SAVE_FAULT = 'the known nodes cannot be written; going on without';
 

@@ -1,7 +1,7 @@
 /** A worker killed with its sidecar: the next requests go elsewhere, and it is used again when it is back. */
 import { describe, expect, test } from '@jest/globals';
-import { eventually } from '../support/eventually.ts';
-import { MeshProcesses } from '../support/mesh-processes.ts';
+import { MeshProcesses } from '../support/meshes/mesh-processes.ts';
+import { eventually } from '../support/runner/eventually.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
 
 const SERVICE = 'llm-inference';

@@ -1,13 +1,13 @@
 /**
  * A real Nebula mesh, cut in the ways that real ones are: what a caller pays, and that no POST arrives twice.
  *
- * The edge that stands for Cloudflare's is a TLS proxy of our own, 50 ms away (test/support/slow-edge.ts).
+ * The edge that stands for Cloudflare's is a TLS proxy of our own, 50 ms away (test/support/edges/slow-edge.ts).
  */
 import { setTimeout as pause } from 'node:timers/promises';
 import { describe, expect } from '@jest/globals';
-import type { TimedAnswer } from '../support/host-sockets.ts';
-import { nebulaReason } from '../support/nebula.ts';
-import { type NebulaHost, NebulaMesh } from '../support/nebula-mesh.ts';
+import type { TimedAnswer } from '../support/host/host-sockets.ts';
+import { nebulaReason } from '../support/host/nebula.ts';
+import { type NebulaHost, NebulaMesh } from '../support/meshes/nebula-mesh.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
 import { note } from '../support/runner/note.ts';
 import { testUnless } from '../support/runner/test-unless.ts';

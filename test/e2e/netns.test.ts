@@ -6,7 +6,7 @@ import { once } from 'node:events';
 import { readlinkSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';
 import { describe, expect } from '@jest/globals';
-import { NetnsRig, netnsReason } from '../support/netns.ts';
+import { NetnsRig, netnsReason } from '../support/host/netns.ts';
 import { expectNamed, mustHold } from '../support/runner/expectations.ts';
 import { onTestEnd } from '../support/runner/on-test-end.ts';
 import { testUnless } from '../support/runner/test-unless.ts';

@@ -7,10 +7,10 @@ import { connect } from 'node:net';
 import { describe, expect, test } from '@jest/globals';
 import { parseHostPort } from '../../sidecar/core/host-port.ts';
 import { modulePath, TiedProcess } from '../../sidecar/demo/tied-process.ts';
-import { eventually } from '../support/eventually.ts';
-import { send } from '../support/http-client.ts';
+import { eventually } from '../support/runner/eventually.ts';
 import { expectNamed, mustHold } from '../support/runner/expectations.ts';
 import { onTestEnd } from '../support/runner/on-test-end.ts';
+import { send } from '../support/wire/http-client.ts';
 
 const ANY = '127.0.0.1:0';
 const FILES = 80;

@@ -5,13 +5,13 @@
 import { readFile } from 'node:fs/promises';
 import { setTimeout as pause } from 'node:timers/promises';
 import { describe, expect } from '@jest/globals';
-import { MeshProcesses } from '../support/mesh-processes.ts';
-import { OpenLoad, percentile } from '../support/open-load.ts';
+import { OpenLoad, percentile } from '../support/generators/open-load.ts';
+import { MeshProcesses } from '../support/meshes/mesh-processes.ts';
+import type { SidecarProcess } from '../support/meshes/sidecar-process.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
 import { note } from '../support/runner/note.ts';
 import { onTestEnd } from '../support/runner/on-test-end.ts';
 import { testUnless } from '../support/runner/test-unless.ts';
-import type { SidecarProcess } from '../support/sidecar-process.ts';
 
 const SERVICE = 'ocr';
 const CONCURRENCY = 4;

@@ -5,9 +5,9 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { describe, expect } from '@jest/globals';
 import type { Readiness } from '../../sidecar/observe/readiness.ts';
-import { eventually } from '../support/eventually.ts';
-import { netnsReason } from '../support/netns.ts';
-import { type NetnsHost, NetnsMesh } from '../support/netns-mesh.ts';
+import { netnsReason } from '../support/host/netns.ts';
+import { type NetnsHost, NetnsMesh } from '../support/meshes/netns-mesh.ts';
+import { eventually } from '../support/runner/eventually.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
 import { note } from '../support/runner/note.ts';
 import { testUnless } from '../support/runner/test-unless.ts';

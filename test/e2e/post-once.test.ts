@@ -10,16 +10,16 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
-import { Random } from '../../bench/sim/random.ts';
-import { ANSWER_FAULTS, FaultyLink, type LinkFault, REQUEST_FAULTS } from '../support/faulty-link.ts';
-import { MeshProcesses } from '../support/mesh-processes.ts';
-import { type PostEnd, storm } from '../support/post-storm.ts';
+import { Random } from '../../sim/random.ts';
+import { ANSWER_FAULTS, FaultyLink, type LinkFault, REQUEST_FAULTS } from '../support/edges/faulty-link.ts';
+import { startTunnelEdge, TUNNEL_CERTIFICATE } from '../support/edges/tunnel-edge.ts';
+import { type PostEnd, storm } from '../support/generators/post-storm.ts';
+import { MeshProcesses } from '../support/meshes/mesh-processes.ts';
+import type { SidecarProcess } from '../support/meshes/sidecar-process.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
 import { note } from '../support/runner/note.ts';
 import { onTestEnd } from '../support/runner/on-test-end.ts';
-import type { SidecarProcess } from '../support/sidecar-process.ts';
-import { startTunnelEdge, TUNNEL_CERTIFICATE } from '../support/tunnel-edge.ts';
-import { startUnrulyWorker } from '../support/unruly-worker.ts';
+import { startUnrulyWorker } from '../support/workers/unruly-worker.ts';
 
 /** Services: where a POST with a key may be sent again, and where not. */
 const AGAIN = 'again';

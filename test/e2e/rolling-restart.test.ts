@@ -3,13 +3,13 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
-import { MeshProcesses, type SidecarSetup } from '../support/mesh-processes.ts';
-import { MixedLoad } from '../support/mixed-load.ts';
+import { MixedLoad } from '../support/generators/mixed-load.ts';
+import { MeshProcesses, type SidecarSetup } from '../support/meshes/mesh-processes.ts';
+import type { SidecarProcess } from '../support/meshes/sidecar-process.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
 import { note } from '../support/runner/note.ts';
 import { onTestEnd } from '../support/runner/on-test-end.ts';
-import type { SidecarProcess } from '../support/sidecar-process.ts';
-import type { WorkerProcess } from '../support/worker-process.ts';
+import type { WorkerProcess } from '../support/workers/worker-process.ts';
 
 const SERVICE = 'llm-inference';
 

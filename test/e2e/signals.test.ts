@@ -4,16 +4,16 @@ import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { describe, expect, test } from '@jest/globals';
 import { modulePath, TiedProcess } from '../../sidecar/demo/tied-process.ts';
-import { eventually } from '../support/eventually.ts';
-import { open } from '../support/http-client.ts';
-import { MeshProcesses } from '../support/mesh-processes.ts';
-import { missingPrograms } from '../support/needs.ts';
+import { missingPrograms } from '../support/host/needs.ts';
+import { MeshProcesses } from '../support/meshes/mesh-processes.ts';
+import { eventually } from '../support/runner/eventually.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
 import { onTestEnd } from '../support/runner/on-test-end.ts';
 import { testUnless } from '../support/runner/test-unless.ts';
+import { open } from '../support/wire/http-client.ts';
 
 const ANY = '127.0.0.1:0';
-const SIGNAL_ITSELF = new URL('../support/signal-itself.ts', import.meta.url).href;
+const SIGNAL_ITSELF = new URL('../support/host/signal-itself.ts', import.meta.url).href;
 const AS_PROCESS_1 = ['unshare', '--pid', '--fork', '--kill-child', '--'];
 
 function processOneReason(): string | null {

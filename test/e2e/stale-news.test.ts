@@ -3,14 +3,14 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
-import { eventually } from '../support/eventually.ts';
-import { MeshProcesses } from '../support/mesh-processes.ts';
+import { MeshProcesses } from '../support/meshes/mesh-processes.ts';
+import { saidAtMs } from '../support/meshes/sidecar-process.ts';
+import { eventually } from '../support/runner/eventually.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
 import { onTestEnd } from '../support/runner/on-test-end.ts';
-import { saidAtMs } from '../support/sidecar-process.ts';
 
 const SERVICE = 'llm-inference';
-const CLOCK = join(import.meta.dirname, '../support/shifted-clock.ts');
+const CLOCK = join(import.meta.dirname, '../support/host/shifted-clock.ts');
 const TEN_MINUTES_MS = 600_000;
 
 describe('old news of a worker', () => {

@@ -10,10 +10,10 @@ import type { AddressInfo } from 'node:net';
 import { createServer } from 'node:net';
 import { describe, expect, test } from '@jest/globals';
 import { modulePath } from '../../sidecar/demo/tied-process.ts';
-import { eventually } from '../support/eventually.ts';
-import { send } from '../support/http-client.ts';
+import { eventually } from '../support/runner/eventually.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
 import { onTestEnd } from '../support/runner/on-test-end.ts';
+import { send } from '../support/wire/http-client.ts';
 
 const ANY = '127.0.0.1:0';
 

@@ -1,11 +1,11 @@
 /** Addressing: the ways to name a service all reach it, and the worker gets the rest byte for byte. */
 
 import { describe, expect, test } from '@jest/globals';
-import type { Sent } from '../support/http-client.ts';
-import { startHttpWorker } from '../support/http-worker.ts';
-import { TestMesh } from '../support/mesh.ts';
+import { TestMesh } from '../support/meshes/mesh.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
 import { sharedByTests } from '../support/runner/on-test-end.ts';
+import type { Sent } from '../support/wire/http-client.ts';
+import { startHttpWorker } from '../support/workers/http-worker.ts';
 
 /** What a client library would tidy up. */
 const REST = '/v1//a%2Fb/./c;x=1?q=%20+&q=%C3%A9&empty=';

@@ -6,11 +6,11 @@
  */
 import { describe, test } from '@jest/globals';
 import type { PolicyName } from '../../sidecar/core/balancing/balancer.ts';
-import { eventually } from '../support/eventually.ts';
-import { startHttpWorker } from '../support/http-worker.ts';
-import { type Member, TestMesh } from '../support/mesh.ts';
+import { type Member, TestMesh } from '../support/meshes/mesh.ts';
+import { eventually } from '../support/runner/eventually.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
 import { note } from '../support/runner/note.ts';
+import { startHttpWorker } from '../support/workers/http-worker.ts';
 
 const LOADS = { 'worker-1': 0.2, 'worker-2': 0.5, 'worker-3': 0.8 } as const;
 const IDS = Object.keys(LOADS) as (keyof typeof LOADS)[];

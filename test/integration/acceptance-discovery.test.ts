@@ -1,8 +1,8 @@
 /** Discovery (the document's test 1): a request for a service that runs elsewhere reaches it by VPN address. */
 import { describe, expect, test } from '@jest/globals';
-import { startHttpWorker } from '../support/http-worker.ts';
-import { TestMesh } from '../support/mesh.ts';
+import { TestMesh } from '../support/meshes/mesh.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
+import { startHttpWorker } from '../support/workers/http-worker.ts';
 
 /** Linux has all of 127.0.0.0/8 as its own; elsewhere there is one loopback address. */
 const [GPU_IP, CPU_IP] =

@@ -2,11 +2,11 @@
 import { once } from 'node:events';
 import type { ServerResponse } from 'node:http';
 import { describe, expect, test } from '@jest/globals';
-import { eventually } from '../support/eventually.ts';
-import { open } from '../support/http-client.ts';
-import { startHttpWorker } from '../support/http-worker.ts';
-import { TestMesh } from '../support/mesh.ts';
+import { TestMesh } from '../support/meshes/mesh.ts';
+import { eventually } from '../support/runner/eventually.ts';
 import { expectNamed, mustHold } from '../support/runner/expectations.ts';
+import { open } from '../support/wire/http-client.ts';
+import { startHttpWorker } from '../support/workers/http-worker.ts';
 
 const NEVER = new AbortController().signal;
 

@@ -1,9 +1,9 @@
 /** Finger cache (the document's test 2): one miss, then hits; after the TTL a refresh and not a failure. */
 import { describe, expect, test } from '@jest/globals';
-import { eventually } from '../support/eventually.ts';
-import { startHttpWorker } from '../support/http-worker.ts';
-import { type Member, TestMesh } from '../support/mesh.ts';
+import { type Member, TestMesh } from '../support/meshes/mesh.ts';
+import { eventually } from '../support/runner/eventually.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
+import { startHttpWorker } from '../support/workers/http-worker.ts';
 
 async function callerAndWorker(env: Record<string, string> = {}): Promise<Member> {
   const mesh = new TestMesh();

@@ -4,12 +4,12 @@ import { randomBytes } from 'node:crypto';
 import { describe, expect, test } from '@jest/globals';
 import { openIdentity } from '../../sidecar/mesh/membership/identity.ts';
 import { RequestAuth } from '../../sidecar/mesh/membership/request-auth.ts';
-import { eventually } from '../support/eventually.ts';
-import { type Answer, send } from '../support/http-client.ts';
-import { type HttpWorker, startHttpWorker } from '../support/http-worker.ts';
-import { type Member, TestMesh } from '../support/mesh.ts';
+import { type Member, TestMesh } from '../support/meshes/mesh.ts';
+import { eventually } from '../support/runner/eventually.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
 import { sharedByTests } from '../support/runner/on-test-end.ts';
+import { type Answer, send } from '../support/wire/http-client.ts';
+import { type HttpWorker, startHttpWorker } from '../support/workers/http-worker.ts';
 
 const SERVICE = 'llm-inference';
 const TARGET = `/service/${SERVICE}/v1/chat`;

@@ -8,11 +8,11 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { describe, expect, test } from '@jest/globals';
 import type { HostPort } from '../../sidecar/core/host-port.ts';
-import { eventually } from '../support/eventually.ts';
-import { startHttpWorker } from '../support/http-worker.ts';
-import { TestMesh } from '../support/mesh.ts';
+import { TestMesh } from '../support/meshes/mesh.ts';
+import { eventually } from '../support/runner/eventually.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
 import { onTestEnd } from '../support/runner/on-test-end.ts';
+import { startHttpWorker } from '../support/workers/http-worker.ts';
 
 const MAIN = join(import.meta.dirname, '../../sidecar/main.ts');
 

@@ -1,10 +1,10 @@
 /** A worker that is not ready is not chosen; `/readyz` and the responses themselves say what is the matter. */
 import { describe, expect, test } from '@jest/globals';
-import { eventually } from '../support/eventually.ts';
-import type { Answer } from '../support/http-client.ts';
-import { type HttpWorker, startHttpWorker } from '../support/http-worker.ts';
-import { TestMesh } from '../support/mesh.ts';
+import { TestMesh } from '../support/meshes/mesh.ts';
+import { eventually } from '../support/runner/eventually.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
+import type { Answer } from '../support/wire/http-client.ts';
+import { type HttpWorker, startHttpWorker } from '../support/workers/http-worker.ts';
 
 interface Problem {
   readonly code: string;

@@ -1,16 +1,16 @@
 /**
  * VPN or tunnel (the document's test 4): the VPN where there is one, else the tunnel; when the VPN fails, the tunnel,
- * once, and no request arrives twice. The tunnel's edge is a stand-in (test/support/tls-edge).
+ * once, and no request arrives twice. The tunnel's edge is a stand-in (test/support/edges/tls-edge).
  */
 import { describe, expect, test } from '@jest/globals';
-import { eventually } from '../support/eventually.ts';
-import type { Answer } from '../support/http-client.ts';
-import { type HttpWorker, startHttpWorker } from '../support/http-worker.ts';
-import { type Member, TestMesh } from '../support/mesh.ts';
+import { startTlsEdge, type TlsEdge } from '../support/edges/tls-edge.ts';
+import { VpnLink, vpnLinkReason } from '../support/edges/vpn-link.ts';
+import { type Member, TestMesh } from '../support/meshes/mesh.ts';
+import { eventually } from '../support/runner/eventually.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
 import { testUnless } from '../support/runner/test-unless.ts';
-import { startTlsEdge, type TlsEdge } from '../support/tls-edge.ts';
-import { VpnLink, vpnLinkReason } from '../support/vpn-link.ts';
+import type { Answer } from '../support/wire/http-client.ts';
+import { type HttpWorker, startHttpWorker } from '../support/workers/http-worker.ts';
 
 const CA_FILE = '/edge-ca.pem';
 const VPN_ADDRESS = '127.0.0.2';

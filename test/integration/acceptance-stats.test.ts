@@ -1,8 +1,8 @@
 /** Stats (the document's test 5): after a known sequence exactly the expected numbers, in /stats and in /metrics. */
 import { describe, expect, test } from '@jest/globals';
-import { startHttpWorker } from '../support/http-worker.ts';
-import { type Member, TestMesh } from '../support/mesh.ts';
+import { type Member, TestMesh } from '../support/meshes/mesh.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
+import { startHttpWorker } from '../support/workers/http-worker.ts';
 
 /** /stats name → metric. */
 const METRICS = {

@@ -9,7 +9,7 @@ import { doctor } from '../../sidecar/commands/doctor.ts';
 import { explain } from '../../sidecar/commands/explain.ts';
 import { peers } from '../../sidecar/commands/peers.ts';
 import { stats } from '../../sidecar/commands/stats.ts';
-import { configInput, MESH_KEY } from '../support/config-input.ts';
+import { configInput, MESH_KEY } from '../support/generators/config-input.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
 import { onTestEnd } from '../support/runner/on-test-end.ts';
 

@@ -6,11 +6,11 @@
  */
 import type { ServerResponse } from 'node:http';
 import { describe, expect, test } from '@jest/globals';
-import { eventually } from '../support/eventually.ts';
-import { startHttpWorker } from '../support/http-worker.ts';
-import { type Member, TestMesh } from '../support/mesh.ts';
+import { type Member, TestMesh } from '../support/meshes/mesh.ts';
+import { eventually } from '../support/runner/eventually.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
 import { note } from '../support/runner/note.ts';
+import { startHttpWorker } from '../support/workers/http-worker.ts';
 
 const WORKERS = ['a', 'b', 'c'];
 

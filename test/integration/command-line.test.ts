@@ -8,7 +8,7 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from '@jest/globals';
 import { loadConfig } from '../../sidecar/config/load.ts';
-import { configInput, MESH_KEY } from '../support/config-input.ts';
+import { configInput, MESH_KEY } from '../support/generators/config-input.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
 import { onTestEnd } from '../support/runner/on-test-end.ts';
 

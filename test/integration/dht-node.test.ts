@@ -6,7 +6,7 @@ import { describe, expect, test } from '@jest/globals';
 import HyperDHT from 'hyperdht';
 import { SealedUDX } from '../../sidecar/mesh/dht/sealed-udx.ts';
 import { fromMeshKey } from '../../sidecar/mesh/membership/mesh-keys.ts';
-import { OTHER_MESH_KEY } from '../support/members.ts';
+import { OTHER_MESH_KEY } from '../support/meshes/members.ts';
 import {
   announced,
   joinedNode,
@@ -16,7 +16,7 @@ import {
   startNode,
   until,
   untilStatus,
-} from '../support/private-dht.ts';
+} from '../support/meshes/private-dht.ts';
 import { expectNamed, mustHold } from '../support/runner/expectations.ts';
 import { onTestEnd } from '../support/runner/on-test-end.ts';
 

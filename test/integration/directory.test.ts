@@ -3,7 +3,7 @@ import { describe, expect, test } from '@jest/globals';
 import HyperDHT from 'hyperdht';
 import { topicOf } from '../../sidecar/mesh/dht/topic.ts';
 import { sealRecord } from '../../sidecar/mesh/discovery/sealed-record.ts';
-import { member, OTHER_MESH_KEY, recordOf } from '../support/members.ts';
+import { member, OTHER_MESH_KEY, recordOf } from '../support/meshes/members.ts';
 import {
   joinedNode,
   LOOPBACK,
@@ -14,7 +14,7 @@ import {
   startReader,
   startWorker,
   until,
-} from '../support/private-dht.ts';
+} from '../support/meshes/private-dht.ts';
 import { expectNamed, mustHold } from '../support/runner/expectations.ts';
 
 const SERVICE = 'llm-inference';

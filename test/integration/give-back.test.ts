@@ -5,13 +5,13 @@ import { describe, expect, test } from '@jest/globals';
 import { first } from '../../sidecar/core/http/headers.ts';
 import type { Slot } from '../../sidecar/core/worker/admission.ts';
 import { RequestAuth } from '../../sidecar/mesh/membership/request-auth.ts';
-import { eventually } from '../support/eventually.ts';
-import { InboundSide, SERVICE } from '../support/inbound-side.ts';
-import { member } from '../support/members.ts';
+import { InboundSide, SERVICE } from '../support/meshes/inbound-side.ts';
+import { member } from '../support/meshes/members.ts';
+import { eventually } from '../support/runner/eventually.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
 import { onTestEnd } from '../support/runner/on-test-end.ts';
-import { Wire } from '../support/wire.ts';
-import { answer, request } from '../support/wire-messages.ts';
+import { Wire } from '../support/wire/wire.ts';
+import { answer, request } from '../support/wire/wire-messages.ts';
 
 const TARGET = `/service/${SERVICE}/`;
 const OK = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';

@@ -3,12 +3,12 @@
 import { once } from 'node:events';
 import { type ClientReadableStream, type ServiceError, status } from '@grpc/grpc-js';
 import { describe, expect, test } from '@jest/globals';
-import { within } from '../support/arrivals.ts';
-import { GrpcApp, startGrpcWorker } from '../support/grpc-echo.ts';
-import { TestMesh } from '../support/mesh.ts';
+import { TestMesh } from '../support/meshes/mesh.ts';
+import { within } from '../support/runner/arrivals.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
 import { sharedByTests } from '../support/runner/on-test-end.ts';
-import { startHttp1Worker } from '../support/version-workers.ts';
+import { GrpcApp, startGrpcWorker } from '../support/workers/grpc-echo.ts';
+import { startHttp1Worker } from '../support/workers/version-workers.ts';
 
 async function collected(stream: ClientReadableStream<string>): Promise<string[]> {
   const all: string[] = [];

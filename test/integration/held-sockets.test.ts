@@ -10,12 +10,12 @@ import { PausedSockets } from '../../sidecar/http/sockets/paused-sockets.ts';
 import { TcpTable } from '../../sidecar/http/sockets/tcp-table.ts';
 import { CoarseTimers } from '../../sidecar/http/sockets/timers.ts';
 import { problemReply } from '../../sidecar/proxy/problem.ts';
-import { Arrivals } from '../support/arrivals.ts';
-import { eventually } from '../support/eventually.ts';
-import { LIMITS } from '../support/inbound-side.ts';
+import { LIMITS } from '../support/meshes/inbound-side.ts';
+import { Arrivals } from '../support/runner/arrivals.ts';
+import { eventually } from '../support/runner/eventually.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
 import { onTestEnd } from '../support/runner/on-test-end.ts';
-import { Wire } from '../support/wire.ts';
+import { Wire } from '../support/wire/wire.ts';
 
 /** The last byte of it makes it too much to be read ahead. */
 const UPLOAD_BYTES = READ_AHEAD_BYTES + 1;

@@ -5,10 +5,10 @@
 import type { ServerResponse } from 'node:http';
 import net from 'node:net';
 import { describe, expect, test } from '@jest/globals';
-import { eventually } from '../support/eventually.ts';
-import { queuedAt } from '../support/holding-worker.ts';
-import { HostilePeer } from '../support/hostile-peer.ts';
-import { HostileStage } from '../support/hostile-stage.ts';
+import { HostilePeer } from '../support/meshes/hostile-peer.ts';
+import { HostileStage } from '../support/meshes/hostile-stage.ts';
+import { eventually } from '../support/runner/eventually.ts';
+import { queuedAt } from '../support/workers/holding-worker.ts';
 
 const PATH = '/service/ocr/';
 

@@ -5,12 +5,12 @@
  */
 import { randomBytes } from 'node:crypto';
 import { describe, expect, test } from '@jest/globals';
-import { within } from '../support/arrivals.ts';
-import { eventually } from '../support/eventually.ts';
-import { type Asked, HostilePeer, IDLE_FIGURES } from '../support/hostile-peer.ts';
-import { HostileStage } from '../support/hostile-stage.ts';
-import { open } from '../support/http-client.ts';
+import { type Asked, HostilePeer, IDLE_FIGURES } from '../support/meshes/hostile-peer.ts';
+import { HostileStage } from '../support/meshes/hostile-stage.ts';
+import { within } from '../support/runner/arrivals.ts';
+import { eventually } from '../support/runner/eventually.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
+import { open } from '../support/wire/http-client.ts';
 
 const GIGABYTE = 1_000_000_000;
 const PIECE = Buffer.alloc(65_536, 0x20);

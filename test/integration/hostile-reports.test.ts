@@ -4,11 +4,11 @@
  */
 import { setTimeout as pause } from 'node:timers/promises';
 import { describe, expect, test } from '@jest/globals';
-import { eventually } from '../support/eventually.ts';
-import { HostileStage } from '../support/hostile-stage.ts';
-import type { Answer } from '../support/http-client.ts';
-import type { Member } from '../support/mesh.ts';
+import { HostileStage } from '../support/meshes/hostile-stage.ts';
+import type { Member } from '../support/meshes/mesh.ts';
+import { eventually } from '../support/runner/eventually.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
+import type { Answer } from '../support/wire/http-client.ts';
 
 /** Answers by status and worker. */
 function tally(answers: readonly Answer[]): Record<string, number> {

@@ -1,10 +1,10 @@
 /** Where messages end, which connections go on, and what is said in between (RFC 9112 §2, §6–9; RFC 9110 §10.1.1, §15.2). */
 import { describe, expect, test } from '@jest/globals';
 import { all, first } from '../../sidecar/core/http/headers.ts';
-import { exchange, OK, refused, requestTo } from '../support/exchange.ts';
+import { pairFor } from '../support/meshes/sidecar-pair.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
-import { pairFor } from '../support/sidecar-pair.ts';
-import { answer, answerHead, request, requestHead } from '../support/wire-messages.ts';
+import { exchange, OK, refused, requestTo } from '../support/wire/exchange.ts';
+import { answer, answerHead, request, requestHead } from '../support/wire/wire-messages.ts';
 
 describe('HTTP/1.1 message framing', () => {
   test('both hops speak HTTP/1.1, whatever version came in', async () => {

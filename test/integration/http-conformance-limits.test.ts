@@ -1,13 +1,13 @@
 /** What is too large or too slow, with the status that says so, and that the limits of two sidecars in a row fit. */
 import net from 'node:net';
 import { describe, expect, test } from '@jest/globals';
-import { exchange, OK, refused, requestTo } from '../support/exchange.ts';
-import { TestMesh } from '../support/mesh.ts';
+import { TestMesh } from '../support/meshes/mesh.ts';
+import { pairFor } from '../support/meshes/sidecar-pair.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
 import { onTestEnd } from '../support/runner/on-test-end.ts';
-import { pairFor } from '../support/sidecar-pair.ts';
-import { Wire } from '../support/wire.ts';
-import { answer } from '../support/wire-messages.ts';
+import { exchange, OK, refused, requestTo } from '../support/wire/exchange.ts';
+import { Wire } from '../support/wire/wire.ts';
+import { answer } from '../support/wire/wire-messages.ts';
 
 const HEAD_BYTES = 65_536;
 const TARGET_BYTES = 16_384;

@@ -1,10 +1,10 @@
 /** How far a message travels, to whom, and what it carries of the hops before (RFC 9110 §7, §9; RFC 9112 §3). */
 import { describe, expect, test } from '@jest/globals';
 import { all, first } from '../../sidecar/core/http/headers.ts';
-import { exchange, OK, refused, requestTo } from '../support/exchange.ts';
+import { pairFor } from '../support/meshes/sidecar-pair.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
-import { pairFor } from '../support/sidecar-pair.ts';
-import { answer, request } from '../support/wire-messages.ts';
+import { exchange, OK, refused, requestTo } from '../support/wire/exchange.ts';
+import { answer, request } from '../support/wire/wire-messages.ts';
 
 describe('the routing of HTTP messages', () => {
   test('Max-Forwards goes down by one at each sidecar, for OPTIONS and TRACE alone', async () => {

@@ -4,12 +4,12 @@ import tls from 'node:tls';
 import { describe, expect, test } from '@jest/globals';
 import { without } from '../../sidecar/core/http/headers.ts';
 import { fieldLines } from '../../sidecar/core/http/http1-encode.ts';
-import { OK, requestTo } from '../support/exchange.ts';
+import { TUNNEL_CERTIFICATE, TUNNEL_KEY } from '../support/edges/tunnel-edge.ts';
+import { pairFor } from '../support/meshes/sidecar-pair.ts';
 import { onTestEnd } from '../support/runner/on-test-end.ts';
-import { pairFor } from '../support/sidecar-pair.ts';
-import { TUNNEL_CERTIFICATE, TUNNEL_KEY } from '../support/tunnel-edge.ts';
-import { Wire } from '../support/wire.ts';
-import { answer, request } from '../support/wire-messages.ts';
+import { OK, requestTo } from '../support/wire/exchange.ts';
+import { Wire } from '../support/wire/wire.ts';
+import { answer, request } from '../support/wire/wire-messages.ts';
 
 /** An edge that ends answers by closing, as HTTP/1.0 does: with the alert that says so, or without. */
 async function closingEdge(toPort: () => number, isTold: boolean): Promise<string> {

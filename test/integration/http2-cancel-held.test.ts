@@ -1,13 +1,13 @@
 /** The app cancels an upload that a worker does not read, in both versions on each hop: nothing is left of it. */
 
 import { describe, expect, test } from '@jest/globals';
-import { eventually } from '../support/eventually.ts';
-import type { Member } from '../support/mesh.ts';
+import type { Member } from '../support/meshes/mesh.ts';
+import { startVersionMesh, WAYS } from '../support/meshes/version-mesh.ts';
+import { eventually } from '../support/runner/eventually.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
 import { note } from '../support/runner/note.ts';
 import { sharedByTests } from '../support/runner/on-test-end.ts';
-import type { Call } from '../support/version-clients.ts';
-import { startVersionMesh, WAYS } from '../support/version-mesh.ts';
+import type { Call } from '../support/wire/version-clients.ts';
 
 /** Not noticed, it would take until the idle time-out of minutes. */
 const NOTICED_MS = 3_000;

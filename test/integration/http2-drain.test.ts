@@ -5,14 +5,14 @@ import { HttpListener } from '../../sidecar/http/listener.ts';
 import { PausedSockets } from '../../sidecar/http/sockets/paused-sockets.ts';
 import { CoarseTimers } from '../../sidecar/http/sockets/timers.ts';
 import { problemReply } from '../../sidecar/proxy/problem.ts';
-import { Arrivals } from '../support/arrivals.ts';
-import { eventually } from '../support/eventually.ts';
-import * as h2 from '../support/http2-frames.ts';
-import { OriginConnection } from '../support/http2-origin.ts';
-import { LIMITS } from '../support/inbound-side.ts';
+import { LIMITS } from '../support/meshes/inbound-side.ts';
+import { Arrivals } from '../support/runner/arrivals.ts';
+import { eventually } from '../support/runner/eventually.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
 import { onTestEnd } from '../support/runner/on-test-end.ts';
-import { Wire } from '../support/wire.ts';
+import * as h2 from '../support/wire/http2-frames.ts';
+import { Wire } from '../support/wire/wire.ts';
+import { OriginConnection } from '../support/workers/http2-origin.ts';
 
 const GET = [':method', 'GET', ':scheme', 'http', ':path', '/', ':authority', 'x'];
 

@@ -3,8 +3,8 @@ import http from 'node:http';
 import http2 from 'node:http2';
 import type { AddressInfo } from 'node:net';
 import { describe, expect, test } from '@jest/globals';
-import { Arrivals } from '../support/arrivals.ts';
-import { TestMesh } from '../support/mesh.ts';
+import { TestMesh } from '../support/meshes/mesh.ts';
+import { Arrivals } from '../support/runner/arrivals.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
 import { onTestEnd } from '../support/runner/on-test-end.ts';
 

@@ -6,8 +6,8 @@ import { once } from 'node:events';
 import http2 from 'node:http2';
 import { setTimeout as pause } from 'node:timers/promises';
 import { describe, expect, test } from '@jest/globals';
+import { pairFor } from '../support/meshes/sidecar-pair.ts';
 import { onTestEnd } from '../support/runner/on-test-end.ts';
-import { pairFor } from '../support/sidecar-pair.ts';
 
 const OK = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';
 

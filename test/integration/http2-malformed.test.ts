@@ -1,12 +1,12 @@
 /** HTTP/2 that breaks the rules: of apps to the outbound listener, by raw frames; nothing of it reaches a worker. */
 import { describe, expect, test } from '@jest/globals';
-import * as h2 from '../support/http2-frames.ts';
-import { type Member, TestMesh } from '../support/mesh.ts';
+import { type Member, TestMesh } from '../support/meshes/mesh.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
 import { onTestEnd } from '../support/runner/on-test-end.ts';
-import { http2Client } from '../support/version-clients.ts';
-import { startHttp2Worker, type VersionWorker } from '../support/version-workers.ts';
-import { Wire } from '../support/wire.ts';
+import * as h2 from '../support/wire/http2-frames.ts';
+import { http2Client } from '../support/wire/version-clients.ts';
+import { Wire } from '../support/wire/wire.ts';
+import { startHttp2Worker, type VersionWorker } from '../support/workers/version-workers.ts';
 
 /** One raw HTTP/2 connection; frames other than those of the connection itself are looked at by the tests. */
 class FrameWire {

@@ -1,9 +1,9 @@
 /** HTTP/1.1 and HTTP/2 apps and workers, each with each, through both sidecars. */
 
 import { describe, expect, test } from '@jest/globals';
+import { startVersionMesh, WAYS } from '../support/meshes/version-mesh.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
 import { sharedByTests } from '../support/runner/on-test-end.ts';
-import { startVersionMesh, WAYS } from '../support/version-mesh.ts';
 
 describe('HTTP/1.1 and HTTP/2, each way through both sidecars', () => {
   const bed = sharedByTests(() => startVersionMesh());

@@ -12,12 +12,12 @@ import type {
 } from '../../sidecar/http/exchange.ts';
 import { Http2Pool } from '../../sidecar/http/http2/pool.ts';
 import { CoarseTimers } from '../../sidecar/http/sockets/timers.ts';
-import { within } from '../support/arrivals.ts';
-import * as h2 from '../support/http2-frames.ts';
-import { Http2Origin, type OriginConnection } from '../support/http2-origin.ts';
-import { LIMITS } from '../support/inbound-side.ts';
+import { LIMITS } from '../support/meshes/inbound-side.ts';
+import { within } from '../support/runner/arrivals.ts';
 import { expectNamed, fail } from '../support/runner/expectations.ts';
 import { onTestEnd } from '../support/runner/on-test-end.ts';
+import * as h2 from '../support/wire/http2-frames.ts';
+import { Http2Origin, type OriginConnection } from '../support/workers/http2-origin.ts';
 
 const TIMEOUTS: RequestTimeouts = { connectMs: 400, headMs: 5_000, idleMs: 5_000 };
 const OK = [':status', '200'];

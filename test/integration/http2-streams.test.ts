@@ -1,12 +1,12 @@
 /** What goes wrong on a stream, or on its connection, and what many streams cost: through both sidecars. */
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from '@jest/globals';
-import { eventually } from '../support/eventually.ts';
+import { startVersionMesh, WAYS } from '../support/meshes/version-mesh.ts';
+import { eventually } from '../support/runner/eventually.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
 import { sharedByTests } from '../support/runner/on-test-end.ts';
-import { type Call, http2Client } from '../support/version-clients.ts';
-import { startVersionMesh, WAYS } from '../support/version-mesh.ts';
-import type { VersionWorker } from '../support/version-workers.ts';
+import { type Call, http2Client } from '../support/wire/version-clients.ts';
+import type { VersionWorker } from '../support/workers/version-workers.ts';
 
 /** The design promises 300 ms; the test waits for the event and looks at the clock. */
 const CANCEL_LIMIT_MS = 1_000;

@@ -4,10 +4,10 @@ import net from 'node:net';
 import { describe, expect, test } from '@jest/globals';
 import { closeLingering } from '../../sidecar/http/http1/close.ts';
 import type { CoarseTimer, CoarseTimers } from '../../sidecar/http/sockets/timers.ts';
-import { isStuck } from '../support/fill-up.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
 import { onTestEnd } from '../support/runner/on-test-end.ts';
-import { Wire } from '../support/wire.ts';
+import { isStuck } from '../support/wire/fill-up.ts';
+import { Wire } from '../support/wire/wire.ts';
 
 /** Time limits that pass when the test says so. */
 class HandDeadlines {

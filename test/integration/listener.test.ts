@@ -4,11 +4,11 @@ import { HttpListener } from '../../sidecar/http/listener.ts';
 import { PausedSockets } from '../../sidecar/http/sockets/paused-sockets.ts';
 import { CoarseTimers } from '../../sidecar/http/sockets/timers.ts';
 import { jsonReply, problemReply, sendReply } from '../../sidecar/proxy/problem.ts';
-import { LIMITS } from '../support/inbound-side.ts';
+import { LIMITS } from '../support/meshes/inbound-side.ts';
 import { fail } from '../support/runner/expectations.ts';
 import { onTestEnd } from '../support/runner/on-test-end.ts';
-import { Wire } from '../support/wire.ts';
-import { answer } from '../support/wire-messages.ts';
+import { Wire } from '../support/wire/wire.ts';
+import { answer } from '../support/wire/wire-messages.ts';
 
 const GET = 'GET / HTTP/1.1\r\nHost: a\r\n\r\n';
 

@@ -4,10 +4,10 @@
  */
 import type { ServerResponse } from 'node:http';
 import { describe, expect, test } from '@jest/globals';
-import { eventually } from '../support/eventually.ts';
-import { type HttpWorker, startHttpWorker } from '../support/http-worker.ts';
-import { type Member, TestMesh } from '../support/mesh.ts';
+import { type Member, TestMesh } from '../support/meshes/mesh.ts';
+import { eventually } from '../support/runner/eventually.ts';
 import { expectNamed, fail } from '../support/runner/expectations.ts';
+import { type HttpWorker, startHttpWorker } from '../support/workers/http-worker.ts';
 
 /** Probes would tell what answers are to tell. */
 const NO_PROBES = { SIDECAR_PROBE_FEW_INTERVAL: '10m', SIDECAR_PROBE_MANY_INTERVAL: '10m' };

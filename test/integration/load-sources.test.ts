@@ -1,10 +1,10 @@
 /** Sources of load in a whole sidecar: each word of a worker reaches those who ask, by its own way, and goes again. */
 import { describe, expect, test } from '@jest/globals';
-import { eventually } from '../support/eventually.ts';
-import { send } from '../support/http-client.ts';
-import { startHttpWorker } from '../support/http-worker.ts';
-import { type Member, TestMesh } from '../support/mesh.ts';
+import { type Member, TestMesh } from '../support/meshes/mesh.ts';
+import { eventually } from '../support/runner/eventually.ts';
 import { expectNamed, fail } from '../support/runner/expectations.ts';
+import { send } from '../support/wire/http-client.ts';
+import { startHttpWorker } from '../support/workers/http-worker.ts';
 
 interface ServiceLoad {
   readonly service: string;

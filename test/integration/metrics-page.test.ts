@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net';
 import { describe, expect, test } from '@jest/globals';
 import { DcgmGpuMeter } from '../../sidecar/load/dcgm.ts';
 import { MetricsPage, type PageNews } from '../../sidecar/load/metrics-page.ts';
-import { eventually } from '../support/eventually.ts';
+import { eventually } from '../support/runner/eventually.ts';
 import { expectNamed, fail } from '../support/runner/expectations.ts';
 import { onTestEnd } from '../support/runner/on-test-end.ts';
 

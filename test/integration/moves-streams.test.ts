@@ -6,11 +6,11 @@ import type http from 'node:http';
 import type { ServerResponse } from 'node:http';
 import { setTimeout as pause } from 'node:timers/promises';
 import { describe, expect, test } from '@jest/globals';
-import { eventually } from '../support/eventually.ts';
-import { type HoldingWorker, holdingWorker, queuedAt } from '../support/holding-worker.ts';
-import { open, wholeAnswer } from '../support/http-client.ts';
-import { TestMesh } from '../support/mesh.ts';
+import { TestMesh } from '../support/meshes/mesh.ts';
+import { eventually } from '../support/runner/eventually.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
+import { open, wholeAnswer } from '../support/wire/http-client.ts';
+import { type HoldingWorker, holdingWorker, queuedAt } from '../support/workers/holding-worker.ts';
 
 /** Only answers tell of load. */
 const NO_PROBES = { SIDECAR_PROBE_FEW_INTERVAL: '10m', SIDECAR_PROBE_MANY_INTERVAL: '10m' };

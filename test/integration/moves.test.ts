@@ -5,13 +5,13 @@
 import http from 'node:http';
 import { setTimeout as pause } from 'node:timers/promises';
 import { describe, expect, test } from '@jest/globals';
-import { eventually } from '../support/eventually.ts';
-import { type HoldingWorker, holdingWorker, queuedAt } from '../support/holding-worker.ts';
-import type { Answer } from '../support/http-client.ts';
-import { startHttpWorker } from '../support/http-worker.ts';
-import { type Member, TestMesh } from '../support/mesh.ts';
+import { type Member, TestMesh } from '../support/meshes/mesh.ts';
+import { eventually } from '../support/runner/eventually.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
 import { note } from '../support/runner/note.ts';
+import type { Answer } from '../support/wire/http-client.ts';
+import { type HoldingWorker, holdingWorker, queuedAt } from '../support/workers/holding-worker.ts';
+import { startHttpWorker } from '../support/workers/http-worker.ts';
 
 /** Only answers tell of load. */
 const NO_PROBES = { SIDECAR_PROBE_FEW_INTERVAL: '10m', SIDECAR_PROBE_MANY_INTERVAL: '10m' };

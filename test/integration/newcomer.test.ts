@@ -1,9 +1,9 @@
 /** A newcomer: known to those whom it asks, at once, and used by them without their looking it up. */
 import { describe, expect, test } from '@jest/globals';
-import { eventually } from '../support/eventually.ts';
-import { startHttpWorker } from '../support/http-worker.ts';
-import { TestMesh } from '../support/mesh.ts';
+import { TestMesh } from '../support/meshes/mesh.ts';
+import { eventually } from '../support/runner/eventually.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
+import { startHttpWorker } from '../support/workers/http-worker.ts';
 
 describe('a newcomer', () => {
   test('a worker that comes is used although its service was just looked up in vain', async () => {

@@ -6,10 +6,10 @@ import { readFileSync } from 'node:fs';
 import { describe, expect } from '@jest/globals';
 import { requestStory } from '../../sidecar/commands/request-story.ts';
 import { CODES, type Code } from '../../sidecar/core/errors.ts';
-import * as faults from '../support/faults.ts';
+import * as faults from '../support/edges/faults.ts';
+import { vpnLinkReason } from '../support/edges/vpn-link.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
 import { testUnless } from '../support/runner/test-unless.ts';
-import { vpnLinkReason } from '../support/vpn-link.ts';
 
 interface Attempt {
   readonly peer: string;

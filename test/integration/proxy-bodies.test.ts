@@ -1,10 +1,10 @@
 /** Bodies through both sidecars: framings, trailers, interim responses, and streams in both directions at once. */
 import { describe, expect, test } from '@jest/globals';
 import { all, first } from '../../sidecar/core/http/headers.ts';
+import { pairFor, type SidecarPair } from '../support/meshes/sidecar-pair.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
-import { pairFor, type SidecarPair } from '../support/sidecar-pair.ts';
-import type { Wire } from '../support/wire.ts';
-import { answer, answerHead, request, requestHead } from '../support/wire-messages.ts';
+import type { Wire } from '../support/wire/wire.ts';
+import { answer, answerHead, request, requestHead } from '../support/wire/wire-messages.ts';
 
 const POST = 'POST /service/llm-inference/ HTTP/1.1\r\nHost: a\r\n';
 const GET = 'GET /service/llm-inference/ HTTP/1.1\r\nHost: a\r\n\r\n';

@@ -5,15 +5,15 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { describe, expect, test } from '@jest/globals';
 import type { View } from '../../sidecar/proxy/outbound/directory.ts';
-import { assertCountsAreZero } from '../support/counts.ts';
-import { fillUp } from '../support/fill-up.ts';
+import { assertCountsAreZero } from '../support/meshes/counts.ts';
+import { type PairSetup, pairFor, type SidecarPair } from '../support/meshes/sidecar-pair.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
 import { note } from '../support/runner/note.ts';
 import { onTestEnd } from '../support/runner/on-test-end.ts';
-import { ScriptedOrigin } from '../support/scripted-origin.ts';
-import { type PairSetup, pairFor, type SidecarPair } from '../support/sidecar-pair.ts';
-import type { Wire } from '../support/wire.ts';
-import { request, requestHead } from '../support/wire-messages.ts';
+import { fillUp } from '../support/wire/fill-up.ts';
+import type { Wire } from '../support/wire/wire.ts';
+import { request, requestHead } from '../support/wire/wire-messages.ts';
+import { ScriptedOrigin } from '../support/workers/scripted-origin.ts';
 
 /** More than all buffers on the way hold. */
 const UPLOAD = 'PUT /service/llm-inference/ HTTP/1.1\r\nHost: a\r\nContent-Length: 200000000\r\n\r\n';

@@ -1,17 +1,17 @@
 /** The app leaves: wherever its request is, the worker's is aborted, every count returns, and nobody is blamed. */
 import { describe, expect, test } from '@jest/globals';
 import type { View } from '../../sidecar/proxy/outbound/directory.ts';
-import { assertCountsAreZero } from '../support/counts.ts';
-import { fillUp } from '../support/fill-up.ts';
-import { InboundSide } from '../support/inbound-side.ts';
+import { VpnLink, vpnLinkReason } from '../support/edges/vpn-link.ts';
+import { assertCountsAreZero } from '../support/meshes/counts.ts';
+import { InboundSide } from '../support/meshes/inbound-side.ts';
+import { pairFor, type SidecarPair } from '../support/meshes/sidecar-pair.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
 import { onTestEnd } from '../support/runner/on-test-end.ts';
 import { testUnless } from '../support/runner/test-unless.ts';
-import { ScriptedOrigin } from '../support/scripted-origin.ts';
-import { pairFor, type SidecarPair } from '../support/sidecar-pair.ts';
-import { VpnLink, vpnLinkReason } from '../support/vpn-link.ts';
-import type { Wire } from '../support/wire.ts';
-import { answer, answerHead, request, requestHead } from '../support/wire-messages.ts';
+import { fillUp } from '../support/wire/fill-up.ts';
+import type { Wire } from '../support/wire/wire.ts';
+import { answer, answerHead, request, requestHead } from '../support/wire/wire-messages.ts';
+import { ScriptedOrigin } from '../support/workers/scripted-origin.ts';
 
 const GET = 'GET /service/llm-inference/ HTTP/1.1\r\nHost: a\r\n\r\n';
 const POST = 'POST /service/llm-inference/ HTTP/1.1\r\nHost: a\r\n';

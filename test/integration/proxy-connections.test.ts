@@ -1,8 +1,8 @@
 /** Connections of clients and to workers: pipelined, kept, and ended at the right moment. */
 import { describe, expect, test } from '@jest/globals';
-import { pairFor, type SidecarPair } from '../support/sidecar-pair.ts';
-import type { Wire } from '../support/wire.ts';
-import { answer, request, requestHead } from '../support/wire-messages.ts';
+import { pairFor, type SidecarPair } from '../support/meshes/sidecar-pair.ts';
+import type { Wire } from '../support/wire/wire.ts';
+import { answer, request, requestHead } from '../support/wire/wire-messages.ts';
 
 const POST = 'POST /service/llm-inference/ HTTP/1.1\r\nHost: a\r\n';
 const GET = 'GET /service/llm-inference/ HTTP/1.1\r\nHost: a\r\n\r\n';

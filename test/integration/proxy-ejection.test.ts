@@ -3,11 +3,11 @@ import { describe, expect, test } from '@jest/globals';
 import { first } from '../../sidecar/core/http/headers.ts';
 import { EJECT_AFTER_FAILURES, EJECTION_MS } from '../../sidecar/core/peers/peer-health.ts';
 import { RetryBudget } from '../../sidecar/core/retry.ts';
-import type { InboundSide } from '../support/inbound-side.ts';
+import type { InboundSide } from '../support/meshes/inbound-side.ts';
+import { pairFor, type SidecarPair } from '../support/meshes/sidecar-pair.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
 import { note } from '../support/runner/note.ts';
-import { pairFor, type SidecarPair } from '../support/sidecar-pair.ts';
-import { answer, request } from '../support/wire-messages.ts';
+import { answer, request } from '../support/wire/wire-messages.ts';
 
 const GET = 'GET /service/llm-inference/ HTTP/1.1\r\nHost: a\r\n\r\n';
 const POST = 'POST /service/llm-inference/ HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi';

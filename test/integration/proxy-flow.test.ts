@@ -1,10 +1,10 @@
 /** Back-pressure in both directions, and who is to blame when one side stands still. */
 import { describe, expect, test } from '@jest/globals';
-import { fillUp } from '../support/fill-up.ts';
+import { pairFor, SidecarPair } from '../support/meshes/sidecar-pair.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
 import { onTestEnd } from '../support/runner/on-test-end.ts';
-import { pairFor, SidecarPair } from '../support/sidecar-pair.ts';
-import { answer, answerHead, request, requestHead } from '../support/wire-messages.ts';
+import { fillUp } from '../support/wire/fill-up.ts';
+import { answer, answerHead, request, requestHead } from '../support/wire/wire-messages.ts';
 
 const GET = 'GET /service/llm-inference/ HTTP/1.1\r\nHost: a\r\n\r\n';
 const POST = 'POST /service/llm-inference/ HTTP/1.1\r\nHost: a\r\n';

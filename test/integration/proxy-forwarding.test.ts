@@ -1,10 +1,10 @@
 /** What both sidecars do to a message, and what they leave alone (RFC 9110 §7, RFC 9112 §3). */
 import { describe, expect, test } from '@jest/globals';
 import { all, first } from '../../sidecar/core/http/headers.ts';
-import { exchange, OK } from '../support/exchange.ts';
-import { LIMITS } from '../support/inbound-side.ts';
+import { LIMITS } from '../support/meshes/inbound-side.ts';
+import { pairFor } from '../support/meshes/sidecar-pair.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
-import { pairFor } from '../support/sidecar-pair.ts';
+import { exchange, OK } from '../support/wire/exchange.ts';
 
 function get(target: string, lines = ''): string {
   return `GET ${target} HTTP/1.1\r\nHost: 127.0.0.1:8010\r\n${lines}\r\n`;

@@ -1,15 +1,15 @@
 /** Workers that answer a byte at a time, or whose door is open and nobody comes: a bounded time, and the slot is free. */
 import { describe, expect, test } from '@jest/globals';
-import { eventually } from '../support/eventually.ts';
-import { startHttpWorker } from '../support/http-worker.ts';
-import { TestMesh } from '../support/mesh.ts';
+import { VpnLink, vpnLinkReason } from '../support/edges/vpn-link.ts';
+import { TestMesh } from '../support/meshes/mesh.ts';
+import { pairFor } from '../support/meshes/sidecar-pair.ts';
+import { eventually } from '../support/runner/eventually.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
 import { note } from '../support/runner/note.ts';
 import { testUnless } from '../support/runner/test-unless.ts';
-import { pairFor } from '../support/sidecar-pair.ts';
-import { VpnLink, vpnLinkReason } from '../support/vpn-link.ts';
-import type { Wire } from '../support/wire.ts';
-import { answer, answerHead, request } from '../support/wire-messages.ts';
+import type { Wire } from '../support/wire/wire.ts';
+import { answer, answerHead, request } from '../support/wire/wire-messages.ts';
+import { startHttpWorker } from '../support/workers/http-worker.ts';
 
 const GET = 'GET /service/llm-inference/ HTTP/1.1\r\nHost: a\r\n\r\n';
 const HEAD = 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n';

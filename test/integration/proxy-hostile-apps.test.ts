@@ -3,12 +3,12 @@
 import { describe, expect, test } from '@jest/globals';
 import { CODES } from '../../sidecar/core/errors.ts';
 import { all } from '../../sidecar/core/http/headers.ts';
-import { isStuck } from '../support/fill-up.ts';
-import { BAD_REQUESTS, OTHER_FAULTS } from '../support/hostile-requests.ts';
+import { BAD_REQUESTS, OTHER_FAULTS } from '../support/generators/hostile-requests.ts';
+import { pairFor, SidecarPair } from '../support/meshes/sidecar-pair.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
 import { onTestEnd, sharedByTests } from '../support/runner/on-test-end.ts';
-import { pairFor, SidecarPair } from '../support/sidecar-pair.ts';
-import { answer, request, requestHead } from '../support/wire-messages.ts';
+import { isStuck } from '../support/wire/fill-up.ts';
+import { answer, request, requestHead } from '../support/wire/wire-messages.ts';
 
 const GET = 'GET /service/llm-inference/ HTTP/1.1\r\nHost: a\r\n\r\n';
 const POST = 'POST /service/llm-inference/ HTTP/1.1\r\nHost: a\r\n';

@@ -1,12 +1,12 @@
 /** Hostile and broken workers: 502 while nothing has been passed on, a broken connection after; never a clean end. */
 
 import { describe, expect, test } from '@jest/globals';
-import { BAD_ANSWERS } from '../support/hostile-answers.ts';
+import { BAD_ANSWERS } from '../support/generators/hostile-responses.ts';
+import { pairFor } from '../support/meshes/sidecar-pair.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
 import { sharedByTests } from '../support/runner/on-test-end.ts';
-import { pairFor } from '../support/sidecar-pair.ts';
-import type { Wire } from '../support/wire.ts';
-import { answer, answerHead, request, requestHead } from '../support/wire-messages.ts';
+import type { Wire } from '../support/wire/wire.ts';
+import { answer, answerHead, request, requestHead } from '../support/wire/wire-messages.ts';
 
 const POST = 'POST /service/llm-inference/ HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi';
 const OK = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';

@@ -1,9 +1,9 @@
 /** What the first sidecar refuses by itself, and how its connection goes on. */
 import { describe, expect, test } from '@jest/globals';
 import { first } from '../../sidecar/core/http/headers.ts';
-import { exchange } from '../support/exchange.ts';
-import { pairFor } from '../support/sidecar-pair.ts';
-import { answer } from '../support/wire-messages.ts';
+import { pairFor } from '../support/meshes/sidecar-pair.ts';
+import { exchange } from '../support/wire/exchange.ts';
+import { answer } from '../support/wire/wire-messages.ts';
 
 function get(target: string, lines = ''): string {
   return `GET ${target} HTTP/1.1\r\nHost: 127.0.0.1:8010\r\n${lines}\r\n`;

@@ -1,14 +1,14 @@
 /** What is tried again, where, and what is never sent twice (design, "When things fail"). */
 import { describe, expect, test } from '@jest/globals';
 import { first } from '../../sidecar/core/http/headers.ts';
-import type { InboundSide } from '../support/inbound-side.ts';
+import { startTunnelEdge } from '../support/edges/tunnel-edge.ts';
+import type { InboundSide } from '../support/meshes/inbound-side.ts';
+import { pairFor, type SidecarPair } from '../support/meshes/sidecar-pair.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
 import { onTestEnd } from '../support/runner/on-test-end.ts';
-import { ScriptedOrigin } from '../support/scripted-origin.ts';
-import { pairFor, type SidecarPair } from '../support/sidecar-pair.ts';
-import { startTunnelEdge } from '../support/tunnel-edge.ts';
-import type { Wire } from '../support/wire.ts';
-import { answer, answerHead, request } from '../support/wire-messages.ts';
+import type { Wire } from '../support/wire/wire.ts';
+import { answer, answerHead, request } from '../support/wire/wire-messages.ts';
+import { ScriptedOrigin } from '../support/workers/scripted-origin.ts';
 
 const GET = 'GET /service/llm-inference/ HTTP/1.1\r\nHost: a\r\n\r\n';
 const POST = 'POST /service/llm-inference/ HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi';

@@ -1,14 +1,14 @@
 /** Who is not a member, and who answers in place of one: neither is served nor believed. */
 import { describe, expect, test } from '@jest/globals';
 import { first } from '../../sidecar/core/http/headers.ts';
-import { InboundSide } from '../support/inbound-side.ts';
-import { OTHER_MESH_KEY } from '../support/members.ts';
+import { InboundSide } from '../support/meshes/inbound-side.ts';
+import { OTHER_MESH_KEY } from '../support/meshes/members.ts';
+import { pairFor } from '../support/meshes/sidecar-pair.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
 import { onTestEnd } from '../support/runner/on-test-end.ts';
-import { ScriptedOrigin } from '../support/scripted-origin.ts';
-import { pairFor } from '../support/sidecar-pair.ts';
-import { Wire } from '../support/wire.ts';
-import { answer, request } from '../support/wire-messages.ts';
+import { Wire } from '../support/wire/wire.ts';
+import { answer, request } from '../support/wire/wire-messages.ts';
+import { ScriptedOrigin } from '../support/workers/scripted-origin.ts';
 
 const GET = 'GET /service/llm-inference/ HTTP/1.1\r\nHost: a\r\n\r\n';
 const POST = 'POST /service/llm-inference/ HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi';

@@ -1,9 +1,9 @@
 /** Peers that say no before their worker saw anything: the next one, without a mark. */
 import { describe, expect, test } from '@jest/globals';
 import { all, first } from '../../sidecar/core/http/headers.ts';
-import { type InboundSide, SERVICE } from '../support/inbound-side.ts';
-import { pairFor } from '../support/sidecar-pair.ts';
-import { answer } from '../support/wire-messages.ts';
+import { type InboundSide, SERVICE } from '../support/meshes/inbound-side.ts';
+import { pairFor } from '../support/meshes/sidecar-pair.ts';
+import { answer } from '../support/wire/wire-messages.ts';
 
 const GET = 'GET /service/llm-inference/ HTTP/1.1\r\nHost: a\r\n\r\n';
 const POST = 'POST /service/llm-inference/ HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi';

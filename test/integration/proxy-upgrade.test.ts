@@ -1,8 +1,8 @@
 /** Switches of protocol that do not come about: each ends as an ordinary answer, or as none. */
 import { describe, expect, test } from '@jest/globals';
 import { first } from '../../sidecar/core/http/headers.ts';
-import { pairFor } from '../support/sidecar-pair.ts';
-import { answer, request, requestHead } from '../support/wire-messages.ts';
+import { pairFor } from '../support/meshes/sidecar-pair.ts';
+import { answer, request, requestHead } from '../support/wire/wire-messages.ts';
 
 const KEY = 'dGhlIHNhbXBsZSBub25jZQ==';
 const HANDSHAKE = `GET /service/llm-inference/chat?x=1 HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ${KEY}\r\nSec-WebSocket-Protocol: a, b\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n`;

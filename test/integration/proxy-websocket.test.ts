@@ -1,12 +1,18 @@
 /** Upgrades through both sidecars: the frames pass untouched, and both sides end cleanly whoever breaks. */
 import { describe, expect, test } from '@jest/globals';
 import { all, first } from '../../sidecar/core/http/headers.ts';
-import { fillUp } from '../support/fill-up.ts';
+import { pairFor, type SidecarPair } from '../support/meshes/sidecar-pair.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
-import { pairFor, type SidecarPair } from '../support/sidecar-pair.ts';
-import { acceptOf, decodeFrame, encodeFrame, type Frame, type Opcode } from '../support/websocket-frames.ts';
-import type { Wire } from '../support/wire.ts';
-import { answerHead, requestHead } from '../support/wire-messages.ts';
+import { fillUp } from '../support/wire/fill-up.ts';
+import {
+  acceptOf,
+  decodeFrame,
+  encodeFrame,
+  type Frame,
+  type Opcode,
+} from '../support/wire/websocket-frames.ts';
+import type { Wire } from '../support/wire/wire.ts';
+import { answerHead, requestHead } from '../support/wire/wire-messages.ts';
 
 const KEY = 'dGhlIHNhbXBsZSBub25jZQ==';
 const HANDSHAKE = `GET /service/llm-inference/chat?x=1 HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ${KEY}\r\nSec-WebSocket-Protocol: a, b\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n`;

@@ -5,7 +5,7 @@ import HyperDHT, { type DhtAddress } from 'hyperdht';
 import UDX, { type UdxSocket } from 'udx-native';
 import { PACKET_MAC_BYTES, SealedUDX } from '../../sidecar/mesh/dht/sealed-udx.ts';
 import { fromMeshKey } from '../../sidecar/mesh/membership/mesh-keys.ts';
-import { MESH_KEY, OTHER_MESH_KEY } from '../support/members.ts';
+import { MESH_KEY, OTHER_MESH_KEY } from '../support/meshes/members.ts';
 import { onTestEnd } from '../support/runner/on-test-end.ts';
 
 const HOST = '127.0.0.1';

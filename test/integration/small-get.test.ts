@@ -7,7 +7,7 @@ import { ownGet } from '../../sidecar/http/own-get.ts';
 import { type SmallGet, type SmallResponse, smallGet } from '../../sidecar/http/small-get.ts';
 import { CoarseTimers } from '../../sidecar/http/sockets/timers.ts';
 import { workerPools } from '../../sidecar/http/upstream-pools.ts';
-import { LIMITS } from '../support/inbound-side.ts';
+import { LIMITS } from '../support/meshes/inbound-side.ts';
 import { expectNamed, fail, mustHold } from '../support/runner/expectations.ts';
 import { onTestEnd } from '../support/runner/on-test-end.ts';
 

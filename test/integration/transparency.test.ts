@@ -2,7 +2,6 @@
 import net from 'node:net';
 import { describe, expect, test } from '@jest/globals';
 import type { RequestHead } from '../../sidecar/core/http/message.ts';
-import { Arrivals } from '../support/arrivals.ts';
 import {
   ANSWER_DIFFERENCES,
   expectedTrailers,
@@ -10,7 +9,7 @@ import {
   REQUEST_DIFFERENCES,
   type Seen,
   undocumented,
-} from '../support/documented-differences.ts';
+} from '../support/generators/documented-differences.ts';
 import {
   answerText,
   type ExchangeCase,
@@ -18,13 +17,14 @@ import {
   generatedCases,
   isBare,
   requestText,
-} from '../support/exchange-cases.ts';
+} from '../support/generators/exchange-cases.ts';
+import { pairFor } from '../support/meshes/sidecar-pair.ts';
+import { Arrivals } from '../support/runner/arrivals.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
 import { onTestEnd } from '../support/runner/on-test-end.ts';
-import type { ScriptedOrigin } from '../support/scripted-origin.ts';
-import { pairFor } from '../support/sidecar-pair.ts';
-import { Wire } from '../support/wire.ts';
-import { answer, type Received, type ReceivedAnswer, request } from '../support/wire-messages.ts';
+import { Wire } from '../support/wire/wire.ts';
+import { answer, type Received, type ReceivedAnswer, request } from '../support/wire/wire-messages.ts';
+import type { ScriptedOrigin } from '../support/workers/scripted-origin.ts';
 
 const SEED = 20_260_729;
 const GENERATED = 400;

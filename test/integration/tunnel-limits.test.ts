@@ -3,12 +3,12 @@ import https from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { describe, expect, test } from '@jest/globals';
 import { first } from '../../sidecar/core/http/headers.ts';
-import type { InboundSetup, InboundSide } from '../support/inbound-side.ts';
+import { startTunnelEdge, TUNNEL_CERTIFICATE, TUNNEL_KEY } from '../support/edges/tunnel-edge.ts';
+import type { InboundSetup, InboundSide } from '../support/meshes/inbound-side.ts';
+import { type PairSetup, pairFor, type SidecarPair } from '../support/meshes/sidecar-pair.ts';
 import { expectNamed, mustHold } from '../support/runner/expectations.ts';
 import { onTestEnd } from '../support/runner/on-test-end.ts';
-import { type PairSetup, pairFor, type SidecarPair } from '../support/sidecar-pair.ts';
-import { startTunnelEdge, TUNNEL_CERTIFICATE, TUNNEL_KEY } from '../support/tunnel-edge.ts';
-import { answer, answerHead, request, requestHead } from '../support/wire-messages.ts';
+import { answer, answerHead, request, requestHead } from '../support/wire/wire-messages.ts';
 
 const GET = 'GET /service/llm-inference/ HTTP/1.1\r\nHost: a\r\n\r\n';
 const OK = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';

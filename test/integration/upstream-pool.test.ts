@@ -8,13 +8,13 @@ import type {
 } from '../../sidecar/http/exchange.ts';
 import { Http1Pool } from '../../sidecar/http/http1/pool.ts';
 import { CoarseTimers } from '../../sidecar/http/sockets/timers.ts';
-import { Arrivals } from '../support/arrivals.ts';
-import { eventually } from '../support/eventually.ts';
-import { LIMITS, TIMEOUTS } from '../support/inbound-side.ts';
+import { LIMITS, TIMEOUTS } from '../support/meshes/inbound-side.ts';
+import { Arrivals } from '../support/runner/arrivals.ts';
+import { eventually } from '../support/runner/eventually.ts';
 import { mustHold } from '../support/runner/expectations.ts';
 import { onTestEnd } from '../support/runner/on-test-end.ts';
-import { ScriptedOrigin } from '../support/scripted-origin.ts';
-import { request } from '../support/wire-messages.ts';
+import { request } from '../support/wire/wire-messages.ts';
+import { ScriptedOrigin } from '../support/workers/scripted-origin.ts';
 
 const OK = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';
 

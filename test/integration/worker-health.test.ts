@@ -6,8 +6,8 @@ import { describe, expect, test } from '@jest/globals';
 import { CoarseTimers } from '../../sidecar/http/sockets/timers.ts';
 import { workerPools } from '../../sidecar/http/upstream-pools.ts';
 import { WorkerHealth, type WorkerHealthOptions } from '../../sidecar/proxy/worker/worker-health.ts';
-import { eventually } from '../support/eventually.ts';
-import { LIMITS } from '../support/inbound-side.ts';
+import { LIMITS } from '../support/meshes/inbound-side.ts';
+import { eventually } from '../support/runner/eventually.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
 import { onTestEnd } from '../support/runner/on-test-end.ts';
 

@@ -16,7 +16,7 @@ import {
   SERVICE,
   seeded,
   tableOf,
-} from '../support/peers.ts';
+} from '../support/meshes/peers.ts';
 import { expectNamed, fail } from '../support/runner/expectations.ts';
 
 const NOW_MS = 100_000;

@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { ChunkedDecoder, type ChunkedStep, encodeChunk, lastChunk } from '../../sidecar/core/http/chunked.ts';
-import { anyBytes, chunkedBody, plainFields } from '../support/http-bytes.ts';
+import { anyBytes, chunkedBody, plainFields } from '../support/generators/http-bytes.ts';
 
 const bodyBytes = fc.oneof(
   chunkedBody.map((text) => Buffer.from(text, 'latin1')),

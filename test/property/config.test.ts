@@ -6,7 +6,7 @@ import { loadConfig, loadOptions } from '../../sidecar/config/load.ts';
 import { argumentOf, listOptions } from '../../sidecar/config/option.ts';
 import { isConfigError } from '../../sidecar/config/problems.ts';
 import { SCHEMA } from '../../sidecar/config/schema.ts';
-import { configInput, type MadeUp, MESH_KEY } from '../support/config-input.ts';
+import { configInput, type MadeUp, MESH_KEY } from '../support/generators/config-input.ts';
 import { expectNamed, mustHold } from '../support/runner/expectations.ts';
 
 const OPTIONS = [...listOptions(SCHEMA)];

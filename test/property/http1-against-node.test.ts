@@ -5,10 +5,10 @@
 import { METHODS } from 'node:http';
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { twistedAnswer, twistedRequest } from '../support/http-bytes.ts';
-import { nodeReadsAnswer, nodeReadsRequests } from '../support/node-http.ts';
+import { twistedAnswer, twistedRequest } from '../support/generators/http-bytes.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
-import { readAnswer, readRequests } from '../support/whole-messages.ts';
+import { nodeReadsAnswer, nodeReadsRequests } from '../support/wire/node-http.ts';
+import { readAnswer, readRequests } from '../support/wire/whole-messages.ts';
 
 const RUNS = 3000;
 

@@ -10,9 +10,9 @@ import { type ParseResult, parseRequestHead } from '../../sidecar/core/http/http
 import { parseResponseHead } from '../../sidecar/core/http/http1-response-head.ts';
 import { isFieldValue } from '../../sidecar/core/http/http1-syntax.ts';
 import type { HeadLimits } from '../../sidecar/core/http/message.ts';
-import { anyBytes, plainFields, twistedAnswer, twistedRequest } from '../support/http-bytes.ts';
+import { anyBytes, plainFields, twistedAnswer, twistedRequest } from '../support/generators/http-bytes.ts';
 import { mustHold } from '../support/runner/expectations.ts';
-import { TEST_LIMITS } from '../support/whole-messages.ts';
+import { TEST_LIMITS } from '../support/wire/whole-messages.ts';
 
 type Parse = (b: Buffer, start: number, end: number, limits: HeadLimits) => ParseResult<unknown>;
 

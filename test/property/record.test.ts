@@ -2,7 +2,7 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { decodeRecord, encodeRecord, RECORD_LIMITS } from '../../sidecar/core/peers/record.ts';
-import { recordOf, SERVICE } from '../support/peers.ts';
+import { recordOf, SERVICE } from '../support/meshes/peers.ts';
 
 const odd = fc.oneof(
   fc.constantFrom(null, undefined, Number.NaN, Number.POSITIVE_INFINITY, -1, '', '\u0000', '__proto__'),

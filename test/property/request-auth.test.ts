@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { RequestAuth } from '../../sidecar/mesh/membership/request-auth.ts';
-import { member, NOW_MS } from '../support/members.ts';
+import { member, NOW_MS } from '../support/meshes/members.ts';
 
 const caller = new RequestAuth(member('worker-cpu-001'));
 const worker = member('worker-gpu-001');

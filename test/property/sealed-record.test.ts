@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { decodeCertificate, encodeCertificate } from '../../sidecar/core/peers/certificate.ts';
 import { openRecord, sealRecord } from '../../sidecar/mesh/discovery/sealed-record.ts';
 import { parseBundle } from '../../sidecar/mesh/membership/certificate-bundle.ts';
-import { MESH_KEY, member, NOW_MS, recordOf } from '../support/members.ts';
+import { MESH_KEY, member, NOW_MS, recordOf } from '../support/meshes/members.ts';
 
 const worker = member('worker-gpu-001');
 const { secrets } = member('worker-cpu-001');

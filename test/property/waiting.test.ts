@@ -3,7 +3,7 @@ import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { type QueuedRequest, QueuedRequests } from '../../sidecar/core/balancing/queued-requests.ts';
 import type { Endpoint } from '../../sidecar/core/peers/peer.ts';
-import { endpointOf, keyOf, recordOf, SERVICE, tableOf } from '../support/peers.ts';
+import { endpointOf, keyOf, recordOf, SERVICE, tableOf } from '../support/meshes/peers.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
 
 const PEERS = [1, 2, 3] as const;

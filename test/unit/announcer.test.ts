@@ -5,8 +5,8 @@ import { silentLog } from '../../sidecar/core/log.ts';
 import type { HealedPartition } from '../../sidecar/mesh/dht/bootstrap-nodes.ts';
 import type { DhtStatus } from '../../sidecar/mesh/dht/status.ts';
 import { type AnnouncedAddress, Announcer } from '../../sidecar/mesh/discovery/announcer.ts';
-import { FakeClock, settle } from '../support/fake-clock.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
+import { FakeClock, settle } from '../support/runner/fake-clock.ts';
 import { onTestEnd } from '../support/runner/on-test-end.ts';
 
 const INTERVAL = 60_000;

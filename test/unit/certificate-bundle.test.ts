@@ -3,7 +3,7 @@ import { describe, expect, test } from '@jest/globals';
 import sodium from 'sodium-universal';
 import { createBundle, keyPairOf, parseBundle } from '../../sidecar/mesh/membership/certificate-bundle.ts';
 import { fromMeshKey, memberPart } from '../../sidecar/mesh/membership/mesh-keys.ts';
-import { MESH_KEY, NOW_MS, OTHER_MESH_KEY } from '../support/members.ts';
+import { MESH_KEY, NOW_MS, OTHER_MESH_KEY } from '../support/meshes/members.ts';
 import { caught, mustHold } from '../support/runner/expectations.ts';
 
 const mesh = fromMeshKey(MESH_KEY);

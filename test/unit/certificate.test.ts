@@ -11,7 +11,7 @@ import {
 } from '../../sidecar/core/peers/certificate.ts';
 import { checkCertificate, issueCertificate } from '../../sidecar/mesh/membership/certificate-issuer.ts';
 import { fromMeshKey } from '../../sidecar/mesh/membership/mesh-keys.ts';
-import { MESH_KEY, OTHER_MESH_KEY } from '../support/members.ts';
+import { MESH_KEY, OTHER_MESH_KEY } from '../support/meshes/members.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
 
 const certificate: Certificate = {

@@ -15,7 +15,7 @@ import {
   SERVICE,
   seeded,
   tableOf,
-} from '../support/peers.ts';
+} from '../support/meshes/peers.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
 
 type Asked = Parameters<typeof asking>[1];

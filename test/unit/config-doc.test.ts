@@ -4,7 +4,7 @@ import { describe, expect, test } from '@jest/globals';
 import { parse } from 'yaml';
 import { CONFIG_DOC, configurationPage } from '../../scripts/write-config-doc.ts';
 import { loadConfig } from '../../sidecar/config/load.ts';
-import { configInput, MESH_KEY } from '../support/config-input.ts';
+import { configInput, MESH_KEY } from '../support/generators/config-input.ts';
 
 describe('docs/configuration.md', () => {
   test('the page is current (node scripts/write-config-doc.ts writes it)', () => {

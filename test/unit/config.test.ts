@@ -9,7 +9,7 @@ import { SERVICE_SCHEMA } from '../../sidecar/config/service-schema.ts';
 import { decodeRecord, RECORD_LIMITS } from '../../sidecar/core/peers/record.ts';
 import { createBundle } from '../../sidecar/mesh/membership/certificate-bundle.ts';
 import { fromMeshKey } from '../../sidecar/mesh/membership/mesh-keys.ts';
-import { configInput, type MadeUp, MESH_KEY } from '../support/config-input.ts';
+import { configInput, type MadeUp, MESH_KEY } from '../support/generators/config-input.ts';
 import { caught, expectNamed, fail, mustHold } from '../support/runner/expectations.ts';
 
 const KEY = { SIDECAR_MESH_KEY: MESH_KEY };

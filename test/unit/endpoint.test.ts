@@ -1,7 +1,7 @@
 /** Endpoints: what is mine there, and how failures count and fade. */
 import { describe, expect, test } from '@jest/globals';
 import { begin, failureRateAt, finish } from '../../sidecar/core/peers/accounting.ts';
-import { endpointOf, recordOf, tableOf } from '../support/peers.ts';
+import { endpointOf, recordOf, tableOf } from '../support/meshes/peers.ts';
 
 describe("an endpoint's counts", () => {
   test('what begins is counted, what ends is not, and the count never goes below 0', () => {

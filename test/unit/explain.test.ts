@@ -2,7 +2,16 @@
 import { describe, expect, test } from '@jest/globals';
 import { Balancer, POLICY_NAMES } from '../../sidecar/core/balancing/balancer.ts';
 import { truncateExplanation } from '../../sidecar/core/balancing/explain.ts';
-import { asking, figures, keyOf, peerOf, recordOf, SERVICE, seeded, tableOf } from '../support/peers.ts';
+import {
+  asking,
+  figures,
+  keyOf,
+  peerOf,
+  recordOf,
+  SERVICE,
+  seeded,
+  tableOf,
+} from '../support/meshes/peers.ts';
 import { fail } from '../support/runner/expectations.ts';
 
 const table = tableOf([

@@ -4,7 +4,7 @@ import type { HostPort } from '../../sidecar/core/host-port.ts';
 import { silentLog } from '../../sidecar/core/log.ts';
 import { Introductions } from '../../sidecar/mesh/discovery/introductions.ts';
 import type { FetchOutcome, RecordSource } from '../../sidecar/mesh/discovery/record-fetcher.ts';
-import { keyOf, peerOf, recordOf, tableOf } from '../support/peers.ts';
+import { keyOf, peerOf, recordOf, tableOf } from '../support/meshes/peers.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
 
 const OWN = 'a'.repeat(64);

@@ -2,7 +2,7 @@
 import { describe, expect, test } from '@jest/globals';
 import { parseRequestHead } from '../../sidecar/core/http/http1-request-head.ts';
 import type { HeadLimits } from '../../sidecar/core/http/message.ts';
-import { BAD_REQUESTS, HOST, OTHER_FAULTS } from '../support/hostile-requests.ts';
+import { BAD_REQUESTS, HOST, OTHER_FAULTS } from '../support/generators/hostile-requests.ts';
 import { mustHold } from '../support/runner/expectations.ts';
 
 const LIMITS: HeadLimits = { maxHeadBytes: 65_536, maxFields: 100, maxTargetBytes: 8192 };

@@ -3,7 +3,7 @@ import { describe, expect, test } from '@jest/globals';
 import { responseFraming } from '../../sidecar/core/http/http1-framing.ts';
 import { parseResponseHead } from '../../sidecar/core/http/http1-response-head.ts';
 import type { HeadLimits } from '../../sidecar/core/http/message.ts';
-import { BAD_ANSWERS, ok } from '../support/hostile-answers.ts';
+import { BAD_ANSWERS, ok } from '../support/generators/hostile-responses.ts';
 
 const LIMITS: HeadLimits = { maxHeadBytes: 65_536, maxFields: 100, maxTargetBytes: 8192 };
 

@@ -5,7 +5,7 @@ import {
   ANSWER_DIFFERENCES,
   type Difference,
   REQUEST_DIFFERENCES,
-} from '../support/documented-differences.ts';
+} from '../support/generators/documented-differences.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
 
 const page = readFileSync(new URL('../../docs/http.md', import.meta.url), 'utf8');

@@ -3,7 +3,7 @@ import { describe, expect, test } from '@jest/globals';
 import { silentLog } from '../../sidecar/core/log.ts';
 import type { WorkerRecord } from '../../sidecar/core/peers/record.ts';
 import { IdConflicts } from '../../sidecar/mesh/discovery/id-conflicts.ts';
-import { keyOf, recordOf, tableOf } from '../support/peers.ts';
+import { keyOf, recordOf, tableOf } from '../support/meshes/peers.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
 
 function setUp() {

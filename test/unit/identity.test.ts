@@ -6,7 +6,7 @@ import { describe, expect, test } from '@jest/globals';
 import { createBundle } from '../../sidecar/mesh/membership/certificate-bundle.ts';
 import { type IdentityOptions, openIdentity } from '../../sidecar/mesh/membership/identity.ts';
 import { fromMeshKey } from '../../sidecar/mesh/membership/mesh-keys.ts';
-import { certified, MESH_KEY, member, NOW_MS, OTHER_MESH_KEY } from '../support/members.ts';
+import { certified, MESH_KEY, member, NOW_MS, OTHER_MESH_KEY } from '../support/meshes/members.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
 import { onTestEnd } from '../support/runner/on-test-end.ts';
 

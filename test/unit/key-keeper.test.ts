@@ -5,7 +5,7 @@ import { describe, expect, test } from '@jest/globals';
 import { silentLog } from '../../sidecar/core/log.ts';
 import { persistKey } from '../../sidecar/mesh/membership/persist-key.ts';
 import type { Kept } from '../../sidecar/mesh/membership/worker-key.ts';
-import { FakeClock } from '../support/fake-clock.ts';
+import { FakeClock } from '../support/runner/fake-clock.ts';
 
 const FAULT: Kept = { kind: 'fault', reason: 'ENOSPC' };
 const TAKEN: Kept = { kind: 'taken', seed: Buffer.alloc(32) };

@@ -6,8 +6,8 @@ import { join } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
 import { silentLog } from '../../sidecar/core/log.ts';
 import { type Known, KnownNodes, NOTHING_KNOWN } from '../../sidecar/mesh/discovery/known-nodes.ts';
-import { FakeClock } from '../support/fake-clock.ts';
 import { fail } from '../support/runner/expectations.ts';
+import { FakeClock } from '../support/runner/fake-clock.ts';
 import { onTestEnd } from '../support/runner/on-test-end.ts';
 
 const KNOWN: Known = {

@@ -6,7 +6,7 @@ import {
   newMeshKey,
   parseMeshKey,
 } from '../../sidecar/mesh/membership/mesh-keys.ts';
-import { MESH_KEY, OTHER_MESH_KEY } from '../support/members.ts';
+import { MESH_KEY, OTHER_MESH_KEY } from '../support/meshes/members.ts';
 import { caught } from '../support/runner/expectations.ts';
 
 describe('the keys from a mesh key', () => {

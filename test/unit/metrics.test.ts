@@ -5,8 +5,8 @@ import { describe, expect, test } from '@jest/globals';
 import { CODES } from '../../sidecar/core/errors.ts';
 import { ALL_CODES, BoundedLabels, outcomeOfCode, outcomeOfStatus } from '../../sidecar/observe/labels.ts';
 import { Metrics, type RequestSample } from '../../sidecar/observe/metrics.ts';
-import { missingPrograms } from '../support/needs.ts';
-import { promtool } from '../support/prometheus.ts';
+import { missingPrograms } from '../support/host/needs.ts';
+import { promtool } from '../support/host/prometheus.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
 import { testUnless } from '../support/runner/test-unless.ts';
 

@@ -3,7 +3,7 @@ import { describe, expect, test } from '@jest/globals';
 import { Peer } from '../../sidecar/core/peers/peer.ts';
 import type { Route } from '../../sidecar/core/peers/route.ts';
 import { StallWatch, type WatchedRequest } from '../../sidecar/proxy/outbound/stall-watch.ts';
-import { recordOf } from '../support/peers.ts';
+import { recordOf } from '../support/meshes/peers.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
 import { onTestEnd } from '../support/runner/on-test-end.ts';
 

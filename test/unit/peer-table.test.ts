@@ -3,7 +3,7 @@ import { describe, expect, test } from '@jest/globals';
 import { begin, finish } from '../../sidecar/core/peers/accounting.ts';
 import { applyReport } from '../../sidecar/core/peers/load-report.ts';
 import { PeerTable } from '../../sidecar/core/peers/peer-table.ts';
-import { endpointOf, figures, keyOf, peerOf, recordOf, SERVICE, tableOf } from '../support/peers.ts';
+import { endpointOf, figures, keyOf, peerOf, recordOf, SERVICE, tableOf } from '../support/meshes/peers.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
 
 describe('the peer table', () => {

@@ -4,7 +4,16 @@ import { Balancer, POLICY_NAMES, type PolicyName } from '../../sidecar/core/bala
 import { begin, finish } from '../../sidecar/core/peers/accounting.ts';
 import type { PeerTable } from '../../sidecar/core/peers/peer-table.ts';
 import type { WorkerRecord } from '../../sidecar/core/peers/record.ts';
-import { asking, endpointOf, figures, keyOf, recordOf, SERVICE, seeded, tableOf } from '../support/peers.ts';
+import {
+  asking,
+  endpointOf,
+  figures,
+  keyOf,
+  recordOf,
+  SERVICE,
+  seeded,
+  tableOf,
+} from '../support/meshes/peers.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
 
 const CHOICES = 10_000;

@@ -8,9 +8,9 @@ import { PeerTable } from '../../sidecar/core/peers/peer-table.ts';
 import type { WorkerState } from '../../sidecar/core/peers/record.ts';
 import type { Route } from '../../sidecar/core/peers/route.ts';
 import { Prober } from '../../sidecar/mesh/discovery/prober.ts';
-import { FakeClock } from '../support/fake-clock.ts';
-import { member, recordOf } from '../support/members.ts';
+import { member, recordOf } from '../support/meshes/members.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
+import { FakeClock } from '../support/runner/fake-clock.ts';
 import { onTestEnd } from '../support/runner/on-test-end.ts';
 
 const SERVICE = 'llm-inference';

@@ -4,8 +4,8 @@ import { Peer } from '../../sidecar/core/peers/peer.ts';
 import { RequestAuth } from '../../sidecar/mesh/membership/request-auth.ts';
 import type { PeerClient } from '../../sidecar/proxy/peer/client.ts';
 import { cancelQueued, parseCancelToken } from '../../sidecar/proxy/peer/recall.ts';
-import { member } from '../support/members.ts';
-import { recordOf } from '../support/peers.ts';
+import { member } from '../support/meshes/members.ts';
+import { recordOf } from '../support/meshes/peers.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
 
 const NOW_MS = 1_800_000_000_000;

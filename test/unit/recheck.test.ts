@@ -1,7 +1,7 @@
 /** The second look at those that were warming: shared, never older than the question, not too often, and soon over. */
 import { describe, expect, test } from '@jest/globals';
 import { WarmingCheck } from '../../sidecar/mesh/discovery/warming-check.ts';
-import { FakeClock } from '../support/fake-clock.ts';
+import { FakeClock } from '../support/runner/fake-clock.ts';
 
 function setUp() {
   const clock = new FakeClock();

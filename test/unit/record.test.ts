@@ -1,7 +1,7 @@
 /** Records: what is believed, what is refused and with which words. */
 import { describe, expect, test } from '@jest/globals';
 import { decodeRecord, encodeRecord, type WorkerRecord } from '../../sidecar/core/peers/record.ts';
-import { recordOf, SERVICE } from '../support/peers.ts';
+import { recordOf, SERVICE } from '../support/meshes/peers.ts';
 
 const honest = recordOf(1, {
   tunnel_url: 'https://w1.example/base',

@@ -2,7 +2,7 @@
 import { describe, expect, test } from '@jest/globals';
 import { applyReport, encodeOrca, type LoadReport, parseOrca } from '../../sidecar/core/peers/load-report.ts';
 import { decodePeerState, encodePeerState } from '../../sidecar/core/peers/peer-state.ts';
-import { endpointOf, peerOf, recordOf, SERVICE, tableOf } from '../support/peers.ts';
+import { endpointOf, peerOf, recordOf, SERVICE, tableOf } from '../support/meshes/peers.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
 
 const report: LoadReport = {

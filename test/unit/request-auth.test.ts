@@ -3,7 +3,7 @@ import { describe, expect, test } from '@jest/globals';
 import type { Verdict } from '../../sidecar/mesh/membership/auth-verdict.ts';
 import { openIdentity } from '../../sidecar/mesh/membership/identity.ts';
 import { RequestAuth } from '../../sidecar/mesh/membership/request-auth.ts';
-import { certified, MESH_KEY, member, NOW_MS, OTHER_MESH_KEY } from '../support/members.ts';
+import { certified, MESH_KEY, member, NOW_MS, OTHER_MESH_KEY } from '../support/meshes/members.ts';
 import { expectNamed, mustHold } from '../support/runner/expectations.ts';
 
 const caller = member('worker-cpu-001');

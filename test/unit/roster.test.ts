@@ -6,8 +6,8 @@ import type { HealedPartition } from '../../sidecar/mesh/dht/bootstrap-nodes.ts'
 import type { DhtStatus } from '../../sidecar/mesh/dht/status.ts';
 import type { LookupOptions } from '../../sidecar/mesh/discovery/lookup.ts';
 import { Roster } from '../../sidecar/mesh/discovery/roster.ts';
-import { FakeClock } from '../support/fake-clock.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
+import { FakeClock } from '../support/runner/fake-clock.ts';
 import { onTestEnd } from '../support/runner/on-test-end.ts';
 
 function setUp() {

@@ -4,7 +4,7 @@ import { Balancer } from '../../sidecar/core/balancing/balancer.ts';
 import type { Route } from '../../sidecar/core/peers/route.ts';
 import { Ttfb } from '../../sidecar/core/peers/ttfb.ts';
 import { tunnelUnfit } from '../../sidecar/core/peers/tunnel-limits.ts';
-import { asking, peerOf, recordOf, SERVICE, tableOf } from '../support/peers.ts';
+import { asking, peerOf, recordOf, SERVICE, tableOf } from '../support/meshes/peers.ts';
 import { mustHold } from '../support/runner/expectations.ts';
 
 const LIMITS = { maxBodyBytes: 100, firstByteMs: 1_000 };

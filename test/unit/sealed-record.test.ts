@@ -12,7 +12,7 @@ import {
 import { issueCertificate } from '../../sidecar/mesh/membership/certificate-issuer.ts';
 import type { Identity } from '../../sidecar/mesh/membership/identity.ts';
 import { fromMeshKey } from '../../sidecar/mesh/membership/mesh-keys.ts';
-import { certified, member, NOW_MS, OTHER_MESH_KEY, recordOf } from '../support/members.ts';
+import { certified, member, NOW_MS, OTHER_MESH_KEY, recordOf } from '../support/meshes/members.ts';
 import { expectNamed, mustHold } from '../support/runner/expectations.ts';
 
 const worker = member('worker-gpu-001', { services: ['llm-inference', 'vision-ocr'] });

@@ -4,8 +4,8 @@ import type { DhtAddress } from 'hyperdht';
 import { BootstrapNodes } from '../../sidecar/mesh/dht/bootstrap-nodes.ts';
 import { LostNodes } from '../../sidecar/mesh/dht/lost-nodes.ts';
 import { describeDht } from '../../sidecar/mesh/dht/status.ts';
-import { FakeClock, settle } from '../support/fake-clock.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
+import { FakeClock, settle } from '../support/runner/fake-clock.ts';
 
 const at = (n: number): DhtAddress => ({ host: `10.0.0.${n}`, port: 49_737 });
 

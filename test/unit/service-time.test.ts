@@ -1,7 +1,7 @@
 /** The service time: what noise must not move, what a change must, and what is known after a silence. */
 import { describe, expect, test } from '@jest/globals';
-import { Random } from '../../bench/sim/random.ts';
 import { ServiceTime } from '../../sidecar/core/worker/service-time.ts';
+import { Random } from '../../sim/random.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
 
 const MINUTE_MS = 60_000;

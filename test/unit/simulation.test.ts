@@ -1,12 +1,12 @@
 /** The simulator: the ideal by hand, the same run twice, and what the policy must reach in it. */
 import { describe, expect, test } from '@jest/globals';
-import { idealTimesMs } from '../../bench/sim/central-queue.ts';
-import { type Demand, drawDemands } from '../../bench/sim/demand.ts';
-import { fullSightTimesMs } from '../../bench/sim/full-sight.ts';
-import { runScenario, type SimResult } from '../../bench/sim/run-scenario.ts';
-import { type Scenario, scenarios } from '../../bench/sim/scenarios.ts';
-import type { SimPolicy } from '../../bench/sim/sim-entry.ts';
-import { quantiles } from '../../bench/support/quantiles.ts';
+import { idealTimesMs } from '../../sim/central-queue.ts';
+import { type Demand, drawDemands } from '../../sim/demand.ts';
+import { fullSightTimesMs } from '../../sim/full-sight.ts';
+import { quantiles } from '../../sim/quantiles.ts';
+import { runScenario, type SimResult } from '../../sim/run-scenario.ts';
+import { type Scenario, scenarios } from '../../sim/scenarios.ts';
+import type { SimPolicy } from '../../sim/sim-entry.ts';
 import { expectNamed, fail } from '../support/runner/expectations.ts';
 
 const SEED = 7;

@@ -2,7 +2,7 @@
 import { describe, expect, test } from '@jest/globals';
 import { exclusionReason, skippedPeers, skippedText } from '../../sidecar/core/peers/exclusion-reason.ts';
 import { EJECT_AFTER_FAILURES } from '../../sidecar/core/peers/peer-health.ts';
-import { keyOf, peerOf, recordOf, SERVICE, tableOf } from '../support/peers.ts';
+import { keyOf, peerOf, recordOf, SERVICE, tableOf } from '../support/meshes/peers.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
 
 const one = (changes: Parameters<typeof recordOf>[1] = {}) => peerOf(tableOf([recordOf(1, changes)]), 1);

@@ -4,7 +4,7 @@ import net from 'node:net';
 import { endianness, networkInterfaces } from 'node:os';
 import { describe, expect } from '@jest/globals';
 import { TcpTable } from '../../sidecar/http/sockets/tcp-table.ts';
-import { eventually } from '../support/eventually.ts';
+import { eventually } from '../support/runner/eventually.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
 import { onTestEnd } from '../support/runner/on-test-end.ts';
 import { testUnless } from '../support/runner/test-unless.ts';

@@ -4,7 +4,7 @@ import { type QueuedRequest, QueuedRequests } from '../../sidecar/core/balancing
 import { finish } from '../../sidecar/core/peers/accounting.ts';
 import type { Endpoint } from '../../sidecar/core/peers/peer.ts';
 import type { PeerTable } from '../../sidecar/core/peers/peer-table.ts';
-import { endpointOf, keyOf, peerOf, recordOf, SERVICE, tableOf } from '../support/peers.ts';
+import { endpointOf, keyOf, peerOf, recordOf, SERVICE, tableOf } from '../support/meshes/peers.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
 
 const NOW_MS = 100_000;

@@ -2,7 +2,7 @@
  * What a test starts ends with it: whoever starts something says here how it ends.
  *
  * The last that was started ends first, each is waited for, and each has its turn whatever became of the others; what
- * they throw fails the test. Where no test runs, it is the file at whose end they come. It must not know what is ended.
+ * they throw fails the test. Where no test runs, it is the file at whose end they come.
  */
 import { afterAll, afterEach, beforeAll, beforeEach } from '@jest/globals';
 

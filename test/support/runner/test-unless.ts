@@ -2,7 +2,7 @@
  * A test that needs something of the machine, and what happens where that is missing.
  *
  * On a newcomer's machine it is skipped, with the reason in its name; in CI it fails, because a check that silently
- * stopped running is worse than none. It must not know what any test needs.
+ * stopped running is worse than none.
  */
 import { test } from '@jest/globals';
 

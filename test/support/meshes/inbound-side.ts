@@ -1,0 +1,195 @@
+import { betweenSidecars } from '../../../sidecar/core/forwarding/sidecar-headers.ts';
+import type { HeadLimits } from '../../../sidecar/core/http/message.ts';
+import { encodeOrca } from '../../../sidecar/core/peers/load-report.ts';
+import { Peer } from '../../../sidecar/core/peers/peer.ts';
+import { Admission } from '../../../sidecar/core/worker/admission.ts';
+import type { RequestTimeouts } from '../../../sidecar/http/exchange.ts';
+import { Http1Pool } from '../../../sidecar/http/http1/pool.ts';
+import { HttpListener } from '../../../sidecar/http/listener.ts';
+import { PausedSockets } from '../../../sidecar/http/sockets/paused-sockets.ts';
+import { CoarseTimers } from '../../../sidecar/http/sockets/timers.ts';
+import { RequestAuth } from '../../../sidecar/mesh/membership/request-auth.ts';
+import { createInbound } from '../../../sidecar/proxy/inbound/inbound.ts';
+import type { FinishedInbound } from '../../../sidecar/proxy/observers.ts';
+import { problemReply } from '../../../sidecar/proxy/problem.ts';
+import { LocalService } from '../../../sidecar/proxy/worker/local-service.ts';
+import { WorkerHealth } from '../../../sidecar/proxy/worker/worker-health.ts';
+import { Arrivals } from '../runner/arrivals.ts';
+import { ScriptedOrigin } from '../workers/scripted-origin.ts';
+import { member, recordOf } from './members.ts';
+
+export const SERVICE = 'llm-inference';
+export const LIMITS: HeadLimits = { maxHeadBytes: 65_536, maxFields: 100, maxTargetBytes: 16_384 };
+export const TIMEOUTS: RequestTimeouts = { connectMs: 1_000, headMs: 8_000, idleMs: 8_000 };
+
+export interface InboundSetup {
+  readonly name?: string;
+  readonly concurrency?: number | null;
+  readonly queue?: number;
+  /** false: the worker never becomes ready. */
+  readonly isReady?: boolean;
+  readonly basePath?: string;
+  readonly timeouts?: RequestTimeouts;
+  /** Of event streams that leave by the tunnel. */
+  readonly heartbeatMs?: number;
+  /** What the record says besides. */
+  readonly tunnelUrl?: string;
+  readonly hasVpn?: boolean;
+  readonly meshKey?: Uint8Array;
+}
+
+export class InboundSide {
+  readonly origin: ScriptedOrigin;
+  readonly listener: HttpListener;
+  readonly service: LocalService;
+  readonly peer: Peer;
+  readonly finished: Arrivals<FinishedInbound> = new Arrivals('an inbound request to finish');
+  readonly bugs: unknown[] = [];
+  /** Requests that are being served. */
+  running = 0;
+  isClosed = false;
+  readonly #health: WorkerHealth;
+  readonly #pool: Http1Pool;
+
+  static async start(setup: InboundSetup = {}): Promise<InboundSide> {
+    const origin = await ScriptedOrigin.start();
+    const timers = new CoarseTimers(20);
+    const pool = new Http1Pool({
+      limits: LIMITS,
+      timers,
+      keepIdleMs: 30_000,
+      reuseUnsafeMs: 30_000,
+      tlsCa: null,
+    });
+    const address = { scheme: 'http', host: '127.0.0.1', port: origin.port } as const;
+    const health = new WorkerHealth({
+      origin: address,
+      path: null,
+      intervalMs: 600_000,
+      timeoutMs: 2_000,
+      healthyAfter: 1,
+      unhealthyAfter: 3,
+      upstreams: pool,
+      onChange: () => {},
+      onReport: () => {},
+    });
+    if (setup.isReady !== false) await health.start();
+    const service = new LocalService({
+      name: SERVICE,
+      origin: address,
+      basePath: setup.basePath ?? '',
+      timeouts: setup.timeouts ?? TIMEOUTS,
+      admission: new Admission({
+        concurrency: setup.concurrency ?? null,
+        assumedConcurrency: 8,
+        queue: setup.queue ?? 10,
+      }),
+      health,
+      upstreams: pool,
+    });
+    return InboundSide.#listen(setup, { origin, timers, pool, health, service });
+  }
+
+  static async #listen(setup: InboundSetup, parts: Parts): Promise<InboundSide> {
+    const name = setup.name ?? 'b';
+    const meshKey = setup.meshKey === undefined ? {} : { meshKey: setup.meshKey };
+    const identity = member(name, { nowMs: Date.now(), services: [SERVICE], ...meshKey });
+    const { service } = parts;
+    const late: { side: InboundSide | null } = { side: null };
+    const side = (): InboundSide => late.side as InboundSide;
+    const listener = await HttpListener.bind({ host: '127.0.0.1', port: 0 });
+    listener.serve({
+      limits: betweenSidecars(LIMITS),
+      headTimeoutMs: 5_000,
+      pausedSockets: new PausedSockets(),
+      keepAliveMs: 60_000,
+      timers: parts.timers,
+      onInternalError: (error) => side().bugs.push(error),
+      refuse: (code, detail) =>
+        problemReply({ code, detail, service: null, requestId: null, attempts: [], proxyName: name }),
+      onRequest: createInbound({
+        pseudonym: `${name}-inbound`,
+        services: new Map([[SERVICE, service]]),
+        auth: new RequestAuth(identity),
+        isClosed: () => side().isClosed,
+        onIntroduction: () => {},
+        heartbeat:
+          setup.heartbeatMs === undefined ? null : { intervalMs: setup.heartbeatMs, timers: parts.timers },
+        observer: {
+          inboundStarted: () => side().running++,
+          inboundFinished: (request) => {
+            side().running--;
+            side().finished.push(request);
+          },
+          internalError: (error) => side().bugs.push(error),
+          inputRefused: () => {},
+        },
+        self: {
+          workerId: name,
+          health: () => ({ status: 'ok' }),
+          record: () => Buffer.from('a sealed record'),
+          state: () => ({ state: 'ready' }),
+          report: () => reportOf(service),
+          cancelQueued: () => false,
+        },
+      }),
+    });
+    const record = recordOf(identity, {
+      vpn_ip: setup.hasVpn === false ? null : '127.0.0.1',
+      inbound_port: setup.hasVpn === false ? null : listener.port,
+      tunnel_url: setup.tunnelUrl ?? null,
+      services: [SERVICE],
+      figures: {},
+    });
+    late.side = new InboundSide({ ...parts, listener, peer: new Peer(record, performance.now()) });
+    return late.side;
+  }
+
+  private constructor(parts: Parts & { listener: HttpListener; peer: Peer }) {
+    this.origin = parts.origin;
+    this.listener = parts.listener;
+    this.service = parts.service;
+    this.peer = parts.peer;
+    this.#health = parts.health;
+    this.#pool = parts.pool;
+  }
+
+  /** Requests that the caller believes to have outstanding here. */
+  get outstanding(): number {
+    return this.peer.endpoint(SERVICE)?.outstanding ?? 0;
+  }
+
+  async close(): Promise<void> {
+    this.#health.stop();
+    await this.listener.destroy();
+    this.#pool.destroy();
+    await this.origin.close();
+  }
+}
+
+interface Parts {
+  readonly origin: ScriptedOrigin;
+  readonly timers: CoarseTimers;
+  readonly pool: Http1Pool;
+  readonly health: WorkerHealth;
+  readonly service: LocalService;
+}
+
+function reportOf(service: LocalService): string {
+  const { admission } = service;
+  const sinceMs = admission.longestSinceMs;
+  return encodeOrca({
+    epoch: 1,
+    seq: 1,
+    state: 'ready',
+    load: admission.load,
+    service: SERVICE,
+    inFlight: admission.inFlight,
+    queued: admission.queued,
+    concurrency: admission.concurrency,
+    serviceMs: null,
+    mine: 0,
+    activeCallers: 1,
+    oldestMs: sinceMs === null ? null : performance.now() - sinceMs,
+  });
+}
