@@ -92,7 +92,7 @@ describe('a node of the private DHT', () => {
     for (const role of ['client', 'persistent'] as const) {
       const node = await joinedNode({ role, bootstrap: [dead, first.address] });
       expect((await announced(node, TOPIC)).size).toBe(1);
-      const states = node.status().seeds.map((seed) => seed.answer);
+      const states = node.status().bootstrapNodes.map((node) => node.answer);
       expectNamed(states[0], 'the dead one is not even given up yet').toBe('not_asked');
     }
   });
@@ -128,7 +128,7 @@ describe('a node of the private DHT', () => {
     const [first] = await startDht(2);
     const { packetKey } = fromMeshKey(OTHER_MESH_KEY);
     const stranger = await startNode({ packetKey, bootstrap: [first.address] });
-    await until(() => stranger.status().seeds[0]?.answer === 'no');
+    await until(() => stranger.status().bootstrapNodes[0]?.answer === 'no');
     const status = stranger.status();
     expect(status.kind).toBe('unreachable');
     expect(status.hint).toMatch(
@@ -169,7 +169,7 @@ describe('a node of the private DHT', () => {
 
   test('a name that nobody knows is told from an address that does not answer', async () => {
     const node = await startNode({ bootstrap: [{ host: 'no-such-host.invalid', port: 49_737 }] });
-    await until(() => node.status().seeds[0]?.answer === 'no_such_name');
+    await until(() => node.status().bootstrapNodes[0]?.answer === 'no_such_name');
     expect(node.status().hint).toMatch(/No address found for the name in no-such-host.invalid:49737/);
   });
 

@@ -122,7 +122,7 @@ export class BootstrapNodes {
   }
 
   states(): BootstrapNodeState[] {
-    return this.#nodes.map((seed) => ({ address: `${seed.at.host}:${seed.at.port}`, answer: seed.answer }));
+    return this.#nodes.map((node) => ({ address: `${node.at.host}:${node.at.port}`, answer: node.answer }));
   }
 
   /** It is heard, whoever asked first. */
@@ -152,7 +152,7 @@ export class BootstrapNodes {
     const jobs: Promise<boolean>[] = [];
     if (!joined || rpc.tableSize() < SMALL_TABLE || nowMs - this.#nodesAskedMs >= SELDOM_ASKED_MS) {
       this.#nodesAskedMs = nowMs;
-      for (const seed of this.#nodes) jobs.push(this.#askNode(seed));
+      for (const node of this.#nodes) jobs.push(this.#askNode(node));
     }
     const others = rpc.sample(2);
     if (joined) this.#askLost();
@@ -205,26 +205,26 @@ export class BootstrapNodes {
     return SEARCH_PAUSES_MS[Math.min(this.#silentRounds, SEARCH_PAUSES_MS.length) - 1] ?? JOINED_INTERVAL_MS;
   }
 
-  async #askNode(seed: BootstrapNode): Promise<boolean> {
+  async #askNode(node: BootstrapNode): Promise<boolean> {
     try {
-      seed.resolved = { host: await this.#options.rpc.resolve(seed.at.host), port: seed.at.port };
+      node.resolved = { host: await this.#options.rpc.resolve(node.at.host), port: node.at.port };
     } catch {
-      seed.resolved = null;
-      seed.answer = 'no_such_name';
+      node.resolved = null;
+      node.answer = 'no_such_name';
       return false;
     }
-    const before = seed.answer;
+    const before = node.answer;
     const wasCutOff = this.#contact !== 'answering';
-    seed.answer = await this.#ask(seed.resolved);
+    node.answer = await this.#ask(node.resolved);
     // At once, not at the end of the round: a query that starts now must not miss the one that answers.
-    if (seed.answer !== before && !this.#stopped) {
+    if (node.answer !== before && !this.#stopped) {
       this.#publish();
       if (before === 'no' && !wasCutOff) {
         this.#isWide = true;
         this.#announceHealed();
       }
     }
-    return seed.answer !== 'no';
+    return node.answer !== 'no';
   }
 
   async #ask(node: DhtAddress): Promise<'yes' | 'foreign' | 'no'> {
@@ -249,9 +249,9 @@ export class BootstrapNodes {
 
   #publish(): void {
     const nodes = this.#options.own === null ? [] : [this.#options.own];
-    for (const seed of this.#nodes) {
-      if (seed.resolved !== null && (seed.answer === 'yes' || seed.answer === 'foreign'))
-        nodes.push(seed.resolved);
+    for (const node of this.#nodes) {
+      if (node.resolved !== null && (node.answer === 'yes' || node.answer === 'foreign'))
+        nodes.push(node.resolved);
     }
     this.#options.rpc.setBootstrap(nodes);
   }

@@ -208,7 +208,7 @@ class HyperDhtNode implements DhtNode {
       contact: this.#bootstrapNodes.contact,
       nodes: this.#dht.nodes.length,
       joinAddress: this.#options.role === 'client' ? null : `${this.address.host}:${this.address.port}`,
-      seeds: this.#bootstrapNodes.states(),
+      bootstrapNodes: this.#bootstrapNodes.states(),
       rejectedDatagrams: this.#rejected(),
     });
   }

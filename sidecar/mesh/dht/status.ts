@@ -15,7 +15,7 @@ export interface DhtStatus {
   readonly hint: string;
   /** The setting by which another sidecar joins through this one; null for a client, which cannot be joined. */
   readonly joinLine: string | null;
-  readonly seeds: readonly BootstrapNodeState[];
+  readonly bootstrapNodes: readonly BootstrapNodeState[];
   /** Datagrams that carried no valid mark of the mesh key. */
   readonly rejectedDatagrams: number;
 }
@@ -29,21 +29,21 @@ export interface DhtFacts {
   readonly nodes: number;
   /** host:port of this node, when others can join by it. */
   readonly joinAddress: string | null;
-  readonly seeds: readonly BootstrapNodeState[];
+  readonly bootstrapNodes: readonly BootstrapNodeState[];
   readonly rejectedDatagrams: number;
 }
 
 export function describeDht(facts: DhtFacts): DhtStatus {
   const kind = kindOf(facts);
   const joinLine = facts.joinAddress === null ? null : `SIDECAR_BOOTSTRAP=${facts.joinAddress}`;
-  const { nodes, seeds, rejectedDatagrams } = facts;
-  return { kind, nodes, hint: hintOf(kind, facts, joinLine), joinLine, seeds, rejectedDatagrams };
+  const { nodes, bootstrapNodes, rejectedDatagrams } = facts;
+  return { kind, nodes, hint: hintOf(kind, facts, joinLine), joinLine, bootstrapNodes, rejectedDatagrams };
 }
 
 function kindOf(facts: DhtFacts): DhtStatus['kind'] {
   if (facts.contact === 'silent') return 'unreachable';
   if (facts.nodes > 0 || facts.contact === 'answering') return 'connected';
-  return facts.seeds.length > 0 ? 'unreachable' : 'alone';
+  return facts.bootstrapNodes.length > 0 ? 'unreachable' : 'alone';
 }
 
 function hintOf(kind: DhtStatus['kind'], facts: DhtFacts, joinLine: string | null): string {
@@ -88,8 +88,8 @@ function whyUnreachable(facts: DhtFacts): string {
 }
 
 function addresses(facts: DhtFacts, answer: BootstrapNodeState['answer']): string {
-  return facts.seeds
-    .filter((seed) => seed.answer === answer)
-    .map((seed) => seed.address)
+  return facts.bootstrapNodes
+    .filter((node) => node.answer === answer)
+    .map((node) => node.address)
     .join(', ');
 }

@@ -19,7 +19,7 @@ export interface NoUpstreamOptions {
 }
 
 export interface NoUpstream {
-  readonly kind: 'nobody';
+  readonly kind: 'no_upstream';
   readonly code: Code;
   readonly detail: string;
   /** Workers that could not be asked. */
@@ -50,7 +50,7 @@ export function noUpstreamAmong(
   if (last !== undefined) return afterLast(last, others, skipped);
   const known = peers.length === 1 ? '1 worker offers' : `${peers.length} workers offer`;
   const detail = `${known} ${asked.service}, and none can take the request now: ${others}`;
-  return { kind: 'nobody', code, detail, skipped };
+  return { kind: 'no_upstream', code, detail, skipped };
 }
 
 /** Nobody is known to offer the service. `detail`: what the lookup saw. */
@@ -66,12 +66,12 @@ export function noUpstreamKnown(
   const parts = [detail];
   if (skipped.length > 0) parts.push(`Known until a moment ago: ${skippedText(skipped, 0)}.`);
   else if (code === 'no_peers') parts.push(namesText(asked.service, options));
-  return { kind: 'nobody', code, detail: parts.filter((part) => part !== '').join(' '), skipped };
+  return { kind: 'no_upstream', code, detail: parts.filter((part) => part !== '').join(' '), skipped };
 }
 
 /** Nobody was asked in time. */
 export function tooLate(detail: string): NoUpstream {
-  return { kind: 'nobody', code: 'deadline', detail, skipped: [] };
+  return { kind: 'no_upstream', code: 'deadline', detail, skipped: [] };
 }
 
 /** Of those who were tried the attempts tell. */
@@ -83,7 +83,7 @@ function absentOf({ attempts, service }: Asked, { directory }: NoUpstreamOptions
 
 function afterLast(last: AttemptTrace, others: string, skipped: readonly SkippedPeer[]): NoUpstream {
   const rest = others === '' ? 'nobody else is left to try' : `nobody else can be asked: ${others}`;
-  return { kind: 'nobody', code: last.code, detail: `${attemptText(last)}; ${rest}`, skipped };
+  return { kind: 'no_upstream', code: last.code, detail: `${attemptText(last)}; ${rest}`, skipped };
 }
 
 function namesText(service: string, { aliases, directory, services }: NoUpstreamOptions): string {

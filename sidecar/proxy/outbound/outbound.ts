@@ -116,7 +116,7 @@ async function forward(
     const target = await selector.next(report.attempts);
     report.selected(target, selector.seen);
     if (request.relay.isGone) return report.clientGone(null, null);
-    if (target.kind === 'nobody') return report.refuse(target.code, target.detail);
+    if (target.kind === 'no_upstream') return report.refuse(target.code, target.detail);
     const startedMs = performance.now();
     observer.attempted(kindOf(target));
     let outcome: AttemptOutcome;

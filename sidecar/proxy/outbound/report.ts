@@ -57,7 +57,7 @@ export class RequestReport {
   /** Where the request goes next, and what was seen of the mesh for that. Counts where it goes first; once. */
   selected(target: Target, seen: Seen): void {
     this.#seen = seen;
-    if (target.kind === 'nobody') this.#skipped = target.skipped;
+    if (target.kind === 'no_upstream') this.#skipped = target.skipped;
     else if (!this.#isRouted) {
       this.#isRouted = true;
       this.#options.observer.requestRouted(target.kind === 'local' ? 'local' : 'forwarded');
