@@ -6,24 +6,27 @@
  * process (a busy host, SIGSTOP) Node runs due timers first, and what the kernel has long received would seem missing.
  */
 
+import { LinkedList, ListMember } from '../../core/linked-list.ts';
+
 /** Says in plain words which limit has passed. */
 export function tooLate(limits: { headMs: number; idleMs: number } | null, hasBegun: boolean): string {
   if (hasBegun) return `no byte for ${limits?.idleMs} ms, the limit of timeouts.idle`;
   return `no response within ${limits?.headMs} ms, the limit of timeouts.head`;
 }
 
-export class CoarseTimer {
+export class CoarseTimer extends ListMember {
   /** Monotonic ms; Infinity = not armed. */
   atMs = Number.POSITIVE_INFINITY;
   readonly onPassed: () => void;
 
   constructor(onPassed: () => void) {
+    super();
     this.onPassed = onPassed;
   }
 }
 
 export class CoarseTimers {
-  readonly #armed = new Set<CoarseTimer>();
+  readonly #armed = new LinkedList<CoarseTimer>();
   readonly #tickMs: number;
   #timer: NodeJS.Timeout | null = null;
 
@@ -33,9 +36,8 @@ export class CoarseTimers {
 
   /** Arms (or moves) a timer `afterMs` from now. Moving an armed one is one assignment. */
   arm(timer: CoarseTimer, afterMs: number): void {
-    const wasArmed = timer.atMs !== Number.POSITIVE_INFINITY;
     timer.atMs = performance.now() + afterMs;
-    if (wasArmed) return;
+    if (timer.isListed) return;
     this.#armed.add(timer);
     if (this.#timer === null) {
       this.#timer = setInterval(() => this.#tick(), this.#tickMs);
@@ -44,9 +46,8 @@ export class CoarseTimers {
   }
 
   disarm(timer: CoarseTimer): void {
-    if (timer.atMs === Number.POSITIVE_INFINITY) return;
     timer.atMs = Number.POSITIVE_INFINITY;
-    this.#armed.delete(timer);
+    this.#armed.remove(timer);
   }
 
   get size(): number {
@@ -65,7 +66,7 @@ export class CoarseTimers {
 
   #check(): void {
     const nowMs = performance.now();
-    for (const timer of this.#armed) {
+    for (const timer of this.#armed.toArray()) {
       if (timer.atMs > nowMs) continue;
       this.disarm(timer);
       timer.onPassed();
