@@ -43,6 +43,17 @@ describe('any load report', () => {
     );
   });
 
+  test('a decimal number is read as JavaScript reads it', () => {
+    const digits = fc.stringMatching(/^\d{1,12}(\.\d{0,14})?$/);
+    fc.assert(
+      fc.property(digits, (said) => {
+        const { serviceMs } = parseOrca(`named_metrics.service_ms=${said}`) ?? {};
+        expect(serviceMs).toBe(Math.min(RECORD_LIMITS.serviceMs, Number(said)));
+      }),
+      { numRuns: 1_000 },
+    );
+  });
+
   test('a state body never throws', () => {
     fc.assert(fc.property(fc.anything(), (json) => void decodePeerState(json)));
     fc.assert(

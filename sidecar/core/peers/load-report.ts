@@ -33,14 +33,40 @@ export type ReportPatch = Partial<LoadReport>;
 /** Longer values are not read: a hostile peer may not make a response cost much. */
 const MAX_ORCA_CHARS = 4096;
 
-/** Where each count is found: ours first, then vLLM's. Each is bounded. */
-const COUNTS = [
-  ['inFlight', 'in_flight', 'num_requests_running'],
-  ['queued', 'queued', 'num_requests_waiting'],
-  ['concurrency', 'concurrency', ''],
-  ['mine', 'mine', ''],
-  ['activeCallers', 'sharers', ''],
+/** The metrics that are read, by their places in `values`. */
+const NAMES = [
+  'application_utilization',
+  'cpu_utilization',
+  'kv_cache_usage_perc',
+  'in_flight',
+  'num_requests_running',
+  'queued',
+  'num_requests_waiting',
+  'concurrency',
+  'mine',
+  'sharers',
+  'service_ms',
+  'oldest_ms',
+  'sidecar_state',
+  'sidecar_epoch',
+  'sidecar_seq',
 ] as const;
+const PLACES: ReadonlyMap<string, number> = new Map(NAMES.map((name, i) => [name, i]));
+const NAMED = 'named_metrics.';
+
+/** What the header that is being read says; NaN = nothing. */
+const values = new Float64Array(NAMES.length);
+
+/** Where each count is found: ours first, then vLLM's. Each is bounded. */
+const COUNTS = (
+  [
+    ['inFlight', 'in_flight', 'num_requests_running'],
+    ['queued', 'queued', 'num_requests_waiting'],
+    ['concurrency', 'concurrency', 'concurrency'],
+    ['mine', 'mine', 'mine'],
+    ['activeCallers', 'sharers', 'sharers'],
+  ] as const
+).map(([field, ours, foreign]) => ({ field, ours: NAMES.indexOf(ours), foreign: NAMES.indexOf(foreign) }));
 
 /**
  * Value of the header `endpoint-load-metrics`, TEXT form (xds `OrcaLoadReport`, as Envoy and vLLM write it).
@@ -66,26 +92,25 @@ export function encodeOrca(r: LoadReport): string {
  */
 export function parseOrca(value: string): ReportPatch | null {
   if (value.length > MAX_ORCA_CHARS) return null;
-  const text = value.trim();
-  const isJson = /^(?:JSON\s*)?\{/.test(text);
-  const metrics = isJson ? jsonMetrics(text.replace('JSON', '')) : textMetrics(text.replace(/^TEXT\s+/, ''));
+  values.fill(Number.NaN);
+  if (/^\s*(?:JSON\s*)?\{/.test(value)) readJson(value.replace('JSON', ''));
+  else readText(value, textFrom(value));
   const patch: ReportPatch = {};
-  const load =
-    metrics.get('application_utilization') ??
-    Math.max(metrics.get('cpu_utilization') ?? -1, metrics.get('kv_cache_usage_perc') ?? -1);
+  const utilization = said('application_utilization');
+  const load = utilization ?? Math.max(said('cpu_utilization') ?? -1, said('kv_cache_usage_perc') ?? -1);
   if (load >= 0) patch.load = Math.min(1, load);
-  for (const [field, ours, foreign] of COUNTS) {
-    const count = metrics.get(ours) ?? metrics.get(foreign);
-    if (count !== undefined) patch[field] = bounded(count, RECORD_LIMITS.requests);
+  for (const { field, ours, foreign } of COUNTS) {
+    const count = Number.isNaN(values[ours]) ? values[foreign]! : values[ours]!;
+    if (!Number.isNaN(count)) patch[field] = bounded(count, RECORD_LIMITS.requests);
   }
-  const serviceMs = metrics.get('service_ms');
+  const serviceMs = said('service_ms');
   if (serviceMs !== undefined) patch.serviceMs = bounded(serviceMs, RECORD_LIMITS.serviceMs);
-  const oldestMs = metrics.get('oldest_ms');
+  const oldestMs = said('oldest_ms');
   if (oldestMs !== undefined) patch.oldestMs = bounded(oldestMs, RECORD_LIMITS.serviceMs);
-  const state = WORKER_STATES[metrics.get('sidecar_state') ?? -1];
+  const state = WORKER_STATES[said('sidecar_state') ?? -1];
   if (state !== undefined) patch.state = state;
-  const epoch = metrics.get('sidecar_epoch');
-  const seq = metrics.get('sidecar_seq');
+  const epoch = said('sidecar_epoch');
+  const seq = said('sidecar_seq');
   if (isCount(epoch) && isCount(seq)) {
     patch.epoch = epoch;
     patch.seq = seq;
@@ -93,45 +118,92 @@ export function parseOrca(value: string): ReportPatch | null {
     patch.serviceMs ??= null;
     patch.oldestMs ??= null;
   }
-  return Object.keys(patch).length === 0 ? null : patch;
+  for (const _ in patch) return patch;
+  return null;
 }
 
-/** `name=number,…`; a part that is not of this form is skipped. */
-function textMetrics(text: string): Map<string, number> {
-  const metrics = new Map<string, number>();
-  for (const part of text.split(',')) {
-    const at = part.indexOf('=');
-    if (at > 0) put(metrics, part.slice(0, at).trim(), toNumber(part.slice(at + 1)));
+function said(name: (typeof NAMES)[number]): number | undefined {
+  const value = values[PLACES.get(name) ?? -1];
+  return value === undefined || Number.isNaN(value) ? undefined : value;
+}
+
+/** Behind the word TEXT, if it is there. */
+function textFrom(value: string): number {
+  let at = 0;
+  while (isSpace(value.charCodeAt(at))) at += 1;
+  return value.startsWith('TEXT', at) && isSpace(value.charCodeAt(at + 4)) ? at + 5 : at;
+}
+
+/**
+ * `name=number,…`; a part that is not of this form is skipped. By its characters: this is read with each response, and
+ * what `split` and regular expressions leave behind is collected at the cost of the requests.
+ */
+function readText(text: string, from: number): void {
+  let begin = from;
+  let equals = -1;
+  for (let at = from; at <= text.length; at += 1) {
+    const unit = at === text.length ? COMMA : text.charCodeAt(at);
+    if (unit === EQUALS && equals === -1) equals = at;
+    if (unit !== COMMA) continue;
+    if (equals > begin) put(text.slice(begin, equals).trim(), numberIn(text, equals + 1, at));
+    begin = at + 1;
+    equals = -1;
   }
-  return metrics;
 }
 
-function jsonMetrics(text: string): Map<string, number> {
-  const metrics = new Map<string, number>();
+function readJson(text: string): void {
   let json: unknown;
   try {
     json = JSON.parse(text);
   } catch {
-    return metrics;
+    return;
   }
-  if (typeof json !== 'object' || json === null) return metrics;
+  if (typeof json !== 'object' || json === null) return;
   for (const [name, value] of Object.entries(json)) {
-    if (typeof value === 'number') put(metrics, name, value);
+    if (typeof value === 'number') put(name, value);
     else if (name === 'named_metrics' && typeof value === 'object' && value !== null) {
-      for (const [named, number] of Object.entries(value))
-        if (typeof number === 'number') put(metrics, named, number);
+      for (const [named, number] of Object.entries(value)) if (typeof number === 'number') put(named, number);
     }
   }
-  return metrics;
 }
 
-function put(metrics: Map<string, number>, name: string, value: number): void {
-  if (Number.isFinite(value)) metrics.set(name.startsWith('named_metrics.') ? name.slice(14) : name, value);
+function put(name: string, value: number): void {
+  if (!Number.isFinite(value)) return;
+  const place = PLACES.get(name.startsWith(NAMED) ? name.slice(NAMED.length) : name);
+  if (place !== undefined) values[place] = value;
+}
+
+/** Of so many digits a sum is exact. */
+const EXACT_DIGITS = 15;
+const COMMA = 0x2c;
+const EQUALS = 0x3d;
+
+/** NaN when `text[from, to)` is no decimal number. */
+function numberIn(text: string, from: number, to: number): number {
+  let digits = 0;
+  let scale = 0;
+  let sum = 0;
+  for (let at = from; at < to; at += 1) {
+    const digit = text.charCodeAt(at) - 0x30;
+    if (digit === -2 && scale === 0 && digits > 0) scale = 1;
+    else if (digit < 0 || digit > 9 || ++digits > EXACT_DIGITS) return toNumber(text.slice(from, to));
+    else {
+      sum = sum * 10 + digit;
+      if (scale > 0) scale *= 10;
+    }
+  }
+  if (digits === 0) return Number.NaN;
+  // Both are exact, so the quotient is the number that the digits mean.
+  return scale > 1 ? sum / scale : sum;
 }
 
 function toNumber(text: string): number {
   const trimmed = text.trim();
   return /^[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?$/i.test(trimmed) ? Number(trimmed) : Number.NaN;
+}
+
+function isSpace(unit: number): boolean {
+  return unit === 0x20 || unit === 0x09;
 }
 
 function isCount(value: number | undefined): value is number {
