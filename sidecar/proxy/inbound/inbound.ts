@@ -70,6 +70,7 @@ export interface InboundOptions {
   onIntroduction(callerKey: string, address: HostPort): void;
 }
 
+const NO_FIELDS: RawFields = [];
 const NO_ALIASES: ReadonlyMap<string, string> = new Map();
 
 /** The worker's side is never sent a body twice: retries are the caller's affair. */
@@ -87,7 +88,10 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
     }
     const isOwn =
       head.target === '/record' || head.target === '/state' || head.target.startsWith(RECALL_PATH);
-    const addressed = isOwn ? null : serviceAddress({ ...head, host: '', fields: [] }, NO_ALIASES);
+    const { method, target: asked } = head;
+    const addressed = isOwn
+      ? null
+      : serviceAddress({ method, target: asked, host: '', fields: NO_FIELDS }, NO_ALIASES);
     if (addressed !== null && 'error' in addressed) {
       refuse(downstream, null, addressed.error, 'not_sent', addressed.detail, null);
       return;
