@@ -2,7 +2,7 @@
  * Time limits of requests and connections, coarse and exact.
  *
  * A setTimeout per request costs about 4 µs, as much as parsing its head, so limits of seconds to minutes share one
- * interval and fire up to a tick late. Both kinds let the sockets be read before they fire: after a pause of the whole
+ * interval and fire a tick or two late. Both kinds let the sockets be read before they fire: after a pause of the whole
  * process (a busy host, SIGSTOP) Node runs due timers first, and what the kernel has long received would seem missing.
  */
 
@@ -15,7 +15,7 @@ export function tooLate(limits: { headMs: number; idleMs: number } | null, hasBe
 }
 
 export class CoarseTimer extends ListMember {
-  /** Monotonic ms; Infinity = not armed. */
+  /** By the clock of the timers; Infinity = not armed. */
   atMs = Number.POSITIVE_INFINITY;
   readonly onPassed: () => void;
 
@@ -25,9 +25,14 @@ export class CoarseTimer extends ListMember {
   }
 }
 
+/**
+ * Their clock counts ticks: the system's is not read some five times for each request, and while the process stands
+ * still no time passes. A timer fires one to two ticks late, later where ticks are.
+ */
 export class CoarseTimers {
   readonly #armed = new LinkedList<CoarseTimer>();
   readonly #tickMs: number;
+  #clockMs = 0;
   #timer: NodeJS.Timeout | null = null;
 
   constructor(tickMs: number) {
@@ -36,7 +41,8 @@ export class CoarseTimers {
 
   /** Arms (or moves) a timer `afterMs` from now. Moving an armed one is one assignment. */
   arm(timer: CoarseTimer, afterMs: number): void {
-    timer.atMs = performance.now() + afterMs;
+    // The present tick may be over at any moment.
+    timer.atMs = this.#clockMs + this.#tickMs + afterMs;
     if (timer.isListed) return;
     this.#armed.add(timer);
     if (this.#timer === null) {
@@ -60,14 +66,14 @@ export class CoarseTimers {
       this.#timer = null;
       return;
     }
+    this.#clockMs += this.#tickMs;
     // After the sockets were read: what came in while the loop stood still is not late.
     setImmediate(() => this.#check());
   }
 
   #check(): void {
-    const nowMs = performance.now();
     for (const timer of this.#armed.toArray()) {
-      if (timer.atMs > nowMs) continue;
+      if (timer.atMs > this.#clockMs) continue;
       this.disarm(timer);
       timer.onPassed();
     }
