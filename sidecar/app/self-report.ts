@@ -5,7 +5,7 @@
  * three never disagree.
  */
 import type { Config } from '../config/config.ts';
-import { encodeOrca, type LoadReport } from '../core/peers/load-report.ts';
+import { encodeReport, type LoadReport } from '../core/peers/load-report.ts';
 import { encodePeerState } from '../core/peers/peer-state.ts';
 import type { ServiceFigures, WorkerRecord, WorkerState } from '../core/peers/record.ts';
 import type { LoadChoice, LoadSampler, LoadSnapshot, OwnFigures } from '../load/sampler.ts';
@@ -123,10 +123,10 @@ export class SelfReport {
     );
   }
 
-  /** Value of `endpoint-load-metrics` on a response to this caller. */
-  orca(service: string, callerKey: string): string {
+  /** Value of `sidecar-load` on a response to this caller. */
+  report(service: string, callerKey: string): string {
     this.#seq++;
-    return encodeOrca(this.#report(service, callerKey));
+    return encodeReport(this.#report(service, callerKey));
   }
 
   /** Why it is warming, for the one who is refused elsewhere. */

@@ -9,8 +9,8 @@
  * `sidecar-expected-queue`, `sidecar-under-way-ms` | request | one sidecar to the other: the longest queue that it
  * takes, and its place there | | `sidecar-inbound` | request | one that asks for a record: `host:port` where its own is
  * to be had | | `sidecar-worker`, `sidecar-route`, `sidecar-attempts`, `sidecar-request-id`, `sidecar-decision` |
- * response | the app's sidecar | | `endpoint-load-metrics`, `endpoint-load-metrics-bin` | response | the worker to its
- * sidecar, which reads it and says its own |
+ * response | the app's sidecar | | `sidecar-load` | response | one sidecar to the other: how it is | |
+ * `endpoint-load-metrics`, `endpoint-load-metrics-bin` | response | the worker to its sidecar, which reads it |
  */
 import type { HeadLimits } from '../http/message.ts';
 
@@ -24,6 +24,9 @@ export const APP_HEADERS: ReadonlySet<string> = new Set([
 
 /** By it the one who is asked learns where the one who asks listens (mesh/discovery/introductions). */
 export const INTRODUCTION_HEADER = 'sidecar-inbound';
+
+/** In a response between sidecars: how the peer is (core/peers/load-report). */
+export const LOAD_HEADER = 'sidecar-load';
 
 /** In a request between sidecars: by which way it came, where the other cannot see it. */
 export const ROUTE_HEADER = 'sidecar-route';

@@ -7,6 +7,7 @@
  */
 import { CODES, type Code } from '../../core/errors.ts';
 import { endToEndTrailers } from '../../core/forwarding/end-to-end.ts';
+import { LOAD_HEADER } from '../../core/forwarding/sidecar-headers.ts';
 import { isGrpc } from '../../core/http/grpc.ts';
 import { first } from '../../core/http/headers.ts';
 import type { RawFields } from '../../core/http/message.ts';
@@ -219,7 +220,7 @@ class PeerAttempt implements AttemptOptions, WatchedRequest, MigratableAttempt {
   #judgeSigned(response: IncomingHead): Judgement {
     const { peer, service } = this;
     const { directory, pseudonym, queueMigration } = this.#options;
-    const load = first(response.fields, 'endpoint-load-metrics');
+    const load = first(response.fields, LOAD_HEADER);
     if (load !== undefined) directory.reported(peer, service, load);
     const refused = first(response.fields, REFUSAL_HEADER);
     const refusal = refused === undefined ? null : parseRefusal(refused);

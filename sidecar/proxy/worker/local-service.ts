@@ -8,10 +8,10 @@ import type { Code } from '../../core/errors.ts';
 import { hostHeader } from '../../core/http/base-url.ts';
 import { isGrpc } from '../../core/http/grpc.ts';
 import { first } from '../../core/http/headers.ts';
-import { parseOrca } from '../../core/peers/load-report.ts';
 import type { WorkerState } from '../../core/peers/record.ts';
 import type { Acquired, Admission, Slot } from '../../core/worker/admission.ts';
 import { CallerCounts } from '../../core/worker/caller-counts.ts';
+import { loadInOrca } from '../../core/worker/orca.ts';
 import { SelfReportedLoad } from '../../core/worker/self-reported-load.ts';
 import { type AttemptOptions, runAttempt } from '../../http/attempt.ts';
 import type { AttemptOutcome } from '../../http/attempt-outcome.ts';
@@ -101,8 +101,8 @@ export class LocalService {
 
   /** The worker's own `endpoint-load-metrics`, on a response or to a health check. */
   reported(value: string): void {
-    const load = parseOrca(value)?.load;
-    if (load !== undefined) this.selfReportedLoad.report('orca', load, performance.now());
+    const load = loadInOrca(value);
+    if (load !== null) this.selfReportedLoad.report('orca', load, performance.now());
   }
 
   /**
