@@ -6,7 +6,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { encodeOrca } from '../../sidecar/core/peers/load-report.ts';
+import { encodeReport } from '../../sidecar/core/peers/load-report.ts';
 import { type LogLine, modulePath, TiedProcess } from '../../sidecar/demo/tied-process.ts';
 import { until } from '../support/two-sidecars.ts';
 import type { Backend } from './proxies.ts';
@@ -22,7 +22,7 @@ const QUEUE = '100000';
 const WATCH_MS = 8_000;
 
 /** As `self.ts` writes it on a response. */
-const ANSWER_FIELD = `endpoint-load-metrics: ${encodeOrca({
+const ANSWER_FIELD = `sidecar-load: ${encodeReport({
   epoch: 1_702_150_000_000,
   seq: 10_000,
   state: 'ready',

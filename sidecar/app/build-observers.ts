@@ -40,8 +40,7 @@ export function outboundObserver(
     },
     requestFinished(request) {
       metrics.requestFinished(request);
-      const { decision } = request;
-      requests.add({ ...request, decision: decision === null ? undefined : () => decision });
+      requests.add(request);
       activity.ended();
     },
     requestRouted: (to) => metrics.requestRouted(to),

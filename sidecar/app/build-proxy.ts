@@ -190,7 +190,7 @@ export class DataPlane {
       health: () => ({ status: self.state === 'ready' ? 'ok' : self.state }),
       record: () => sealRecord(identity, self.record()),
       state: (callerKey) => self.stateFor(callerKey),
-      report: (service, callerKey) => self.orca(service, callerKey),
+      report: (service, callerKey) => self.report(service, callerKey),
       cancelQueued: isCancelled,
     };
   }

@@ -18,7 +18,7 @@ export class InFlightCount {
 
   ended(): void {
     this.#running--;
-    if (this.#running > 0) return;
+    if (this.#running > 0 || this.#waiters.length === 0) return;
     for (const wake of this.#waiters.splice(0)) wake();
   }
 

@@ -3,7 +3,7 @@
  *
  * The seam between the two folders that may not know each other.
  */
-import { applyReport, parseOrca } from '../core/peers/load-report.ts';
+import { applyReport, parseReport } from '../core/peers/load-report.ts';
 import type { Peer } from '../core/peers/peer.ts';
 import type { PeerTable } from '../core/peers/peer-table.ts';
 import { systemClock } from '../mesh/clock.ts';
@@ -25,11 +25,11 @@ export function peerDirectory(directory: Directory, table: PeerTable, prober: Pr
     },
     peek: (service) => table.offering(service),
     reported(peer: Peer, service: string, value: string) {
-      const patch = parseOrca(value);
-      if (patch === null) return;
+      const report = parseReport(value);
+      if (report === null) return;
       const nowMs = performance.now();
       table.markAlive(peer.key, nowMs);
-      const outcome = applyReport(peer, { ...patch, service }, 'response', nowMs);
+      const outcome = applyReport(peer, { ...report, service }, 'response', nowMs);
       if (outcome === 'restarted') void directory.refetch(peer);
     },
     // One doubt, however many requests shared the failure: the prober settles it.

@@ -5,10 +5,10 @@
  * three never disagree.
  */
 import type { Config } from '../config/config.ts';
-import { encodeOrca, type LoadReport } from '../core/peers/load-report.ts';
+import { encodeReport, type LoadReport } from '../core/peers/load-report.ts';
 import { encodePeerState } from '../core/peers/peer-state.ts';
 import type { ServiceFigures, WorkerRecord, WorkerState } from '../core/peers/record.ts';
-import type { LoadSampler, LoadSnapshot } from '../load/sampler.ts';
+import type { LoadChoice, LoadSampler, LoadSnapshot, OwnFigures } from '../load/sampler.ts';
 import type { LocalService } from '../proxy/worker/local-service.ts';
 
 export interface SelfReportOptions {
@@ -24,6 +24,7 @@ const NOTHING_SAID = { slots: null, orca: null, push: null, metrics: null } as c
 
 export class SelfReport {
   readonly #options: SelfReportOptions;
+  readonly #choices: ReadonlyMap<string, LoadChoice>;
   /** Unix ms: orders the lives of this worker. */
   readonly epoch = Date.now();
   #seq = 0;
@@ -33,6 +34,7 @@ export class SelfReport {
   constructor(options: SelfReportOptions) {
     this.#options = options;
     this.#tunnelUrl = options.config.tunnel.url;
+    this.#choices = new Map(options.config.services.map(({ name, load }) => [name, load.source]));
   }
 
   get workerId(): string {
@@ -63,7 +65,8 @@ export class SelfReport {
     if (this.#isDraining) return 'draining';
     const { services } = this.#options;
     if (services.size === 0) return 'ready';
-    return [...services.values()].some((service) => service.state === 'ready') ? 'ready' : 'warming';
+    for (const service of services.values()) if (service.state === 'ready') return 'ready';
+    return 'warming';
   }
 
   /** The services that peers may be sent to: the ready ones, or all while none is. */
@@ -75,16 +78,17 @@ export class SelfReport {
 
   /** The load of one service, or the highest of all of this worker. */
   load(service: string | null): LoadSnapshot {
-    const { config, sampler, services } = this.#options;
-    const nowMs = performance.now();
-    const of =
-      service === null ? [...services.values()] : [services.get(service)].filter((s) => s !== undefined);
-    const loads = of.map((each) => {
-      const choice = config.services.find(({ name }) => name === each.name)?.load.source ?? 'auto';
-      return sampler.loadOf({ slots: each.admission.load, ...each.selfReportedLoad.figures(nowMs) }, choice);
-    });
+    const { sampler, services } = this.#options;
+    const of = service === null ? [...services.values()] : [services.get(service)];
+    const loads = of.flatMap((each) =>
+      each === undefined ? [] : [sampler.loadOf(ownFigures(each), this.#choiceOf(each.name))],
+    );
     if (loads.length === 0) return sampler.loadOf(NOTHING_SAID, 'auto');
     return loads.reduce((highest, each) => (each.loadRatio > highest.loadRatio ? each : highest));
+  }
+
+  #choiceOf(service: string): LoadChoice {
+    return this.#choices.get(service) ?? 'auto';
   }
 
   record(): WorkerRecord {
@@ -119,10 +123,10 @@ export class SelfReport {
     );
   }
 
-  /** Value of `endpoint-load-metrics` on a response to this caller. */
-  orca(service: string, callerKey: string): string {
+  /** Value of `sidecar-load` on a response to this caller. */
+  report(service: string, callerKey: string): string {
     this.#seq++;
-    return encodeOrca(this.#report(service, callerKey));
+    return encodeReport(this.#report(service, callerKey));
   }
 
   /** Why it is warming, for the one who is refused elsewhere. */
@@ -137,34 +141,45 @@ export class SelfReport {
 
   #figures(name: string): ServiceFigures {
     const admission = this.#options.services.get(name)?.admission;
-    const serviceMs = admission?.serviceMs(performance.now()) ?? null;
     return {
       in_flight: admission?.inFlight ?? 0,
       concurrency: admission?.concurrency ?? 0,
       queued: admission?.queued ?? 0,
-      service_ms: serviceMs === null ? null : Math.round(serviceMs * 10) / 10,
+      service_ms: roundedMs(admission?.serviceMs(performance.now()) ?? null),
     };
   }
 
   #report(name: string, callerKey: string): LoadReport {
-    const figures = this.#figures(name);
-    const service = this.#options.services.get(name);
-    const sinceMs = service?.admission.longestSinceMs ?? null;
+    const { sampler, services } = this.#options;
+    const service = services.get(name);
+    const admission = service?.admission;
+    const nowMs = performance.now();
+    const sinceMs = admission?.longestSinceMs ?? null;
+    const own = service === undefined ? NOTHING_SAID : ownFigures(service);
     return {
       epoch: this.epoch,
       seq: this.#seq,
       state: this.state,
-      load: round(this.load(name).loadRatio),
+      load: round(sampler.ratioOf(own, this.#choiceOf(name))),
       service: name,
-      inFlight: figures.in_flight,
-      queued: figures.queued,
-      concurrency: figures.concurrency,
-      serviceMs: figures.service_ms,
+      inFlight: admission?.inFlight ?? 0,
+      queued: admission?.queued ?? 0,
+      concurrency: admission?.concurrency ?? 0,
+      serviceMs: roundedMs(admission?.serviceMs(nowMs) ?? null),
       mine: service?.outstandingOf(callerKey) ?? 0,
       activeCallers: service?.activeCallers ?? 1,
-      oldestMs: sinceMs === null ? null : Math.max(0, performance.now() - sinceMs),
+      oldestMs: sinceMs === null ? null : Math.max(0, nowMs - sinceMs),
     };
   }
+}
+
+function ownFigures({ admission, selfReportedLoad }: LocalService): OwnFigures {
+  const { orca, push, metrics } = selfReportedLoad.figures(performance.now());
+  return { slots: admission.load, orca, push, metrics };
+}
+
+function roundedMs(serviceMs: number | null): number | null {
+  return serviceMs === null ? null : Math.round(serviceMs * 10) / 10;
 }
 
 function round(ratio: number): number {

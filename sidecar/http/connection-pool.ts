@@ -91,7 +91,14 @@ export abstract class ConnectionPool<Connection extends { destroy(): void }> {
   }
 }
 
-/** The same for all requests that may share a connection. */
-export function originKey({ scheme, host, port }: Origin): string {
-  return `${scheme}://${host}:${port}`;
+const keys = new WeakMap<Origin, string>();
+
+/** The same for all requests that may share a connection. Remembered: the origin of a route is always the same. */
+export function originKey(origin: Origin): string {
+  let key = keys.get(origin);
+  if (key === undefined) {
+    key = `${origin.scheme}://${origin.host}:${origin.port}`;
+    keys.set(origin, key);
+  }
+  return key;
 }

@@ -130,12 +130,33 @@ export class LoadSampler {
     return { ...(chosen.source === null ? combineLoad(bySource) : chosen), bySource };
   }
 
+  /** The ratio alone: it is told with each response. */
+  ratioOf(own: OwnFigures, choice: LoadChoice): number {
+    const chosen = this.#highest(own, CHOSEN_KINDS[choice]);
+    return Math.max(0, chosen === -1 ? this.#highest(own, LOAD_KINDS) : chosen);
+  }
+
+  /** -1 = none of these is known. */
+  #highest(own: OwnFigures, kinds: readonly LoadKind[]): number {
+    let highest = -1;
+    for (const kind of kinds) {
+      const value = isMachineKind(kind) ? this.#machine[kind] : own[kind];
+      if (value === null || Number.isNaN(value)) continue;
+      highest = Math.max(highest, Math.min(1, Math.max(0, value)));
+    }
+    return highest;
+  }
+
   /** One round of the timer. */
   sampleNow(): void {
     for (const { kind, read, watch } of this.#sources) {
       this.#machine[kind] = smoothed(this.#machine[kind], readOnce(read, watch));
     }
   }
+}
+
+function isMachineKind(kind: LoadKind): kind is MachineKind {
+  return kind === 'cpu' || kind === 'pressure' || kind === 'gpu';
 }
 
 function readOnce(read: LoadReader, watch: SourceWatch): number | null {

@@ -4,9 +4,10 @@
  * The counts behind /stats are plain numbers that are copied to prom-client at a scrape, so the two can never disagree
  * and the hot path pays for an addition. Gauges are not pushed either: `watch` names where to read them.
  */
-import { collectDefaultMetrics, type Histogram, Registry } from 'prom-client';
+import { collectDefaultMetrics, Registry } from 'prom-client';
 import type { Code } from '../core/errors.ts';
 import { type CacheFigures, type GaugeSources, readSource, refreshGauges } from './gauges.ts';
+import type { HistogramSeries } from './histogram.ts';
 import {
   ALL_CODES,
   BoundedLabels,
@@ -74,8 +75,11 @@ export class Metrics {
   readonly #series: Series;
   readonly #services: BoundedLabels;
   readonly #reasons = new BoundedLabels({ limit: REASON_LIMIT });
-  readonly #durations: Latency;
-  readonly #firstBytes: Latency;
+  readonly #latencies = new Map<string, (RequestSeries | undefined)[]>();
+  readonly #inbound = new Map<string, (HistogramSeries | undefined)[]>();
+  readonly #decisions: HistogramSeries;
+  /** By route. */
+  readonly #attempts = new Float64Array(ROUTES.length);
   #sources: Partial<GaugeSources> = {};
   #localRequests = 0;
   #forwardedRequests = 0;
@@ -87,8 +91,7 @@ export class Metrics {
   constructor(options: MetricsOptions) {
     this.#services = new BoundedLabels({ limit: options.serviceLimit });
     this.#series = declareSeries(this.registry);
-    this.#durations = new Latency(this.#series.durationSeconds);
-    this.#firstBytes = new Latency(this.#series.firstByteSeconds);
+    this.#decisions = this.#series.decisionSeconds.series({});
     this.#series.buildInfo.set({ version: options.version, worker_id: options.workerId }, 1);
     this.#startAtZero();
     if (options.processMetrics) {
@@ -121,10 +124,11 @@ export class Metrics {
     // Where a worker was reached by that name, the name is real.
     const names = this.#services;
     const service = route === 'none' ? names.labelOf(request.service) : names.admit(request.service);
-    this.#durations.observeMs(service, route, outcome, request.durationMs);
-    if (request.firstByteMs !== null) {
-      this.#firstBytes.observeMs(service, route, outcome, request.firstByteMs);
-    }
+    const series = this.#requestSeries(service, route, outcome);
+    series.duration.observe(request.durationMs / 1000);
+    if (request.firstByteMs === null) return;
+    series.firstByte ??= this.#series.firstByteSeconds.series({ service, route, outcome });
+    series.firstByte.observe(request.firstByteMs / 1000);
   }
 
   /** A peer's request has arrived; each ends in one `inboundFinished`. */
@@ -135,18 +139,17 @@ export class Metrics {
   inboundFinished(request: InboundSample): void {
     this.#inboundOpen--;
     if (request.code !== null) this.#series.answers.inc({ listener: 'inbound', code: request.code });
-    const labels = { service: this.#services.labelOf(request.service), outcome: request.outcome };
-    if (isDuration(request.durationMs))
-      this.#series.inboundSeconds.observe(labels, request.durationMs / 1000);
+    const service = this.#services.labelOf(request.service);
+    this.#inboundSeries(service, request.outcome).observe(request.durationMs / 1000);
   }
 
   /** One choice took this many microseconds. */
   decided(us: number): void {
-    if (isDuration(us)) this.#series.decisionSeconds.observe(us / 1e6);
+    this.#decisions.observe(us / 1e6);
   }
 
   attempted(route: Exclude<RouteLabel, 'none'>): void {
-    this.#series.attempts.inc({ route });
+    this.#attempts[ROUTES.indexOf(route)]! += 1;
   }
 
   attemptFailed(code: Code): void {
@@ -207,6 +210,10 @@ export class Metrics {
       counter.reset();
       counter.inc(count);
     }
+    series.attempts.reset();
+    ROUTES.forEach((route, i) => {
+      if (route !== 'none') series.attempts.inc({ route }, this.#attempts[i]);
+    });
     series.cacheSize.set(cache.size);
     series.requestsInProgress.set({ listener: 'outbound' }, this.#outboundOpen);
     series.requestsInProgress.set({ listener: 'inbound' }, this.#inboundOpen);
@@ -219,9 +226,28 @@ export class Metrics {
     return this.#cache;
   }
 
+  #requestSeries(service: string, route: RouteLabel, outcome: OutcomeLabel): RequestSeries {
+    const known = seriesOf(this.#latencies, service, ROUTES.length * OUTCOMES.length);
+    const slot = ROUTES.indexOf(route) * OUTCOMES.length + OUTCOMES.indexOf(outcome);
+    const found = known[slot];
+    if (found !== undefined) return found;
+    const made = {
+      duration: this.#series.durationSeconds.series({ service, route, outcome }),
+      firstByte: null,
+    };
+    known[slot] = made;
+    return made;
+  }
+
+  #inboundSeries(service: string, outcome: OutcomeLabel): HistogramSeries {
+    const known = seriesOf(this.#inbound, service, OUTCOMES.length);
+    const slot = OUTCOMES.indexOf(outcome);
+    known[slot] ??= this.#series.inboundSeconds.series({ service, outcome });
+    return known[slot];
+  }
+
   /** A series that appears with its first event has no rate for that event: the closed sets start at 0. */
   #startAtZero(): void {
-    for (const route of ROUTES) if (route !== 'none') this.#series.attempts.inc({ route }, 0);
     for (const kind of INPUT_KINDS) this.#series.refusedInputs.inc({ kind, reason: 'other' }, 0);
     for (const code of ALL_CODES) {
       this.#series.failedAttempts.inc({ code }, 0);
@@ -231,35 +257,21 @@ export class Metrics {
   }
 }
 
-type Child = Pick<Histogram.Internal<string>, 'observe'>;
-
-/** One histogram by service, route and outcome, with its children resolved once: prom-client resolves the labels at each call otherwise, which costs more than observing. */
-class Latency {
-  readonly #histogram: Histogram<'service' | 'route' | 'outcome'>;
-  readonly #children = new Map<string, (Child | undefined)[]>();
-
-  constructor(histogram: Histogram<'service' | 'route' | 'outcome'>) {
-    this.#histogram = histogram;
-  }
-
-  /** Drops what is not a duration: prom-client throws on NaN, and a clock may have been set back. */
-  observeMs(service: string, route: RouteLabel, outcome: OutcomeLabel, ms: number): void {
-    if (!isDuration(ms)) return;
-    let children = this.#children.get(service);
-    if (children === undefined) {
-      children = new Array<Child | undefined>(ROUTES.length * OUTCOMES.length).fill(undefined);
-      this.#children.set(service, children);
-    }
-    const slot = ROUTES.indexOf(route) * OUTCOMES.length + OUTCOMES.indexOf(outcome);
-    let child = children[slot];
-    if (child === undefined) {
-      child = this.#histogram.labels({ service, route, outcome });
-      children[slot] = child;
-    }
-    child.observe(ms / 1000);
-  }
+interface RequestSeries {
+  readonly duration: HistogramSeries;
+  /** null until one had a first byte. */
+  firstByte: HistogramSeries | null;
 }
 
-function isDuration(value: number): boolean {
-  return Number.isFinite(value) && value >= 0;
+function seriesOf<T>(
+  byService: Map<string, (T | undefined)[]>,
+  service: string,
+  slots: number,
+): (T | undefined)[] {
+  let known = byService.get(service);
+  if (known === undefined) {
+    known = new Array<T | undefined>(slots).fill(undefined);
+    byService.set(service, known);
+  }
+  return known;
 }

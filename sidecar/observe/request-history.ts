@@ -33,8 +33,8 @@ export interface RecordedRequest {
   /** How the view was got, and how old it was. */
   readonly view: string;
   readonly viewAgeMs: number | null;
-  /** What the balancer saw and chose, where it was kept: made only when asked for, so a function. */
-  readonly decision?: (() => unknown) | undefined;
+  /** What the balancer saw and chose; null unless the app asked for it. */
+  readonly decision: unknown;
 }
 
 const MAX_REASON_CHARS = 240;
@@ -102,6 +102,6 @@ function toJson(request: RecordedRequest): object {
     advice: request.code === null ? null : CODES[request.code].advice,
     failed_attempts: request.attempts,
     not_asked: request.skipped,
-    decision: request.decision?.() ?? null,
+    decision: request.decision,
   };
 }

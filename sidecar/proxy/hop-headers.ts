@@ -4,11 +4,10 @@
  * One place, so that what is added, replaced or taken out can be read in a minute and compared with docs/http.md.
  */
 import { acceptsTrailers, endToEnd } from '../core/forwarding/end-to-end.ts';
-import { forwardedHeaders } from '../core/forwarding/forwarded.ts';
-import { withOneHopLess } from '../core/forwarding/max-forwards.ts';
-import { withoutSidecarHeaders } from '../core/forwarding/sidecar-headers.ts';
+import { ForwardedChain } from '../core/forwarding/forwarded.ts';
+import { countHop } from '../core/forwarding/max-forwards.ts';
 import { viaValue } from '../core/forwarding/via.ts';
-import { without } from '../core/http/headers.ts';
+import { isNamed, without } from '../core/http/headers.ts';
 import type { HttpVersion, RawFields, RequestHead } from '../core/http/message.ts';
 import type { OutgoingHead } from '../http/exchange.ts';
 
@@ -23,30 +22,25 @@ export interface HopFacts {
 }
 
 /** Framing and routing fields: the transport writes them anew. */
-function isRewritten(lowerName: string): boolean {
-  return lowerName === 'host' || lowerName === 'content-length';
-}
-
-/** A client of HTTP/1.0 does not wait for 100, whatever it says (RFC 9110 §10.1.1). */
-function isRewrittenOfOld(lowerName: string): boolean {
-  return isRewritten(lowerName) || lowerName === 'expect';
+function isRewritten(name: string): boolean {
+  return isNamed(name, 'host') || isNamed(name, 'content-length');
 }
 
 /** Request fields for the next hop, whoever it is. */
 export function requestHeaders(head: RequestHead, facts: HopFacts): RawFields {
-  const kept = withoutSidecarHeaders(
-    without(endToEnd(head.fields), head.minor === 0 ? isRewrittenOfOld : isRewritten),
+  const { method, fields: received, host } = head;
+  const { clientIp, pseudonym: by, trusted } = facts;
+  // A client of HTTP/1.0 does not wait for 100, whatever it says (RFC 9110 §10.1.1).
+  const isOld = head.minor === 0;
+  const chain = new ForwardedChain();
+  const fields = endToEnd(
+    received,
+    (name, value) => isRewritten(name) || chain.take(name, value) || (isOld && isNamed(name, 'expect')),
   );
-  const fields = forwardedHeaders({
-    fields: withOneHopLess(head.method, kept),
-    clientIp: facts.clientIp,
-    proto: 'http',
-    host: head.host,
-    by: facts.pseudonym,
-    trusted: facts.trusted,
-  });
-  fields.push('Via', viaValue(facts.version, facts.pseudonym));
-  if (acceptsTrailers(head.fields)) fields.push('TE', 'trailers', 'Connection', 'TE');
+  countHop(method, fields);
+  chain.pushTo(fields, { clientIp, proto: 'http', host, by, trusted });
+  fields.push('Via', viaValue(facts.version, by));
+  if (acceptsTrailers(received)) fields.push('TE', 'trailers', 'Connection', 'TE');
   return fields;
 }
 
@@ -96,7 +90,7 @@ export function interimHeaders(fields: RawFields, version: HttpVersion, pseudony
 
 /** A response's own fields, ready for more to be added. */
 export function responseHeaders(fields: RawFields, version: HttpVersion, pseudonym: string): RawFields {
-  const kept = withoutSidecarHeaders(endToEnd(fields));
+  const kept = endToEnd(fields);
   kept.push('Via', viaValue(version, pseudonym));
   return kept;
 }

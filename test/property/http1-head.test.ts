@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { endToEnd, endToEndTrailers } from '../../sidecar/core/forwarding/end-to-end.ts';
-import { forwardedHeaders } from '../../sidecar/core/forwarding/forwarded.ts';
+import { ForwardedChain } from '../../sidecar/core/forwarding/forwarded.ts';
 import { serviceAddress } from '../../sidecar/core/forwarding/service-address.ts';
 import { viaContains } from '../../sidecar/core/forwarding/via.ts';
 import { withHost } from '../../sidecar/core/http/headers.ts';
@@ -140,7 +140,12 @@ describe('any bytes as an HTTP/1.1 head', () => {
         viaContains(head.fields, 'a');
         endToEndTrailers(head.fields, head.fields);
         const facts = { clientIp: '::1', proto: 'http', host: head.host, by: 'me', trusted } as const;
-        const fields = forwardedHeaders({ ...facts, fields: withHost(endToEnd(head.fields), head.host) });
+        const chain = new ForwardedChain();
+        const fields = withHost(
+          endToEnd(head.fields, (name, value) => chain.take(name, value)),
+          head.host,
+        );
+        chain.pushTo(fields, facts);
         expect(fields.every(isFieldValue)).toBe(true);
         const sent = Buffer.from(encodeRequestHead(head.method, head.target, fields), 'latin1');
         const again = parseRequestHead(sent, 0, sent.length, { ...TEST_LIMITS, maxHeadBytes: 65_536 });

@@ -1,29 +1,27 @@
 /** Reports: no header value throws, and every number that comes out of one is finite and in bounds. */
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { encodeOrca, parseOrca } from '../../sidecar/core/peers/load-report.ts';
+import { encodeReport, parseReport } from '../../sidecar/core/peers/load-report.ts';
 import { decodePeerState, encodePeerState } from '../../sidecar/core/peers/peer-state.ts';
 import { RECORD_LIMITS, WORKER_STATES } from '../../sidecar/core/peers/record.ts';
+import { loadInOrca } from '../../sidecar/core/worker/orca.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
 
-const name = fc.constantFrom(
-  'application_utilization',
-  'cpu_utilization',
-  'named_metrics.in_flight',
-  'named_metrics.service_ms',
-  'named_metrics.oldest_ms',
-  'named_metrics.sharers',
-  'named_metrics.sidecar_epoch',
-  'named_metrics.sidecar_seq',
-  'named_metrics.sidecar_state',
-);
 const number = fc.oneof(
+  fc.nat().map(String),
   fc.double().map(String),
-  fc.constantFrom('NaN', '-Infinity', '1e999', '-0', '', ' 1 ', '0x1'),
+  fc.constantFrom('NaN', '-1', '1e999', '', ' 1 ', '0x1', '1.', '999999999999999'),
 );
 const text = fc.oneof(
   fc.string(),
-  fc.array(fc.tuple(name, number).map(([n, v]) => `${n}=${v}`)).map((parts) => `TEXT ${parts.join(',')}`),
+  fc.array(number, { minLength: 11, maxLength: 11 }).map((parts) => parts.join(',')),
+  fc.array(number, { maxLength: 13 }).map((parts) => parts.join(',')),
+);
+const orca = fc.oneof(
+  fc.string(),
+  fc
+    .array(fc.tuple(fc.constantFrom('application_utilization', 'cpu_utilization'), number))
+    .map((parts) => `TEXT ${parts.map(([name, value]) => `${name}=${value}`).join(',')}`),
   fc.json().map((json) => `JSON ${json}`),
 );
 
@@ -31,13 +29,34 @@ describe('any load report', () => {
   test('a header value never throws, and gives bounded numbers', () => {
     fc.assert(
       fc.property(text, (value) => {
-        for (const [key, said] of Object.entries(parseOrca(value) ?? {})) {
+        for (const [key, said] of Object.entries(parseReport(value) ?? {})) {
           if (typeof said !== 'number') continue;
           const isTime = key === 'serviceMs' || key === 'oldestMs';
           const max = key === 'load' ? 1 : isTime ? RECORD_LIMITS.serviceMs : Number.MAX_SAFE_INTEGER;
           expectNamed(said, `${key}=${said}`).toBeGreaterThanOrEqual(0);
           expectNamed(said, `${key}=${said}`).toBeLessThanOrEqual(max);
         }
+      }),
+      { numRuns: 1_000 },
+    );
+  });
+
+  test("a worker's own word never throws, and is a ratio or nothing", () => {
+    fc.assert(
+      fc.property(orca, (value) => {
+        const load = loadInOrca(value);
+        expectNamed(load === null || (load >= 0 && load <= 1), `${load}`).toBe(true);
+      }),
+      { numRuns: 1_000 },
+    );
+  });
+
+  test('a decimal number is read as JavaScript reads it', () => {
+    const digits = fc.stringMatching(/^\d{1,9}(\.\d{0,6})?$/);
+    fc.assert(
+      fc.property(digits, (said) => {
+        const { serviceMs } = parseReport(`1,0,0,0,0,0,1,${said},,1,1`) ?? {};
+        expect(serviceMs).toBe(Number(said));
       }),
       { numRuns: 1_000 },
     );
@@ -83,7 +102,7 @@ describe('any load report', () => {
           oldestMs: oldest,
           load: rounded,
           ...rest
-        } = parseOrca(encodeOrca(said)) ?? {};
+        } = parseReport(encodeReport(said)) ?? {};
         expect(rest).toStrictEqual(exact);
         expect(Math.abs((rounded ?? -1) - load)).toBeLessThanOrEqual(0.0005);
         expectNamed(isNear(service, serviceMs), `${service} ${oldest}`).toBe(true);

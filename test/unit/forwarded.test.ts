@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import { type ForwardedFacts, forwardedHeaders } from '../../sidecar/core/forwarding/forwarded.ts';
+import { ForwardedChain, type ForwardedFacts } from '../../sidecar/core/forwarding/forwarded.ts';
 
 const FORGED = [
   'Forwarded',
@@ -11,7 +11,7 @@ const FORGED = [
   'x-forwarded-proto',
   'https',
 ];
-const FACTS: ForwardedFacts = {
+const FACTS: ForwardedFacts & { readonly fields: readonly string[] } = {
   fields: [...FORGED, 'X-FORWARDED-HOST', 'first.example', 'X-Forwarded-For', '2.2.2.2'],
   clientIp: '10.0.0.7',
   proto: 'http',
@@ -19,6 +19,18 @@ const FACTS: ForwardedFacts = {
   by: 'worker/1',
   trusted: false,
 };
+
+/** All fields of a request after this hop. */
+function forwardedHeaders({ fields, ...facts }: typeof FACTS): string[] {
+  const chain = new ForwardedChain();
+  const kept: string[] = [];
+  for (let i = 0; i < fields.length; i += 2) {
+    const [name = '', value = ''] = fields.slice(i, i + 2);
+    if (!chain.take(name, value)) kept.push(name, value);
+  }
+  chain.pushTo(kept, facts);
+  return kept;
+}
 
 describe('the forwarding fields', () => {
   test('a stranger is not believed: all four fields are our own', () => {
@@ -49,6 +61,20 @@ describe('the forwarding fields', () => {
     expect(node('fe80::1%eth0') ?? '').toMatch(/^for="\[fe80::1\]";/);
     expect(node('::ffff:10.0.0.7') ?? '').toMatch(/^for=10\.0\.0\.7;/);
     expect(node('') ?? '').toMatch(/^for=unknown;/);
+  });
+
+  test('the words for one client, host and hop are not those for another', () => {
+    for (const change of [
+      { clientIp: '10.0.0.8' },
+      { host: 'b' },
+      { by: 'worker/2' },
+      { proto: 'https' },
+    ] as const) {
+      const [, before] = forwardedHeaders({ ...FACTS, fields: [] });
+      const [, after] = forwardedHeaders({ ...FACTS, fields: [], ...change });
+      expect(after).not.toBe(before);
+      expect(forwardedHeaders({ ...FACTS, fields: [] })[1]).toBe(before);
+    }
   });
 
   test('without a host none is told', () => {

@@ -1,6 +1,11 @@
-/** Reports: the ORCA header both ways, the state body, and which report is newer. */
+/** Reports: the header both ways, the state body, and which report is newer. */
 import { describe, expect, test } from '@jest/globals';
-import { applyReport, encodeOrca, type LoadReport, parseOrca } from '../../sidecar/core/peers/load-report.ts';
+import {
+  applyReport,
+  encodeReport,
+  type LoadReport,
+  parseReport,
+} from '../../sidecar/core/peers/load-report.ts';
 import { decodePeerState, encodePeerState } from '../../sidecar/core/peers/peer-state.ts';
 import { endpointOf, peerOf, recordOf, SERVICE, tableOf } from '../support/meshes/peers.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
@@ -23,73 +28,69 @@ const report: LoadReport = {
 describe('a load report', () => {
   test('a report survives the header, but for the service that the reader knows', () => {
     const { service: _, ...rest } = report;
-    expect(parseOrca(encodeOrca(report))).toStrictEqual(rest);
-    expect(parseOrca(encodeOrca({ ...report, serviceMs: null }))).toStrictEqual({ ...rest, serviceMs: null });
-    expect(parseOrca(encodeOrca({ ...report, oldestMs: null }))).toStrictEqual({ ...rest, oldestMs: null });
-    expect(parseOrca(encodeOrca({ ...report, oldestMs: 0 }))).toStrictEqual({ ...rest, oldestMs: 0 });
-    expect(parseOrca(encodeOrca({ ...report, oldestMs: 1234.56 }))?.oldestMs).toBe(1_235);
-  });
-
-  test('a sidecar that says nothing of its queue has nobody waiting; a worker that says nothing tells nothing', () => {
-    const sidecar = 'named_metrics.queued=3,named_metrics.sidecar_epoch=1,named_metrics.sidecar_seq=1';
-    expect(parseOrca(sidecar)?.oldestMs).toBe(null);
-    expect('oldestMs' in (parseOrca('named_metrics.queued=3') ?? {})).toBe(false);
-  });
-
-  test('the header is TEXT that any ORCA reader takes', () => {
-    expect(encodeOrca(report)).toMatch(
-      /^TEXT application_utilization=0\.35(,named_metrics\.[a-z_]+=[0-9.]+)+$/,
-    );
-  });
-
-  test("foreign words for load: vLLM's and Envoy's, in TEXT and JSON", () => {
-    expect(
-      parseOrca('TEXT named_metrics.kv_cache_usage_perc=0.4,named_metrics.num_requests_waiting=2'),
-    ).toStrictEqual({
-      load: 0.4,
-      queued: 2,
+    expect(parseReport(encodeReport(report))).toStrictEqual(rest);
+    expect(parseReport(encodeReport({ ...report, serviceMs: null }))).toStrictEqual({
+      ...rest,
+      serviceMs: null,
     });
-    expect(parseOrca('cpu_utilization=0.3, mem_utilization=0.9, eps=1')).toStrictEqual({ load: 0.3 });
-    expect(
-      parseOrca(
-        'JSON {"cpu_utilization":0.2,"named_metrics":{"kv_cache_usage_perc":0.7,"num_requests_running":5}}',
-      ),
-    ).toStrictEqual({ load: 0.7, inFlight: 5 });
-    expect(parseOrca('{"application_utilization":1.7}')).toStrictEqual({ load: 1 });
+    expect(parseReport(encodeReport({ ...report, oldestMs: null }))).toStrictEqual({
+      ...rest,
+      oldestMs: null,
+    });
+    expect(parseReport(encodeReport({ ...report, oldestMs: 0 }))).toStrictEqual({ ...rest, oldestMs: 0 });
+    expect(parseReport(encodeReport({ ...report, oldestMs: 1234.56 }))?.oldestMs).toBe(1_235);
   });
 
-  test('nothing usable is null', () => {
+  test('the header is numbers at fixed places', () => {
+    expect(encodeReport(report)).toBe('2,0.35,3,1,4,2,3,812.25,900,1702150000000,7');
+  });
+
+  test('what is no report is null as a whole', () => {
+    const good = encodeReport(report);
+    const parts = good.split(',');
     for (const value of [
       '',
-      'TEXT',
-      'JSON',
-      'JSON {',
-      'JSON []',
-      'JSON null',
-      'a=b',
-      '=',
-      ',,,',
-      'BIN AAAA',
-      `cpu_utilization=0.1,${'x'.repeat(5000)}`,
+      ',',
+      good.slice(2),
+      `${good},`,
+      `${good},1`,
+      `${good} `,
+      good.replace(',', ';'),
     ]) {
-      expectNamed(parseOrca(value), value.slice(0, 20)).toBe(null);
+      expectNamed(parseReport(value), value).toBe(null);
     }
+    for (const bad of [
+      'NaN',
+      '-1',
+      '+1',
+      '1e3',
+      '0x1',
+      ' 1',
+      '1 ',
+      '.5',
+      '1.2.3',
+      '.',
+      '9'.repeat(16),
+      'a',
+    ]) {
+      for (let at = 0; at < parts.length; at += 1)
+        expectNamed(parseReport(parts.with(at, bad).join(',')), `${bad} at ${at}`).toBe(null);
+    }
+    expectNamed(parseReport(parts.with(0, '9').join(',')), 'an unknown state').toBe(null);
+    for (const at of [0, 1, 2, 3, 4, 5, 6, 9, 10])
+      expectNamed(parseReport(parts.with(at, '').join(',')), `nothing at ${at}`).toBe(null);
+    for (const at of [9, 10])
+      expectNamed(parseReport(parts.with(at, '1.5').join(',')), 'half a life').toBe(null);
+    expectNamed(parseReport('1,'.repeat(500)), 'too long').toBe(null);
   });
 
-  test('hostile numbers are bounded or dropped', () => {
-    expect(parseOrca('application_utilization=NaN,named_metrics.in_flight=Infinity')).toStrictEqual(null);
-    expect(parseOrca('named_metrics.in_flight=-5,named_metrics.queued=1e300')).toStrictEqual({
-      inFlight: 0,
-      queued: 1e6,
-    });
-    expect(parseOrca('named_metrics.queued=0x10')).toStrictEqual(null);
-    expect(parseOrca('named_metrics.oldest_ms=-5')).toStrictEqual({ oldestMs: 0 });
-    expect(parseOrca('named_metrics.oldest_ms=1e300')).toStrictEqual({ oldestMs: 1e9 });
-    expect(parseOrca('named_metrics.oldest_ms=NaN')).toBe(null);
-    expect(
-      parseOrca('named_metrics.sidecar_epoch=1.5,named_metrics.sidecar_seq=1,named_metrics.mine=1'),
-    ).toStrictEqual({ mine: 1 });
-    expect(parseOrca('named_metrics.sidecar_state=7,named_metrics.mine=1')).toStrictEqual({ mine: 1 });
+  test('huge numbers are bounded', () => {
+    const parts = encodeReport(report).split(',');
+    const huge = '9'.repeat(15);
+    expect(parseReport(parts.with(1, huge).join(','))?.load).toBe(1);
+    expect(parseReport(parts.with(2, huge).join(','))?.inFlight).toBe(1e6);
+    expect(parseReport(parts.with(7, huge).join(','))?.serviceMs).toBe(1e9);
+    expect(parseReport(parts.with(8, huge).join(','))?.oldestMs).toBe(1e9);
   });
 
   test('a report is taken over, an older one is not', () => {

@@ -52,6 +52,20 @@ describe('the load sampler', () => {
     expectNamed(sampler.loadOf(own(0.9, 0), 'gpu').loadRatio, 'not idle').toBe(0.9);
   });
 
+  test('the ratio alone is that of the snapshot, whatever is known', () => {
+    const figures = [null, Number.NaN, -1, 0, 0.4, 7];
+    const choices = ['auto', 'in-flight', 'cpu', 'gpu', 'worker'] as const;
+    for (const cpu of figures) {
+      const sampler = sampled(cpu, null);
+      for (const slots of figures)
+        for (const push of figures)
+          for (const choice of choices)
+            expectNamed(sampler.ratioOf(own(slots, push), choice), `${cpu} ${slots} ${push} ${choice}`).toBe(
+              sampler.loadOf(own(slots, push), choice).loadRatio,
+            );
+    }
+  });
+
   test('the CPU is its use or its pressure, the worker any of its words', () => {
     const { sampler } = create({ cpu: () => 0.2, pressure: () => 0.6 });
     sampler.sampleNow();

@@ -21,6 +21,7 @@ const request = (id: string, change: Partial<RecordedRequest> = {}): RecordedReq
   skipped: [],
   view: 'hit',
   viewAgeMs: 900,
+  decision: null,
   ...change,
 });
 
@@ -28,7 +29,7 @@ describe('the log of the last requests', () => {
   test('a request is found by its id, with its attempts and its decision', () => {
     const log = new RequestHistory({ capacity: 10 });
     const attempts = [{ peer: 'worker-gpu-002', route: 'vpn', code: 'connect_timeout' }];
-    log.add(request('a', { attempts, decision: () => ({ chosen: 'worker-gpu-001' }) }));
+    log.add(request('a', { attempts, decision: { chosen: 'worker-gpu-001' } }));
     expect(log.explain('a')).toStrictEqual({
       request_id: 'a',
       received_at: 1_700_000_000.5,

@@ -2,10 +2,6 @@
  * Which header and trailer fields go on to the next hop (RFC 9110 §7.6.1): all but those of one connection and those of
  * the mesh itself.
  */
-/**
- * Which header and trailer fields go on to the next hop (RFC 9110 §7.6.1): all but those of one connection and those of
- * the mesh itself.
- */
 import { isNamed } from '../http/headers.ts';
 import { trimOws } from '../http/http1-syntax.ts';
 import type { RawFields } from '../http/message.ts';
@@ -84,16 +80,21 @@ function nominated(fields: RawFields): ReadonlySet<string> | null {
 }
 
 /**
- * The fields meant for the other end: a new list, in order, that the caller may add to. Without the hop-by-hop
- * fields and those that Connection names (see PROTECTED for what it cannot name). Content-Length stays.
+ * The fields meant for the other end: a new list, in order, that the caller may add to. Without the hop-by-hop fields,
+ * those that Connection names (see PROTECTED for what it cannot name), and those of the sidecars. Content-Length stays.
+ * `isTaken`: further fields that are left out; asked once for each that would stay.
  */
-export function endToEnd(fields: RawFields): RawFields {
+export function endToEnd(
+  fields: RawFields,
+  isTaken: ((name: string, value: string) => boolean) | null = null,
+): RawFields {
   const names = nominated(fields);
   const kept: RawFields = [];
   for (let i = 0; i < fields.length; i += 2) {
     const name = fields[i]!;
-    if (isHopByHop(name) || names?.has(name.toLowerCase())) continue;
-    kept.push(name, fields[i + 1]!);
+    const value = fields[i + 1]!;
+    if (isHopByHop(name) || isSidecarHeader(name) || names?.has(name.toLowerCase())) continue;
+    if (isTaken === null || !isTaken(name, value)) kept.push(name, value);
   }
   return kept;
 }

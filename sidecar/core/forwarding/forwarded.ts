@@ -7,8 +7,8 @@
 import { isToken } from '../http/http1-syntax.ts';
 import type { RawFields } from '../http/message.ts';
 
+/** What this hop knows of who asked. */
 export interface ForwardedFacts {
-  readonly fields: RawFields;
   /** Address of the connection's other end; '' when it has none. */
   readonly clientIp: string;
   readonly proto: 'http' | 'https';
@@ -20,64 +20,79 @@ export interface ForwardedFacts {
   readonly trusted: boolean;
 }
 
-interface Earlier {
-  forwarded: string;
-  chain: string;
-  proto: string;
-  host: string;
+/** The four fields of one request: what earlier hops said is taken out of it, and told anew with this hop. */
+export class ForwardedChain {
+  #forwarded = '';
+  #chain = '';
+  #proto = '';
+  #host = '';
+
+  /** Notes what an earlier hop said; false for any other field. The lengths keep the usual field out at once. */
+  take(name: string, value: string): boolean {
+    const { length } = name;
+    if (length !== 9 && (length < 15 || length > 17)) return false;
+    const initial = name.charCodeAt(0) | 0x20;
+    if (initial !== 0x66 && initial !== 0x78) return false; // 'f' and 'x'
+    switch (name.toLowerCase()) {
+      case 'forwarded':
+        this.#forwarded = join(this.#forwarded, value);
+        return true;
+      case 'x-forwarded-for':
+        this.#chain = join(this.#chain, value);
+        return true;
+      case 'x-forwarded-proto':
+        if (this.#proto === '') this.#proto = value;
+        return true;
+      case 'x-forwarded-host':
+        if (this.#host === '') this.#host = value;
+        return true;
+      default:
+        return false;
+    }
+  }
+
+  /**
+   * Adds the fields. Trusted: Forwarded and X-Forwarded-For grow by this hop, -Proto and -Host stay as the first hop
+   * said. Not trusted: all four say what this hop knows, and nothing else.
+   */
+  pushTo(fields: RawFields, facts: ForwardedFacts): void {
+    const { trusted } = facts;
+    const { element, chainLink } = hopOf(facts);
+    const proto = trusted && this.#proto !== '' ? this.#proto : facts.proto;
+    const host = trusted && this.#host !== '' ? this.#host : facts.host;
+    fields.push(
+      'Forwarded',
+      trusted && this.#forwarded !== '' ? `${this.#forwarded}, ${element}` : element,
+      'X-Forwarded-For',
+      trusted && this.#chain !== '' ? `${this.#chain}, ${chainLink}` : chainLink,
+      'X-Forwarded-Proto',
+      proto,
+    );
+    if (host !== '') fields.push('X-Forwarded-Host', host);
+  }
 }
 
-/**
- * Returns ALL fields, a new list: those given without Forwarded, X-Forwarded-For, -Proto and -Host, then the new
- * ones at the end. Trusted: Forwarded and X-Forwarded-For grow by this hop, -Proto and -Host stay as the first hop
- * said. Not trusted: all four say what this hop knows, and nothing else.
- */
-export function forwardedHeaders(o: ForwardedFacts): RawFields {
-  const earlier: Earlier = { forwarded: '', chain: '', proto: '', host: '' };
-  const result: RawFields = [];
-  for (let i = 0; i < o.fields.length; i += 2) {
-    const name = o.fields[i]!;
-    const value = o.fields[i + 1]!;
-    if (!take(earlier, name, value)) result.push(name, value);
-  }
-  const clientIp = plainIp(o.clientIp);
-  const element = forwardedElement(clientIp, o);
-  const isTrusted = o.trusted;
-  const chainLink = clientIp === '' ? 'unknown' : clientIp;
-  const proto = isTrusted && earlier.proto !== '' ? earlier.proto : o.proto;
-  const host = isTrusted && earlier.host !== '' ? earlier.host : o.host;
-  result.push(
-    'Forwarded',
-    isTrusted && earlier.forwarded !== '' ? `${earlier.forwarded}, ${element}` : element,
-    'X-Forwarded-For',
-    isTrusted && earlier.chain !== '' ? `${earlier.chain}, ${chainLink}` : chainLink,
-    'X-Forwarded-Proto',
-    proto,
-  );
-  if (host !== '') result.push('X-Forwarded-Host', host);
-  return result;
+interface Hop {
+  readonly clientIp: string;
+  readonly host: string;
+  readonly by: string;
+  readonly proto: string;
+  /** Of Forwarded. */
+  readonly element: string;
+  /** Of X-Forwarded-For. */
+  readonly chainLink: string;
 }
 
-/** Notes what an earlier hop said; false for any other field. The lengths keep the usual field out at once. */
-function take(earlier: Earlier, name: string, value: string): boolean {
-  const length = name.length;
-  if (length !== 9 && (length < 15 || length > 17)) return false;
-  switch (name.toLowerCase()) {
-    case 'forwarded':
-      earlier.forwarded = join(earlier.forwarded, value);
-      return true;
-    case 'x-forwarded-for':
-      earlier.chain = join(earlier.chain, value);
-      return true;
-    case 'x-forwarded-proto':
-      if (earlier.proto === '') earlier.proto = value;
-      return true;
-    case 'x-forwarded-host':
-      if (earlier.host === '') earlier.host = value;
-      return true;
-    default:
-      return false;
-  }
+/** That of the last request: nearly all come from the same client for the same host. */
+let lastHop: Hop = { clientIp: '', host: '', by: '', proto: '', element: '', chainLink: '' };
+
+function hopOf({ clientIp, host, by, proto }: ForwardedFacts): Hop {
+  const last = lastHop;
+  if (last.clientIp === clientIp && last.host === host && last.by === by && last.proto === proto) return last;
+  const ip = plainIp(clientIp);
+  const element = forwardedElement(ip, host, by, proto);
+  lastHop = { clientIp, host, by, proto, element, chainLink: ip === '' ? 'unknown' : ip };
+  return lastHop;
 }
 
 function join(before: string, value: string): string {
@@ -92,13 +107,12 @@ function plainIp(ip: string): string {
   return zone === -1 ? bare : bare.slice(0, zone);
 }
 
-function forwardedElement(clientIp: string, o: ForwardedFacts): string {
+function forwardedElement(clientIp: string, host: string, by: string, proto: string): string {
   let node = 'unknown';
   if (clientIp.includes(':')) node = `"[${clientIp}]"`;
   else if (clientIp !== '') node = clientIp;
-  const host =
-    o.host === '' ? '' : `;host=${isToken(o.host) ? o.host : `"${o.host.replace(/["\\]/g, '\\$&')}"`}`;
-  return `for=${node};by=_${obfuscated(o.by)}${host};proto=${o.proto}`;
+  const quoted = isToken(host) ? host : `"${host.replace(/["\\]/g, '\\$&')}"`;
+  return `for=${node};by=_${obfuscated(by)}${host === '' ? '' : `;host=${quoted}`};proto=${proto}`;
 }
 
 /** RFC 7239 §6.3 allows letters, digits, `.`, `_` and `-`. */

@@ -41,15 +41,12 @@ export function hopsOf(method: string, fields: RawFields): Hops {
   return /^\d+$/.test(value) ? { kind: 'left', count: Math.min(Number(value), MAX_HOPS) } : { kind: 'bad' };
 }
 
-/**
- * The fields for the next hop, with the count less by this one; the same list where nothing is counted. Only for a
- * request that may be forwarded.
- */
-export function withOneHopLess(method: string, fields: RawFields): RawFields {
+/** Counts this hop in the fields for the next one, where anything is counted. Only for what may be forwarded. */
+export function countHop(method: string, fields: RawFields): void {
   const hops = hopsOf(method, fields);
-  if (hops.kind !== 'left') return fields;
+  if (hops.kind !== 'left') return;
   const count = String(Math.max(0, hops.count - 1));
-  return fields.map((text, i) => (i % 2 === 1 && isMaxForwards(fields[i - 1]!) ? count : text));
+  for (let i = 0; i < fields.length; i += 2) if (isMaxForwards(fields[i]!)) fields[i + 1] = count;
 }
 
 const SECRET: ReadonlySet<string> = new Set(['authorization', 'proxy-authorization', 'cookie', 'cookie2']);

@@ -9,10 +9,10 @@
  * `sidecar-expected-queue`, `sidecar-under-way-ms` | request | one sidecar to the other: the longest queue that it
  * takes, and its place there | | `sidecar-inbound` | request | one that asks for a record: `host:port` where its own is
  * to be had | | `sidecar-worker`, `sidecar-route`, `sidecar-attempts`, `sidecar-request-id`, `sidecar-decision` |
- * response | the app's sidecar | | `endpoint-load-metrics`, `endpoint-load-metrics-bin` | response | the worker to its
- * sidecar, which reads it and says its own |
+ * response | the app's sidecar | | `sidecar-load` | response | one sidecar to the other: how it is | |
+ * `endpoint-load-metrics`, `endpoint-load-metrics-bin` | response | the worker to its sidecar, which reads it |
  */
-import type { HeadLimits, RawFields } from '../http/message.ts';
+import type { HeadLimits } from '../http/message.ts';
 
 /** The request fields that an app may send; every one is consumed by the sidecar it is sent to. */
 export const APP_HEADERS: ReadonlySet<string> = new Set([
@@ -25,35 +25,29 @@ export const APP_HEADERS: ReadonlySet<string> = new Set([
 /** By it the one who is asked learns where the one who asks listens (mesh/discovery/introductions). */
 export const INTRODUCTION_HEADER = 'sidecar-inbound';
 
+/** In a response between sidecars: how the peer is (core/peers/load-report). */
+export const LOAD_HEADER = 'sidecar-load';
+
 /** In a request between sidecars: by which way it came, where the other cannot see it. */
 export const ROUTE_HEADER = 'sidecar-route';
 
 const PREFIX = 'sidecar-';
 
 /**
- * Whether a field (name in lower case) is the sidecars' own: never passed on from an app or a worker. True also for
- * APP_FIELDS, because those end at the sidecar that reads them.
+ * Whether a field is the sidecars' own: never passed on from an app or a worker. True also for APP_HEADERS, because
+ * those end at the sidecar that reads them.
  */
-export function isSidecarHeader(lowerName: string): boolean {
+export function isSidecarHeader(name: string): boolean {
+  if (name.length <= PREFIX.length) return false;
+  const initial = name.charCodeAt(0) | 0x20;
+  // 's' and 'e', the only initials of such fields, keep nearly every other name out.
+  if (initial !== 0x73 && initial !== 0x65) return false;
+  const lowerName = name.toLowerCase();
   return (
     lowerName.startsWith(PREFIX) ||
     lowerName === 'endpoint-load-metrics' ||
     lowerName === 'endpoint-load-metrics-bin'
   );
-}
-
-/** A new list without the sidecars' own fields; as `without(fields, isSidecarField)`, cheaper. */
-export function withoutSidecarHeaders(fields: RawFields): RawFields {
-  const kept: RawFields = [];
-  for (let i = 0; i < fields.length; i += 2) {
-    const name = fields[i]!;
-    const initial = name.charCodeAt(0) | 0x20;
-    // 's' and 'e': the only initials of such fields.
-    if ((initial === 0x73 || initial === 0x65) && name.length > 8 && isSidecarHeader(name.toLowerCase()))
-      continue;
-    kept.push(name, fields[i + 1]!);
-  }
-  return kept;
 }
 
 /** Proof of membership, Via, Forwarded and X-Forwarded-*, load report; some twenty fields of an edge. */

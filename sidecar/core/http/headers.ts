@@ -6,8 +6,13 @@
  */
 import type { RawFields } from './message.ts';
 
+/** The first letter keeps nearly every other name of the same length out before a copy is made. */
 export function isNamed(name: string, lowerName: string): boolean {
-  return name.length === lowerName.length && (name === lowerName || name.toLowerCase() === lowerName);
+  return (
+    name.length === lowerName.length &&
+    (name.charCodeAt(0) | 0x20) === lowerName.charCodeAt(0) &&
+    (name === lowerName || name.toLowerCase() === lowerName)
+  );
 }
 
 /** Value of the first header of this name (given in lower case). */

@@ -1,8 +1,8 @@
 /**
- * A report: what a peer says of one of its services now, as an ORCA header, and its way into the table.
+ * A report: what a peer says of one of its services now, as a header of its responses, and its way into the table.
  *
- * ORCA's `endpoint-load-metrics` (TEXT) instead of an own header, since it is the field's standard and a worker may
- * already send it.
+ * Numbers at fixed places instead of ORCA's named ones, in which workers speak: between sidecars it goes with each
+ * response, and the names made it 330 characters and a tenth of the time of the one who reads it.
  */
 import type { Peer, ReportSource } from './peer.ts';
 import { RECORD_LIMITS, WORKER_STATES, type WorkerState } from './record.ts';
@@ -23,124 +23,125 @@ export interface LoadReport {
   /** The reader's own share of inFlight + queued. */
   mine: number;
   activeCallers: number;
-  /** How long the first in the queue is under way; null = nobody waits, or it was not said. */
+  /** How long the first in the queue is under way; null = nobody waits. */
   oldestMs: number | null;
 }
 
-/** What was in a header: absent = not said. */
+/** What is taken over: absent = not said. */
 export type ReportPatch = Partial<LoadReport>;
 
-/** Longer values are not read: a hostile peer may not make a response cost much. */
-const MAX_ORCA_CHARS = 4096;
+/** Ten numbers of at most 16 characters. */
+const MAX_CHARS = 200;
 
-/** Where each count is found: ours first, then vLLM's. Each is bounded. */
-const COUNTS = [
-  ['inFlight', 'in_flight', 'num_requests_running'],
-  ['queued', 'queued', 'num_requests_waiting'],
-  ['concurrency', 'concurrency', ''],
-  ['mine', 'mine', ''],
-  ['activeCallers', 'sharers', ''],
-] as const;
+/** Nothing stands where a number could: it is not known. */
+const NOT_KNOWN = -1;
+
+/** Not even that. */
+const BAD = -2;
 
 /**
- * Value of the header `endpoint-load-metrics`, TEXT form (xds `OrcaLoadReport`, as Envoy and vLLM write it).
- * The service is not in it: the reader asked for one.
+ * The value of `sidecar-load`: state (its place among WORKER_STATES), load, in flight, queued, concurrency, the reader's
+ * share, active callers, service time and age of the queue in ms (empty = not known), epoch, sequence number. The
+ * service is not in it: the reader asked for one.
  */
-export function encodeOrca(r: LoadReport): string {
-  let text =
-    `TEXT application_utilization=${round(r.load, 1000)},named_metrics.in_flight=${r.inFlight}` +
-    `,named_metrics.queued=${r.queued},named_metrics.concurrency=${r.concurrency}` +
-    `,named_metrics.mine=${r.mine},named_metrics.sharers=${r.activeCallers}`;
-  if (r.oldestMs !== null) text += `,named_metrics.oldest_ms=${Math.round(r.oldestMs)}`;
-  if (r.serviceMs !== null) text += `,named_metrics.service_ms=${round(r.serviceMs, 100)}`;
+export function encodeReport(r: LoadReport): string {
+  const serviceMs = r.serviceMs === null ? '' : round(r.serviceMs, 100);
+  const oldestMs = r.oldestMs === null ? '' : Math.round(r.oldestMs);
   return (
-    `${text},named_metrics.sidecar_state=${WORKER_STATES.indexOf(r.state)}` +
-    `,named_metrics.sidecar_epoch=${r.epoch},named_metrics.sidecar_seq=${r.seq}`
+    `${WORKER_STATES.indexOf(r.state)},${round(r.load, 1000)},${r.inFlight},${r.queued},${r.concurrency},${r.mine},` +
+    `${r.activeCallers},${serviceMs},${oldestMs},${r.epoch},${r.seq}`
   );
 }
 
-/**
- * What a header value says; null when nothing in it is usable. Never throws; every number is finite and
- * bounded. Takes TEXT and JSON, with or without that word in front. Load is `application_utilization`, or
- * else the higher of `cpu_utilization` and vLLM's `kv_cache_usage_perc`.
- */
-export function parseOrca(value: string): ReportPatch | null {
-  if (value.length > MAX_ORCA_CHARS) return null;
-  const text = value.trim();
-  const isJson = /^(?:JSON\s*)?\{/.test(text);
-  const metrics = isJson ? jsonMetrics(text.replace('JSON', '')) : textMetrics(text.replace(/^TEXT\s+/, ''));
-  const patch: ReportPatch = {};
-  const load =
-    metrics.get('application_utilization') ??
-    Math.max(metrics.get('cpu_utilization') ?? -1, metrics.get('kv_cache_usage_perc') ?? -1);
-  if (load >= 0) patch.load = Math.min(1, load);
-  for (const [field, ours, foreign] of COUNTS) {
-    const count = metrics.get(ours) ?? metrics.get(foreign);
-    if (count !== undefined) patch[field] = bounded(count, RECORD_LIMITS.requests);
-  }
-  const serviceMs = metrics.get('service_ms');
-  if (serviceMs !== undefined) patch.serviceMs = bounded(serviceMs, RECORD_LIMITS.serviceMs);
-  const oldestMs = metrics.get('oldest_ms');
-  if (oldestMs !== undefined) patch.oldestMs = bounded(oldestMs, RECORD_LIMITS.serviceMs);
-  const state = WORKER_STATES[metrics.get('sidecar_state') ?? -1];
-  if (state !== undefined) patch.state = state;
-  const epoch = metrics.get('sidecar_epoch');
-  const seq = metrics.get('sidecar_seq');
-  if (isCount(epoch) && isCount(seq)) {
-    patch.epoch = epoch;
-    patch.seq = seq;
-    // A sidecar that says no service time does not know it, and one without a waiting request has none.
-    patch.serviceMs ??= null;
-    patch.oldestMs ??= null;
-  }
-  return Object.keys(patch).length === 0 ? null : patch;
+/** What such a value says; null when it is not one. Never throws; every number is finite and bounded. */
+export function parseReport(value: string): Omit<LoadReport, 'service'> | null {
+  if (value.length > MAX_CHARS) return null;
+  reader.begin(value);
+  const state = WORKER_STATES[reader.next(WORKER_STATES.length)];
+  const load = reader.next(1);
+  const inFlight = reader.next(RECORD_LIMITS.requests);
+  const queued = reader.next(RECORD_LIMITS.requests);
+  const concurrency = reader.next(RECORD_LIMITS.requests);
+  const mine = reader.next(RECORD_LIMITS.requests);
+  const activeCallers = reader.next(RECORD_LIMITS.requests);
+  const serviceMs = reader.next(RECORD_LIMITS.serviceMs);
+  const oldestMs = reader.next(RECORD_LIMITS.serviceMs);
+  const epoch = reader.next(RECORD_LIMITS.epochMs);
+  const seq = reader.next(Number.MAX_SAFE_INTEGER);
+  if (state === undefined || !reader.isAtEnd || serviceMs === BAD || oldestMs === BAD) return null;
+  if (load < 0 || inFlight < 0 || queued < 0 || concurrency < 0 || mine < 0 || activeCallers < 0) return null;
+  if (!Number.isSafeInteger(epoch) || !Number.isSafeInteger(seq) || epoch < 0 || seq < 0) return null;
+  return {
+    epoch,
+    seq,
+    state,
+    load,
+    inFlight,
+    queued,
+    concurrency,
+    serviceMs: serviceMs === NOT_KNOWN ? null : serviceMs,
+    mine,
+    activeCallers,
+    oldestMs: oldestMs === NOT_KNOWN ? null : oldestMs,
+  };
 }
 
-/** `name=number,…`; a part that is not of this form is skipped. */
-function textMetrics(text: string): Map<string, number> {
-  const metrics = new Map<string, number>();
-  for (const part of text.split(',')) {
-    const at = part.indexOf('=');
-    if (at > 0) put(metrics, part.slice(0, at).trim(), toNumber(part.slice(at + 1)));
-  }
-  return metrics;
-}
+const COMMA = 0x2c;
+const POINT = 0x2e;
+const ZERO = 0x30;
 
-function jsonMetrics(text: string): Map<string, number> {
-  const metrics = new Map<string, number>();
-  let json: unknown;
-  try {
-    json = JSON.parse(text);
-  } catch {
-    return metrics;
+/** The sum of so many digits is exact. */
+const EXACT_DIGITS = 15;
+
+/** Decimal numbers between commas, by their characters: nothing is left behind for the collector. */
+class NumberReader {
+  #text = '';
+  #at = 0;
+
+  begin(text: string): void {
+    this.#text = text;
+    this.#at = 0;
   }
-  if (typeof json !== 'object' || json === null) return metrics;
-  for (const [name, value] of Object.entries(json)) {
-    if (typeof value === 'number') put(metrics, name, value);
-    else if (name === 'named_metrics' && typeof value === 'object' && value !== null) {
-      for (const [named, number] of Object.entries(value))
-        if (typeof number === 'number') put(metrics, named, number);
+
+  /** The last number was the last thing. */
+  get isAtEnd(): boolean {
+    return this.#at === this.#text.length + 1;
+  }
+
+  /** The next number, at most `max`; NOT_KNOWN for none, BAD for what is not one, and for each behind that. */
+  next(max: number): number {
+    const text = this.#text;
+    let digits = 0;
+    let scale = 0;
+    let sum = 0;
+    let at = this.#at;
+    if (at > text.length) return BAD;
+    for (; at < text.length; at += 1) {
+      const unit = text.charCodeAt(at);
+      if (unit === COMMA) break;
+      const digit = unit - ZERO;
+      if (unit === POINT && scale === 0 && digits > 0) scale = 1;
+      else if (digit < 0 || digit > 9 || digits === EXACT_DIGITS) return this.#bad();
+      else {
+        digits += 1;
+        sum = sum * 10 + digit;
+        if (scale > 0) scale *= 10;
+      }
     }
+    if (digits === 0 && at > this.#at) return this.#bad();
+    this.#at = at + 1;
+    if (digits === 0) return NOT_KNOWN;
+    // Both are exact, so the quotient is the number that the digits mean.
+    return Math.min(max, scale > 1 ? sum / scale : sum);
   }
-  return metrics;
+
+  #bad(): number {
+    this.#at = this.#text.length + 2;
+    return BAD;
+  }
 }
 
-function put(metrics: Map<string, number>, name: string, value: number): void {
-  if (Number.isFinite(value)) metrics.set(name.startsWith('named_metrics.') ? name.slice(14) : name, value);
-}
-
-function toNumber(text: string): number {
-  const trimmed = text.trim();
-  return /^[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?$/i.test(trimmed) ? Number(trimmed) : Number.NaN;
-}
-
-function isCount(value: number | undefined): value is number {
-  return Number.isSafeInteger(value) && (value ?? -1) >= 0;
-}
-
-function bounded(value: number, max: number): number {
-  return Math.min(max, Math.max(0, value));
-}
+const reader = new NumberReader();
 
 function round(value: number, factor: number): number {
   return Math.round(value * factor) / factor;

@@ -24,6 +24,7 @@ export interface AdmissionOptions {
 }
 
 export interface Slot {
+  readonly kind: 'granted';
   /**
    * Give the slot back, to the one who is under way longest if any; more than once does nothing.
    * `serviceMs`: how long the worker took, or null when it did not serve (a quick failure must not look fast).
@@ -32,7 +33,7 @@ export interface Slot {
 }
 
 export type Acquired =
-  | ({ readonly kind: 'granted' } & Slot)
+  | Slot
   | {
       readonly kind: 'queued';
       /** Place in the queue, from 1. */
@@ -111,12 +112,16 @@ export class Admission {
     this.#serviceMs = new ServiceTime();
   }
 
+  /** A slot if one is free now, for a request that expects whatever queue. */
+  acquireFree(): Slot | null {
+    const { concurrency } = this.#options;
+    return concurrency === null || this.#inFlight < concurrency ? this.#grant() : null;
+  }
+
   acquire(options: AcquireOptions): Acquired {
-    const { concurrency, queue } = this.#options;
-    if (concurrency === null || this.#inFlight < concurrency) {
-      const slot = this.#grant();
-      return { kind: 'granted', release: slot.release };
-    }
+    const slot = this.acquireFree();
+    if (slot !== null) return slot;
+    const { queue } = this.#options;
     const isFull = this.#queued >= queue;
     const displaced = isFull ? this.#youngestAfter(options.sinceMs + DISPLACED_BY_MS) : null;
     if (isFull && displaced === null) return { kind: 'saturated', reason: 'queue_full' };
@@ -153,20 +158,18 @@ export class Admission {
     return mayGo && last.sinceMs > sinceMs ? last : null;
   }
 
+  /** Of a slot, once. `measure`: as it was when the slot was granted. */
+  released(measure: ServiceTime, nowMs: number, serviceMs: number | null): void {
+    this.#inFlight -= 1;
+    if (serviceMs !== null) measure.add(serviceMs, nowMs);
+    const next = this.#next();
+    // The state is settled before the callback, which may acquire, release or throw.
+    next?.onGranted(this.#grant());
+  }
+
   #grant(): Slot {
     this.#inFlight += 1;
-    let isHeld = true;
-    const measure = this.#serviceMs;
-    const release = (nowMs: number, serviceMs: number | null): void => {
-      if (!isHeld) return;
-      isHeld = false;
-      this.#inFlight -= 1;
-      if (serviceMs !== null) measure.add(serviceMs, nowMs);
-      const next = this.#next();
-      // The state is settled before the callback, which may acquire, release or throw.
-      next?.onGranted(this.#grant());
-    };
-    return { release };
+    return new HeldSlot(this, this.#serviceMs);
   }
 
   #next(): Waiter | undefined {
@@ -199,5 +202,23 @@ export class Admission {
     if (this.#front < 64 && this.#front < this.#waiters.length) return;
     this.#waiters = this.#waiters.slice(this.#front);
     this.#front = 0;
+  }
+}
+
+class HeldSlot implements Slot {
+  readonly kind = 'granted';
+  readonly #admission: Admission;
+  readonly #measure: ServiceTime;
+  #isHeld = true;
+
+  constructor(admission: Admission, measure: ServiceTime) {
+    this.#admission = admission;
+    this.#measure = measure;
+  }
+
+  release(nowMs: number, serviceMs: number | null): void {
+    if (!this.#isHeld) return;
+    this.#isHeld = false;
+    this.#admission.released(this.#measure, nowMs, serviceMs);
   }
 }

@@ -31,6 +31,8 @@ export class Http1Connection implements ExchangeConnection {
   #state: ConnectionState = 'head';
   #pending: Buffer | null = null;
   #exchange: Http1Downstream | null = null;
+  /** Whether the socket is not read. */
+  #isPaused = false;
   /** The held bytes are about to be read. */
   #isTurning = false;
   readonly #deadline: CoarseTimer;
@@ -76,7 +78,10 @@ export class Http1Connection implements ExchangeConnection {
   /** The exchange or the held bytes may ask for a pause. */
   updateFlow(): void {
     const isFull = this.#state === 'exchange' && (this.#pending?.length ?? 0) > READ_AHEAD_BYTES;
-    this.#options.pausedSockets.setPaused(this.socket, isFull || this.#exchange?.wantsPause === true);
+    const isPaused = isFull || this.#exchange?.wantsPause === true;
+    if (!isPaused && !this.#isPaused) return;
+    this.#isPaused = isPaused;
+    this.#options.pausedSockets.setPaused(this.socket, isPaused);
   }
 
   exchangeDone(keepAlive: boolean): void {
@@ -88,8 +93,10 @@ export class Http1Connection implements ExchangeConnection {
     this.#state = 'head';
     this.#options.timers.arm(this.#deadline, this.#options.keepAliveMs);
     // A client that pipelines and does not read its responses gets no more of them.
-    if (this.socket.writableNeedDrain) this.#options.pausedSockets.pauseUnwatched(this.socket);
-    else this.#readOn();
+    if (this.socket.writableNeedDrain) {
+      this.#isPaused = true;
+      this.#options.pausedSockets.pauseUnwatched(this.socket);
+    } else this.#readOn();
   }
 
   /** Sends what is written, ends, and takes no more requests; what still comes in is thrown away. */
@@ -141,7 +148,7 @@ export class Http1Connection implements ExchangeConnection {
 
   #drained(): void {
     if (this.#exchange !== null) this.#exchange.drained();
-    else if (this.socket.isPaused()) this.#readOn();
+    else if (this.#isPaused) this.#readOn();
   }
 
   /** Whatever is wrong with this program, one connection pays for it. Returns true when the chunk is still held. */

@@ -21,7 +21,7 @@ export class Http1MessageWriter {
   /** Writes the head with the first piece of body, or at the end of the tick. */
   begin(headText: string): void {
     this.#headText = headText;
-    process.nextTick(() => this.flush());
+    process.nextTick(flush, this);
   }
 
   /** Writes the head, if it still waits. */
@@ -60,4 +60,8 @@ export class Http1MessageWriter {
     this.#socket.uncork();
     return hasRoom;
   }
+}
+
+function flush(writer: Http1MessageWriter): void {
+  writer.flush();
 }

@@ -22,6 +22,10 @@ export interface BodyOwner {
   bodyComplete(): void;
 }
 
+/** Takes everything and keeps nothing. */
+const NOBODY: BodyConsumer = { onBody: () => true, onBodyEnd: () => {}, holdsBody: false };
+const NO_TRAILERS: RawFields = [];
+
 type Phase = 'reading' | 'read' | 'delivered' | 'broken';
 
 export class Http1RequestBody {
@@ -33,7 +37,7 @@ export class Http1RequestBody {
   #queue: Buffer[] = [];
   #queuedBytes = 0;
   #isHeldBack = false;
-  #trailers: RawFields = [];
+  #trailers = NO_TRAILERS;
 
   constructor(framing: Framing, owner: BodyOwner) {
     this.#owner = owner;
@@ -92,7 +96,7 @@ export class Http1RequestBody {
 
   /** Drops what is queued and everything that comes. */
   discard(): void {
-    this.attach({ onBody: () => true, onBodyEnd: () => {}, holdsBody: false });
+    this.attach(NOBODY);
   }
 
   #finished(trailers: RawFields, rest: Buffer): void {

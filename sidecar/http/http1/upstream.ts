@@ -47,6 +47,8 @@ export class Http1Upstream implements UpstreamRequest, ResponseSink {
   #handle: UpstreamHandle | null = null;
   #request: OutgoingHead | null = null;
   #timeouts: RequestTimeouts | null = null;
+  /** The one who takes the response is slow. */
+  #isPaused = false;
   /** Served another request before this one. */
   #isKept = false;
   /** A byte of the response to this request came. */
@@ -72,7 +74,7 @@ export class Http1Upstream implements UpstreamRequest, ResponseSink {
   }
 
   get isIdle(): boolean {
-    return this.#handler === null && this.#reader.isIdle && !this.#socket.destroyed && this.#socket.readable;
+    return this.#handler === null && this.#reader.isIdle && !this.#socket.destroyed;
   }
 
   start(
@@ -107,11 +109,18 @@ export class Http1Upstream implements UpstreamRequest, ResponseSink {
   }
 
   pause(): void {
+    this.#isPaused = true;
     this.#socket.pause();
   }
 
   resume(): void {
     this.#touch();
+    this.#readOn();
+  }
+
+  #readOn(): void {
+    if (!this.#isPaused) return;
+    this.#isPaused = false;
     this.#socket.resume();
   }
 
@@ -148,7 +157,7 @@ export class Http1Upstream implements UpstreamRequest, ResponseSink {
       this.#isKept = true;
       this.idleSinceMs = performance.now();
       this.#options.timers.arm(this.#deadline, this.#options.keepIdleMs);
-      this.#socket.resume(); // a paused socket in the pool would hang the next request
+      this.#readOn(); // a paused socket in the pool would hang the next request
       this.#options.onIdle(this);
     } else {
       this.destroy();
@@ -243,7 +252,7 @@ export class Http1Upstream implements UpstreamRequest, ResponseSink {
       return;
     }
     // Whoever does not do its part is to blame: the client that sends or reads no more, or the origin.
-    if (this.#socket.isPaused()) this.#fault('request_timeout', 'the client reads no more');
+    if (this.#isPaused) this.#fault('request_timeout', 'the client reads no more');
     else if (!this.#writer.isComplete && this.#socket.writableLength === 0)
       this.#fault('request_timeout', 'the client sends no more of its body');
     else this.#fault('response_timeout', tooLate(this.#timeouts, !this.#reader.isInHead));

@@ -2,9 +2,11 @@
  * Time limits of requests and connections, coarse and exact.
  *
  * A setTimeout per request costs about 4 µs, as much as parsing its head, so limits of seconds to minutes share one
- * interval and fire up to a tick late. Both kinds let the sockets be read before they fire: after a pause of the whole
+ * interval and fire a tick or two late. Both kinds let the sockets be read before they fire: after a pause of the whole
  * process (a busy host, SIGSTOP) Node runs due timers first, and what the kernel has long received would seem missing.
  */
+
+import { LinkedList, ListMember } from '../../core/linked-list.ts';
 
 /** Says in plain words which limit has passed. */
 export function tooLate(limits: { headMs: number; idleMs: number } | null, hasBegun: boolean): string {
@@ -12,19 +14,25 @@ export function tooLate(limits: { headMs: number; idleMs: number } | null, hasBe
   return `no response within ${limits?.headMs} ms, the limit of timeouts.head`;
 }
 
-export class CoarseTimer {
-  /** Monotonic ms; Infinity = not armed. */
+export class CoarseTimer extends ListMember {
+  /** By the clock of the timers; Infinity = not armed. */
   atMs = Number.POSITIVE_INFINITY;
   readonly onPassed: () => void;
 
   constructor(onPassed: () => void) {
+    super();
     this.onPassed = onPassed;
   }
 }
 
+/**
+ * Their clock counts ticks: the system's is not read some five times for each request, and while the process stands
+ * still no time passes. A timer fires one to two ticks late, later where ticks are.
+ */
 export class CoarseTimers {
-  readonly #armed = new Set<CoarseTimer>();
+  readonly #armed = new LinkedList<CoarseTimer>();
   readonly #tickMs: number;
+  #clockMs = 0;
   #timer: NodeJS.Timeout | null = null;
 
   constructor(tickMs: number) {
@@ -33,9 +41,9 @@ export class CoarseTimers {
 
   /** Arms (or moves) a timer `afterMs` from now. Moving an armed one is one assignment. */
   arm(timer: CoarseTimer, afterMs: number): void {
-    const wasArmed = timer.atMs !== Number.POSITIVE_INFINITY;
-    timer.atMs = performance.now() + afterMs;
-    if (wasArmed) return;
+    // The present tick may be over at any moment.
+    timer.atMs = this.#clockMs + this.#tickMs + afterMs;
+    if (timer.isListed) return;
     this.#armed.add(timer);
     if (this.#timer === null) {
       this.#timer = setInterval(() => this.#tick(), this.#tickMs);
@@ -44,9 +52,8 @@ export class CoarseTimers {
   }
 
   disarm(timer: CoarseTimer): void {
-    if (timer.atMs === Number.POSITIVE_INFINITY) return;
     timer.atMs = Number.POSITIVE_INFINITY;
-    this.#armed.delete(timer);
+    this.#armed.remove(timer);
   }
 
   get size(): number {
@@ -59,14 +66,14 @@ export class CoarseTimers {
       this.#timer = null;
       return;
     }
+    this.#clockMs += this.#tickMs;
     // After the sockets were read: what came in while the loop stood still is not late.
     setImmediate(() => this.#check());
   }
 
   #check(): void {
-    const nowMs = performance.now();
-    for (const timer of this.#armed) {
-      if (timer.atMs > nowMs) continue;
+    for (const timer of this.#armed.toArray()) {
+      if (timer.atMs > this.#clockMs) continue;
       this.disarm(timer);
       timer.onPassed();
     }

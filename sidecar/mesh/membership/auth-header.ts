@@ -8,6 +8,7 @@
 import { Buffer } from 'node:buffer';
 import sodium from 'sodium-universal';
 import { MAX_CERTIFICATE_BYTES } from '../../core/peers/certificate.ts';
+import { digitAt, digitFor } from './base64url.ts';
 import { MAC_CHARS } from './message-mac.ts';
 
 /** Unix ms: 13 digits from 2001 to 2286. */
@@ -96,10 +97,18 @@ export function writeResponseHeader(time: string, mac: string): string {
 /** For a clock that no header can tell. */
 export const NO_TIME = '0'.repeat(TIME_CHARS);
 
+let lastTimeMs = Number.NaN;
+let lastTimeText = '';
+
 /** Time of a header; '' when the clock is outside of what 13 digits can say. */
 export function timeText(nowMs: number): string {
-  const text = String(Math.floor(nowMs));
-  return text.length === TIME_CHARS && readDigits(text) >= 0 ? text : '';
+  const wholeMs = Math.floor(nowMs);
+  if (wholeMs !== lastTimeMs) {
+    const text = String(wholeMs);
+    lastTimeMs = wholeMs;
+    lastTimeText = text.length === TIME_CHARS && readDigits(text) >= 0 ? text : '';
+  }
+  return lastTimeText;
 }
 
 export function isNonce(text: string): boolean {
@@ -111,26 +120,30 @@ export function counterOf(nonce: string): number {
   return nonce.length === NONCE_CHARS && readHalf(nonce, 0) >= 0 ? readHalf(nonce, HALF_CHARS) : -1;
 }
 
-const ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_';
-const VALUES = new Int8Array(128).fill(-1);
-for (let i = 0; i < ALPHABET.length; i++) VALUES[ALPHABET.charCodeAt(i)] = i;
+/** All characters but the last of the counter that was written last, and what they say. */
+let lastHigh = 0;
+let lastHighText = 'A'.repeat(HALF_CHARS - 1);
 
 /** 8 characters of base64url, big-endian, for a whole number below 2⁴⁸. */
 export function writeHalf(value: number): string {
-  let text = '';
-  for (let rest = value, i = 0; i < HALF_CHARS; i++) {
-    text = (ALPHABET[rest % 64] as string) + text;
-    rest = Math.floor(rest / 64);
+  const high = Math.floor(value / 64);
+  if (high !== lastHigh) {
+    let text = '';
+    for (let rest = high, i = 1; i < HALF_CHARS; i++) {
+      text = digitFor(rest % 64) + text;
+      rest = Math.floor(rest / 64);
+    }
+    lastHigh = high;
+    lastHighText = text;
   }
-  return text;
+  return lastHighText + digitFor(value % 64);
 }
 
 /** -1 when a character is not of the alphabet. */
 function readHalf(text: string, from: number): number {
   let value = 0;
   for (let i = from; i < from + HALF_CHARS; i++) {
-    const code = text.charCodeAt(i);
-    const digit = code < 128 ? (VALUES[code] as number) : -1;
+    const digit = digitAt(text, i);
     if (digit < 0) return -1;
     value = value * 64 + digit;
   }

@@ -7,7 +7,7 @@
 import { CODES, type Code } from '../../core/errors.ts';
 import { endToEndTrailers } from '../../core/forwarding/end-to-end.ts';
 import { serviceAddress } from '../../core/forwarding/service-address.ts';
-import { INTRODUCTION_HEADER, ROUTE_HEADER } from '../../core/forwarding/sidecar-headers.ts';
+import { INTRODUCTION_HEADER, LOAD_HEADER, ROUTE_HEADER } from '../../core/forwarding/sidecar-headers.ts';
 import { viaContains } from '../../core/forwarding/via.ts';
 import { type HostPort, parseHostPort } from '../../core/host-port.ts';
 import { first } from '../../core/http/headers.ts';
@@ -50,7 +50,7 @@ export interface InboundSelf {
   record(): Buffer;
   /** Body of GET /state for this caller. */
   state(callerKey: string): unknown;
-  /** Value of `endpoint-load-metrics` for a caller's response. */
+  /** Value of `sidecar-load` for a caller's response. */
   report(service: string, callerKey: string): string;
   /** Makes sure that this request of the caller is never delivered; false when it is too late for that. */
   cancelQueued(callerKey: string, token: CancelToken): boolean;
@@ -70,6 +70,7 @@ export interface InboundOptions {
   onIntroduction(callerKey: string, address: HostPort): void;
 }
 
+const NO_FIELDS: RawFields = [];
 const NO_ALIASES: ReadonlyMap<string, string> = new Map();
 
 /** The worker's side is never sent a body twice: retries are the caller's affair. */
@@ -87,7 +88,10 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
     }
     const isOwn =
       head.target === '/record' || head.target === '/state' || head.target.startsWith(RECALL_PATH);
-    const addressed = isOwn ? null : serviceAddress({ ...head, host: '', fields: [] }, NO_ALIASES);
+    const { method, target: asked } = head;
+    const addressed = isOwn
+      ? null
+      : serviceAddress({ method, target: asked, host: '', fields: NO_FIELDS }, NO_ALIASES);
     if (addressed !== null && 'error' in addressed) {
       refuse(downstream, null, addressed.error, 'not_sent', addressed.detail, null);
       return;
@@ -207,11 +211,7 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
       nonce: caller.nonce,
       judge: (response) => {
         const fields = responseHeaders(response.fields, response.version, pseudonym);
-        fields.push(
-          'endpoint-load-metrics',
-          self.report(service, caller.key),
-          ...signature(caller, response.status),
-        );
+        fields.push(LOAD_HEADER, self.report(service, caller.key), ...signature(caller, response.status));
         return { kind: 'forward', fields };
       },
       informational: (fields) => interimHeaders(fields, '1.1', pseudonym),
@@ -238,7 +238,7 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
     if (caller !== null) {
       fields.push(...signature(caller, CODES[code].status));
       if (service !== null && services.has(service)) {
-        fields.push('endpoint-load-metrics', self.report(service, caller.key));
+        fields.push(LOAD_HEADER, self.report(service, caller.key));
       }
     }
     sendReply(downstream, problemReply(problem), fields);

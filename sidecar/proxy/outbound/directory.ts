@@ -26,7 +26,7 @@ export interface PeerDirectory {
   find(service: string): FindResult;
   /** The peers known now, without counting as a request. */
   peek(service: string): readonly Peer[];
-  /** A response carried this `endpoint-load-metrics`. */
+  /** A response carried this `sidecar-load`. */
   reported(peer: Peer, service: string, value: string): void;
   /** No connection to the peer could be made by any route, or one broke before a response: it may be dead. */
   markSuspect(peer: Peer): void;

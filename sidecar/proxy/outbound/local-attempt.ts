@@ -21,7 +21,7 @@ export interface LocalAttemptOptions {
 
 interface LocalAttemptContext {
   readonly request: OutboundRequest;
-  readonly report: Pick<RequestReport, 'responseHeaders'>;
+  readonly report: Pick<RequestReport, 'pushResponseHeaders'>;
 }
 
 export function attemptLocal(
@@ -50,13 +50,11 @@ export function attemptLocal(
     callerKey: '',
     expectedQueue: null,
     sinceMs: request.sinceMs,
-    judge: (response) => ({
-      kind: 'forward',
-      fields: [
-        ...responseHeaders(response.fields, response.version, pseudonym),
-        ...report.responseHeaders(target),
-      ],
-    }),
+    judge: (response) => {
+      const fields = responseHeaders(response.fields, response.version, pseudonym);
+      report.pushResponseHeaders(fields, target);
+      return { kind: 'forward', fields };
+    },
     informational: (fields) => interimHeaders(fields, '1.1', pseudonym),
     trailers: endToEndTrailers,
     deadline: deadline?.passed ?? null,

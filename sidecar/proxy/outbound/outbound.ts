@@ -113,7 +113,8 @@ async function forward(
   const selector = new TargetSelector(request, options);
   const context = { request, selector, report };
   for (;;) {
-    const target = await selector.next(report.attempts);
+    const next = selector.next(report.attempts);
+    const target = next instanceof Promise ? await next : next;
     report.selected(target, selector.seen);
     if (request.relay.isGone) return report.clientGone(null, null);
     if (target.kind === 'no_upstream') return report.refuse(target.code, target.detail);

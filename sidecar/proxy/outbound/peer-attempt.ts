@@ -7,6 +7,7 @@
  */
 import { CODES, type Code } from '../../core/errors.ts';
 import { endToEndTrailers } from '../../core/forwarding/end-to-end.ts';
+import { LOAD_HEADER } from '../../core/forwarding/sidecar-headers.ts';
 import { isGrpc } from '../../core/http/grpc.ts';
 import { first } from '../../core/http/headers.ts';
 import type { RawFields } from '../../core/http/message.ts';
@@ -51,6 +52,8 @@ export interface PeerAttemptEnd extends Attempted {
   readonly outcome: AttemptOutcome;
 }
 
+const NO_ROUTES: readonly Route[] = [];
+
 /** A response of so many bytes is on its way as a whole when its head comes. */
 const SHORT_BYTES = 65_536;
 
@@ -80,7 +83,7 @@ type Responder = 'nobody' | 'peer' | 'edge' | 'stranger';
 export interface AttemptContext {
   readonly request: OutboundRequest;
   readonly selector: Pick<TargetSelector, 'hasElsewhere'>;
-  readonly report: Pick<RequestReport, 'responseHeaders'>;
+  readonly report: Pick<RequestReport, 'pushResponseHeaders'>;
 }
 
 /** `startedMs`: now, monotonic. Rejects only for a fault of this program. */
@@ -147,7 +150,8 @@ class PeerAttempt implements AttemptOptions, WatchedRequest, MigratableAttempt {
     this.peer = peer;
     this.peerKey = peer.key;
     this.route = route;
-    this.others = peer.routes.filter((each) => each !== route && each.health.isUp);
+    this.others =
+      peer.routes.length === 1 ? NO_ROUTES : peer.routes.filter((each) => each !== route && each.health.isUp);
     this.nonce = nonce;
     this.#target = target;
     this.#context = context;
@@ -216,22 +220,19 @@ class PeerAttempt implements AttemptOptions, WatchedRequest, MigratableAttempt {
   #judgeSigned(response: IncomingHead): Judgement {
     const { peer, service } = this;
     const { directory, pseudonym, queueMigration } = this.#options;
-    const load = first(response.fields, 'endpoint-load-metrics');
+    const load = first(response.fields, LOAD_HEADER);
     if (load !== undefined) directory.reported(peer, service, load);
-    const refusal = parseRefusal(first(response.fields, REFUSAL_HEADER) ?? '');
+    const refused = first(response.fields, REFUSAL_HEADER);
+    const refusal = refused === undefined ? null : parseRefusal(refused);
     if (refusal !== null) {
       const { code, stage, detail } = refusal;
       const said = (detail === '' ? CODES[code].meaning : detail).replace(/\.$/, '');
       return { kind: 'refuse', code, stage, detail: `its sidecar says: ${said}` };
     }
     if (load !== undefined && response.status < 500) queueMigration.onReport(peer, service, !this.#isStream);
-    return {
-      kind: 'forward',
-      fields: [
-        ...responseHeaders(response.fields, response.version, pseudonym),
-        ...this.#context.report.responseHeaders(this.#target),
-      ],
-    };
+    const fields = responseHeaders(response.fields, response.version, pseudonym);
+    this.#context.report.pushResponseHeaders(fields, this.#target);
+    return { kind: 'forward', fields };
   }
 
   /** The outcome with what the peer says of it: a request that it takes back was not sent. Never rejects. */

@@ -78,17 +78,17 @@ export class RequestReport {
     return this.#list(tried, outcome, startedMs);
   }
 
-  /** Fields that tell the app who answered; the decision too, if it asked. */
-  responseHeaders(tried: Tried): RawFields {
-    const fields = [
+  /** Adds the fields that tell the app who answered; the decision too, if it asked. */
+  pushResponseHeaders(fields: RawFields, tried: Tried): void {
+    fields.push(
       'sidecar-worker',
       workerOf(tried, this.#options.workerId),
       'sidecar-route',
       kindOf(tried),
-    ];
-    fields.push('sidecar-attempts', String(this.#attempts.length + 1));
+      'sidecar-attempts',
+      String(this.#attempts.length + 1),
+    );
     this.#pushIds(fields);
-    return fields;
   }
 
   responded(tried: Tried, outcome: Responded): void {

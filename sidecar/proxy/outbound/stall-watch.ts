@@ -6,6 +6,7 @@
  * there. Without a response the request is lost on that path: it goes elsewhere if it may be sent twice, or if the peer
  * promises, by another route, that the first copy will never be delivered.
  */
+import { LinkedList, ListMember } from '../../core/linked-list.ts';
 import type { Peer } from '../../core/peers/peer.ts';
 import type { Route } from '../../core/peers/route.ts';
 import type { AttemptWatch, WaitingAttempt } from '../../http/attempt.ts';
@@ -42,7 +43,7 @@ const TICK_MS = 25;
 
 export class StallWatch {
   readonly #options: StallWatchOptions;
-  readonly #waiting = new Set<Watched>();
+  readonly #waiting = new LinkedList<Watched>();
   #timer: NodeJS.Timeout | null = null;
 
   constructor(options: StallWatchOptions) {
@@ -55,22 +56,26 @@ export class StallWatch {
 
   /** For one attempt. */
   watch(request: WatchedRequest): AttemptWatch {
-    const watched = new Watched(request, this.#options);
-    return {
-      awaitsResponse: () => watched.waits(),
-      begins: (attempt) => {
-        watched.begins(attempt);
-        this.#waiting.add(watched);
-        if (this.#timer === null) {
-          this.#timer = setInterval(() => this.#tick(), TICK_MS);
-          this.#timer.unref();
-        }
-      },
-      ends: () => {
-        watched.isOver = true;
-        this.#waiting.delete(watched);
-      },
-    };
+    return new Watched(request, this);
+  }
+
+  /** Whether the peer answers over this route now. Never rejects. */
+  responds(peer: Peer, route: Route): Promise<boolean> {
+    return this.#options.responds(peer, route);
+  }
+
+  /** Of a watched request: it is being sent. */
+  began(watched: Watched): void {
+    this.#waiting.add(watched);
+    if (this.#timer === null) {
+      this.#timer = setInterval(() => this.#tick(), TICK_MS);
+      this.#timer.unref();
+    }
+  }
+
+  /** Of a watched request: nobody waits for it any more. */
+  ended(watched: Watched): void {
+    this.#waiting.remove(watched);
   }
 
   #tick(): void {
@@ -80,15 +85,15 @@ export class StallWatch {
       return;
     }
     const nowMs = performance.now();
-    for (const watched of this.#waiting) if (watched.isDue(nowMs)) void watched.look(nowMs);
+    for (const watched of this.#waiting.toArray()) if (watched.isDue(nowMs)) void watched.look(nowMs);
   }
 }
 
-class Watched {
-  isOver = false;
+class Watched extends ListMember implements AttemptWatch {
   readonly #request: WatchedRequest;
-  readonly #options: StallWatchOptions;
+  readonly #watch: StallWatch;
   #attempt: WaitingAttempt | null = null;
+  #isOver = false;
   #beganMs = 0;
   #areOthersAsked = false;
   /** Monotonic ms at which it was sent, or the path last gave a sign of life; Infinity = not sent yet. */
@@ -97,18 +102,25 @@ class Watched {
   #deadSinceMs = Number.NaN;
   #isLooking = false;
 
-  constructor(request: WatchedRequest, options: StallWatchOptions) {
+  constructor(request: WatchedRequest, watch: StallWatch) {
+    super();
     this.#request = request;
-    this.#options = options;
+    this.#watch = watch;
   }
 
   begins(attempt: WaitingAttempt): void {
     this.#attempt = attempt;
     this.#beganMs = performance.now();
+    this.#watch.began(this);
   }
 
-  waits(): void {
+  awaitsResponse(): void {
     this.#signMs = performance.now();
+  }
+
+  ends(): void {
+    this.#isOver = true;
+    this.#watch.ended(this);
   }
 
   /** A look at the path is due; while a connection is being made, its own time limit does that. */
@@ -125,7 +137,7 @@ class Watched {
     const { peer, route } = this.#request;
     this.#isLooking = true;
     // Also an answer to another request is one.
-    const isAlive = (await this.#options.responds(peer, route)) || route.health.heardAtMs >= nowMs;
+    const isAlive = (await this.#watch.responds(peer, route)) || route.health.heardAtMs >= nowMs;
     if (isAlive) this.#deadSinceMs = Number.NaN;
     else await this.#isDead(nowMs);
     this.#patienceMs = NEXT_LOOK_MS;
@@ -136,18 +148,18 @@ class Watched {
   #askOthers(): void {
     this.#areOthersAsked = true;
     const { peer, others } = this.#request;
-    for (const route of others) void this.#options.responds(peer, route);
+    for (const route of others) void this.#watch.responds(peer, route);
   }
 
   async #isDead(sinceMs: number): Promise<void> {
-    if (this.isOver) return;
+    if (this.#isOver) return;
     const { kind } = this.#request.route;
     const detail = `no response, and its sidecar does not answer by ${kind} any more: the path is cut, or it hangs`;
     if (this.#request.mayGoElsewhere()) {
       this.#attempt?.pathLost('sent', detail);
     } else if (await this.#request.cancelQueued()) {
-      if (!this.isOver) this.#attempt?.pathLost('not_sent', `${detail}; cancelled before it was delivered`);
-    } else if (!this.isOver) {
+      if (!this.#isOver) this.#attempt?.pathLost('not_sent', `${detail}; cancelled before it was delivered`);
+    } else if (!this.#isOver) {
       if (Number.isNaN(this.#deadSinceMs)) this.#deadSinceMs = sinceMs;
       if (performance.now() - this.#deadSinceMs >= GIVE_UP_MS) this.#attempt?.pathLost('sent', detail);
     }

@@ -14,7 +14,7 @@ import { sortedByFitness } from '../../core/peers/tunnel-limits.ts';
 import type { OutboundObserver } from '../observers.ts';
 import type { AttemptTrace } from '../problem.ts';
 import type { LocalService } from '../worker/local-service.ts';
-import type { FindResult, PeerDirectory } from './directory.ts';
+import type { FindResult, PeerDirectory, View } from './directory.ts';
 import {
   type NoUpstream,
   type NoUpstreamOptions,
@@ -133,11 +133,9 @@ export class TargetSelector {
     return peers.some((peer) => this.#isUntriedAndReady(peer));
   }
 
-  /** `attempts`: those that failed. Rejects only for a fault of this program. */
-  async next(attempts: readonly AttemptTrace[]): Promise<Target> {
-    const { directory, services } = this.#options;
-    const { service } = this.#request;
-    const local = services.get(service);
+  /** `attempts`: those that failed. A promise only where it must wait; rejects only for a fault of this program. */
+  next(attempts: readonly AttemptTrace[]): Target | Promise<Target> {
+    const local = this.#options.services.get(this.#request.service);
     if (attempts.length === 0 && local?.state === 'ready') {
       this.#view = 'local';
       return { kind: 'local', service: local };
@@ -146,20 +144,37 @@ export class TargetSelector {
     const left = this.#nextRoute(attempts);
     if (left !== null) return left;
     const found = this.#find();
-    const view = found.kind === 'hit' ? found.view : await this.#whileWanted(found.ready);
+    return found.kind === 'hit' ? this.#among(found.view, attempts) : this.#looked(found.ready, attempts);
+  }
+
+  async #looked(ready: Promise<View>, attempts: readonly AttemptTrace[]): Promise<Target> {
+    const view = await this.#whileWanted(ready);
     if (view === null) return tooLate('the deadline of the caller passed while the service was looked up');
+    return this.#among(view, attempts);
+  }
+
+  #among(view: View, attempts: readonly AttemptTrace[]): Target | Promise<Target> {
+    const { service } = this.#request;
     if (view.kind === 'none')
       return noUpstreamKnown({ service, attempts }, view.code, view.detail, this.#options);
     this.#viewAgeMs = view.ageMs;
-    let { peers } = view;
-    let choice = this.#choose(peers);
-    if (choice.kind === 'refused' && this.#mayBeReadyByNow(peers)) {
-      this.#hasCheckedWarming = true;
-      const checked = await this.#whileWanted(directory.checkWarming(service).then(() => true));
-      if (checked === null) return tooLate('the deadline of the caller passed');
-      peers = directory.peek(service);
-      choice = this.#choose(peers);
-    }
+    const choice = this.#choose(view.peers);
+    if (choice.kind === 'refused' && this.#mayBeReadyByNow(view.peers)) return this.#checked(attempts);
+    return this.#chosen(choice, view.peers, attempts);
+  }
+
+  /** Those that were warming are asked once more. */
+  async #checked(attempts: readonly AttemptTrace[]): Promise<Target> {
+    const { directory } = this.#options;
+    const { service } = this.#request;
+    this.#hasCheckedWarming = true;
+    const checked = await this.#whileWanted(directory.checkWarming(service).then(() => true));
+    if (checked === null) return tooLate('the deadline of the caller passed');
+    const peers = directory.peek(service);
+    return this.#chosen(this.#choose(peers), peers, attempts);
+  }
+
+  #chosen(choice: Choice, peers: readonly Peer[], attempts: readonly AttemptTrace[]): Target {
     if (choice.kind === 'refused') this.#takeSpare();
     else {
       for (const route of choice.spare) this.#spare.push({ peer: choice.peer, route });

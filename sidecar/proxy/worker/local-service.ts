@@ -8,10 +8,10 @@ import type { Code } from '../../core/errors.ts';
 import { hostHeader } from '../../core/http/base-url.ts';
 import { isGrpc } from '../../core/http/grpc.ts';
 import { first } from '../../core/http/headers.ts';
-import { parseOrca } from '../../core/peers/load-report.ts';
 import type { WorkerState } from '../../core/peers/record.ts';
 import type { Acquired, Admission, Slot } from '../../core/worker/admission.ts';
 import { CallerCounts } from '../../core/worker/caller-counts.ts';
+import { loadInOrca } from '../../core/worker/orca.ts';
 import { SelfReportedLoad } from '../../core/worker/self-reported-load.ts';
 import { type AttemptOptions, runAttempt } from '../../http/attempt.ts';
 import type { AttemptOutcome } from '../../http/attempt-outcome.ts';
@@ -101,8 +101,8 @@ export class LocalService {
 
   /** The worker's own `endpoint-load-metrics`, on a response or to a health check. */
   reported(value: string): void {
-    const load = parseOrca(value)?.load;
-    if (load !== undefined) this.selfReportedLoad.report('orca', load, performance.now());
+    const load = loadInOrca(value);
+    if (load !== null) this.selfReportedLoad.report('orca', load, performance.now());
   }
 
   /**
@@ -122,32 +122,34 @@ export class LocalService {
       return refused('grpc_not_carried', 'the worker is spoken to in HTTP/1.1: its URL lacks h2c://');
     this.#callers.began(attempt.callerKey);
     try {
-      return await this.#attemptWithSlot(attempt);
+      const slot = this.admission.acquireFree() ?? (await this.#queue(attempt));
+      return typeof slot === 'string' ? this.#turnedAway(slot) : await this.#attemptIn(slot, attempt);
     } finally {
       this.#callers.ended(attempt.callerKey, performance.now());
     }
   }
 
-  async #attemptWithSlot(attempt: LocalAttempt): Promise<AttemptOutcome> {
-    const slot = await this.#acquire(attempt);
-    if (slot === 'gone') return { kind: 'client_gone', firstByteMs: null };
-    if (slot === 'cancelled') return refused('saturated', 'its caller cancelled it in the queue');
-    if (slot === 'late') return refused('deadline', 'the deadline of the caller passed in the queue');
-    if (typeof slot === 'string') return refused('saturated', full(this.admission, slot));
+  async #attemptIn(slot: Slot, attempt: LocalAttempt): Promise<AttemptOutcome> {
     const startedMs = performance.now();
     const { upstreams, origin, timeouts, health } = this.#options;
+    const { downstream, relay, head, deadline, informational, trailers } = attempt;
     let serviceMs: number | null = null;
     try {
       const outcome = await runAttempt({
-        ...attempt,
+        downstream,
+        relay,
+        head,
+        deadline,
+        informational,
+        trailers,
         upstreams,
         origin,
         timeouts,
         repeatStale: true,
-        judge: (head) => {
-          const report = first(head.fields, 'endpoint-load-metrics');
+        judge: (response) => {
+          const report = first(response.fields, 'endpoint-load-metrics');
           if (report !== undefined) this.reported(report);
-          return attempt.judge(head);
+          return attempt.judge(response);
         },
       });
       if (outcome.kind === 'completed') serviceMs = performance.now() - startedMs;
@@ -160,12 +162,25 @@ export class LocalService {
     }
   }
 
+  #turnedAway(why: Lack | Left): AttemptOutcome {
+    switch (why) {
+      case 'gone':
+        return { kind: 'client_gone', firstByteMs: null };
+      case 'cancelled':
+        return refused('saturated', 'its caller cancelled it in the queue');
+      case 'late':
+        return refused('deadline', 'the deadline of the caller passed in the queue');
+      default:
+        return refused('saturated', full(this.admission, why));
+    }
+  }
+
   /** A slot; or why there is none. A client that leaves, or whose deadline passes, while it waits leaves the queue. */
-  #acquire(attempt: LocalAttempt): Promise<Slot | Lack | 'gone' | 'late' | 'cancelled'> {
+  #queue(attempt: LocalAttempt): Promise<Slot | Lack | Left> {
     const { relay, expectedQueue, sinceMs, deadline, callerKey, nonce } = attempt;
     const handle = nonce === undefined ? null : handleOf(callerKey, nonce);
     return new Promise((resolve) => {
-      const settle = (end: Slot | Lack | 'gone' | 'late' | 'cancelled'): void => {
+      const settle = (end: Slot | Lack | Left): void => {
         if (handle !== null) this.#cancellable.delete(handle);
         relay.listen(null);
         resolve(end);
@@ -179,7 +194,7 @@ export class LocalService {
       if (acquired.kind === 'granted') resolve(acquired);
       else if (acquired.kind === 'saturated') resolve(acquired.reason);
       else {
-        const leave = (why: 'gone' | 'late' | 'cancelled'): boolean => {
+        const leave = (why: Left): boolean => {
           if (!acquired.cancel()) return false;
           settle(why);
           return true;
@@ -192,6 +207,9 @@ export class LocalService {
     });
   }
 }
+
+/** Why it waits no more. */
+type Left = 'gone' | 'late' | 'cancelled';
 
 type Lack = Extract<Acquired, { kind: 'saturated' }>['reason'];
 

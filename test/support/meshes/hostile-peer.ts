@@ -93,11 +93,10 @@ export class HostilePeer {
 
   /** The field by which a response tells how it is; by default free, instant, and with a queue that has just begun. */
   report(changes: Readonly<Record<string, string | number>> = {}): string {
-    const figures = { in_flight: 0, queued: 0, concurrency: 1_000_000, mine: 0, sharers: 1, oldest_ms: 0 };
-    const life = { sidecar_state: 1, sidecar_epoch: this.epoch, sidecar_seq: ++this.seq };
-    const metrics = Object.entries({ ...figures, service_ms: 0, ...life, ...changes });
-    const named = metrics.map(([name, value]) => `named_metrics.${name}=${value}`);
-    return `endpoint-load-metrics: TEXT application_utilization=0,${named.join(',')}`;
+    const figures = { in_flight: 0, queued: 0, concurrency: 1_000_000, mine: 0, sharers: 1 };
+    const life = { sidecar_epoch: this.epoch, sidecar_seq: ++this.seq };
+    const said = { sidecar_state: 1, load: 0, ...figures, service_ms: 0, oldest_ms: 0, ...life, ...changes };
+    return `sidecar-load: ${Object.values(said).join(',')}`;
   }
 
   /** Asks another sidecar as a member; `fields` besides the proof. */

@@ -1,6 +1,6 @@
 import { betweenSidecars } from '../../../sidecar/core/forwarding/sidecar-headers.ts';
 import type { HeadLimits } from '../../../sidecar/core/http/message.ts';
-import { encodeOrca } from '../../../sidecar/core/peers/load-report.ts';
+import { encodeReport } from '../../../sidecar/core/peers/load-report.ts';
 import { Peer } from '../../../sidecar/core/peers/peer.ts';
 import { Admission } from '../../../sidecar/core/worker/admission.ts';
 import type { RequestTimeouts } from '../../../sidecar/http/exchange.ts';
@@ -178,7 +178,7 @@ interface Parts {
 function reportOf(service: LocalService): string {
   const { admission } = service;
   const sinceMs = admission.longestSinceMs;
-  return encodeOrca({
+  return encodeReport({
     epoch: 1,
     seq: 1,
     state: 'ready',
