@@ -1,10 +1,11 @@
 /** What is tried again, where, and what is never sent twice (design, "When things fail"). */
 import { describe, expect, test } from '@jest/globals';
 import { first } from '../../sidecar/core/http/headers.ts';
+import { RetryBudget } from '../../sidecar/core/retry.ts';
 import { startTunnelEdge } from '../support/edges/tunnel-edge.ts';
 import type { InboundSide } from '../support/meshes/inbound-side.ts';
 import { pairFor, type SidecarPair } from '../support/meshes/sidecar-pair.ts';
-import { expectNamed } from '../support/runner/expectations.ts';
+import { expectNamed, mustHold } from '../support/runner/expectations.ts';
 import { onTestEnd } from '../support/runner/on-test-end.ts';
 import type { Wire } from '../support/wire/wire.ts';
 import { answer, answerHead, request } from '../support/wire/wire-messages.ts';
@@ -157,6 +158,44 @@ describe('trying a request again', () => {
     expect(got.head.status).toBe(200);
     expect(first(got.head.fields, 'sidecar-attempts')).toBe('2');
     expect(pair.b.peer.health.consecutiveFailures).toBe(1);
+  });
+
+  test('without retry budget what no worker saw is still sent elsewhere; what one may have seen is not', async () => {
+    const pair = await pairFor({
+      peers: [{ concurrency: 1, queue: 0 }, {}],
+      outbound: { budget: new RetryBudget({ ratio: 0, perSecond: 0 }) },
+    });
+    const { origin } = pair.sides[1] as InboundSide;
+    const { admission } = pair.b.service;
+    const slot = admission.acquire({ expectedQueue: null, sinceMs: 0, onGranted: () => {} });
+    mustHold(slot.kind === 'granted');
+    const client = await pair.client();
+    client.send(POST);
+    const worker = await origin.connection();
+    expect((await request(worker)).body).toBe('hi');
+    worker.send(OK);
+    expect((await answer(client, 'POST')).head.status).toBe(200);
+    expect(pair.retried).toStrictEqual(['saturated']);
+
+    slot.release(performance.now(), null);
+    client.send(GET);
+    const other = await pair.b.origin.connection();
+    await request(other);
+    other.reset();
+    const got = await answer(client);
+    expect([got.head.status, tried(got.body)]).toStrictEqual([502, ['b vpn upstream_reset']]);
+    expect(JSON.parse(got.body).detail).toMatch(/retry budget is used up/);
+    expect(worker.bytes.length).toBe(0);
+  });
+
+  test('a GET whose deadline passes is not taken to the next peer', async () => {
+    const pair = await pairFor({ peers: [{}, {}] });
+    const client = await pair.client();
+    client.send(GET.replace('\r\n\r\n', '\r\nsidecar-deadline-ms: 50\r\n\r\n'));
+    await request(await pair.b.origin.connection());
+    const got = await answer(client);
+    expect([got.head.status, tried(got.body)]).toStrictEqual([504, ['b vpn deadline']]);
+    expect((pair.sides[1] as InboundSide).origin.connections).toHaveLength(0);
   });
 
   test('a GET that a worker hangs at is not taken to the next one: its time is up', async () => {
