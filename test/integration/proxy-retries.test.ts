@@ -1,6 +1,7 @@
 /** What is tried again, where, and what is never sent twice (design, "When things fail"). */
 import { describe, expect, test } from '@jest/globals';
 import { first } from '../../sidecar/core/http/headers.ts';
+import type { Peer } from '../../sidecar/core/peers/peer.ts';
 import { RetryBudget } from '../../sidecar/core/retry.ts';
 import { startTunnelEdge } from '../support/edges/tunnel-edge.ts';
 import type { InboundSide } from '../support/meshes/inbound-side.ts';
@@ -57,6 +58,7 @@ describe('trying a request again', () => {
       'tunnel up',
     ]);
     expect(pair.b.peer.health.consecutiveFailures).toBe(0);
+    expectNamed(pair.suspected, 'it was reached').toStrictEqual([]);
     client.send(POST);
     await request(worker);
     worker.send(OK);
@@ -113,6 +115,25 @@ describe('trying a request again', () => {
     expect(pair.retried).toStrictEqual(['connect_failed']);
   });
 
+  test('a peer that no route leads to, or whose connection breaks without an answer, may be dead', async () => {
+    const closed = await ScriptedOrigin.start();
+    await closed.close();
+    const pair = await pairFor({ peers: [{}, {}] });
+    const [b, c] = pair.sides.map(({ peer }) => peer) as [Peer, Peer];
+    b.adopt({ ...b.record, seq: b.record.seq + 1, inbound_port: closed.port }, 0);
+    const spy = await ScriptedOrigin.start();
+    onTestEnd(() => spy.close());
+    c.adopt({ ...c.record, seq: c.record.seq + 1, inbound_port: spy.port }, 0);
+    const client = await pair.client();
+    client.send(POST);
+    const asked = await spy.connection();
+    expect(pair.suspected).toStrictEqual([b]);
+    await request(asked);
+    asked.reset();
+    expect((await answer(client, 'POST')).head.status).toBe(502);
+    expect(pair.suspected).toStrictEqual([b, c]);
+  });
+
   test('a POST that was sent and reset is not sent again', async () => {
     const pair = await pairFor({ peers: [{}, {}] });
     const client = await pair.client();
@@ -123,6 +144,7 @@ describe('trying a request again', () => {
     const got = await answer(client, 'POST');
     expect(got.head.status).toBe(502);
     expect(tried(got.body)).toStrictEqual(['b vpn upstream_reset']);
+    expectNamed(pair.suspected, 'it is its worker that broke').toStrictEqual([]);
     expect((pair.sides[1] as InboundSide).origin.connections).toHaveLength(0);
     expect(first(got.head.fields, 'proxy-status') ?? '').toMatch(/^a-outbound; error=connection_terminated/);
   });

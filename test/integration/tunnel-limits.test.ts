@@ -3,7 +3,13 @@ import https from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { describe, expect, test } from '@jest/globals';
 import { first } from '../../sidecar/core/http/headers.ts';
-import { startTunnelEdge, TUNNEL_CERTIFICATE, TUNNEL_KEY } from '../support/edges/tunnel-edge.ts';
+import type { WorkerRecord } from '../../sidecar/core/peers/record.ts';
+import {
+  startTunnelEdge,
+  TUNNEL_CERTIFICATE,
+  TUNNEL_KEY,
+  type TunnelEdge,
+} from '../support/edges/tunnel-edge.ts';
 import type { InboundSetup, InboundSide } from '../support/meshes/inbound-side.ts';
 import { type PairSetup, pairFor, type SidecarPair } from '../support/meshes/sidecar-pair.ts';
 import { expectNamed, mustHold } from '../support/runner/expectations.ts';
@@ -19,13 +25,19 @@ function chunk(text: string): string {
   return `${text.length.toString(16)}\r\n${text}\r\n`;
 }
 
+/** Gives the first peer a tunnel that leads to it, and changes its record besides. */
+async function addTunnel({ b }: SidecarPair, changes: Partial<WorkerRecord>): Promise<TunnelEdge> {
+  const edge = await startTunnelEdge(b.listener.port);
+  onTestEnd(() => edge.close());
+  const { record } = b.peer;
+  b.peer.adopt({ ...record, seq: record.seq + 1, tunnel_url: edge.url, ...changes }, 0);
+  return edge;
+}
+
 /** Takes the VPN from the first peer, and gives it a tunnel that leads to it. */
 async function byTunnel(setup: PairSetup): Promise<SidecarPair> {
   const pair = await pairFor(setup);
-  const edge = await startTunnelEdge(pair.b.listener.port);
-  onTestEnd(() => edge.close());
-  const { record } = pair.b.peer;
-  pair.b.peer.adopt({ ...record, seq: record.seq + 1, vpn_ip: null, tunnel_url: edge.url }, 0);
+  await addTunnel(pair, { vpn_ip: null });
   return pair;
 }
 
@@ -86,10 +98,7 @@ describe('the limits of a tunnel', () => {
 
   test('a VPN that fails leaves the tunnel that was passed over', async () => {
     const pair = await pairFor({ outbound: { tunnelLimits: LIMITS } });
-    const edge = await startTunnelEdge(pair.b.listener.port);
-    onTestEnd(() => edge.close());
-    const { record } = pair.b.peer;
-    pair.b.peer.adopt({ ...record, seq: record.seq + 1, inbound_port: 1, tunnel_url: edge.url }, 0);
+    await addTunnel(pair, { inbound_port: 1 });
     pair.b.origin.reply = OK;
     const client = await pair.client();
     client.send(
@@ -100,6 +109,22 @@ describe('the limits of a tunnel', () => {
       'tunnel',
       '2',
     ]);
+  });
+
+  test('gRPC is never sent by a tunnel, also where there is no other way', async () => {
+    const pair = await pairFor();
+    const edge = await addTunnel(pair, { vpn_ip: null });
+    pair.b.origin.reply = OK;
+    const client = await pair.client();
+    const lines = 'Host: a\r\nContent-Type: application/grpc+proto\r\nContent-Length: 2\r\n';
+    client.send(`POST /service/llm-inference/ HTTP/1.1\r\n${lines}\r\nhi`);
+    await answer(client, 'POST');
+    expect((await pair.finished.next()).code).toBe('grpc_not_carried');
+    expect(edge.connections).toBe(0);
+    expectNamed(pair.b.peer.routes[0]?.health.state.kind, 'nobody is blamed').toBe('up');
+    client.send(GET);
+    expectNamed((await answer(client)).body, 'anything else is').toBe('ok');
+    expect(edge.connections).toBe(1);
   });
 
   test('the edge says 413: the app learns why, and nobody is blamed', async () => {
