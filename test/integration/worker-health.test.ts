@@ -38,8 +38,9 @@ class Bed {
   health!: WorkerHealth;
   #server = http.createServer();
 
-  static async start(options: Partial<WorkerHealthOptions> = {}): Promise<Bed> {
+  static async start(options: Partial<WorkerHealthOptions> = {}, status = 200): Promise<Bed> {
     const bed = new Bed();
+    bed.status = status;
     await bed.listen();
     const upstreams = workerPools({ limits: LIMITS, timers: new CoarseTimers(10), tlsCa: null });
     bed.health = new WorkerHealth({
@@ -150,6 +151,26 @@ describe('the health of the local worker', () => {
       expectNamed(bed.checks, 'three have failed since the first').toBeGreaterThanOrEqual(4);
       bed.status = 200;
       expect((await bed.changed(3)).isReady).toBe(true);
+    });
+  }
+
+  for (const [status, isReady] of [
+    [200, true],
+    [204, true],
+    [302, true],
+    [399, true],
+    [400, false],
+    [401, false],
+    [404, false],
+    [429, false],
+    [500, false],
+  ] as const) {
+    test(`a ${status} to the check ${isReady ? 'is' : 'is not'} healthy`, async () => {
+      const bed = await Bed.start({ intervalMs: 60_000 }, status);
+      expect([bed.health.isReady, bed.health.reason]).toStrictEqual([
+        isReady,
+        isReady ? 'healthy' : `GET /health gave ${status}`,
+      ]);
     });
   }
 
