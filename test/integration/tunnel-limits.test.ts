@@ -210,29 +210,34 @@ describe('the limits of a tunnel', () => {
   });
 
   for (const [what, setup, fields, isTunnelled] of [
-    ['where nothing cuts', { heartbeatMs: 20 }, STREAM_FIELDS, false],
-    ['where it is off', {}, STREAM_FIELDS, true],
+    ['no comment where nothing cuts', { heartbeatMs: 20 }, STREAM_FIELDS, false],
+    ['no comment where it is off', {}, STREAM_FIELDS, true],
     [
-      'in what may not be changed',
+      'no comment in what may not be changed',
       { heartbeatMs: 20 },
       `Cache-Control: no-transform\r\n${STREAM_FIELDS}`,
       true,
     ],
-    ['in what is compressed', { heartbeatMs: 20 }, `Content-Encoding: gzip\r\n${STREAM_FIELDS}`, true],
     [
-      'in another type',
+      'no comment in what is compressed',
+      { heartbeatMs: 20 },
+      `Content-Encoding: gzip\r\n${STREAM_FIELDS}`,
+      true,
+    ],
+    [
+      'no comment in another type',
       { heartbeatMs: 20 },
       'Content-Type: text/plain\r\nTransfer-Encoding: chunked\r\n',
       true,
     ],
     [
-      'in a known length',
+      'no comment in a known length',
       { heartbeatMs: 20 },
       'Content-Type: text/event-stream\r\nContent-Length: 4\r\n',
       true,
     ],
   ] as const) {
-    test(`no comment ${what}`, async () => {
+    test(what, async () => {
       const pair = await (isTunnelled ? byTunnel : pairFor)({ peers: [setup] });
       const { client } = await silentStream(pair, fields);
       await threeComments(await byTunnel({ peers: [{ heartbeatMs: 20 }] }));
