@@ -20,7 +20,9 @@ const project = (name, ...setup) => ({
   // Without a transform jest strips the types itself.
   transform: {},
   modulePathIgnorePatterns: ['<rootDir>/dist/'],
-  setupFilesAfterEnv: ['scopes.ts', ...setup].map((file) => `<rootDir>/test/support/runner/${file}`),
+  setupFilesAfterEnv: ['scopes.ts', 'seed.ts', ...setup].map(
+    (file) => `<rootDir>/test/support/runner/${file}`,
+  ),
 });
 
 export default {

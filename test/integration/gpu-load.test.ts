@@ -89,14 +89,22 @@ describe('the GPU load', () => {
   test('a process that ends is silence, and is started again', async () => {
     const folder = mkdtempSync(join(tmpdir(), 'gpu-'));
     onTestEnd(() => rmSync(folder, { recursive: true, force: true }));
-    const again = join(folder, 'again');
+    const [first, second] = [join(folder, 'first'), join(folder, 'second')];
+    const waitFor = (path: string): string => `while [ ! -e ${path} ]; do sleep 0.02; done`;
     const { meter } = create(
       program(
-        `if [ -e ${again} ]; then echo '0, 90'; exec sleep 600; fi; touch ${again}; echo '0, 10'; exit 9`,
+        `if [ ! -e ${first} ]; then echo '0, 10'; ${waitFor(first)}; exit 9; fi
+        ${waitFor(second)}; echo '0, 90'; exec sleep 600`,
       ),
       10,
     );
     meter.start();
+    await until(() => meter.sample() === 0.1);
+    const { pid } = meter;
+    writeFileSync(first, '');
+    await until(() => meter.pid !== pid);
+    expectNamed(meter.sample(), 'the one that runs now has said nothing').toBe(null);
+    writeFileSync(second, '');
     await until(() => meter.sample() === 0.9);
   });
 

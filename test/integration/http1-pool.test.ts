@@ -148,6 +148,31 @@ describe('the pool of connections to workers', () => {
     }
   });
 
+  for (const [framing, whole] of [
+    ['with a length', OK],
+    ['in chunks', 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n'],
+    ['in chunks, with trailers', `HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX-T: 1\r\n\r\n`],
+    ['without a body', 'HTTP/1.1 204 Nothing\r\n\r\n'],
+  ] as const) {
+    test(`bytes behind a response ${framing} are nobody's: the connection is not used again`, async () => {
+      const { origin, send, pool } = await setup();
+      const { seen } = send(head());
+      const worker = await origin.connection();
+      await request(worker);
+      worker.send(`${whole}HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil`);
+      expect(await seen.over.next()).toBe('end');
+      expect(seen.body).not.toContain('evil');
+      const { seen: next } = send(head());
+      const other = await origin.connection();
+      await request(other);
+      other.send(OK);
+      expect(await next.over.next()).toBe('end');
+      expect(next.body).toBe('ok');
+      await worker.ended();
+      expect(pool.openConnections).toBe(1);
+    });
+  }
+
   test('a connection that nobody uses for long is closed', async () => {
     const { origin, send, pool } = await setup({ keepIdleMs: 50 });
     const first = send(head());

@@ -1,131 +1,14 @@
-/** Requests to HTTP/2 origins that refuse, reset, say goodbye, break the rules or fall silent: stage by stage. */
+/** Requests to HTTP/2 origins that refuse, reset, break the rules or fall silent: stage by stage. */
 import net from 'node:net';
 import { describe, expect, test } from '@jest/globals';
-import type { RawFields } from '../../sidecar/core/http/message.ts';
-import type {
-  IncomingHead,
-  OutgoingHead,
-  RequestTimeouts,
-  UpstreamFault,
-  UpstreamHandler,
-  UpstreamRequest,
-} from '../../sidecar/http/exchange.ts';
 import { Http2Pool } from '../../sidecar/http/http2/pool.ts';
 import { CoarseTimers } from '../../sidecar/http/sockets/timers.ts';
 import { LIMITS } from '../support/meshes/inbound-side.ts';
-import { within } from '../support/runner/arrivals.ts';
 import { expectNamed, fail } from '../support/runner/expectations.ts';
 import { onTestEnd } from '../support/runner/on-test-end.ts';
 import * as h2 from '../support/wire/http2-frames.ts';
-import { Http2Origin, type OriginConnection } from '../support/workers/http2-origin.ts';
-
-const TIMEOUTS: RequestTimeouts = { connectMs: 400, headMs: 5_000, idleMs: 5_000 };
-const OK = [':status', '200'];
-
-/** Notes what an upstream says. */
-class Told implements UpstreamHandler {
-  request: UpstreamRequest | null = null;
-  sent = 0;
-  head: IncomingHead | null = null;
-  body = '';
-  trailers: RawFields | null = null;
-  fault: UpstreamFault | null = null;
-  readonly over: Promise<this>;
-  readonly began: Promise<IncomingHead>;
-  readonly interim: number[] = [];
-  #end: () => void = () => {};
-  #begin: (head: IncomingHead) => void = () => {};
-
-  constructor() {
-    this.over = within(
-      new Promise((resolve) => {
-        this.#end = () => resolve(this);
-      }),
-      () => 'the end of a request',
-    );
-    this.began = new Promise((resolve) => {
-      this.#begin = resolve;
-    });
-    this.over.catch(() => {});
-  }
-
-  /** `code stage` */
-  get verdict(): string {
-    return this.fault === null ? 'whole' : `${this.fault.code} ${this.fault.stage}`;
-  }
-
-  onSent(request: UpstreamRequest): void {
-    this.sent++;
-    this.request = request;
-  }
-  onInformational(status: number): void {
-    this.interim.push(status);
-  }
-  onHead(head: IncomingHead): void {
-    this.head = head;
-    this.#begin(head);
-  }
-  onData(chunk: Buffer): boolean {
-    this.body += chunk.toString('latin1');
-    return false;
-  }
-  onEnd(trailers: RawFields): void {
-    expect(this.trailers).toBe(null);
-    this.trailers = trailers;
-    this.#end();
-  }
-  onUpgrade(): void {
-    fail('an upgrade');
-  }
-  onUpstreamDrain(): void {}
-  onFault(fault: UpstreamFault): void {
-    expect(this.fault).toBe(null);
-    this.fault = fault;
-    this.#end();
-  }
-}
-
-function get(changes: Partial<OutgoingHead> = {}): OutgoingHead {
-  return {
-    method: 'GET',
-    target: '/',
-    host: 'w',
-    fields: [],
-    body: { kind: 'none' },
-    upgrade: null,
-    ...changes,
-  };
-}
-
-class Bed {
-  readonly origin: Http2Origin;
-  readonly pool: Http2Pool;
-
-  static async start(proveAfterMs: number | null = null, keepIdleMs = 60_000): Promise<Bed> {
-    const bed = new Bed(await Http2Origin.start(), proveAfterMs, keepIdleMs);
-    onTestEnd(() => bed.pool.destroy());
-    return bed;
-  }
-
-  constructor(origin: Http2Origin, proveAfterMs: number | null, keepIdleMs: number) {
-    this.origin = origin;
-    this.pool = new Http2Pool({ limits: LIMITS, timers: new CoarseTimers(10), keepIdleMs, proveAfterMs });
-  }
-
-  send(head = get(), timeouts: Partial<RequestTimeouts> = {}): Told & { handle: UpstreamRequest } {
-    const told = new Told();
-    const address = { scheme: 'h2c', host: '127.0.0.1', port: this.origin.port } as const;
-    const handle = this.pool.request(address, head, { ...TIMEOUTS, ...timeouts }, told);
-    return Object.assign(told, { handle });
-  }
-
-  /** A request that has reached the origin. */
-  async arrived(head = get()): Promise<{ told: Told; connection: OriginConnection; stream: number }> {
-    const told = this.send(head);
-    const connection = await this.origin.connections.next();
-    return { told, connection, stream: await connection.request() };
-  }
-}
+import { Http2Bed as Bed, get, OK, TIMEOUTS, Told } from '../support/workers/http2-bed.ts';
+import type { OriginConnection } from '../support/workers/http2-origin.ts';
 
 describe('a request to an HTTP/2 worker', () => {
   test('a response, its body, its trailers; one connection for the next one too', async () => {
@@ -207,44 +90,6 @@ describe('a request to an HTTP/2 worker', () => {
     await connection.next(h2.DATA);
     connection.send(h2.reset(uploaded, h2.REFUSED_STREAM));
     expect((await upload.over).verdict).toBe('upstream_reset not_sent');
-  });
-
-  for (const [name, code] of [
-    ['a goodbye', h2.NO_ERROR],
-    ['a goodbye in anger', h2.ENHANCE_YOUR_CALM],
-  ] as const) {
-    test(`${name} that leaves the stream out: sent again on a new connection`, async () => {
-      const bed = await Bed.start();
-      const { told, connection } = await bed.arrived();
-      connection.send(h2.goaway(0, code));
-      const second = await bed.origin.connections.next();
-      second.send(h2.headers(await second.request(), OK, h2.END_STREAM));
-      expect((await told.over).verdict).toBe('whole');
-    });
-  }
-
-  test('a goodbye that leaves out a stream with its body sent: not sent', async () => {
-    const bed = await Bed.start();
-    const told = bed.send(get({ method: 'POST', body: { kind: 'length', bytes: 4 } }));
-    const connection = await bed.origin.connections.next();
-    await connection.request();
-    told.request?.write(Buffer.from('body'));
-    await connection.next(h2.DATA);
-    connection.send(h2.goaway(0, h2.NO_ERROR));
-    expect((await told.over).verdict).toBe('upstream_reset not_sent');
-  });
-
-  test('a goodbye that counts the stream in: it goes on, new requests go elsewhere', async () => {
-    const bed = await Bed.start();
-    const { told, connection, stream } = await bed.arrived();
-    connection.send(h2.headers(stream, OK, 0), h2.goaway(2 ** 31 - 1, h2.NO_ERROR));
-    await told.began;
-    const next = bed.send();
-    const second = await bed.origin.connections.next();
-    second.send(h2.headers(await second.request(), OK, h2.END_STREAM));
-    expect((await next.over).verdict).toBe('whole');
-    connection.send(h2.frame(h2.DATA, h2.END_STREAM, stream, 'late'));
-    expect([(await told.over).verdict, told.body]).toStrictEqual(['whole', 'late']);
   });
 
   /** Frames of the origin after it got the request on `stream`, and what they must be taken for. */
@@ -476,16 +321,6 @@ describe('a request to an HTTP/2 worker', () => {
     for (const [connection, stream] of streams) connection.send(h2.headers(stream, OK, h2.END_STREAM));
     for (const told of all) expect((await told.over).verdict).toBe('whole');
     expect(bed.pool.openConnections).toBe(2);
-  });
-
-  test('an idle connection is closed, with a goodbye', async () => {
-    const bed = await Bed.start(null, 30);
-    const { told, connection, stream } = await bed.arrived();
-    connection.send(h2.headers(stream, OK, h2.END_STREAM));
-    await told.over;
-    expect((await connection.next(h2.GOAWAY)).payload.readUInt32BE(4)).toBe(h2.NO_ERROR);
-    connection.socket.end();
-    await connection.closed;
   });
 
   /** Time itself is what is tested; a timer alone may fire early by the length of the tick that set it. */

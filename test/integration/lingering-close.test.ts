@@ -1,7 +1,7 @@
 /** The end of a client's connection: what was written to it arrives, or it is seen to be cut. */
 import { once } from 'node:events';
 import net from 'node:net';
-import { describe, expect, test } from '@jest/globals';
+import { describe, expect, jest, test } from '@jest/globals';
 import { closeLingering } from '../../sidecar/http/http1/close.ts';
 import type { CoarseTimer, CoarseTimers } from '../../sidecar/http/sockets/timers.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
@@ -102,6 +102,26 @@ describe("closing a client's connection", () => {
     client.send('more');
     await once(socket, 'data');
     expect(timers.armed).not.toBe(null);
+    timers.pass();
+    await once(socket, 'close');
+  });
+
+  test('a client that drips is cut off 30 s after our end, however short its pauses', async () => {
+    const { socket, client } = await connected();
+    const timers = new HandDeadlines();
+    const atMs = performance.now();
+    const now = jest.spyOn(performance, 'now').mockReturnValue(atMs);
+    onTestEnd(() => now.mockRestore());
+    closeLingering(socket, timers.asDeadlines);
+    expect(await client.ended()).toBe('end');
+    const limits: number[] = [];
+    for (const sinceEndMs of [1_900, 27_000, 28_500, 29_900]) {
+      now.mockReturnValue(atMs + sinceEndMs);
+      client.send('more');
+      await once(socket, 'data');
+      limits.push(Math.round(timers.afterMs));
+    }
+    expect(limits).toStrictEqual([2_000, 2_000, 1_500, 100]);
     timers.pass();
     await once(socket, 'close');
   });

@@ -26,6 +26,41 @@ function serve(listener: HttpListener): void {
   });
 }
 
+async function served(): Promise<HttpListener> {
+  const listener = await HttpListener.bind({ host: '127.0.0.1', port: 0 });
+  onTestEnd(() => listener.destroy());
+  serve(listener);
+  return listener;
+}
+
+async function connected({ port }: HttpListener): Promise<Wire> {
+  const wire = await Wire.connect(port);
+  onTestEnd(() => wire.close());
+  return wire;
+}
+
+describe('a port that takes no more requests', () => {
+  test('idle connections are closed at once, used before or not; who is sending a head is still answered', async () => {
+    const listener = await served();
+    const [unused, idle, sending] = [
+      await connected(listener),
+      await connected(listener),
+      await connected(listener),
+    ];
+    idle.send(GET);
+    expect((await answer(idle)).head.keepAlive).toBe(true);
+    sending.send(`${GET}GET / HTTP/1.1\r\n`);
+    await answer(sending);
+    expect(listener.openConnections).toBe(3);
+    listener.drain();
+    expect([await unused.ended(), await idle.ended()]).toStrictEqual(['end', 'end']);
+    sending.send('Host: a\r\n\r\n');
+    const last = await answer(sending);
+    expect([last.head.status, last.head.keepAlive]).toStrictEqual([200, false]);
+    expect(await sending.ended()).toBe('end');
+  });
+});
+
 describe('a listening port', () => {
   test('who connects before it serves is served then, and so are those who come later', async () => {
     const listener = await HttpListener.bind({ host: '127.0.0.1', port: 0 });

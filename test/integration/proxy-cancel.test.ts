@@ -149,9 +149,11 @@ describe('an app that leaves', () => {
     });
   }
 
-  /** The first peer's VPN address drops every packet. */
+  /** The first peer's VPN address drops every packet, and the connection to it is not given up. */
   async function blackHoled(): Promise<SidecarPair> {
-    const pair = await pairFor();
+    const patient = { connectMs: 600_000, headMs: 600_000, idleMs: 600_000 };
+    const callPolicy = () => ({ vpn: patient, tunnel: patient, retryPost: false });
+    const pair = await pairFor({ outbound: { callPolicy } });
     const { record } = pair.b.peer;
     const at = { host: '127.0.0.4', port: pair.b.listener.port };
     await new VpnLink(at, at).blackHole();
@@ -167,13 +169,8 @@ describe('an app that leaves', () => {
         const client = await pair.client();
         client.send(GET);
         while (pair.b.outstanding === 0) await new Promise(setImmediate);
-        const startedMs = performance.now();
         leave(client);
         expect((await pair.finished.next()).outcome).toBe('client_gone');
-        expectNamed(
-          performance.now() - startedMs,
-          'long before the connect would have given up',
-        ).toBeLessThan(700);
         assertCountsAreZero(pair);
       },
     );
@@ -231,13 +228,9 @@ describe('an app that leaves', () => {
   testUnless(vpnLinkReason)('a deadline ends the wait for a connection', async () => {
     const pair = await blackHoled();
     const client = await pair.client();
-    const startedMs = performance.now();
     client.send('GET /service/llm-inference/ HTTP/1.1\r\nHost: a\r\nsidecar-deadline-ms: 50\r\n\r\n');
     const got = await answer(client);
     expect([got.head.status, JSON.parse(got.body).code]).toStrictEqual([504, 'deadline']);
-    expectNamed(performance.now() - startedMs, 'long before the connect would have given up').toBeLessThan(
-      700,
-    );
     assertCountsAreZero(pair);
   });
 

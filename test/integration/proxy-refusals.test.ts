@@ -2,6 +2,7 @@
 import { describe, expect, test } from '@jest/globals';
 import { first } from '../../sidecar/core/http/headers.ts';
 import { pairFor } from '../support/meshes/sidecar-pair.ts';
+import { expectNamed } from '../support/runner/expectations.ts';
 import { exchange } from '../support/wire/exchange.ts';
 import { answer } from '../support/wire/wire-messages.ts';
 
@@ -38,10 +39,11 @@ describe('what the first sidecar refuses', () => {
   test('the token is wanted where one is set, and goes no further', async () => {
     const pair = await pairFor({ outbound: { token: 'secret' } });
     const client = await pair.client();
-    for (const lines of ['', 'sidecar-token: secre\r\n', 'sidecar-token: secrets\r\n']) {
-      client.send(get('/service/llm-inference/', lines));
-      expect((await answer(client)).head.status).toBe(401);
+    for (const token of ['', 'secre', 'secrets', 'secreT', '\xf3ecret', 'tercer']) {
+      client.send(get('/service/llm-inference/', token === '' ? '' : `sidecar-token: ${token}\r\n`));
+      expectNamed((await answer(client)).head.status, token).toBe(401);
     }
+    expect(pair.b.origin.connections).toHaveLength(0);
     const { sent } = await exchange(pair, get('/service/llm-inference/', 'sidecar-token: secret\r\n'));
     expect(first(sent.head.fields, 'sidecar-token')).toBe(undefined);
   });

@@ -1,10 +1,12 @@
 /** What is tried again, where, and what is never sent twice (design, "When things fail"). */
 import { describe, expect, test } from '@jest/globals';
 import { first } from '../../sidecar/core/http/headers.ts';
+import type { Peer } from '../../sidecar/core/peers/peer.ts';
+import { RetryBudget } from '../../sidecar/core/retry.ts';
 import { startTunnelEdge } from '../support/edges/tunnel-edge.ts';
 import type { InboundSide } from '../support/meshes/inbound-side.ts';
 import { pairFor, type SidecarPair } from '../support/meshes/sidecar-pair.ts';
-import { expectNamed } from '../support/runner/expectations.ts';
+import { expectNamed, mustHold } from '../support/runner/expectations.ts';
 import { onTestEnd } from '../support/runner/on-test-end.ts';
 import type { Wire } from '../support/wire/wire.ts';
 import { answer, answerHead, request } from '../support/wire/wire-messages.ts';
@@ -56,6 +58,7 @@ describe('trying a request again', () => {
       'tunnel up',
     ]);
     expect(pair.b.peer.health.consecutiveFailures).toBe(0);
+    expectNamed(pair.suspected, 'it was reached').toStrictEqual([]);
     client.send(POST);
     await request(worker);
     worker.send(OK);
@@ -112,6 +115,25 @@ describe('trying a request again', () => {
     expect(pair.retried).toStrictEqual(['connect_failed']);
   });
 
+  test('a peer that no route leads to, or whose connection breaks without an answer, may be dead', async () => {
+    const closed = await ScriptedOrigin.start();
+    await closed.close();
+    const pair = await pairFor({ peers: [{}, {}] });
+    const [b, c] = pair.sides.map(({ peer }) => peer) as [Peer, Peer];
+    b.adopt({ ...b.record, seq: b.record.seq + 1, inbound_port: closed.port }, 0);
+    const spy = await ScriptedOrigin.start();
+    onTestEnd(() => spy.close());
+    c.adopt({ ...c.record, seq: c.record.seq + 1, inbound_port: spy.port }, 0);
+    const client = await pair.client();
+    client.send(POST);
+    const asked = await spy.connection();
+    expect(pair.suspected).toStrictEqual([b]);
+    await request(asked);
+    asked.reset();
+    expect((await answer(client, 'POST')).head.status).toBe(502);
+    expect(pair.suspected).toStrictEqual([b, c]);
+  });
+
   test('a POST that was sent and reset is not sent again', async () => {
     const pair = await pairFor({ peers: [{}, {}] });
     const client = await pair.client();
@@ -122,6 +144,7 @@ describe('trying a request again', () => {
     const got = await answer(client, 'POST');
     expect(got.head.status).toBe(502);
     expect(tried(got.body)).toStrictEqual(['b vpn upstream_reset']);
+    expectNamed(pair.suspected, 'it is its worker that broke').toStrictEqual([]);
     expect((pair.sides[1] as InboundSide).origin.connections).toHaveLength(0);
     expect(first(got.head.fields, 'proxy-status') ?? '').toMatch(/^a-outbound; error=connection_terminated/);
   });
@@ -157,6 +180,43 @@ describe('trying a request again', () => {
     expect(got.head.status).toBe(200);
     expect(first(got.head.fields, 'sidecar-attempts')).toBe('2');
     expect(pair.b.peer.health.consecutiveFailures).toBe(1);
+  });
+
+  test('without retry budget what no worker saw is still sent elsewhere; what one may have seen is not', async () => {
+    const pair = await pairFor({
+      peers: [{ concurrency: 1, queue: 0 }, {}],
+      outbound: { budget: new RetryBudget({ ratio: 0, perSecond: 0 }) },
+    });
+    const { origin } = pair.sides[1] as InboundSide;
+    const { admission } = pair.b.service;
+    const slot = admission.acquire({ expectedQueue: null, sinceMs: 0, onGranted: () => {} });
+    mustHold(slot.kind === 'granted');
+    const client = await pair.client();
+    client.send(POST);
+    const worker = await origin.connection();
+    expect((await request(worker)).body).toBe('hi');
+    worker.send(OK);
+    expect((await answer(client, 'POST')).head.status).toBe(200);
+    expect(pair.retried).toStrictEqual(['saturated']);
+
+    slot.release(performance.now(), null);
+    client.send(GET);
+    const other = await pair.b.origin.connection();
+    await request(other);
+    other.reset();
+    const got = await answer(client);
+    expect([got.head.status, tried(got.body)]).toStrictEqual([502, ['b vpn upstream_reset']]);
+    expect(JSON.parse(got.body).detail).toMatch(/retry budget is used up/);
+    expect(worker.bytes.length).toBe(0);
+  });
+
+  test('a GET whose deadline passes is not taken to the next peer', async () => {
+    const pair = await pairFor({ peers: [{}, {}] });
+    const client = await pair.client();
+    client.send(GET.replace('\r\n\r\n', '\r\nsidecar-deadline-ms: 200\r\n\r\n'));
+    const got = await answer(client);
+    expect([got.head.status, tried(got.body)]).toStrictEqual([504, ['b vpn deadline']]);
+    expect((pair.sides[1] as InboundSide).origin.connections).toHaveLength(0);
   });
 
   test('a GET that a worker hangs at is not taken to the next one: its time is up', async () => {

@@ -86,6 +86,7 @@ describe('an upgrade that does not come about', () => {
       `GET /service/llm-inference/ HTTP/1.1\r\nHost: a\r\n${lines}Upgrade: h2c\r\n\r\n`,
       `GET /service/llm-inference/ HTTP/1.1\r\nHost: a\r\n${lines}Upgrade: websocket, H2C\r\n\r\n`,
       `POST /service/llm-inference/ HTTP/1.1\r\nHost: a\r\n${lines}Upgrade: websocket\r\nContent-Length: 2\r\n\r\nhi`,
+      `POST /service/llm-inference/ HTTP/1.1\r\nHost: a\r\n${lines}Upgrade: websocket\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n`,
       `GET /service/llm-inference/ HTTP/1.0\r\n${lines}Upgrade: websocket\r\n\r\n`,
     ]) {
       const client = await pair.client();

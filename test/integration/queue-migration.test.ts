@@ -45,6 +45,16 @@ async function bed(): Promise<{ app: Member; slow: HoldingWorker; quick: Holding
   return { app, slow, quick };
 }
 
+/** A field by which requests go to this worker; both must be free. */
+async function affinityTo(app: Member, { sidecar }: HoldingWorker): Promise<http.OutgoingHttpHeaders> {
+  for (let n = 0; n < 100; n++) {
+    const headers = { 'sidecar-affinity': `session ${n}` };
+    const { headers: got } = await app.call({ target: '/service/infer/', headers });
+    if (got['sidecar-worker'] === sidecar.id) return headers;
+  }
+  throw new Error(`no key leads to ${sidecar.id}`);
+}
+
 /** Both slots taken and two in the queues. */
 async function allWait({
   slow,
@@ -108,23 +118,44 @@ describe('moving a waiting request to another worker', () => {
     }
   });
 
-  test('a request with an affinity stays in the queue of its worker', async () => {
-    const { app, slow, quick } = await bed();
-    const answers = posts(app, 4, { 'sidecar-affinity': 'session' });
+  test('a request with an affinity stays in the queue of its worker, though younger ones are served elsewhere', async () => {
+    const { app, slow: there, quick: elsewhere } = await bed();
+    const [toThere, toElsewhere] = [await affinityTo(app, there), await affinityTo(app, elsewhere)];
+    const faithful = posts(app, 2, toThere);
     await eventually(
-      'all have come somewhere',
-      async () => {
-        const done: string[] = [];
-        for (const { held } of [slow, quick]) {
-          const next = held.shift();
-          if (next !== undefined) done.push(next.body);
-          next?.response.end();
-        }
-        return slow.worker.seen.length + quick.worker.seen.length;
-      },
-      (count) => count >= 5,
+      'one is served and one waits',
+      async () => [there.held.length, await queuedAt(there)],
+      (counts) => counts.join() === '1,1',
     );
-    for (const { status } of await Promise.all(answers)) expect(status).toBe(200);
+    // Much older than what comes now.
+    await pause(200);
+    const younger = posts(app, 2, toElsewhere);
+    await eventually(
+      'the younger ones are at the other worker',
+      async () => [elsewhere.held.length, await queuedAt(elsewhere), await queuedAt(there)],
+      (counts) => counts.join() === '1,1,1',
+    );
+    for (let n = 0; n < 2; n++) {
+      await eventually(
+        'a younger one is served',
+        () => elsewhere.held.length,
+        (count) => count === 1,
+      );
+      elsewhere.held.shift()?.response.end();
+    }
+    for (let n = 0; n < 2; n++) {
+      await eventually(
+        'it is served where it waits',
+        () => there.held.length,
+        (count) => count === 1,
+      );
+      there.held.shift()?.response.end();
+    }
+    for (const { status } of await Promise.all(younger)) expect(status).toBe(200);
+    for (const { status, headers } of await Promise.all(faithful)) {
+      const { 'sidecar-worker': worker, 'sidecar-attempts': attempts } = headers;
+      expect([status, worker, attempts]).toStrictEqual([200, there.sidecar.id, '1']);
+    }
     expect(await moved(app)).toBe(0);
   });
 

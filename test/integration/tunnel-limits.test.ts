@@ -3,8 +3,14 @@ import https from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { describe, expect, test } from '@jest/globals';
 import { first } from '../../sidecar/core/http/headers.ts';
-import { startTunnelEdge, TUNNEL_CERTIFICATE, TUNNEL_KEY } from '../support/edges/tunnel-edge.ts';
-import type { InboundSetup, InboundSide } from '../support/meshes/inbound-side.ts';
+import type { WorkerRecord } from '../../sidecar/core/peers/record.ts';
+import {
+  startTunnelEdge,
+  TUNNEL_CERTIFICATE,
+  TUNNEL_KEY,
+  type TunnelEdge,
+} from '../support/edges/tunnel-edge.ts';
+import type { InboundSide } from '../support/meshes/inbound-side.ts';
 import { type PairSetup, pairFor, type SidecarPair } from '../support/meshes/sidecar-pair.ts';
 import { expectNamed, mustHold } from '../support/runner/expectations.ts';
 import { onTestEnd } from '../support/runner/on-test-end.ts';
@@ -19,13 +25,19 @@ function chunk(text: string): string {
   return `${text.length.toString(16)}\r\n${text}\r\n`;
 }
 
+/** Gives the first peer a tunnel that leads to it, and changes its record besides. */
+async function addTunnel({ b }: SidecarPair, changes: Partial<WorkerRecord>): Promise<TunnelEdge> {
+  const edge = await startTunnelEdge(b.listener.port);
+  onTestEnd(() => edge.close());
+  const { record } = b.peer;
+  b.peer.adopt({ ...record, seq: record.seq + 1, tunnel_url: edge.url, ...changes }, 0);
+  return edge;
+}
+
 /** Takes the VPN from the first peer, and gives it a tunnel that leads to it. */
 async function byTunnel(setup: PairSetup): Promise<SidecarPair> {
   const pair = await pairFor(setup);
-  const edge = await startTunnelEdge(pair.b.listener.port);
-  onTestEnd(() => edge.close());
-  const { record } = pair.b.peer;
-  pair.b.peer.adopt({ ...record, seq: record.seq + 1, vpn_ip: null, tunnel_url: edge.url }, 0);
+  await addTunnel(pair, { vpn_ip: null });
   return pair;
 }
 
@@ -86,10 +98,7 @@ describe('the limits of a tunnel', () => {
 
   test('a VPN that fails leaves the tunnel that was passed over', async () => {
     const pair = await pairFor({ outbound: { tunnelLimits: LIMITS } });
-    const edge = await startTunnelEdge(pair.b.listener.port);
-    onTestEnd(() => edge.close());
-    const { record } = pair.b.peer;
-    pair.b.peer.adopt({ ...record, seq: record.seq + 1, inbound_port: 1, tunnel_url: edge.url }, 0);
+    await addTunnel(pair, { inbound_port: 1 });
     pair.b.origin.reply = OK;
     const client = await pair.client();
     client.send(
@@ -100,6 +109,22 @@ describe('the limits of a tunnel', () => {
       'tunnel',
       '2',
     ]);
+  });
+
+  test('gRPC is never sent by a tunnel, also where there is no other way', async () => {
+    const pair = await pairFor();
+    const edge = await addTunnel(pair, { vpn_ip: null });
+    pair.b.origin.reply = OK;
+    const client = await pair.client();
+    const lines = 'Host: a\r\nContent-Type: application/grpc+proto\r\nContent-Length: 2\r\n';
+    client.send(`POST /service/llm-inference/ HTTP/1.1\r\n${lines}\r\nhi`);
+    await answer(client, 'POST');
+    expect((await pair.finished.next()).code).toBe('grpc_not_carried');
+    expect(edge.connections).toBe(0);
+    expectNamed(pair.b.peer.routes[0]?.health.state.kind, 'nobody is blamed').toBe('up');
+    client.send(GET);
+    expectNamed((await answer(client)).body, 'anything else is').toBe('ok');
+    expect(edge.connections).toBe(1);
   });
 
   test('the edge says 413: the app learns why, and nobody is blamed', async () => {
@@ -151,9 +176,8 @@ describe('the limits of a tunnel', () => {
     expect(pair.retried).toStrictEqual(['response_timeout']);
   });
 
-  /** What the app has of a stream whose worker is silent after its head, and then says one event. */
-  async function silentStream(setup: InboundSetup, fields: string, isTunnelled = true) {
-    const pair = await (isTunnelled ? byTunnel : pairFor)({ peers: [setup] });
+  /** What the app has of a stream whose worker is silent after its head. */
+  async function silentStream(pair: SidecarPair, fields: string) {
     const client = await pair.client();
     client.send(GET);
     const worker = await pair.b.origin.connection();
@@ -163,13 +187,20 @@ describe('the limits of a tunnel', () => {
     return { client, worker };
   }
 
+  /** Resolves when a stream that begins now has had three comments: one that began before would have had some too. */
+  async function threeComments(pair: SidecarPair): Promise<void> {
+    const { client } = await silentStream(pair, STREAM_FIELDS);
+    for (let n = 0; n < 3; n++) await client.until(':\n\n');
+  }
+
   test('a silent event stream gets comments before its first event and between two, never inside one', async () => {
-    const { client, worker } = await silentStream({ heartbeatMs: 30 }, STREAM_FIELDS);
+    const pair = await byTunnel({ peers: [{ heartbeatMs: 30 }] });
+    const { client, worker } = await silentStream(pair, STREAM_FIELDS);
     await client.until(':\n\n');
     await client.until(':\n\n');
     worker.send(chunk('data: 1\n'));
     await client.until('data: 1\n');
-    await new Promise((resolve) => setTimeout(resolve, 150));
+    await threeComments(pair);
     expect(client.bytes.toString('latin1')).not.toMatch(/:\n\n/);
     worker.send(chunk('data: 2\n\n'));
     await client.until('data: 2\n\n');
@@ -178,20 +209,41 @@ describe('the limits of a tunnel', () => {
     await client.until('\r\n0\r\n\r\n');
   });
 
-  test('no comment where nothing cuts, where it is off, and where it may not be', async () => {
-    for (const [setup, fields, isTunnelled] of [
-      [{ heartbeatMs: 20 }, STREAM_FIELDS, false],
-      [{}, STREAM_FIELDS, true],
-      [{ heartbeatMs: 20 }, `Cache-Control: no-transform\r\n${STREAM_FIELDS}`, true],
-      [{ heartbeatMs: 20 }, `Content-Encoding: gzip\r\n${STREAM_FIELDS}`, true],
-      [{ heartbeatMs: 20 }, 'Content-Type: text/plain\r\nTransfer-Encoding: chunked\r\n', true],
-      [{ heartbeatMs: 20 }, 'Content-Type: text/event-stream\r\nContent-Length: 4\r\n', true],
-    ] as const) {
-      const { client } = await silentStream(setup, fields, isTunnelled);
-      await new Promise((resolve) => setTimeout(resolve, 120));
-      expectNamed(client.bytes.length, fields).toBe(0);
-    }
-  });
+  for (const [what, setup, fields, isTunnelled] of [
+    ['no comment where nothing cuts', { heartbeatMs: 20 }, STREAM_FIELDS, false],
+    ['no comment where it is off', {}, STREAM_FIELDS, true],
+    [
+      'no comment in what may not be changed',
+      { heartbeatMs: 20 },
+      `Cache-Control: no-transform\r\n${STREAM_FIELDS}`,
+      true,
+    ],
+    [
+      'no comment in what is compressed',
+      { heartbeatMs: 20 },
+      `Content-Encoding: gzip\r\n${STREAM_FIELDS}`,
+      true,
+    ],
+    [
+      'no comment in another type',
+      { heartbeatMs: 20 },
+      'Content-Type: text/plain\r\nTransfer-Encoding: chunked\r\n',
+      true,
+    ],
+    [
+      'no comment in a known length',
+      { heartbeatMs: 20 },
+      'Content-Type: text/event-stream\r\nContent-Length: 4\r\n',
+      true,
+    ],
+  ] as const) {
+    test(what, async () => {
+      const pair = await (isTunnelled ? byTunnel : pairFor)({ peers: [setup] });
+      const { client } = await silentStream(pair, fields);
+      await threeComments(await byTunnel({ peers: [{ heartbeatMs: 20 }] }));
+      expect(client.bytes.length).toBe(0);
+    });
+  }
 
   test('nothing is said before the worker’s head: nobody knows the status until then', async () => {
     const pair = await byTunnel({ peers: [{ heartbeatMs: 20 }] });
@@ -199,14 +251,15 @@ describe('the limits of a tunnel', () => {
     client.send('GET /service/llm-inference/ HTTP/1.1\r\nHost: a\r\nAccept: text/event-stream\r\n\r\n');
     const worker = await pair.b.origin.connection();
     expect(first((await requestHead(worker)).fields, 'sidecar-route')).toBe(undefined);
-    await new Promise((resolve) => setTimeout(resolve, 120));
+    await threeComments(pair);
     expect(client.receivedBytes).toBe(0);
     worker.send('HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n');
     expect((await answer(client)).head.status).toBe(500);
   });
 
   test('a client that leaves a silent stream ends it at the worker, and no comment is left waiting', async () => {
-    const { client, worker } = await silentStream({ heartbeatMs: 30 }, STREAM_FIELDS);
+    const pair = await byTunnel({ peers: [{ heartbeatMs: 30 }] });
+    const { client, worker } = await silentStream(pair, STREAM_FIELDS);
     await client.until(':\n\n');
     client.close();
     await worker.ended();

@@ -1,4 +1,6 @@
 /** Admission: slots, the queue, and who is turned away. */
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { describe, expect, test } from '@jest/globals';
 import { type Acquired, Admission, type Slot } from '../../sidecar/core/worker/admission.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
@@ -10,6 +12,14 @@ function admission(changes: { concurrency?: number | null; queue?: number } = {}
 /** Acquires, and collects the slots that are granted later. */
 function acquire(from: Admission, later: Slot[] = [], expectedQueue: number | null = null): Acquired {
   return from.acquire({ expectedQueue, sinceMs: 0, onGranted: (slot) => later.push(slot) });
+}
+
+/** What nobody holds any more is gone when it resolves. */
+async function collectGarbage(): Promise<void> {
+  // A WeakRef holds until the end of the turn in which it was made.
+  await new Promise((resolve) => setImmediate(resolve));
+  setFlagsFromString('--expose-gc');
+  (runInNewContext('gc') as () => void)();
 }
 
 function granted(acquired: Acquired): Slot {
@@ -112,6 +122,23 @@ describe("a worker's slots and queue", () => {
     expect([slots.serviceMs(5_000), slots.inFlight]).toStrictEqual([null, 0]);
     for (const slot of Array.from({ length: 5 }, () => granted(acquire(slots)))) slot.release(5_010, 10);
     expect(slots.serviceMs(5_010)).toBe(10);
+  });
+
+  test('a storm of cancels behind one who waits: those who left are not kept', async () => {
+    const slots = admission({ concurrency: 1, queue: 1_000 });
+    granted(acquire(slots));
+    acquire(slots);
+    const left: WeakRef<object>[] = [];
+    for (let n = 0; n < 1_000; n++) {
+      const onGranted = (): void => {};
+      left.push(new WeakRef(onGranted));
+      const waiting = slots.acquire({ expectedQueue: null, sinceMs: 0, onGranted });
+      expect(waiting.kind === 'queued' && waiting.cancel()).toBe(true);
+    }
+    await collectGarbage();
+    const kept = left.filter((each) => each.deref() !== undefined).length;
+    expectNamed(kept, `${kept} of 1,000`).toBeLessThanOrEqual(100);
+    expectNamed(slots.queued, 'the queue itself is still there').toBe(1);
   });
 
   test('a waiter that throws leaves the counts right', () => {

@@ -116,13 +116,22 @@ describe('the prober', () => {
     expect(asked).toHaveLength(0);
   });
 
-  test('of many peers the 32 longest silent are asked per round, and in the end all', async () => {
-    const { clock, asked, prober } = setUp(60);
+  test('of many peers the 32 longest silent are asked per round, and in the next the others', async () => {
+    const { clock, table, asked, prober, peer } = setUp(60);
+    const names = Array.from({ length: 60 }, (_, n) => `w${n} vpn`);
     prober.start();
-    await clock.advance(4_000);
-    expect(asked.length).toBeLessThanOrEqual(32);
-    await clock.advance(10_000);
-    expect(new Set(asked).size).toBe(60);
+    await clock.advance(2_000);
+    for (let n = 0; n < 28; n += 1) table.markAlive(peer(n)?.key ?? '', clock.monotonicMs());
+    await clock.advance(2_900);
+    expect(asked).toStrictEqual([]);
+    await clock.advance(200);
+    expect(new Set(asked)).toStrictEqual(new Set(names.slice(28)));
+    expect(asked).toHaveLength(32);
+    await clock.advance(5_000);
+    expectNamed(new Set(asked.slice(32, 60)), 'those that were left out').toStrictEqual(
+      new Set(names.slice(0, 28)),
+    );
+    expect(asked).toHaveLength(64);
   });
 
   test('no response: suspect, asked again half a second later, then gone', async () => {

@@ -1,5 +1,5 @@
 /** A path that dies without a sign: when it is looked at, and what becomes of a request that waits on it. */
-import { describe, expect, test } from '@jest/globals';
+import { describe, expect, jest, test } from '@jest/globals';
 import { Peer } from '../../sidecar/core/peers/peer.ts';
 import type { Route } from '../../sidecar/core/peers/route.ts';
 import { StallWatch, type WatchedRequest } from '../../sidecar/proxy/outbound/stall-watch.ts';
@@ -75,13 +75,20 @@ describe('a path that falls silent', () => {
   });
 
   test('nobody is asked while answers come over the route, nor after the response', async () => {
-    const { asked, attempt, route } = setUp(() => false);
-    const busy = setInterval(() => route.health.succeeded(performance.now()), 20);
-    await new Promise((resolve) => setTimeout(resolve, 400));
-    clearInterval(busy);
-    attempt.ends();
-    await new Promise((resolve) => setTimeout(resolve, 300));
+    jest.useFakeTimers();
+    onTestEnd(() => jest.useRealTimers());
+    const { asked, attempt, route } = setUp(() => true);
+    for (let busyMs = 0; busyMs < 10_000; busyMs += 50) {
+      await jest.advanceTimersByTimeAsync(50);
+      route.health.succeeded(performance.now());
+    }
     expect(asked).toHaveLength(0);
+    await jest.advanceTimersByTimeAsync(150);
+    expectNamed(asked, 'no answer came since').toHaveLength(1);
+    attempt.ends();
+    await jest.advanceTimersByTimeAsync(60_000);
+    expect(asked).toHaveLength(1);
+    expectNamed(jest.getTimerCount(), 'nobody is watched any more').toBe(0);
   });
 
   test('an answer to another request in the meantime shows that the path lives', async () => {

@@ -28,6 +28,8 @@ export interface InboundSetup {
   readonly queue?: number;
   /** false: the worker never becomes ready. */
   readonly isReady?: boolean;
+  /** Failed checks in a row that withdraw the worker. */
+  readonly unhealthyAfter?: number;
   readonly basePath?: string;
   readonly timeouts?: RequestTimeouts;
   /** Of event streams that leave by the tunnel. */
@@ -45,6 +47,8 @@ export class InboundSide {
   readonly peer: Peer;
   readonly finished: Arrivals<FinishedInbound> = new Arrivals('an inbound request to finish');
   readonly bugs: unknown[] = [];
+  /** Whether the worker is ready, as it was found from one change to the next. */
+  readonly readiness: readonly boolean[];
   /** Requests that are being served. */
   running = 0;
   isClosed = false;
@@ -62,15 +66,16 @@ export class InboundSide {
       tlsCa: null,
     });
     const address = { scheme: 'http', host: '127.0.0.1', port: origin.port } as const;
+    const readiness: boolean[] = [];
     const health = new WorkerHealth({
       origin: address,
       path: null,
       intervalMs: 600_000,
       timeoutMs: 2_000,
       healthyAfter: 1,
-      unhealthyAfter: 3,
+      unhealthyAfter: setup.unhealthyAfter ?? 3,
       upstreams: pool,
-      onChange: () => {},
+      onChange: (isReady) => readiness.push(isReady),
       onReport: () => {},
     });
     if (setup.isReady !== false) await health.start();
@@ -87,7 +92,7 @@ export class InboundSide {
       health,
       upstreams: pool,
     });
-    return InboundSide.#listen(setup, { origin, timers, pool, health, service });
+    return InboundSide.#listen(setup, { origin, timers, pool, health, readiness, service });
   }
 
   static async #listen(setup: InboundSetup, parts: Parts): Promise<InboundSide> {
@@ -149,6 +154,7 @@ export class InboundSide {
     this.origin = parts.origin;
     this.listener = parts.listener;
     this.service = parts.service;
+    this.readiness = parts.readiness;
     this.peer = parts.peer;
     this.#health = parts.health;
     this.#pool = parts.pool;
@@ -172,6 +178,7 @@ interface Parts {
   readonly timers: CoarseTimers;
   readonly pool: Http1Pool;
   readonly health: WorkerHealth;
+  readonly readiness: readonly boolean[];
   readonly service: LocalService;
 }
 

@@ -43,6 +43,8 @@ export class SidecarPair {
   readonly retried: Code[] = [];
   /** Services that a peer said it does not offer. */
   readonly notOffered: Peer[] = [];
+  /** Peers that a request has found dead, maybe. */
+  readonly suspected: Peer[] = [];
   /** Set to make requests wait for the directory. */
   lookup: Promise<View> | null = null;
   running = 0;
@@ -137,7 +139,7 @@ export class SidecarPair {
               : { kind: 'wait', ready: this.lookup },
           peek: () => peers,
           reported: () => {},
-          markSuspect: () => {},
+          markSuspect: (peer) => this.suspected.push(peer),
           notOffered: (peer) => this.notOffered.push(peer),
           checkWarming: async () => {},
           absent: () => [],

@@ -1,0 +1,84 @@
+/** Which requests may be asked back from the queue that they are sent into. */
+import { describe, expect, test } from '@jest/globals';
+import { Balancer } from '../../sidecar/core/balancing/balancer.ts';
+import { parseRequestHead } from '../../sidecar/core/http/http1-request-head.ts';
+import { Ttfb } from '../../sidecar/core/peers/ttfb.ts';
+import type { Downstream } from '../../sidecar/http/exchange.ts';
+import { OutboundRequest } from '../../sidecar/proxy/outbound/request.ts';
+import { type PeerTarget, TargetSelector } from '../../sidecar/proxy/outbound/target-selector.ts';
+import { figures, recordOf, SERVICE, tableOf } from '../support/meshes/peers.ts';
+import { expectNamed, mustHold } from '../support/runner/expectations.ts';
+import { TEST_LIMITS } from '../support/wire/whole-messages.ts';
+
+const TIMEOUTS = { connectMs: 1_000, headMs: 1_000, idleMs: 1_000 };
+const REPLAY_BYTES = 1_000;
+
+const BUSY = { in_flight: 4, concurrency: 4, queued: 3 };
+const FREE = { in_flight: 0, concurrency: 4, queued: 0 };
+
+/** A POST with these fields, as an app sends it. */
+function post(...lines: string[]): OutboundRequest {
+  const bytes = Buffer.from(['POST / HTTP/1.1', 'Host: a', ...lines, '', ''].join('\r\n'));
+  const parsed = parseRequestHead(bytes, 0, bytes.length, TEST_LIMITS);
+  mustHold(parsed.kind === 'head');
+  const downstream = { head: parsed.head, version: '1.1', attach: () => {} };
+  return new OutboundRequest(
+    downstream as unknown as Downstream,
+    { service: SERVICE, target: '/' },
+    {
+      replayBytes: REPLAY_BYTES,
+      tunnelLimits: { maxBodyBytes: 1_000_000, firstByteMs: 100_000 },
+      ttfb: new Ttfb(),
+      callPolicy: () => ({ vpn: TIMEOUTS, tunnel: TIMEOUTS, retryPost: false }),
+    },
+  );
+}
+
+/** Where it is sent, of two peers with these figures. */
+async function chosen(request: OutboundRequest, load: typeof BUSY): Promise<PeerTarget> {
+  const table = tableOf([0, 1].map((n) => recordOf(n, { figures: figures(load) })));
+  const peers = [...table.offering(SERVICE)];
+  const selector = new TargetSelector(request, {
+    services: new Map(),
+    aliases: new Map(),
+    directory: {
+      find: () => ({ kind: 'hit', view: { kind: 'peers', peers, ageMs: 0 } }),
+      peek: () => peers,
+      reported: () => {},
+      markSuspect: () => {},
+      notOffered: () => {},
+      checkWarming: async () => {},
+      absent: () => [],
+      services: () => new Set(),
+      silent: () => {},
+    },
+    balancer: new Balancer('adaptive', { ttlMs: 1e12 }),
+    observer: { decided: () => {} },
+    random: () => 0,
+  });
+  const target = await selector.next([]);
+  mustHold(target.kind === 'peer');
+  return target;
+}
+
+describe('a request that is sent into a queue', () => {
+  const length = (bytes: number): string => `Content-Length: ${bytes}`;
+  for (const [what, isMigratable, request] of [
+    ['whose body is kept', true, () => post(length(REPLAY_BYTES))],
+    ['without a body', true, () => post()],
+    ['whose body is too long to be kept', false, () => post(length(REPLAY_BYTES + 1))],
+    ['whose body has an unknown length', false, () => post('Transfer-Encoding: chunked')],
+    ['with an affinity', false, () => post('sidecar-affinity: session')],
+    ['that a tunnel cannot carry', false, () => post('Content-Type: application/grpc')],
+  ] as const) {
+    test(`one ${what} ${isMigratable ? 'may' : 'may not'} be asked back`, async () => {
+      expect((await chosen(request(), BUSY)).isMigratable).toBe(isMigratable);
+    });
+  }
+
+  test('one that finds a free slot is not waiting, so it is not asked back', async () => {
+    const target = await chosen(post(), FREE);
+    expectNamed(target.expectedQueue, 'a free slot').toBe(0);
+    expect(target.isMigratable).toBe(false);
+  });
+});
