@@ -8,6 +8,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { catchStopSignals, type StopSignals } from './app/stop-signals.ts';
 import { packageVersion } from './app/version.ts';
+import { startWithSmallYoungGeneration } from './app/young-generation.ts';
 import { type Command, type CommandContext, EXIT_FAILED, EXIT_OK, EXIT_USAGE } from './commands/command.ts';
 import type { CheckMembership } from './config/membership.ts';
 import { isConfigError } from './config/problems.ts';
@@ -91,6 +92,7 @@ async function main(args: readonly string[]): Promise<number> {
     return EXIT_USAGE;
   }
   const rest = isNamed ? args.slice(1) : args;
+  if (entry.isLasting) startWithSmallYoungGeneration();
   const stops = entry.isLasting ? catchStopSignals() : null;
   const command = await entry.load();
   const end = rest.indexOf('--');

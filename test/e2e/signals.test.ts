@@ -2,6 +2,7 @@
 import { spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { describe, expect, test } from '@jest/globals';
 import { modulePath, TiedProcess } from '../../sidecar/demo/tied-process.ts';
 import { missingPrograms } from '../support/host/needs.ts';
@@ -55,6 +56,23 @@ describe('signals to a sidecar', () => {
       expect(child.lastLines()).toBe('');
     }, 30_000);
   }
+
+  const withoutExecve =
+    typeof process.execve === 'function' && process.platform === 'linux'
+      ? null
+      : 'needs execve of Node 23.11';
+
+  testUnless(withoutExecve)(
+    'the size of its young generation is chosen in its own place: the process stays the one that was started',
+    async () => {
+      const child = interrupted('run', 'never');
+      await child.line(({ message }) => (message === 'sidecar listens' ? true : null));
+      const line = readFileSync(`/proc/${child.pid}/cmdline`, 'utf8').split('\0');
+      expect(line).toContain('--max-semi-space-size=4');
+      expect(line.at(-2)).toBe('run');
+    },
+    30_000,
+  );
 
   test('SIGTERM while ports are opened: what was begun ends, and it does not listen', async () => {
     const child = interrupted('run', 'listen');
