@@ -107,7 +107,7 @@ async function forward(
   options: OutboundOptions,
 ): Promise<void> {
   const { budget, observer, services } = options;
-  budget.deposit(performance.now());
+  budget.deposit(request.sinceMs);
   const local = services.get(request.service);
   if (local !== undefined && local.state !== 'ready') report.localNotReady(local);
   const selector = new TargetSelector(request, options);

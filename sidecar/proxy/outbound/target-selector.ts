@@ -86,6 +86,7 @@ const MAX_REJECTIONS = 2;
 /** A request that had so many attempts has none to spare for being asked back. */
 const MAX_ATTEMPTS_BEFORE_MIGRATION = 4;
 const NO_ROUTES: readonly Route[] = [];
+const NOBODY: ReadonlySet<string> = new Set();
 
 export class TargetSelector {
   readonly #request: OutboundRequest;
@@ -94,8 +95,8 @@ export class TargetSelector {
   #viewAgeMs: number | null = null;
   #decision: Explanation | null = null;
   #hasCheckedWarming = false;
-  /** Keys of peers. */
-  readonly #tried = new Set<string>();
+  /** Keys of peers; an array, since nearly every request tries one. */
+  #tried: string[] = [];
   /** The peer that it goes to, with the routes to it; those from `#routeIndex` on are left. */
   #peer: Peer | null = null;
   #routes = NO_ROUTES;
@@ -202,7 +203,7 @@ export class TargetSelector {
     // Where it was moved to it should have come first: no more of that.
     if (this.#askedBackFor === peer) this.#acceptsAnyQueue = true;
     if (this.#acceptsAnyQueue && goesTo === null) return;
-    this.#tried.delete(peer.key);
+    this.#tried = this.#tried.filter((key) => key !== peer.key);
     if (goesTo !== null) this.#migrate(goesTo);
     else if (++this.#rejections >= MAX_REJECTIONS) this.#acceptsAnyQueue = true;
   }
@@ -223,7 +224,7 @@ export class TargetSelector {
 
   /** By these routes, in their order. */
   #goTo(peer: Peer, routes: readonly Route[], expectedQueue: number | null): void {
-    this.#tried.add(peer.key);
+    this.#tried.push(peer.key);
     this.#peer = peer;
     this.#routes = routes;
     this.#routeIndex = 0;
@@ -257,18 +258,22 @@ export class TargetSelector {
   #nobody(choice: Choice, peers: readonly Peer[], attempts: readonly AttemptTrace[]): NoUpstream {
     const asked = { service: this.#request.service, attempts };
     const code = choice.kind === 'refused' ? choice.code : 'no_peers';
-    if (peers.length > 0) return noUpstreamAmong(asked, code, peers, this.#tried, this.#options);
+    if (peers.length > 0) return noUpstreamAmong(asked, code, peers, this.#excluded, this.#options);
     return noUpstreamKnown(asked, code, 'No worker is known to offer this service any more.', this.#options);
   }
 
   /** What is known of those that were warming is a moment old, and there is nobody else. */
   #mayBeReadyByNow(peers: readonly Peer[]): boolean {
     if (this.#hasCheckedWarming || this.#spare.length > 0) return false;
-    return peers.some(({ key, state }) => state === 'warming' && !this.#tried.has(key));
+    return peers.some(({ key, state }) => state === 'warming' && !this.#tried.includes(key));
   }
 
   #isUntriedAndReady(peer: Peer): boolean {
-    return peer.state === 'ready' && peer.presence === 'live' && !this.#tried.has(peer.key);
+    return peer.state === 'ready' && peer.presence === 'live' && !this.#tried.includes(peer.key);
+  }
+
+  get #excluded(): ReadonlySet<string> {
+    return this.#tried.length === 0 ? NOBODY : new Set(this.#tried);
   }
 
   /** For the first choice as the directory has it; for a later one the peers as they are by then. */
@@ -306,7 +311,7 @@ export class TargetSelector {
     const { balancer, observer, random } = this.#options;
     const { affinityKey, service, tunnelUnfit, wantsDecision } = this.#request;
     const nowMs = performance.now();
-    const question = { service, nowMs, random, excluded: this.#tried, affinityKey, tunnelUnfit };
+    const question = { service, nowMs, random, excluded: this.#excluded, affinityKey, tunnelUnfit };
     let choice: Choice;
     if (wantsDecision) {
       const decided = balancer.decide(peers, question);
