@@ -117,11 +117,16 @@ describe('the prober', () => {
   });
 
   test('of many peers the 32 longest silent are asked per round, and in the end all', async () => {
-    const { clock, asked, prober } = setUp(60);
+    const { clock, table, asked, prober, peer } = setUp(60);
     prober.start();
-    await clock.advance(4_000);
-    expect(asked.length).toBeLessThanOrEqual(32);
-    await clock.advance(10_000);
+    await clock.advance(1_000);
+    for (let n = 0; n < 28; n += 1) table.markAlive(peer(n)?.key ?? '', clock.monotonicMs());
+    await clock.advance(3_900);
+    expect(asked).toHaveLength(0);
+    await clock.advance(100);
+    expect([...asked].sort()).toStrictEqual(Array.from({ length: 32 }, (_, i) => `w${i + 28} vpn`).sort());
+    await clock.advance(5_000);
+    expect(asked).toHaveLength(64);
     expect(new Set(asked).size).toBe(60);
   });
 
@@ -194,12 +199,75 @@ describe('the prober', () => {
     expect([peer(0)?.presence, peer(1)?.presence]).toStrictEqual([undefined, 'live']);
   });
 
-  test('a peer whose host says that nobody listens there is gone without a witness', async () => {
-    const { clock, refusing, prober, peer } = setUp(1);
-    refusing.add('w0 vpn');
+  test('a peer is refused by one route and silent by another: without a witness it is not gone', async () => {
+    for (const [refused, silent] of [
+      ['vpn', 'tunnel'],
+      ['tunnel', 'vpn'],
+    ]) {
+      const { clock, dead, refusing, prober, peer } = setUp(1, true);
+      refusing.add(`w0 ${refused}`);
+      dead.add(`w0 ${silent}`);
+      prober.start();
+      await clock.advance(20_000);
+      expectNamed(peer(0)?.presence, `refused by ${refused}`).toBe('suspect');
+    }
+  });
+
+  test('a peer whose host says that nobody listens there, by each route, is gone without a witness', async () => {
+    for (const hasTunnel of [false, true]) {
+      const { clock, refusing, prober, peer } = setUp(1, hasTunnel);
+      refusing.add('w0 vpn').add('w0 tunnel');
+      prober.start();
+      await clock.advance(6_000);
+      expect(peer(0)).toBe(undefined);
+    }
+  });
+
+  test('a peer that was heard by a response while its probe was lost has not missed', async () => {
+    const { clock, table, asked, dead, prober, peer } = setUp(1);
+    dead.add('w0 vpn');
     prober.start();
-    await clock.advance(4_000);
-    expect(peer(0)).toBe(undefined);
+    while (asked.length === 0) await clock.advance(100);
+    await clock.advance(500);
+    table.markAlive(peer(0)?.key ?? '', clock.monotonicMs());
+    await clock.advance(600);
+    expect(peer(0)?.presence).toBe('live');
+  });
+
+  test('a peer without a route is not held to be silent', async () => {
+    const { clock, table, asked, prober } = setUp(0);
+    const nowhere = recordOf(IDENTITY, { vpn_ip: null, inbound_port: null, tunnel_url: null });
+    table.apply(nowhere, 'record', clock.monotonicMs());
+    prober.start();
+    await clock.advance(20_000);
+    expect(asked).toHaveLength(0);
+    expect(table.get(nowhere.public_key)?.presence).toBe('live');
+  });
+
+  test('a suspect that stays silent is asked half a second after each time-out, never twice at once', async () => {
+    const { clock, asked, dead, prober, peer } = setUp(1);
+    dead.add('w0 vpn');
+    prober.start();
+    while (peer(0)?.presence !== 'suspect') await clock.advance(50);
+    const missedMs = clock.monotonicMs();
+    const atMs: number[] = [];
+    while (atMs.length < 4) {
+      const before = asked.length;
+      await clock.advance(50);
+      for (let n = before; n < asked.length; n += 1) atMs.push(clock.monotonicMs() - missedMs);
+    }
+    expect(atMs).toStrictEqual([500, 2_000, 3_500, 5_000]);
+  });
+
+  test('a suspect that has answered is left alone until its next round', async () => {
+    const { clock, table, asked, prober, peer } = setUp(1);
+    prober.start();
+    await clock.advance(100);
+    table.probeFailed(peer(0)?.key ?? '', clock.monotonicMs());
+    while (asked.length === 0) await clock.advance(50);
+    const answeredMs = clock.monotonicMs();
+    while (asked.length === 1) await clock.advance(50);
+    expect(clock.monotonicMs() - answeredMs).toBeGreaterThanOrEqual(1_000);
   });
 
   test('one that is gone is sought, less and less often, and fetched when it answers', async () => {
