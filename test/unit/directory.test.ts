@@ -12,10 +12,9 @@ import { FakeClock, settle } from '../support/runner/fake-clock.ts';
 const SERVICE = 'llm-inference';
 const TTL = 60_000;
 
-function setUp(options: Partial<DirectoryOptions> = {}) {
+function setUp(options: Partial<DirectoryOptions> = {}, web: RecordWeb = new RecordWeb()) {
   const clock = new FakeClock();
   const dht = new ScriptedDht();
-  const web = new RecordWeb();
   const { directory, table, cache } = startReader(web, dht, { clock, ttlMs: TTL, ...options });
   /** Announces one; its record is there when `give` is called, or at once. */
   const announce = (id: string, changes: Partial<WorkerRecord> = {}, isHeld = false) => {
@@ -58,7 +57,7 @@ function setUp(options: Partial<DirectoryOptions> = {}) {
     });
     return request;
   };
-  return { clock, dht, directory, table, cache, announce, holdLookups, ask };
+  return { clock, dht, web, directory, table, cache, announce, holdLookups, ask };
 }
 
 /** worker_id and state of those that were found, in order; or why nobody was. */
@@ -128,6 +127,135 @@ describe('a request for a service that nobody was looked up for', () => {
     dht.become('connected');
     await settle();
     expect(shown(request.found)).toBe('a ready');
+  });
+});
+
+describe('a request for a service of which peers are known', () => {
+  /** One that others told of, so that no lookup has found it. */
+  function known(state: WorkerRecord['state'] = 'ready') {
+    const stage = setUp();
+    const identity = member('known', { nowMs: stage.clock.unixMs() });
+    stage.table.apply(recordOf(identity, { state }), 'record', stage.clock.monotonicMs());
+    const find = (): string => {
+      const finding = stage.directory.find(SERVICE, stage.clock.monotonicMs());
+      return finding.kind === 'hit' ? `${shown(finding)}, ${finding.ageMs} ms` : 'waiting';
+    };
+    return { ...stage, key: identity.keyHex, find };
+  }
+
+  test('they were heard lately: it is answered at once, the next ones are hits, and one lookup goes on', async () => {
+    const { clock, dht, directory, holdLookups, find } = known();
+    const release = holdLookups();
+    expect(find()).toBe('known ready, 0 ms');
+    await clock.advance(1_000);
+    expect(find()).toBe('known ready, 1000 ms');
+    expect(directory.counters).toStrictEqual({ cache_hits: 1, cache_misses: 1, dht_lookups: 1 });
+    expect(dht.lookups).toBe(1);
+    release();
+  });
+
+  test('none was heard within the TTL: it waits for the lookup, and gets them when that brings nobody', async () => {
+    const { clock, holdLookups, ask } = known();
+    const release = holdLookups();
+    await clock.advance(TTL);
+    const request = ask();
+    await clock.advance(10);
+    expect(shown(request.found)).toBe('waiting');
+    release();
+    await settle();
+    expect(shown(request.found)).toBe('known ready');
+  });
+
+  test('none was heard within the TTL, and no DHT node answers: it is answered at once', async () => {
+    const { clock, dht, find } = known();
+    await clock.advance(TTL);
+    dht.become('unreachable');
+    expect(find()).toBe('known ready, 0 ms');
+  });
+
+  test('none is ready: it waits for the lookup, and once that was in vain nobody waits', async () => {
+    const { clock, holdLookups, ask, find } = known('warming');
+    const release = holdLookups();
+    const request = ask();
+    await clock.advance(10);
+    expect(shown(request.found)).toBe('waiting');
+    release();
+    await settle();
+    expect(shown(request.found)).toBe('known warming');
+    expect(find()).toBe('known warming, 0 ms');
+  });
+
+  test('an older view is told with its age', async () => {
+    const { clock, dht, table, key, find } = known();
+    find();
+    dht.become('unreachable');
+    await clock.advance(TTL);
+    table.markAlive(key, clock.monotonicMs());
+    expect(find()).toBe(`known ready, ${TTL} ms`);
+  });
+});
+
+describe('a lookup', () => {
+  test('that brought nobody is in vain; one during which the DHT fell silent has failed', async () => {
+    for (const isSilent of [false, true]) {
+      const { clock, dht, cache, holdLookups, ask } = setUp();
+      const release = holdLookups();
+      const request = ask();
+      await clock.advance(10);
+      if (isSilent) dht.become('unreachable');
+      release();
+      await settle();
+      expect(shown(request.found)).toBe(isSilent ? 'discovery_unavailable' : 'no_peers');
+      expect(cache.state(SERVICE, 0, clock.monotonicMs())).toStrictEqual({
+        kind: 'empty',
+        ageMs: 0,
+        failed: isSilent,
+      });
+    }
+  });
+
+  test('that brought nobody lets go of nobody', async () => {
+    const { clock, directory, dht, table } = setUp({ sampleSize: 1 });
+    for (const id of ['a', 'b']) {
+      table.apply(recordOf(member(id, { nowMs: clock.unixMs() })), 'record', clock.monotonicMs());
+    }
+    directory.find(SERVICE, clock.monotonicMs());
+    await settle();
+    expect([dht.lookups, table.offering(SERVICE).length]).toStrictEqual([1, 2]);
+  });
+
+  test.each(['connected', 'unreachable'] as const)(
+    'ends not before those of the last run have answered, also with a DHT that is %s',
+    async (kind) => {
+      const stage = setUp();
+      const held = stage.announce('last', {}, true);
+      const address = stage.dht.announced.pop()?.addresses[0] ?? null;
+      const lastKnown = [{ key: held.key, services: [SERVICE], address, tunnelUrl: null }];
+      const { clock, dht, directory } = setUp({ lastKnown, firstLookupWaitMs: 900 }, stage.web);
+      if (kind === 'unreachable') dht.become(kind);
+      const finding = directory.find(SERVICE, clock.monotonicMs());
+      mustHold(finding.kind === 'wait');
+      await clock.advance(800);
+      expect(directory.view()).toStrictEqual(lastKnown);
+      held.give();
+      expect(shown(await finding.ready)).toBe('last ready');
+    },
+  );
+
+  test('goes on when the directory stops, nobody waits for it, and no other one begins', async () => {
+    const { clock, dht, directory, holdLookups, ask } = setUp();
+    const release = holdLookups();
+    const request = ask();
+    await clock.advance(10);
+    directory.stop();
+    await settle();
+    expect(shown(request.found)).toBe('no_peers');
+    release();
+    await settle();
+    await clock.advance(2_000);
+    directory.find(SERVICE, clock.monotonicMs());
+    await settle();
+    expect(dht.lookups).toBe(1);
   });
 });
 
