@@ -224,7 +224,7 @@ describe('a lookup', () => {
     expect([dht.lookups, table.offering(SERVICE).length]).toStrictEqual([1, 2]);
   });
 
-  test.each(['connected', 'unreachable'] as const)(
+  test.each(['connected', 'unreachable', 'failing'] as const)(
     'ends not before those of the last run have answered, also with a DHT that is %s',
     async (kind) => {
       const stage = setUp();
@@ -233,12 +233,15 @@ describe('a lookup', () => {
       const lastKnown = [{ key: held.key, services: [SERVICE], address, tunnelUrl: null }];
       const { clock, dht, directory } = setUp({ lastKnown, firstLookupWaitMs: 900 }, stage.web);
       if (kind === 'unreachable') dht.become(kind);
+      if (kind === 'failing') dht.fails = true;
       const finding = directory.find(SERVICE, clock.monotonicMs());
       mustHold(finding.kind === 'wait');
       await clock.advance(800);
       expect(directory.view()).toStrictEqual(lastKnown);
       held.give();
       expect(shown(await finding.ready)).toBe('last ready');
+      await clock.advance(900);
+      expect(dht.listeners).toBe(0);
     },
   );
 
@@ -280,6 +283,15 @@ describe('more peers than the sample', () => {
     expect(dht.lookups).toBe(1);
     const kept = table.offering(SERVICE).map(({ record }) => record.worker_id);
     expect(kept).toStrictEqual(['lately', 'busy', 'new']);
+  });
+
+  test('one less than the sample: nobody goes', async () => {
+    const { table, announce, ask } = setUp({ sampleSize: 3 });
+    announce('a');
+    announce('b');
+    ask();
+    await settle();
+    expect(table.offering(SERVICE)).toHaveLength(2);
   });
 
   test('all have requests of mine: nobody goes', async () => {

@@ -16,9 +16,16 @@ export class ScriptedDht implements Pick<DhtNode, 'lookup' | 'mutableGet' | 'onS
   readonly gets: { readonly key: string; readonly minSeq: number }[] = [];
   /** A lookup ends when this resolves. */
   end: Promise<void> = Promise.resolve();
+  /** Each lookup ends with an error. */
+  fails = false;
   lookups = 0;
   #kind: DhtStatus['kind'] = 'connected';
   readonly #listeners = new Set<(status: DhtStatus) => void>();
+
+  /** Who listens for a change of status. */
+  get listeners(): number {
+    return this.#listeners.size;
+  }
 
   announce(key: string, address: HostPort | null): void {
     const addresses = address === null ? [] : [address];
@@ -27,7 +34,7 @@ export class ScriptedDht implements Pick<DhtNode, 'lookup' | 'mutableGet' | 'onS
 
   async *lookup(): AsyncIterable<Announcement> {
     this.lookups += 1;
-    if (this.#kind === 'unreachable') throw new Error('no node answers');
+    if (this.fails || this.#kind === 'unreachable') throw new Error('no node answers');
     yield* this.announced;
     await this.end;
   }
