@@ -117,6 +117,34 @@ describe('the finger cache', () => {
     expect(cache.due(32_000)).toStrictEqual(['llm']);
   });
 
+  test('the pauses after refreshes in vain grow to half a TTL, and are no shorter than nobody is believed', () => {
+    for (const [emptyTtlMs, pauses] of [
+      [20_000, [20_000, 30_000, 30_000]],
+      [40_000, [40_000, 40_000, 40_000]],
+    ] as const) {
+      const cache = new FingerCache({ ttlMs: TTL, emptyTtlMs, maxServices: 100 });
+      cache.began('llm', 0);
+      cache.ended('llm', 'found', 0);
+      let nowMs = 30_000;
+      for (const pause of pauses) {
+        cache.began('llm', nowMs);
+        cache.ended('llm', 'failed', nowMs);
+        cache.ask('llm', 1, nowMs + pause - 1);
+        expectNamed(cache.due(nowMs + pause - 1), `${pause} ms`).toStrictEqual([]);
+        expectNamed(cache.due(nowMs + pause), `${pause} ms`).toStrictEqual(['llm']);
+        nowMs += pause;
+      }
+    }
+  });
+
+  test('a service that nobody has found is not refreshed, however often it is asked for', () => {
+    const cache = cacheOf();
+    cache.ask('llm', 0, 0);
+    cache.began('llm', 0);
+    cache.ended('llm', 'empty', 0);
+    for (const nowMs of [2_000, 30_000, 59_000]) expect(cache.due(nowMs)).toStrictEqual([]);
+  });
+
   test('a view is fresh for less than the TTL, and a service in use as long', () => {
     const cache = cacheOf();
     cache.ask('llm', 0, 0);
