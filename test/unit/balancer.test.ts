@@ -106,6 +106,39 @@ describe('who may be chosen', () => {
     expect(chosen(table, { nowMs: 2_000, excluded: new Set([keyOf(1)]) })).toBe('2');
   });
 
+  test('all routes of all peers failed a moment ago: the peer whose last failure is the oldest is tried', () => {
+    const table = peers({}, {}, {});
+    for (const [n, failedAtMs] of [
+      [1, 300],
+      [2, 100],
+      [3, 200],
+    ] as const) {
+      peerOf(table, n).routes[0]?.health.failed(failedAtMs);
+    }
+    expect(chosen(table, { nowMs: 500 })).toBe('2');
+    expect(chosen(table, { nowMs: 500, excluded: new Set([keyOf(2)]) })).toBe('3');
+    expect(chosen(table, { nowMs: 500, excluded: new Set([keyOf(2), keyOf(3)]) })).toBe('1');
+  });
+
+  test('all who are pardoned were tried: of the ejected the one whose ejection ends first is tried', () => {
+    const table = peers({}, {}, {}, {}, {}, {});
+    for (const [n, ejectedAtMs] of [
+      [1, 300],
+      [2, 600],
+      [3, 100],
+      [4, 200],
+      [5, 400],
+      [6, 500],
+    ] as const) {
+      eject(table, n, ejectedAtMs);
+    }
+    const tried = [1, 3, 4];
+    for (const next of [5, 6, 2]) {
+      expect(chosen(table, { nowMs: 1_000, excluded: new Set(tried.map(keyOf)) })).toBe(`${next}`);
+      tried.push(next);
+    }
+  });
+
   test('a peer on trial gets one request, then waits for its end', () => {
     const table = peers({}, { load: 0.9 }, { load: 0.9 });
     eject(table, 1);
@@ -138,6 +171,20 @@ describe('who may be chosen', () => {
     expectNamed(kinds(20_000), 'the probes look after it, not the requests').toStrictEqual(['tunnel']);
     vpn?.health.succeeded(20_001);
     expect(kinds(20_002)).toStrictEqual(['vpn', 'tunnel']);
+  });
+
+  test('routes: when all are down those whose trial is due come alone; when none is due, all', () => {
+    const table = peers({ tunnel_url: 'https://w1.example' });
+    const kinds = (nowMs: number): string[] => {
+      const choice = choose(table, { nowMs });
+      return choice.kind === 'chosen' ? choice.routes.map((route) => route.kind) : [];
+    };
+    const [vpn, tunnel] = peerOf(table, 1).routes;
+    tunnel?.health.failed(0);
+    vpn?.health.failed(500);
+    expect(kinds(999)).toStrictEqual(['vpn', 'tunnel']);
+    expect(kinds(1_000)).toStrictEqual(['tunnel']);
+    expect(kinds(1_500)).toStrictEqual(['vpn', 'tunnel']);
   });
 
   test('a peer whose only route just failed is passed over, and tried when it is the last', () => {

@@ -73,6 +73,30 @@ describe('the health of peers and routes', () => {
     expect(health.isEjected(laterMs + EJECTION_MS)).toBe(false);
   });
 
+  test('a peer that recovers and fails again soon is ejected for longer than before', () => {
+    const health = ejected();
+    health.tried(EJECTION_MS);
+    health.succeeded(EJECTION_MS);
+    const againMs = EJECTION_MS + MAX_EJECTION_MS;
+    for (let i = 0; i < EJECT_AFTER_FAILURES; i += 1) health.failed(againMs);
+    expect(health.state).toStrictEqual({ kind: 'ejected', untilMs: againMs + 2 * EJECTION_MS });
+  });
+
+  test('requests that an ejected peer gets because nobody else is left are no trial: their failures prolong nothing', () => {
+    const health = ejected();
+    health.tried(EJECTION_MS - 1);
+    expect(health.state).toStrictEqual({ kind: 'ejected', untilMs: EJECTION_MS });
+    health.failed(EJECTION_MS - 1);
+    expect(health.state).toStrictEqual({ kind: 'ejected', untilMs: EJECTION_MS });
+    expect(health.isEjected(EJECTION_MS)).toBe(false);
+  });
+
+  test('a success of a request that an ejected peer got because nobody else was left ends the ejection', () => {
+    const health = ejected();
+    health.succeeded(1);
+    expect([health.state.kind, health.consecutiveFailures]).toStrictEqual(['closed', 0]);
+  });
+
   test('a route is down after one failure, and a probe is due a second later', () => {
     const route = new RouteHealth();
     route.failed(0);

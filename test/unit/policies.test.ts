@@ -133,6 +133,22 @@ describe('the balancing policies', () => {
     expect(shares('adaptive', table)).toStrictEqual([0, 100]);
   });
 
+  test('adaptive: when nothing is free, of equals those that are reached directly come first, and share', () => {
+    const busy = { figures: figures({ concurrency: 1, in_flight: 1, service_ms: 100 }) };
+    const tunnel = { vpn_ip: null, inbound_port: null, tunnel_url: 'https://w.example' };
+    assertShares(shares('adaptive', peers(busy, { ...busy, ...tunnel }, busy)), [50, 0, 50], 3);
+    assertShares(shares('adaptive', peers({ ...busy, ...tunnel }, busy)), [0, 100], 0);
+    assertShares(shares('adaptive', peers(busy, { ...busy, ...tunnel })), [100, 0], 0);
+  });
+
+  test('adaptive: nobody gets a request for a try while two more of mine than elsewhere are on their way there', () => {
+    const table = peers({}, {});
+    endpointOf(table, 2).outstanding = 2;
+    expect(shares('adaptive', table)).toStrictEqual([100, 0]);
+    endpointOf(table, 2).outstanding = 1;
+    expect(shares('adaptive', table)[1] ?? 0).toBeGreaterThan(0);
+  });
+
   test('adaptive: a peer of which nothing is known is tried', () => {
     const table = tableOf(Array.from({ length: 10 }, (_, i) => recordOf(i + 1, { load: 0.05 * (i + 1) })));
     Object.assign(endpointOf(table, 10), { reportedAtMs: Number.NEGATIVE_INFINITY, load: Number.NaN });
