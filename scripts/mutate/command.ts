@@ -78,12 +78,12 @@ async function judgeAll(mutants: readonly Mutant[]): Promise<boolean> {
     for (let mutant = waiting.shift(); mutant !== undefined; mutant = waiting.shift()) {
       const verdict = await judge.judge(mutant);
       verdicts.set(mutant, verdict);
+      writeFileSync(LAST_CATCHES, JSON.stringify([...lastCatch]));
       if (verdict.kind === 'survived') console.log(mutantText(mutant, verdict));
       if (verdicts.size % 20 === 0) console.log(`${verdicts.size} of ${mutants.length} judged`);
     }
   };
   await Promise.all(Array.from({ length: Number(values.jobs) }, work));
-  writeFileSync(LAST_CATCHES, JSON.stringify([...lastCatch]));
 
   console.log(tableText([...verdicts].map(([mutant, { kind }]) => [areaOf(mutant), kind === 'caught'])));
   const caught = [...verdicts.values()].filter(({ kind }) => kind === 'caught').length;

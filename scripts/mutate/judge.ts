@@ -2,7 +2,7 @@
  * Whether a test notices a mutant.
  *
  * Those that reach it are asked in order of nearness: unit and property tests in one process, then each integration
- * file in its own, until one fails. One that fails without the mutant too has said nothing.
+ * file in its own, until one fails. One of these that fails without the mutant too has said nothing.
  */
 import type { ImportGraph } from './import-graph.ts';
 import type { Mutant } from './mutants.ts';
@@ -30,7 +30,7 @@ const MIN_INTEGRATION_FILES = 3;
 const testLimitMs = (ms: number): number => 3 * ms + 8_000;
 const runLimitMs = (ms: number): number => 3 * ms + 40_000;
 
-const isIntegration = ({ file }: Question): boolean => file.startsWith('test/integration/');
+const isIntegration = ({ file }: { readonly file: string }): boolean => file.startsWith('test/integration/');
 
 const wordsOf = (path: string): string[] => path.replace(/^.*\//, '').replace(/\..*$/, '').split('-');
 
@@ -97,7 +97,7 @@ export class Judge {
       if (hasPassed) return null;
       if (isLate) return 'time limit';
       if (failure === null) throw new Error(`jest failed without a word on ${mutant.file}:${mutant.line}`);
-      if (await this.#isSoundAlone(failure, left)) return failure;
+      if (!isIntegration(failure) || (await this.#isSoundAlone(failure, left))) return failure;
       left = left.map((question) => without(question, failure)).filter((question) => question !== null);
     }
     return null;
