@@ -15,7 +15,7 @@ import { withoutEquivalents } from './equivalents.ts';
 import { ImportGraph } from './import-graph.ts';
 import { copyTree, temporaryFolder } from './instrumented-tree.ts';
 import { Judge, type Verdict } from './judge.ts';
-import { areaOf, type Mutant, makeMutants, ROOT, shuffled } from './mutants.ts';
+import { areaOf, type Mutant, makeMutants, shuffled } from './mutants.ts';
 import { measureReach } from './reach.ts';
 import { mutantText, tableText } from './report.ts';
 import type { Failure } from './run-jest.ts';
@@ -60,9 +60,9 @@ function chosen(mutants: readonly Mutant[]): readonly Mutant[] {
 async function judgeAll(mutants: readonly Mutant[]): Promise<boolean> {
   const tree = join(folder, 'tree');
   copyTree(tree, made);
-  const graph = new ImportGraph();
+  const graph = new ImportGraph(tree);
   const mutated = new Set(mutants.map(({ file }) => file));
-  const tests = globSync(TESTS, { cwd: ROOT })
+  const tests = globSync(TESTS, { cwd: tree })
     .sort()
     .filter((test) => [...graph.distances(test).keys()].some((file) => mutated.has(file)));
   const count = made.mutants.length === 0 ? 0 : Math.max(...made.mutants.map(({ id }) => id)) + 1;

@@ -6,12 +6,16 @@
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join, relative, resolve } from 'node:path';
-import { ROOT } from './mutants.ts';
 
 const IMPORT = /^\s*(?:import|export)\s(?!type\s)[^'";]*?from\s+'(\.[^']+)'|^\s*import\s+'(\.[^']+)'/gm;
 
 export class ImportGraph {
+  readonly #root: string;
   readonly #importsOf = new Map<string, readonly string[]>();
+
+  constructor(root: string) {
+    this.#root = root;
+  }
 
   /** Each file that `path` leads to → by how many steps. */
   distances(path: string): ReadonlyMap<string, number> {
@@ -26,7 +30,7 @@ export class ImportGraph {
   fingerprint(path: string): string {
     const hash = createHash('sha256');
     for (const file of [...this.distances(path).keys()].sort()) {
-      hash.update(`${file}\0`).update(readFileSync(join(ROOT, file)));
+      hash.update(`${file}\0`).update(readFileSync(join(this.#root, file)));
     }
     return hash.digest('hex');
   }
@@ -34,9 +38,11 @@ export class ImportGraph {
   #imports(path: string): readonly string[] {
     const known = this.#importsOf.get(path);
     if (known !== undefined) return known;
-    const found = [...readFileSync(join(ROOT, path), 'utf8').matchAll(IMPORT)]
-      .map(([, from, only]) => relative(ROOT, resolve(ROOT, dirname(path), (from ?? only) as string)))
-      .filter((file) => /\.m?[jt]s$/.test(file) && existsSync(join(ROOT, file)));
+    const found = [...readFileSync(join(this.#root, path), 'utf8').matchAll(IMPORT)]
+      .map(([, from, only]) =>
+        relative(this.#root, resolve(this.#root, dirname(path), (from ?? only) as string)),
+      )
+      .filter((file) => /\.m?[jt]s$/.test(file) && existsSync(join(this.#root, file)));
     this.#importsOf.set(path, found);
     return found;
   }

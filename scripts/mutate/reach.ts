@@ -9,7 +9,6 @@ import { existsSync, globSync, mkdirSync, readFileSync, renameSync, writeFileSyn
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { ImportGraph } from './import-graph.ts';
-import { ROOT } from './mutants.ts';
 import { runJest } from './run-jest.ts';
 
 type Hits = readonly (readonly [id: number, count: number])[];
@@ -38,10 +37,10 @@ const PROGRAM = 'scripts/mutate/{environment.mjs,jest.config.mjs,mutants.ts}';
 const LIMIT_MS = 300_000;
 const BROKEN: MeasuredFile = { ms: 0, tests: [], shared: [], isBroken: true };
 
-const contentOf = (glob: string): string[] =>
-  globSync(glob, { cwd: ROOT })
+const contentOf = (glob: string, cwd: string): string[] =>
+  globSync(glob, { cwd })
     .sort()
-    .flatMap((path) => [path, readFileSync(join(ROOT, path), 'utf8')]);
+    .flatMap((path) => [path, readFileSync(join(cwd, path), 'utf8')]);
 
 export async function measureReach(
   files: readonly string[],
@@ -52,7 +51,8 @@ export async function measureReach(
 ): Promise<Reach> {
   mkdirSync(CACHE, { recursive: true });
   const base = createHash('sha256');
-  for (const text of [...contentOf('sidecar/**/*.ts'), ...contentOf(PROGRAM)]) base.update(`${text}\0`);
+  for (const glob of ['sidecar/**/*.ts', PROGRAM])
+    for (const text of contentOf(glob, tree)) base.update(`${text}\0`);
   const sources = base.digest('hex');
   const reach = new Map<string, MeasuredFile>();
   for (const file of files) {
