@@ -66,6 +66,20 @@ async function abandoned(): Promise<Pick<LocalAttempt, 'downstream' | 'relay'>> 
 }
 
 describe('the worker beside a sidecar', () => {
+  test('its base path comes before the path of an app, and not before the * of the whole server', async () => {
+    const { side, pair } = await workerBeside({ basePath: '/base' });
+    const client = await pair.client();
+    client.send('GET /x?y HTTP/1.1\r\nHost: llm-inference.mesh\r\n\r\n');
+    const worker = await side.origin.connection();
+    expect((await request(worker)).head.target).toBe('/base/x?y');
+    worker.send(OK);
+    await answer(client);
+    client.send('OPTIONS * HTTP/1.1\r\nHost: llm-inference.mesh\r\n\r\n');
+    expect((await request(worker)).head.target).toBe('*');
+    worker.send(OK);
+    expect((await answer(client, 'OPTIONS')).head.status).toBe(200);
+  });
+
   test('only requests that it served tell how long it takes', async () => {
     const { side, pair } = await workerBeside();
     const serviceMs = (): number | null => side.service.admission.serviceMs(performance.now());

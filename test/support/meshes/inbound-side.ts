@@ -1,4 +1,5 @@
 import { betweenSidecars } from '../../../sidecar/core/forwarding/sidecar-headers.ts';
+import type { HostPort } from '../../../sidecar/core/host-port.ts';
 import type { HeadLimits } from '../../../sidecar/core/http/message.ts';
 import { encodeReport } from '../../../sidecar/core/peers/load-report.ts';
 import { Peer } from '../../../sidecar/core/peers/peer.ts';
@@ -49,6 +50,8 @@ export class InboundSide {
   readonly bugs: unknown[] = [];
   /** Whether the worker is ready, as it was found from one change to the next. */
   readonly readiness: readonly boolean[];
+  /** Where callers said that their records are to be had. */
+  readonly introduced: HostPort[] = [];
   /** Requests that are being served. */
   running = 0;
   isClosed = false;
@@ -117,7 +120,7 @@ export class InboundSide {
         services: new Map([[SERVICE, service]]),
         auth: new RequestAuth(identity),
         isClosed: () => side().isClosed,
-        onIntroduction: () => {},
+        onIntroduction: (_key, address) => side().introduced.push(address),
         heartbeat:
           setup.heartbeatMs === undefined ? null : { intervalMs: setup.heartbeatMs, timers: parts.timers },
         observer: {
