@@ -34,6 +34,15 @@ describe('the standing of workers not asked', () => {
     );
   });
 
+  test('a failure of more than five minutes ago is not told any more', () => {
+    const peer = one();
+    peer.lastFault = { atMs: 0, text: 'its worker answered with 500' };
+    expect(exclusionReason(peer, 300_000)).toMatch(
+      /^ready, and not chosen; its last failure, 5 min ago: its worker/,
+    );
+    expect(exclusionReason(peer, 300_001)).toBe('ready, and not chosen');
+  });
+
   test('no route works: each with its address and its own fault; or there is none from here', () => {
     const peer = one({ vpn_ip: '10.42.0.9', inbound_port: 8_000 });
     peer.routes[0]?.health.failed(1_000, 'connection refused');

@@ -172,6 +172,18 @@ describe('a load report', () => {
     }
   });
 
+  test('a peer that counts nobody who calls it has one caller: me', () => {
+    const table = tableOf([recordOf(1)]);
+    for (const [said, taken] of [
+      [0, 1],
+      [1, 1],
+      [2, 2],
+    ] as const) {
+      applyReport(peerOf(table, 1), { service: SERVICE, activeCallers: said }, 'response', 0);
+      expect(endpointOf(table, 1).activeCallers).toBe(taken);
+    }
+  });
+
   test('a state body that is not one is null', () => {
     const good = encodePeerState([report]);
     const bad: unknown[] = [

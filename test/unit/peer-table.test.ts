@@ -209,6 +209,20 @@ describe('the peer table', () => {
     expectNamed(table.apply(other, 'record', 1), 'no address is no place').toBe('id_conflict');
   });
 
+  test('a record tells nobody what is his: of what it counts, as much as I have there is taken to be mine', () => {
+    const table = tableOf([recordOf(1)]);
+    const endpoint = endpointOf(table, 1);
+    for (let i = 0; i < 3; i += 1) begin(endpoint, 0);
+    for (const [seq, in_flight, queued, mine] of [
+      [2, 1, 1, 2],
+      [3, 4, 4, 3],
+      [4, 0, 0, 0],
+    ] as const) {
+      table.apply(recordOf(1, { seq, figures: figures({ in_flight, queued }) }), 'record', seq);
+      expect(endpoint.mineReported).toBe(mine);
+    }
+  });
+
   test('a sweep takes nobody who was heard within the TTL', () => {
     const table = tableOf([recordOf(1), recordOf(2)]);
     table.markAlive(keyOf(2), 60_000);

@@ -72,6 +72,12 @@ describe('the balancing policies', () => {
     assertShares(shares('rank', peers({ load: 0.2 }, { load: 0.5 })), [62.5, 37.5], 3);
   });
 
+  test('rank: a load that is no number is the highest, not the lowest', () => {
+    const table = peers({ load: 0.2 }, { load: 0.5 }, { load: 0.8 }, { load: 0.9 });
+    endpointOf(table, 1).load = Number.NaN;
+    expect(shares('rank', table)[0]).toBe(0);
+  });
+
   test('the other policies keep their word', () => {
     const table = peers({ load: 0.2 }, { load: 0.5 }, { load: 0.8 });
     expect(shares('least-load', table)).toStrictEqual([100, 0, 0]);
