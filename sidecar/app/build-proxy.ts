@@ -205,6 +205,7 @@ export class DataPlane {
       mesh,
       metrics,
       requests,
+      self,
       services,
       onInternalError,
     } = this.#options;
@@ -214,7 +215,9 @@ export class DataPlane {
       cancelQueued(peer, routes, token, client);
     return {
       workerId: config.worker.id,
-      capabilities: config.worker.capabilities,
+      get capabilities() {
+        return self.capabilities;
+      },
       pseudonym,
       aliases: config.aliases,
       services,

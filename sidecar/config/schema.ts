@@ -46,7 +46,7 @@ export const SCHEMA = {
       env: 'SIDECAR_CAPABILITIES',
       mapping: true,
       defaultDoc: 'detected',
-      doc: 'What the worker is, in addition to what is detected (`has_gpu`, `gpu_count`, `gpu_type`, `worker_type`, `cpu_cores`, `memory_gb`, `arch`), or in its place: `gpu_type=RTX 4090,vram_gb=24`.',
+      doc: 'What the worker is, in addition to what is detected (`has_gpu`, `gpu_count`, `gpu_type`, `vram_gb` of the smallest, `worker_type`, `cpu_cores`, `memory_gb`, `arch`), or in its place: `gpu_type=RTX 4090,vram_gb=24`.',
     }),
   },
   services: optional(serviceMap, {
