@@ -6,7 +6,7 @@
  * needs what it finds. Composition only, except for the drain, whose order is the point (design, "When things fail",
  * SIGTERM).
  */
-import type { Config } from '../config/config.ts';
+import type { CallConfig, Config } from '../config/config.ts';
 import type { Balancer } from '../core/balancing/balancer.ts';
 import { betweenSidecars } from '../core/forwarding/sidecar-headers.ts';
 import { viaPseudonym } from '../core/forwarding/via.ts';
@@ -205,6 +205,7 @@ export class DataPlane {
       mesh,
       metrics,
       requests,
+      self,
       services,
       onInternalError,
     } = this.#options;
@@ -214,6 +215,9 @@ export class DataPlane {
       cancelQueued(peer, routes, token, client);
     return {
       workerId: config.worker.id,
+      get capabilities() {
+        return self.capabilities;
+      },
       pseudonym,
       aliases: config.aliases,
       services,
@@ -239,12 +243,14 @@ export class DataPlane {
 /** The policy of a service; the default for one that the configuration does not name. */
 function callPolicies(config: Config): (service: string) => CallPolicy {
   const policies = new Map<string, CallPolicy>();
-  const policyOf = ({ timeouts, retryPost }: Config['calls']['default']): CallPolicy => {
+  const policyOf = ({ timeouts, retryPost, requirements, preferences }: CallConfig): CallPolicy => {
     const { headMs, idleMs, vpnConnectMs, tunnelConnectMs } = timeouts;
     return {
       vpn: { connectMs: vpnConnectMs, headMs, idleMs },
       tunnel: { connectMs: tunnelConnectMs, headMs, idleMs },
       retryPost,
+      requirements,
+      preferences,
     };
   };
   for (const [service, call] of config.calls.byService) policies.set(service, policyOf(call));

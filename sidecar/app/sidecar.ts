@@ -100,7 +100,7 @@ async function start(
   });
   for (const { name } of config.services) metrics.knowService(name);
   const requests = new RequestHistory({ capacity: REMEMBERED_REQUESTS });
-  const sampler = startSampler(config, log, lifecycle);
+  const { sampler, gpu } = startSampler(config, log, lifecycle);
   const auth = new RequestAuth(identity, {
     onClock: (peer, offsetMs) =>
       log.warn(
@@ -120,6 +120,7 @@ async function start(
     keyHex: identity.keyHex,
     services,
     sampler,
+    gpu,
     inboundPort: ports.inbound.port,
   });
   const balancer = new Balancer(config.balance.policy, { ttlMs: config.cache.ttlMs });

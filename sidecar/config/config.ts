@@ -8,6 +8,7 @@
 import type { PolicyName } from '../core/balancing/balancer.ts';
 import type { HostPort } from '../core/host-port.ts';
 import type { LogFormat, LogLevel } from '../core/log.ts';
+import type { Capabilities, Requirement } from '../core/peers/requirements.ts';
 
 export const LOAD_SOURCES = ['auto', 'in-flight', 'cpu', 'gpu', 'worker'] as const;
 
@@ -40,6 +41,9 @@ export interface CallConfig {
   readonly timeouts: TimeoutsConfig;
   /** A POST with `Idempotency-Key` may be sent again after it was sent once. */
   readonly retryPost: boolean;
+  /** Of the worker, besides what a request asks itself. */
+  readonly requirements: readonly Requirement[];
+  readonly preferences: readonly Requirement[];
 }
 
 export interface ServiceLoadConfig {
@@ -110,7 +114,7 @@ export interface LimitsConfig {
 export interface Config {
   readonly worker: {
     readonly id: string;
-    readonly capabilities: Readonly<Record<string, string | number | boolean>>;
+    readonly capabilities: Capabilities;
   };
   readonly services: readonly ServiceConfig[];
   readonly calls: {

@@ -46,7 +46,7 @@ export const SCHEMA = {
       env: 'SIDECAR_CAPABILITIES',
       mapping: true,
       defaultDoc: 'detected',
-      doc: 'What the worker is: `has_gpu=true,gpu_type=RTX 4090,worker_type=gpu`.',
+      doc: 'What the worker is, in addition to what is detected (`has_gpu`, `gpu_count`, `gpu_type`, `vram_gb` of the smallest, `worker_type`, `cpu_cores`, `memory_gb`, `arch`), or in its place: `gpu_type=RTX 4090,vram_gb=24`.',
     }),
   },
   services: optional(serviceMap, {
@@ -58,7 +58,7 @@ export const SCHEMA = {
   calls: optional(serviceMap, {
     mapping: true,
     defaultDoc: 'none',
-    doc: 'How services of others are called: a mapping from name to `timeouts` and `retryPost` as in "One service".',
+    doc: 'How services of others are called: a mapping from name to `timeouts`, `retryPost`, `require` and `prefer` as in "One service".',
   }),
   aliases: optional(aliasMap, {
     env: 'SIDECAR_ALIASES',

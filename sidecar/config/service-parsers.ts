@@ -6,6 +6,7 @@
  */
 import { isWorkerId } from '../core/peers/certificate.ts';
 import { RECORD_LIMITS, UNPRINTABLE } from '../core/peers/record.ts';
+import { type Capabilities, parseRequirements, type Requirement } from '../core/peers/requirements.ts';
 import { isServiceName } from '../core/service-name.ts';
 import type { Parser } from './option.ts';
 import { decimal, pairs, shown, text } from './parsers.ts';
@@ -77,7 +78,14 @@ export function perService<T>(parse: Parser<T>): Parser<PerService<T>> {
   };
 }
 
-export type Capabilities = Readonly<Record<string, string | number | boolean>>;
+/** `gpu_type=RTX 4090|A100, vram_gb>=24`. */
+export const requirementList: Parser<readonly Requirement[]> = (raw) => {
+  if (typeof raw !== 'string')
+    throw new Error(`${shown(raw)} is not text like "gpu_type=RTX 4090, vram_gb>=24"`);
+  const found = parseRequirements(raw);
+  if ('fault' in found) throw new Error(found.fault);
+  return found;
+};
 
 function capability(value: unknown): string | number | boolean {
   if (typeof value === 'boolean') return value;

@@ -9,7 +9,7 @@ import { LOAD_SOURCES } from './config.ts';
 import { type Option, option, optional, type Parser } from './option.ts';
 import { duration, flag, integer, list, oneOf, orNone, shown, text, url } from './parsers.ts';
 import { SCHEMA } from './schema.ts';
-import { metricMap, pathText, serviceName } from './service-parsers.ts';
+import { metricMap, pathText, requirementList, serviceName } from './service-parsers.ts';
 
 export interface WorkerUrl extends Omit<BaseUrl, 'scheme'> {
   /** As it is shown. */
@@ -50,6 +50,14 @@ export const CALL_SCHEMA = {
   retryPost: optional(flag, {
     defaultDoc: '`retries.post`',
     doc: 'Whether a POST with `Idempotency-Key` may be sent again after it was sent once.',
+  }),
+  require: optional(requirementList, {
+    defaultDoc: 'none',
+    doc: 'Capabilities that a worker must have, besides those of `sidecar-require`: `gpu_type=RTX 4090|A100, vram_gb>=24`.',
+  }),
+  prefer: optional(requirementList, {
+    defaultDoc: 'none',
+    doc: 'Which workers come first among those, after `sidecar-prefer`: in the same form, the first term counts most.',
   }),
 };
 

@@ -4,6 +4,7 @@
  * Each entry is a small configuration of its own (SERVICE_SCHEMA), read by the same machinery as the whole, so that
  * nothing is checked twice or differently.
  */
+import { NO_REQUIREMENTS } from '../core/peers/requirements.ts';
 import type { CallConfig, ServiceConfig, TimeoutsConfig } from './config.ts';
 import type { OptionTree, ValuesOf } from './option.ts';
 import type { Problems } from './problems.ts';
@@ -64,6 +65,8 @@ function callOf(own: ValuesOf<typeof CALL_SCHEMA>, name: string, defaults: Servi
       idleMs: own.timeouts.idle ?? base.idleMs,
     },
     retryPost: own.retryPost ?? defaults.retryPost.has(name),
+    requirements: own.require ?? NO_REQUIREMENTS,
+    preferences: own.prefer ?? NO_REQUIREMENTS,
   };
 }
 
@@ -114,6 +117,11 @@ export function readServices(
   return services;
 }
 
+/** For a service of which nothing else is said. */
+export function callDefault(timeouts: TimeoutsConfig, retryPost: boolean): CallConfig {
+  return { timeouts, retryPost, requirements: NO_REQUIREMENTS, preferences: NO_REQUIREMENTS };
+}
+
 /** How services of others are called, by name. */
 export function readCalls(
   entries: ReadonlyMap<string, unknown>,
@@ -122,7 +130,7 @@ export function readCalls(
   problems: Problems,
 ): ReadonlyMap<string, CallConfig> {
   const calls = new Map<string, CallConfig>();
-  for (const name of defaults.retryPost) calls.set(name, { timeouts: defaults.timeouts, retryPost: true });
+  for (const name of defaults.retryPost) calls.set(name, callDefault(defaults.timeouts, true));
   for (const [name, raw] of entries) {
     if (problems.attempt(where, () => serviceName(name)) === undefined) continue;
     calls.set(name, callOf(readEntry(CALL_SCHEMA, raw, where, name, problems).values, name, defaults));

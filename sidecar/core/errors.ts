@@ -120,6 +120,14 @@ export const CODES = {
     advice:
       'Compare the name of the service with the ones known, and see whether a sidecar that offers it runs: `dht-sidecar doctor` there and here.',
   },
+  requirements_unmet: {
+    status: 503,
+    retryAfterSeconds: 5,
+    proxyStatus: 'destination_unavailable',
+    meaning: 'Workers offer the service, and none of them has the capabilities that the request requires.',
+    advice:
+      'Compare sidecar-require (and calls.<service>.require) with what the workers say of themselves: `dht-sidecar peers`; `detail` names the nearest.',
+  },
   all_ejected: {
     status: 503,
     retryAfterSeconds: 5,

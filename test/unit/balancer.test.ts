@@ -5,6 +5,7 @@ import type { Choice } from '../../sidecar/core/balancing/choice.ts';
 import { begin } from '../../sidecar/core/peers/accounting.ts';
 import type { PeerTable } from '../../sidecar/core/peers/peer-table.ts';
 import type { WorkerRecord } from '../../sidecar/core/peers/record.ts';
+import { parseRequirements } from '../../sidecar/core/peers/requirements.ts';
 import {
   asking,
   endpointOf,
@@ -327,5 +328,63 @@ describe('who may be chosen', () => {
     expectNamed(half, 'half of the median of the three').toBeLessThan(0.21);
     endpointOf(table, 1).reportedAtMs = 40_000;
     expectNamed(load(100_000) ?? 0, 'never always the minimum').toBeGreaterThanOrEqual(0.4);
+  });
+
+  describe('what a request asks of its worker', () => {
+    const wishes = (require: string, prefer = '') => {
+      const requirements = parseRequirements(require);
+      const preferences = parseRequirements(prefer);
+      if ('fault' in requirements || 'fault' in preferences) throw new Error('not well-formed');
+      return { requirements, preferences };
+    };
+    const fleet = () =>
+      peers(
+        { capabilities: { has_gpu: false } },
+        { capabilities: { has_gpu: true, vram_gb: 16 } },
+        { capabilities: { has_gpu: true, vram_gb: 24 } },
+      );
+
+    test('only those that meet all of it are chosen, however loaded, and suspects among them too', () => {
+      const table = fleet();
+      expect(chosen(table, wishes('has_gpu=true'))).toBe('2 3');
+      expect(chosen(table, wishes('has_gpu=true,vram_gb>=24'))).toBe('3');
+      endpointOf(table, 3).inFlight = 100;
+      endpointOf(table, 3).concurrency = 1;
+      expect(chosen(table, wishes('vram_gb>=24'))).toBe('3');
+      table.probeFailed(keyOf(3), 0);
+      expect(chosen(table, wishes('vram_gb>=24'))).toBe('3');
+      eject(table, 2);
+      expect(chosen(table, wishes('vram_gb<=16'))).toBe('2');
+    });
+
+    test('where nobody meets it the refusal says that, whatever else is wrong with them', () => {
+      expect(chosen(fleet(), wishes('vram_gb>=32'))).toBe('requirements_unmet');
+      expect(chosen(peers({ state: 'warming' }), wishes('has_gpu=true'))).toBe('requirements_unmet');
+      const warming = peers({}, { state: 'warming', capabilities: { has_gpu: true } });
+      expect(chosen(warming, wishes('has_gpu=true'))).toBe('warming');
+    });
+
+    test('the preferred come first while one of them has a free slot, then all', () => {
+      const table = fleet();
+      expect(chosen(table, wishes('', 'vram_gb>=24'))).toBe('3');
+      expect(chosen(table, wishes('has_gpu=true', 'vram_gb>=99, vram_gb<=16'))).toBe('2');
+      for (const n of [1, 2, 3]) Object.assign(endpointOf(table, n), { concurrency: 2, inFlight: 0 });
+      endpointOf(table, 3).inFlight = 2;
+      expect(chosen(table, wishes('', 'vram_gb>=24, has_gpu=true'))).toBe('2');
+      for (const n of [1, 2]) endpointOf(table, n).inFlight = 2;
+      expect(chosen(table, wishes('', 'vram_gb>=24')).split(' ').length).toBeGreaterThan(1);
+    });
+
+    test('explain says of each candidate what it lacks', () => {
+      const balancer = new Balancer('adaptive', { ttlMs: 60_000 });
+      const asked = asking(seeded(1), wishes('vram_gb>=24'));
+      const { candidates, chosen: best } = balancer.explain(fleet().offering(SERVICE), asked);
+      expect(best).toBe('worker-3');
+      expect(candidates.map(({ why_not, because }) => [why_not, because])).toStrictEqual([
+        ['unmet', 'does not meet vram_gb>=24 (not told)'],
+        ['unmet', 'does not meet vram_gb>=24 (it has 16)'],
+        [null, null],
+      ]);
+    });
   });
 });

@@ -1,12 +1,13 @@
 /** The directory on a clock that stands still: for whom a request waits, and who is let go of. */
 import { describe, expect, test } from '@jest/globals';
+import type { Peer } from '../../sidecar/core/peers/peer.ts';
 import type { WorkerRecord } from '../../sidecar/core/peers/record.ts';
 import type { DirectoryLookup, DirectoryOptions } from '../../sidecar/mesh/discovery/directory.ts';
 import { sealRecord } from '../../sidecar/mesh/discovery/sealed-record.ts';
 import { member, recordOf } from '../support/meshes/members.ts';
 import { RecordWeb, startReader } from '../support/meshes/private-dht.ts';
 import { ScriptedDht } from '../support/meshes/scripted-dht.ts';
-import { mustHold } from '../support/runner/expectations.ts';
+import { expectNamed, mustHold } from '../support/runner/expectations.ts';
 import { FakeClock, settle } from '../support/runner/fake-clock.ts';
 
 const SERVICE = 'llm-inference';
@@ -309,5 +310,61 @@ describe('more peers than the sample', () => {
     expect(dht.lookups).toBe(1);
     const kept = table.offering(SERVICE).map(({ record }) => record.worker_id);
     expect(kept).toStrictEqual(['a', 'b']);
+  });
+});
+
+describe('a request whose worker is not in the sample', () => {
+  const hasGpu = (peer: Peer): boolean => peer.record.capabilities.gpu_type === 'H100';
+  const crowd = (options: Partial<DirectoryOptions> = {}) => {
+    const made = setUp({ sampleSize: 4, ...options });
+    for (let n = 0; n < 20; n += 1) made.announce(`cpu-${n}`);
+    return made;
+  };
+
+  test('it is found among all who are announced, and is kept when the sample is trimmed', async () => {
+    const { clock, announce, directory, table, ask } = crowd();
+    const request = ask();
+    await settle();
+    expect(request.found?.kind).toBe('hit');
+    announce('gpu-1', { capabilities: { gpu_type: 'H100' } });
+    const view = await directory.search(SERVICE, 'gpu_type=H100', hasGpu);
+    expect(view.kind === 'hit' && view.peers.filter(hasGpu)).toHaveLength(1);
+    await settle();
+    expectNamed(table.offering(SERVICE).length, 'a sample, and who is wanted').toBeLessThanOrEqual(5);
+    for (let round = 0; round < 3; round += 1) {
+      await clock.advance(TTL);
+      directory.find(SERVICE, clock.monotonicMs());
+      await settle();
+      expect(table.offering(SERVICE).filter(hasGpu)).toHaveLength(1);
+    }
+  });
+
+  test('where there is none the view is what there is, and the search is not repeated at once', async () => {
+    const { clock, dht, directory } = crowd();
+    expect((await directory.search(SERVICE, 'x', () => false)).kind).toBe('hit');
+    const asked = dht.lookups;
+    await directory.search(SERVICE, 'x', () => false);
+    expect(dht.lookups).toBe(asked);
+    await directory.search(SERVICE, 'another', () => false);
+    expect(dht.lookups).toBeGreaterThan(asked);
+    const before = dht.lookups;
+    await clock.advance(5_000);
+    await directory.search(SERVICE, 'x', () => false);
+    expect(dht.lookups).toBeGreaterThan(before);
+  });
+
+  test('nobody waits longer for it than for a first lookup', async () => {
+    const { clock, directory, holdLookups } = crowd({ firstLookupWaitMs: 3_000 });
+    holdLookups();
+    let view: DirectoryLookup | null = null;
+    void directory
+      .search(SERVICE, 'x', () => false)
+      .then((found) => {
+        view = found;
+      });
+    await clock.advance(2_900);
+    expect(view).toBe(null);
+    await clock.advance(200);
+    expect(view).not.toBe(null);
   });
 });

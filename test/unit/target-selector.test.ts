@@ -39,6 +39,8 @@ async function chosen(request: OutboundRequest, load: typeof BUSY): Promise<Peer
   const table = tableOf([0, 1].map((n) => recordOf(n, { figures: figures(load) })));
   const peers = [...table.offering(SERVICE)];
   const selector = new TargetSelector(request, {
+    workerId: 'own',
+    capabilities: {},
     services: new Map(),
     aliases: new Map(),
     directory: {
@@ -47,6 +49,7 @@ async function chosen(request: OutboundRequest, load: typeof BUSY): Promise<Peer
       reported: () => {},
       markSuspect: () => {},
       notOffered: () => {},
+      search: async () => ({ kind: 'none', code: 'no_peers', detail: '' }),
       checkWarming: async () => {},
       absent: () => [],
       services: () => new Set(),

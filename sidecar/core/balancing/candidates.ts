@@ -5,6 +5,7 @@
  * kept from choice to choice: a choice among 1,000 peers allocates nothing.
  */
 import type { Endpoint, Peer } from '../peers/peer.ts';
+import { meetsAll, NO_REQUIREMENTS, preferenceRank, type Requirement } from '../peers/requirements.ts';
 import { badUntilMs, hasUsableRoute } from '../peers/route-order.ts';
 import type { ChoiceRequest, NoChoiceCode } from './choice.ts';
 import { selectInPlace } from './median.ts';
@@ -12,6 +13,8 @@ import { selectInPlace } from './median.ts';
 /** Why a peer is not among the first to be chosen from. */
 export type Ineligible =
   | 'not_offered'
+  /** It lacks a capability that the request requires. */
+  | 'unmet'
   | 'warming'
   | 'draining'
   | 'tried'
@@ -22,7 +25,10 @@ export type Ineligible =
   | 'suspect';
 
 /** What is asked of the candidates: the request without its randomness. */
-export type Wanted = Pick<ChoiceRequest, 'service' | 'nowMs' | 'excluded' | 'tunnelUnfit'>;
+export type Wanted = Pick<
+  ChoiceRequest,
+  'service' | 'nowMs' | 'excluded' | 'tunnelUnfit' | 'requirements' | 'preferences'
+>;
 
 export class Candidates {
   /** The first `count` are the candidates; what follows is left from earlier choices. */
@@ -53,11 +59,15 @@ export class Candidates {
     if (this.count === 0) this.#collectLeaving(peers, wanted);
     // Peers that have left must not be held by the unused end.
     if (this.endpoints.length > 2 * this.count + 64) this.endpoints.length = this.count;
-    return this.count > 0 ? null : refusalOf(peers, wanted.service);
+    if (this.count === 0) return refusalOf(peers, wanted);
+    const { preferences = NO_REQUIREMENTS } = wanted;
+    if (preferences.length > 0) this.#narrow(preferences);
+    return null;
   }
 
   verdict(peer: Peer, wanted: Wanted): Ineligible | null {
     if (peer.endpoint(wanted.service) === undefined) return 'not_offered';
+    if (!meetsAll(peer.record.capabilities, wanted.requirements ?? NO_REQUIREMENTS)) return 'unmet';
     return this.#verdict(peer, wanted);
   }
 
@@ -79,7 +89,7 @@ export class Candidates {
     let ejected = 0;
     for (let i = 0; i < peers.length; i += 1) {
       const peer = peers[i] as Peer;
-      const endpoint = peer.endpoint(wanted.service);
+      const endpoint = fittingEndpoint(peer, wanted);
       if (endpoint === undefined) continue;
       const found = this.#verdict(peer, wanted);
       if (found !== 'warming' && found !== 'draining') offering += 1;
@@ -97,7 +107,7 @@ export class Candidates {
   #collectLeastBad(peers: readonly Peer[], wanted: Wanted): void {
     let leastMs = Number.POSITIVE_INFINITY;
     for (const peer of peers) {
-      const endpoint = peer.endpoint(wanted.service);
+      const endpoint = fittingEndpoint(peer, wanted);
       if (endpoint === undefined || peer.routes.length === 0 || wanted.excluded.has(peer.key)) continue;
       const verdict = this.#verdict(peer, wanted);
       if (verdict !== 'ejected' && verdict !== 'no_route') continue;
@@ -112,11 +122,28 @@ export class Candidates {
   /** Not those that are gone by now. */
   #collectLeaving(peers: readonly Peer[], wanted: Wanted): void {
     for (const peer of peers) {
-      const endpoint = peer.endpoint(wanted.service);
+      const endpoint = fittingEndpoint(peer, wanted);
       if (endpoint === undefined || peer.state !== 'draining' || peer.presence === 'suspect') continue;
       if (wanted.excluded.has(peer.key) || !hasUsableRoute(peer.routes, wanted.nowMs)) continue;
       this.endpoints[this.count++] = endpoint;
     }
+  }
+
+  /** Leaves those of the best rank of which one has a free slot; all, when nobody has one. */
+  #narrow(preferences: readonly Requirement[]): void {
+    const { count, endpoints } = this;
+    let best = -1;
+    for (let i = 0; i < count; i += 1) {
+      const endpoint = endpoints[i] as Endpoint;
+      if (hasFreeSlot(endpoint)) best = Math.max(best, rankOf(endpoint, preferences));
+    }
+    if (best === -1) return;
+    let kept = 0;
+    for (let i = 0; i < count; i += 1) {
+      const endpoint = endpoints[i] as Endpoint;
+      if (rankOf(endpoint, preferences) === best) endpoints[kept++] = endpoint;
+    }
+    this.count = kept;
   }
 
   #grow(): void {
@@ -133,14 +160,32 @@ function ejectedUntilMs(peer: Peer, nowMs: number): number {
   return state.kind === 'ejected' ? state.untilMs : nowMs;
 }
 
+/** undefined: not offered there, or not by a worker that the request may go to. */
+function fittingEndpoint(peer: Peer, { service, requirements }: Wanted): Endpoint | undefined {
+  const endpoint = peer.endpoint(service);
+  if (endpoint === undefined || requirements === undefined || requirements.length === 0) return endpoint;
+  return meetsAll(peer.record.capabilities, requirements) ? endpoint : undefined;
+}
+
+function rankOf({ peer }: Endpoint, preferences: readonly Requirement[]): number {
+  return preferenceRank(peer.record.capabilities, preferences);
+}
+
+/** By its last report, and what I have sent since. */
+function hasFreeSlot({ concurrency, inFlight, queued, mineReported, outstanding }: Endpoint): boolean {
+  return concurrency === 0 || inFlight + queued - mineReported + outstanding < concurrency;
+}
+
 /** Warming before draining: the first says that waiting helps. */
-function refusalOf(peers: readonly Peer[], service: string): NoChoiceCode {
+function refusalOf(peers: readonly Peer[], wanted: Wanted): NoChoiceCode {
   let refusal: NoChoiceCode = 'no_peers';
   for (const peer of peers) {
-    if (peer.endpoint(service) === undefined) continue;
-    if (peer.state === 'ready') return 'all_ejected';
-    if (peer.state === 'warming') refusal = 'warming';
-    else if (refusal === 'no_peers') refusal = 'draining';
+    if (peer.endpoint(wanted.service) === undefined) continue;
+    if (fittingEndpoint(peer, wanted) === undefined) {
+      if (refusal === 'no_peers') refusal = 'requirements_unmet';
+    } else if (peer.state === 'ready') return 'all_ejected';
+    else if (peer.state === 'warming') refusal = 'warming';
+    else if (refusal !== 'warming') refusal = 'draining';
   }
   return refusal;
 }

@@ -96,7 +96,8 @@ export function explainCandidates(options: ExplainOptions): Explanation {
     explained.push({
       ...describe(endpoint, request.nowMs, request.tunnelUnfit ?? null),
       why_not: index < 0 ? (whyNot ?? 'not a candidate') : whyNot,
-      because: index < 0 && whyNot !== 'tried' ? exclusionReason(peer, request.nowMs) : null,
+      because:
+        index < 0 && whyNot !== 'tried' ? exclusionReason(peer, request.nowMs, request.requirements) : null,
       score: index < 0 ? null : scoreOf(field, index),
     });
   }

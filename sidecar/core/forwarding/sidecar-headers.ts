@@ -4,7 +4,7 @@
  * One prefix instead of a list, so that a field of a later version cannot be forged through an older sidecar.
  *
  * | field | in | said by | | --- | --- | --- | | `sidecar-service`, `sidecar-explain`, `sidecar-affinity`,
- * `sidecar-deadline-ms` | request | the app; read and taken out by the first sidecar | | `sidecar-auth` | both | one
+ * `sidecar-deadline-ms`, `sidecar-require`, `sidecar-prefer` | request | the app; read and taken out by the first sidecar | | `sidecar-auth` | both | one
  * sidecar to the other | | `sidecar-route` | request | one sidecar to the other: `tunnel` where it came by one | |
  * `sidecar-expected-queue`, `sidecar-under-way-ms` | request | one sidecar to the other: the longest queue that it
  * takes, and its place there | | `sidecar-inbound` | request | one that asks for a record: `host:port` where its own is
@@ -14,12 +14,18 @@
  */
 import type { HeadLimits } from '../http/message.ts';
 
+/** What an app requires of the worker, and what it prefers among those that have it (core/peers/requirements). */
+export const REQUIRE_HEADER = 'sidecar-require';
+export const PREFER_HEADER = 'sidecar-prefer';
+
 /** The request fields that an app may send; every one is consumed by the sidecar it is sent to. */
 export const APP_HEADERS: ReadonlySet<string> = new Set([
   'sidecar-service',
   'sidecar-explain',
   'sidecar-affinity',
   'sidecar-deadline-ms',
+  REQUIRE_HEADER,
+  PREFER_HEADER,
 ]);
 
 /** By it the one who is asked learns where the one who asks listens (mesh/discovery/introductions). */

@@ -4,6 +4,7 @@
  * Made from the same state that decides about candidates (core/balancing/candidates), only when nobody could be chosen.
  */
 import type { Peer } from './peer.ts';
+import { NO_REQUIREMENTS, type Requirement, unmetText } from './requirements.ts';
 import type { Route } from './route.ts';
 import { routeAddress } from './route.ts';
 import type { Tombstone } from './tombstones.ts';
@@ -26,13 +27,14 @@ export function skippedPeers(
   peers: readonly Peer[],
   triedKeys: ReadonlySet<string>,
   nowMs: number,
+  requirements: readonly Requirement[] = NO_REQUIREMENTS,
 ): { readonly listed: readonly SkippedPeer[]; readonly more: number } {
   const listed: SkippedPeer[] = [];
   let more = 0;
   for (const peer of peers) {
     if (triedKeys.has(peer.key)) continue;
     if (listed.length === MAX_LISTED) more += 1;
-    else listed.push({ peer: peer.record.worker_id, reason: exclusionReason(peer, nowMs) });
+    else listed.push({ peer: peer.record.worker_id, reason: exclusionReason(peer, nowMs, requirements) });
   }
   return { listed, more };
 }
@@ -44,7 +46,13 @@ export function skippedText(listed: readonly SkippedPeer[], more: number): strin
   return parts.join('; ');
 }
 
-export function exclusionReason(peer: Peer, nowMs: number): string {
+export function exclusionReason(
+  peer: Peer,
+  nowMs: number,
+  requirements: readonly Requirement[] = NO_REQUIREMENTS,
+): string {
+  const unmet = unmetText(peer.record.capabilities, requirements);
+  if (unmet !== '') return `does not meet ${unmet}`;
   switch (peer.state) {
     case 'warming': {
       const { stateReason } = peer;

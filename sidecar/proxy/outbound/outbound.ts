@@ -20,7 +20,7 @@ import type { PeerDirectory } from './directory.ts';
 import { attemptLocal, type LocalAttemptOptions } from './local-attempt.ts';
 import { attemptPeer, type PeerAttemptOptions } from './peer-attempt.ts';
 import { type ReportOptions, RequestReport } from './report.ts';
-import { OutboundRequest, type RequestOptions } from './request.ts';
+import { OutboundRequest, type RequestOptions, type WorkerWishes, workerWishes } from './request.ts';
 import { type SelectorOptions, TargetSelector } from './target-selector.ts';
 
 /** More attempts than this have never helped anyone; each one is listed in the response. */
@@ -86,7 +86,7 @@ export function createOutbound(options: OutboundOptions): (downstream: Downstrea
 function classify(
   { head }: Downstream,
   { token, pseudonym, aliases }: ClassifyOptions,
-): Addressed | Refused | LocallyAnswered {
+): (Addressed & WorkerWishes) | Refused | LocallyAnswered {
   if (token !== null && !isSame(first(head.fields, 'sidecar-token') ?? '', token))
     return { code: 'not_a_member', detail: 'the field sidecar-token is missing or wrong' };
   if (head.method === 'CONNECT') return { code: 'not_supported', detail: 'CONNECT is not carried' };
@@ -98,7 +98,9 @@ function classify(
   const last = finalRecipient(head);
   if (last.kind !== 'forward') return last;
   const addressed = serviceAddress(head, aliases);
-  return 'error' in addressed ? { code: addressed.error, detail: addressed.detail } : addressed;
+  if ('error' in addressed) return { code: addressed.error, detail: addressed.detail };
+  const wishes = workerWishes(head.fields);
+  return 'fault' in wishes ? { code: 'bad_request', detail: wishes.fault } : { ...addressed, ...wishes };
 }
 
 async function forward(

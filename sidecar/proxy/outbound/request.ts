@@ -6,8 +6,11 @@
  */
 import { randomBytes } from 'node:crypto';
 import type { Addressed } from '../../core/forwarding/service-address.ts';
+import { PREFER_HEADER, REQUIRE_HEADER } from '../../core/forwarding/sidecar-headers.ts';
 import { isGrpc } from '../../core/http/grpc.ts';
-import { first, has } from '../../core/http/headers.ts';
+import { all, first, has } from '../../core/http/headers.ts';
+import type { RawFields } from '../../core/http/message.ts';
+import { NO_REQUIREMENTS, parseRequirements, type Requirement } from '../../core/peers/requirements.ts';
 import type { Ttfb } from '../../core/peers/ttfb.ts';
 import { type TunnelLimits, type TunnelUnfit, tunnelUnfit } from '../../core/peers/tunnel-limits.ts';
 import type { RetryQuestion } from '../../core/retry.ts';
@@ -22,6 +25,27 @@ export interface CallPolicy {
   readonly tunnel: RequestTimeouts;
   /** A POST with Idempotency-Key may be sent again. */
   readonly retryPost: boolean;
+  /** Asked of the workers by the configuration, besides what the request asks. */
+  readonly requirements?: readonly Requirement[];
+  readonly preferences?: readonly Requirement[];
+}
+
+/** What an app asks of the worker that is to serve it. */
+export interface WorkerWishes {
+  readonly requirements: readonly Requirement[];
+  readonly preferences: readonly Requirement[];
+}
+
+const NO_WISHES: WorkerWishes = { requirements: NO_REQUIREMENTS, preferences: NO_REQUIREMENTS };
+
+/** As the fields of a request say; or what is wrong with them. */
+export function workerWishes(fields: RawFields): WorkerWishes | { readonly fault: string } {
+  if (!has(fields, REQUIRE_HEADER) && !has(fields, PREFER_HEADER)) return NO_WISHES;
+  const requirements = parseRequirements(all(fields, REQUIRE_HEADER).join(','));
+  if ('fault' in requirements) return { fault: `${REQUIRE_HEADER}: ${requirements.fault}` };
+  const preferences = parseRequirements(all(fields, PREFER_HEADER).join(','));
+  if ('fault' in preferences) return { fault: `${PREFER_HEADER}: ${preferences.fault}` };
+  return { requirements, preferences };
 }
 
 export interface RequestOptions {
@@ -45,6 +69,9 @@ export class OutboundRequest {
   readonly target: string;
   readonly policy: CallPolicy;
   readonly affinityKey: string | null;
+  /** Of configuration and app together. */
+  readonly requirements: readonly Requirement[];
+  readonly preferences: readonly Requirement[];
   readonly wantsDecision: boolean;
   readonly deadline: RequestDeadline | null;
   /** Why it should not go by a tunnel. */
@@ -55,7 +82,12 @@ export class OutboundRequest {
 
   constructor(
     downstream: Downstream,
-    { service, target }: Pick<Addressed, 'service' | 'target'>,
+    {
+      service,
+      target,
+      requirements,
+      preferences,
+    }: Pick<Addressed, 'service' | 'target'> & Partial<WorkerWishes>,
     options: RequestOptions,
   ) {
     const { fields, framing } = downstream.head;
@@ -64,6 +96,8 @@ export class OutboundRequest {
     this.service = service;
     this.target = target;
     this.policy = options.callPolicy(service);
+    this.requirements = joined(this.policy.requirements, requirements);
+    this.preferences = joined(preferences, this.policy.preferences);
     this.affinityKey = first(fields, 'sidecar-affinity') ?? null;
     this.wantsDecision = first(fields, 'sidecar-explain') === '1';
     const deadlineMs = parseCount(first(fields, 'sidecar-deadline-ms'));
@@ -93,6 +127,14 @@ export class OutboundRequest {
       postOptIn: this.policy.retryPost,
     };
   }
+}
+
+function joined(
+  a: readonly Requirement[] = NO_REQUIREMENTS,
+  b: readonly Requirement[] = NO_REQUIREMENTS,
+): readonly Requirement[] {
+  if (a.length === 0) return b;
+  return b.length === 0 ? a : [...a, ...b];
 }
 
 const idPrefix = randomBytes(6).toString('hex');

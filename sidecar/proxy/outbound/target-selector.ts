@@ -8,6 +8,7 @@ import type { Balancer } from '../../core/balancing/balancer.ts';
 import type { Choice } from '../../core/balancing/choice.ts';
 import { type Explanation, truncateExplanation } from '../../core/balancing/explain.ts';
 import type { Peer } from '../../core/peers/peer.ts';
+import { type Capabilities, meetsAll, preferenceRank } from '../../core/peers/requirements.ts';
 import type { Route } from '../../core/peers/route.ts';
 import { usableRoutes } from '../../core/peers/route-order.ts';
 import { sortedByFitness } from '../../core/peers/tunnel-limits.ts';
@@ -29,6 +30,9 @@ export interface SelectorOptions extends NoUpstreamOptions {
   readonly directory: PeerDirectory;
   readonly balancer: Balancer;
   readonly observer: Pick<OutboundObserver, 'decided'>;
+  /** Of the worker beside this sidecar. */
+  readonly workerId: string;
+  readonly capabilities: Capabilities;
   random(): number;
 }
 
@@ -95,6 +99,7 @@ export class TargetSelector {
   #viewAgeMs: number | null = null;
   #decision: Explanation | null = null;
   #hasCheckedWarming = false;
+  #hasSearched = false;
   /** Keys of peers; an array, since nearly every request tries one. */
   #tried: string[] = [];
   /** The peer that it goes to, with the routes to it; those from `#routeIndex` on are left. */
@@ -137,7 +142,7 @@ export class TargetSelector {
   /** `attempts`: those that failed. A promise only where it must wait; rejects only for a fault of this program. */
   next(attempts: readonly AttemptTrace[]): Target | Promise<Target> {
     const local = this.#options.services.get(this.#request.service);
-    if (attempts.length === 0 && local?.state === 'ready') {
+    if (attempts.length === 0 && local?.state === 'ready' && this.#isLocalWanted) {
       this.#view = 'local';
       return { kind: 'local', service: local };
     }
@@ -148,6 +153,23 @@ export class TargetSelector {
     return found.kind === 'hit' ? this.#among(found.view, attempts) : this.#looked(found.ready, attempts);
   }
 
+  /** It has what is required; and nobody who is known to be ready has more of what is preferred. */
+  get #isLocalWanted(): boolean {
+    const { requirements, preferences, service } = this.#request;
+    const { capabilities, directory } = this.#options;
+    if (requirements.length > 0 && !meetsAll(capabilities, requirements)) return false;
+    if (preferences.length === 0) return true;
+    const rank = preferenceRank(capabilities, preferences);
+    return !directory
+      .peek(service)
+      .some(
+        (peer) =>
+          this.#isUntriedAndReady(peer) &&
+          meetsAll(peer.record.capabilities, requirements) &&
+          preferenceRank(peer.record.capabilities, preferences) > rank,
+      );
+  }
+
   async #looked(ready: Promise<View>, attempts: readonly AttemptTrace[]): Promise<Target> {
     const view = await this.#whileWanted(ready);
     if (view === null) return tooLate('the deadline of the caller passed while the service was looked up');
@@ -155,13 +177,26 @@ export class TargetSelector {
   }
 
   #among(view: View, attempts: readonly AttemptTrace[]): Target | Promise<Target> {
-    const { service } = this.#request;
     if (view.kind === 'none')
-      return noUpstreamKnown({ service, attempts }, view.code, view.detail, this.#options);
+      return noUpstreamKnown(this.#asked(attempts), view.code, view.detail, this.#options);
     this.#viewAgeMs = view.ageMs;
     const choice = this.#choose(view.peers);
-    if (choice.kind === 'refused' && this.#mayBeReadyByNow(view.peers)) return this.#checked(attempts);
+    if (choice.kind === 'refused') {
+      if (choice.code === 'requirements_unmet' && !this.#hasSearched) return this.#searched(attempts);
+      if (this.#mayBeReadyByNow(view.peers)) return this.#checked(attempts);
+    }
     return this.#chosen(choice, view.peers, attempts);
+  }
+
+  /** The view is a sample, and may lack the one worker that fits. */
+  async #searched(attempts: readonly AttemptTrace[]): Promise<Target> {
+    const { directory } = this.#options;
+    const { service, requirements } = this.#request;
+    this.#hasSearched = true;
+    const view = await this.#whileWanted(directory.search(service, requirements));
+    if (view === null)
+      return tooLate('the deadline of the caller passed while a worker that fits was searched');
+    return this.#among(view, attempts);
   }
 
   /** Those that were warming are asked once more. */
@@ -211,8 +246,9 @@ export class TargetSelector {
   /** It comes first at the peer that it was asked back for; unless that one cannot be asked any more. */
   #migrate(to: Peer): void {
     this.#isMigrating = true;
-    const { service, tunnelUnfit } = this.#request;
+    const { service, requirements, tunnelUnfit } = this.#request;
     if (!this.#isUntriedAndReady(to) || to.endpoint(service) === undefined) return;
+    if (!meetsAll(to.record.capabilities, requirements)) return;
     const { routes } = sortedByFitness(usableRoutes(to.routes, performance.now()), tunnelUnfit);
     if (routes.length > 0) this.#goTo(to, routes, null);
   }
@@ -248,18 +284,27 @@ export class TargetSelector {
 
   /** Once; and only what is sent into a queue by the expected time, can be sent again as it is, and goes anywhere. */
   #isMigratable(attempts: readonly AttemptTrace[]): boolean {
-    const { affinityKey, isBodyKept, tunnelUnfit } = this.#request;
-    const goesAnywhere = isBodyKept && affinityKey === null && tunnelUnfit === null;
+    const { affinityKey, isBodyKept, requirements, tunnelUnfit } = this.#request;
+    const goesAnywhere =
+      isBodyKept && affinityKey === null && tunnelUnfit === null && requirements.length === 0;
     const isSpent = this.#askedBackFor !== null || attempts.length > MAX_ATTEMPTS_BEFORE_MIGRATION;
     const queue = this.#expectedQueue;
     return goesAnywhere && !isSpent && queue !== null && (this.#acceptsAnyQueue || queue > 0);
   }
 
   #nobody(choice: Choice, peers: readonly Peer[], attempts: readonly AttemptTrace[]): NoUpstream {
-    const asked = { service: this.#request.service, attempts };
+    const asked = this.#asked(attempts);
     const code = choice.kind === 'refused' ? choice.code : 'no_peers';
     if (peers.length > 0) return noUpstreamAmong(asked, code, peers, this.#excluded, this.#options);
     return noUpstreamKnown(asked, code, 'No worker is known to offer this service any more.', this.#options);
+  }
+
+  /** For the words of a refusal. */
+  #asked(attempts: readonly AttemptTrace[]) {
+    const { requirements, service } = this.#request;
+    const { capabilities, services, workerId: worker_id } = this.#options;
+    const isLacking = services.has(service) && !meetsAll(capabilities, requirements);
+    return { service, attempts, requirements, lacking: isLacking ? { worker_id, capabilities } : null };
   }
 
   /** What is known of those that were warming is a moment old, and there is nobody else. */
@@ -309,9 +354,10 @@ export class TargetSelector {
 
   #choose(peers: readonly Peer[]): Choice {
     const { balancer, observer, random } = this.#options;
-    const { affinityKey, service, tunnelUnfit, wantsDecision } = this.#request;
+    const { affinityKey, preferences, requirements, service, tunnelUnfit, wantsDecision } = this.#request;
     const nowMs = performance.now();
-    const question = { service, nowMs, random, excluded: this.#excluded, affinityKey, tunnelUnfit };
+    const wishes = { affinityKey, tunnelUnfit, requirements, preferences };
+    const question = { service, nowMs, random, excluded: this.#excluded, ...wishes };
     let choice: Choice;
     if (wantsDecision) {
       const decided = balancer.decide(peers, question);
