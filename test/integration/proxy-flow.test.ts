@@ -160,7 +160,7 @@ describe('back-pressure', () => {
     const got = await answer(client, 'PUT');
     expect(got.head.status).toBe(408);
     expect(pair.retried).toStrictEqual([]);
-    expect(pair.b.peer.health.consecutiveFailures).toBe(0);
+    expect(pair.b.standing.health.consecutiveFailures).toBe(0);
     await worker.ended();
     expect(pair.b.outstanding).toBe(0);
   });
@@ -180,7 +180,7 @@ describe('back-pressure', () => {
     await fillUp(worker);
     const finished = await pair.finished.next();
     expect([finished.outcome, finished.code]).toStrictEqual(['broken', 'request_timeout']);
-    expect(pair.b.peer.health.consecutiveFailures).toBe(0);
+    expect(pair.b.standing.health.consecutiveFailures).toBe(0);
     await worker.ended();
   });
 
@@ -197,7 +197,7 @@ describe('back-pressure', () => {
     await answerHead(client);
     const finished = await pair.finished.next();
     expect([finished.outcome, finished.code]).toStrictEqual(['broken', 'response_timeout']);
-    expect(pair.b.peer.health.consecutiveFailures).toBe(1);
+    expect(pair.b.standing.health.consecutiveFailures).toBe(1);
     await client.ended();
   });
 

@@ -57,7 +57,7 @@ describe('trying a request again', () => {
       'vpn down',
       'tunnel up',
     ]);
-    expect(pair.b.peer.health.consecutiveFailures).toBe(0);
+    expect(pair.b.standing.health.consecutiveFailures).toBe(0);
     expectNamed(pair.suspected, 'it was reached').toStrictEqual([]);
     client.send(POST);
     await request(worker);
@@ -179,7 +179,7 @@ describe('trying a request again', () => {
     const got = await answer(client);
     expect(got.head.status).toBe(200);
     expect(first(got.head.fields, 'sidecar-attempts')).toBe('2');
-    expect(pair.b.peer.health.consecutiveFailures).toBe(1);
+    expect(pair.b.standing.health.consecutiveFailures).toBe(1);
   });
 
   test('without retry budget what no worker saw is still sent elsewhere; what one may have seen is not', async () => {
@@ -234,7 +234,7 @@ describe('trying a request again', () => {
       expectNamed(got.head.status, who).toBe(504);
       expectNamed(tried(got.body), who).toStrictEqual(['b vpn response_timeout']);
       expect((pair.sides[1] as InboundSide).origin.connections).toHaveLength(0);
-      expectNamed(pair.b.peer.health.consecutiveFailures, 'a worker that hangs is to blame').toBe(1);
+      expectNamed(pair.b.standing.health.consecutiveFailures, 'a worker that hangs is to blame').toBe(1);
       await worker.ended();
       await pair.b.finished.next();
       expectNamed(pair.b.service.admission.inFlight, 'its slot is free').toBe(0);
@@ -302,7 +302,7 @@ describe('trying a request again', () => {
     await request(fresh);
     fresh.send(OK);
     expect((await answer(client)).body).toBe('ok');
-    expectNamed(pair.b.peer.health.consecutiveFailures, 'nobody’s fault').toBe(0);
+    expectNamed(pair.b.standing.health.consecutiveFailures, 'nobody’s fault').toBe(0);
     client.send(POST);
     await request(fresh);
     fresh.reset();

@@ -104,7 +104,8 @@ export class QueuedRequests<T extends QueuedRequest> {
  */
 function turnAt(endpoint: Endpoint, nowMs: number, endingSlots: number): number | null {
   const { peer, queued, inFlight, concurrency, oldestMs, serviceMs } = endpoint;
-  if (peer.state !== 'ready' || peer.presence !== 'live' || peer.health.state.kind !== 'closed') return null;
+  if (peer.state !== 'ready' || peer.presence !== 'live' || endpoint.standing.health.state.kind !== 'closed')
+    return null;
   if (failureRateAt(endpoint, nowMs) > MAX_FAILURE_RATE) return null;
   const route = firstRoute(peer.routes, nowMs);
   if (route === undefined) return null;

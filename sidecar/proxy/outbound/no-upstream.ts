@@ -43,7 +43,7 @@ export function noUpstreamAmong(
   triedKeys: ReadonlySet<string>,
   options: NoUpstreamOptions,
 ): NoUpstream {
-  const { listed, more } = skippedPeers(peers, triedKeys, performance.now());
+  const { listed, more } = skippedPeers(peers, asked.service, triedKeys, performance.now());
   const skipped = [...listed, ...absentOf(asked, options)];
   const others = skippedText(skipped, more);
   const last = asked.attempts.at(-1);

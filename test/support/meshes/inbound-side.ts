@@ -1,7 +1,8 @@
 import { betweenSidecars } from '../../../sidecar/core/forwarding/sidecar-headers.ts';
 import type { HeadLimits } from '../../../sidecar/core/http/message.ts';
 import { encodeReport } from '../../../sidecar/core/peers/load-report.ts';
-import { Peer } from '../../../sidecar/core/peers/peer.ts';
+import { type Endpoint, Peer } from '../../../sidecar/core/peers/peer.ts';
+import type { Standing } from '../../../sidecar/core/peers/standing.ts';
 import { Admission } from '../../../sidecar/core/worker/admission.ts';
 import type { RequestTimeouts } from '../../../sidecar/http/exchange.ts';
 import { Http1Pool } from '../../../sidecar/http/http1/pool.ts';
@@ -158,6 +159,11 @@ export class InboundSide {
     this.peer = parts.peer;
     this.#health = parts.health;
     this.#pool = parts.pool;
+  }
+
+  /** Of the service, as the caller sees it by its answers. */
+  get standing(): Standing {
+    return (this.peer.endpoint(SERVICE) as Endpoint).standing;
   }
 
   /** Requests that the caller believes to have outstanding here. */
