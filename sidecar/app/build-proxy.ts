@@ -239,12 +239,13 @@ export class DataPlane {
 /** The policy of a service; the default for one that the configuration does not name. */
 function callPolicies(config: Config): (service: string) => CallPolicy {
   const policies = new Map<string, CallPolicy>();
-  const policyOf = ({ timeouts, retryPost }: Config['calls']['default']): CallPolicy => {
+  const policyOf = ({ timeouts, retryPost, retryRefused }: Config['calls']['default']): CallPolicy => {
     const { headMs, idleMs, vpnConnectMs, tunnelConnectMs } = timeouts;
     return {
       vpn: { connectMs: vpnConnectMs, headMs, idleMs },
       tunnel: { connectMs: tunnelConnectMs, headMs, idleMs },
       retryPost,
+      retryRefused,
     };
   };
   for (const [service, call] of config.calls.byService) policies.set(service, policyOf(call));

@@ -40,6 +40,8 @@ export interface CallConfig {
   readonly timeouts: TimeoutsConfig;
   /** A POST with `Idempotency-Key` may be sent again after it was sent once. */
   readonly retryPost: boolean;
+  /** What a worker refuses for now goes to another one. */
+  readonly retryRefused: boolean;
 }
 
 export interface ServiceLoadConfig {

@@ -80,6 +80,7 @@ function servicesOf({ tree, problems }: Context): Pick<Config, 'services' | 'cal
     assumedConcurrency: values.assumedConcurrency,
     timeouts,
     retryPost: new Set(values.retries.post ?? []),
+    retryRefused: values.retries.refused,
   };
   const services = readServices(values.services ?? new Map(), tree.where('services'), defaults, problems);
   const others = readCalls(values.calls ?? new Map(), tree.where('calls'), defaults, problems);
@@ -91,12 +92,13 @@ function servicesOf({ tree, problems }: Context): Pick<Config, 'services' | 'cal
         `${service.name} is offered here; say it in services.${service.name}`,
       );
     }
-    byService.set(service.name, { timeouts: service.timeouts, retryPost: service.retryPost });
+    const { timeouts: own, retryPost, retryRefused } = service;
+    byService.set(service.name, { timeouts: own, retryPost, retryRefused });
   }
   checkNames(tree, values.services ?? new Map(), services, problems);
   return {
     services,
-    calls: { default: { timeouts, retryPost: false }, byService },
+    calls: { default: { timeouts, retryPost: false, retryRefused: defaults.retryRefused }, byService },
     aliases: readAliases(values.aliases ?? new Map(), tree.where('aliases'), services, problems),
   };
 }

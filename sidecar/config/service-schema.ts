@@ -51,6 +51,10 @@ export const CALL_SCHEMA = {
     defaultDoc: '`retries.post`',
     doc: 'Whether a POST with `Idempotency-Key` may be sent again after it was sent once.',
   }),
+  retryRefused: optional(flag, {
+    defaultDoc: '`retries.refused`',
+    doc: 'Whether a request that a worker refuses for now goes to another one.',
+  }),
 };
 
 /** The keys under `services.<name>`. */

@@ -19,6 +19,7 @@ export interface ServiceDefaults {
   readonly assumedConcurrency: number;
   readonly timeouts: TimeoutsConfig;
   readonly retryPost: ReadonlySet<string>;
+  readonly retryRefused: boolean;
 }
 
 function fileLabel(where: string, name: string): (key: string) => string {
@@ -64,6 +65,7 @@ function callOf(own: ValuesOf<typeof CALL_SCHEMA>, name: string, defaults: Servi
       idleMs: own.timeouts.idle ?? base.idleMs,
     },
     retryPost: own.retryPost ?? defaults.retryPost.has(name),
+    retryRefused: own.retryRefused ?? defaults.retryRefused,
   };
 }
 
@@ -122,7 +124,8 @@ export function readCalls(
   problems: Problems,
 ): ReadonlyMap<string, CallConfig> {
   const calls = new Map<string, CallConfig>();
-  for (const name of defaults.retryPost) calls.set(name, { timeouts: defaults.timeouts, retryPost: true });
+  const { timeouts, retryRefused } = defaults;
+  for (const name of defaults.retryPost) calls.set(name, { timeouts, retryPost: true, retryRefused });
   for (const [name, raw] of entries) {
     if (problems.attempt(where, () => serviceName(name)) === undefined) continue;
     calls.set(name, callOf(readEntry(CALL_SCHEMA, raw, where, name, problems).values, name, defaults));

@@ -151,7 +151,7 @@ describe('back-pressure', () => {
     const times = { connectMs: 1_000, headMs: 60, idleMs: 60 };
     const pair = await pairFor({
       peers: [{}, {}],
-      outbound: { callPolicy: () => ({ vpn: times, tunnel: times, retryPost: false }) },
+      outbound: { callPolicy: () => ({ vpn: times, tunnel: times, retryPost: false, retryRefused: true }) },
     });
     const client = await pair.client();
     client.send('PUT /service/llm-inference/ HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhalf');
@@ -168,7 +168,7 @@ describe('back-pressure', () => {
   test('a client that reads no more: broken off in time, and the peer is not blamed', async () => {
     const times = { connectMs: 1_000, headMs: 5_000, idleMs: 400 };
     const pair = await pairFor({
-      outbound: { callPolicy: () => ({ vpn: times, tunnel: times, retryPost: false }) },
+      outbound: { callPolicy: () => ({ vpn: times, tunnel: times, retryPost: false, retryRefused: true }) },
     });
     const client = await pair.client();
     client.send(GET);
@@ -187,7 +187,7 @@ describe('back-pressure', () => {
   test('a worker that says nothing more is to blame', async () => {
     const times = { connectMs: 1_000, headMs: 5_000, idleMs: 60 };
     const pair = await pairFor({
-      outbound: { callPolicy: () => ({ vpn: times, tunnel: times, retryPost: false }) },
+      outbound: { callPolicy: () => ({ vpn: times, tunnel: times, retryPost: false, retryRefused: true }) },
     });
     const client = await pair.client();
     client.send(GET);

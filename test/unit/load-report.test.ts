@@ -23,6 +23,8 @@ const report: LoadReport = {
   mine: 2,
   activeCallers: 3,
   oldestMs: 900,
+  fullAt: null,
+  fullForMs: 0,
 };
 
 describe('a load report', () => {

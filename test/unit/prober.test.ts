@@ -66,6 +66,8 @@ function setUp(count: number, tunnels = false) {
           mine: 1,
           activeCallers: 2,
           oldestMs: 900,
+          fullAt: null,
+          fullForMs: 0,
         },
       ]);
       return Buffer.from(JSON.stringify(body));

@@ -29,7 +29,7 @@ function post(...lines: string[]): OutboundRequest {
       replayBytes: REPLAY_BYTES,
       tunnelLimits: { maxBodyBytes: 1_000_000, firstByteMs: 100_000 },
       ttfb: new Ttfb(),
-      callPolicy: () => ({ vpn: TIMEOUTS, tunnel: TIMEOUTS, retryPost: false }),
+      callPolicy: () => ({ vpn: TIMEOUTS, tunnel: TIMEOUTS, retryPost: false, retryRefused: true }),
     },
   );
 }

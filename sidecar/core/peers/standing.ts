@@ -22,7 +22,7 @@ const HALVE_EVERY_MS = 30_000;
 const MAX_HALVINGS = 32;
 
 /** The word of a worker bars it no longer than this. */
-export const MAX_FULL_MS = 30_000;
+const MAX_FULL_MS = 30_000;
 
 export class Standing {
   readonly health = new ServiceHealth();
@@ -30,6 +30,7 @@ export class Standing {
   readonly #counts: Record<Counted, number> = { served: 0, rejected: 0, failed: 0 };
   #halvedAtMs = 0;
   #fullAt = Number.POSITIVE_INFINITY;
+  #fullSinceMs = Number.NEGATIVE_INFINITY;
   #fullUntilMs = Number.NEGATIVE_INFINITY;
 
   answered(kind: Counted, nowMs: number): void {
@@ -50,13 +51,18 @@ export class Standing {
     return this.#counts[kind];
   }
 
-  /** Its worker refused a request while it had so many others: no more than those until then. */
-  refusedAt(requests: number, untilMs: number): void {
+  /** Its worker refused a request while it had so many others: no more than those for so long. */
+  refusedAt(requests: number, nowMs: number, forMs: number): void {
     this.#fullAt = Math.max(0, requests);
-    this.#fullUntilMs = untilMs;
+    this.#fullSinceMs = nowMs;
+    this.#fullUntilMs = nowMs + Math.min(MAX_FULL_MS, forMs);
   }
 
-  /** It took one beyond what it had said. */
+  /** Its worker served a request that began at `startedMs` beside so many others: what it said before is over. */
+  took(others: number, startedMs: number, nowMs: number): void {
+    if (this.isFull(others, nowMs) && startedMs > this.#fullSinceMs) this.hasRoom();
+  }
+
   hasRoom(): void {
     this.#fullUntilMs = Number.NEGATIVE_INFINITY;
   }

@@ -10,7 +10,7 @@ import { isGrpc } from '../../core/http/grpc.ts';
 import { first, has } from '../../core/http/headers.ts';
 import type { Ttfb } from '../../core/peers/ttfb.ts';
 import { type TunnelLimits, type TunnelUnfit, tunnelUnfit } from '../../core/peers/tunnel-limits.ts';
-import type { RetryQuestion } from '../../core/retry.ts';
+import { mayRetry, type RetryQuestion } from '../../core/retry.ts';
 import type { Downstream, RequestTimeouts } from '../../http/exchange.ts';
 import { RequestRelay, willKeep } from '../../http/request-relay.ts';
 import { RequestDeadline } from '../../http/sockets/timers.ts';
@@ -22,6 +22,8 @@ export interface CallPolicy {
   readonly tunnel: RequestTimeouts;
   /** A POST with Idempotency-Key may be sent again. */
   readonly retryPost: boolean;
+  /** What a worker refused (429, 503 with Retry-After, …) may go to another. */
+  readonly retryRefused: boolean;
 }
 
 export interface RequestOptions {
@@ -82,6 +84,11 @@ export class OutboundRequest {
     return performance.now() - this.sinceMs;
   }
 
+  /** What a worker refuses may go to another one. */
+  get mayAskAnother(): boolean {
+    return mayRetry(this.retryQuestion('refused'));
+  }
+
   /** May it be sent again after an attempt that got so far? Asked of what is left of its body now. */
   retryQuestion(stage: RetryQuestion['stage']): RetryQuestion {
     const { method, fields } = this.downstream.head;
@@ -91,6 +98,7 @@ export class OutboundRequest {
       replayable: this.relay.isReplayable,
       idempotencyKey: has(fields, 'idempotency-key'),
       postOptIn: this.policy.retryPost,
+      refusedOptIn: this.policy.retryRefused,
     };
   }
 }

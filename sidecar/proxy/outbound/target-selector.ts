@@ -7,6 +7,7 @@
 import type { Balancer } from '../../core/balancing/balancer.ts';
 import type { Choice } from '../../core/balancing/choice.ts';
 import { type Explanation, truncateExplanation } from '../../core/balancing/explain.ts';
+import { requestsAt } from '../../core/peers/accounting.ts';
 import type { Peer } from '../../core/peers/peer.ts';
 import type { Route } from '../../core/peers/route.ts';
 import { usableRoutes } from '../../core/peers/route-order.ts';
@@ -22,6 +23,7 @@ import {
   noUpstreamKnown,
   tooLate,
 } from './no-upstream.ts';
+import { isLeftOut } from './outliers.ts';
 import type { OutboundRequest } from './request.ts';
 
 export interface SelectorOptions extends NoUpstreamOptions {
@@ -94,6 +96,11 @@ export class TargetSelector {
   #viewAgeMs: number | null = null;
   #decision: Explanation | null = null;
   #hasCheckedWarming = false;
+  #hasTriedLocal = false;
+  /** A worker has refused it: those that are known to be full would, too. */
+  #isRefused = false;
+  /** To whom it was sent by the same route again, which happens once. */
+  #repeatedAt: Peer | null = null;
   /** Keys of peers. */
   readonly #tried = new Set<string>();
   /** The peer that it goes to, with the routes to it; those from `#routeIndex` on are left. */
@@ -133,17 +140,34 @@ export class TargetSelector {
     return peers.some((peer) => this.#isUntriedAndReady(peer));
   }
 
+  /** Whether a worker is there that may take what this one refuses. */
+  get hasOther(): boolean {
+    const nowMs = performance.now();
+    const { service } = this.#request;
+    const local = this.#untriedLocal;
+    if (local !== null && !local.isLeftOut(nowMs)) return true;
+    return this.#options.directory.peek(service).some((peer) => {
+      const endpoint = peer.endpoint(service);
+      if (endpoint === undefined || !this.#isUntriedAndReady(peer)) return false;
+      return !endpoint.standing.isFull(requestsAt(endpoint), nowMs);
+    });
+  }
+
+  /** A worker has refused it, and it goes to another one. */
+  refused(): void {
+    this.#isRefused = true;
+  }
+
   /** `attempts`: those that failed. A promise only where it must wait; rejects only for a fault of this program. */
   next(attempts: readonly AttemptTrace[]): Target | Promise<Target> {
-    const local = this.#options.services.get(this.#request.service);
-    if (attempts.length === 0 && local?.state === 'ready') {
-      this.#view = 'local';
-      return { kind: 'local', service: local };
-    }
+    const local = this.#untriedLocal;
+    if (local !== null && !isLeftOut(local, this.#options, performance.now())) return this.#toLocal(local);
     this.#isMigrating = false;
     const left = this.#nextRoute(attempts);
     if (left !== null) return left;
     const found = this.#find();
+    // One that is left out serves rather than that a request waits for others to be found.
+    if (local !== null && found.kind === 'wait') return this.#toLocal(local);
     return found.kind === 'hit' ? this.#among(found.view, attempts) : this.#looked(found.ready, attempts);
   }
 
@@ -156,7 +180,9 @@ export class TargetSelector {
   #among(view: View, attempts: readonly AttemptTrace[]): Target | Promise<Target> {
     const { service } = this.#request;
     if (view.kind === 'none')
-      return noUpstreamKnown({ service, attempts }, view.code, view.detail, this.#options);
+      return (
+        this.#lastResort ?? noUpstreamKnown({ service, attempts }, view.code, view.detail, this.#options)
+      );
     this.#viewAgeMs = view.ageMs;
     const choice = this.#choose(view.peers);
     if (choice.kind === 'refused' && this.#mayBeReadyByNow(view.peers)) return this.#checked(attempts);
@@ -174,21 +200,41 @@ export class TargetSelector {
     return this.#chosen(this.#choose(peers), peers, attempts);
   }
 
+  /** The worker beside us, while the request has not been there. */
+  get #untriedLocal(): LocalService | null {
+    const local = this.#options.services.get(this.#request.service);
+    return this.#hasTriedLocal || local === undefined || local.state !== 'ready' ? null : local;
+  }
+
+  #toLocal(service: LocalService): LocalTarget {
+    this.#hasTriedLocal = true;
+    if (this.#view === 'none') this.#view = 'local';
+    return { kind: 'local', service };
+  }
+
+  /** The worker beside us is left out, and nobody else is there. One that is full is not asked after a refusal. */
+  get #lastResort(): LocalTarget | null {
+    const local = this.#untriedLocal;
+    return local === null || this.#isRefused ? null : this.#toLocal(local);
+  }
+
   #chosen(choice: Choice, peers: readonly Peer[], attempts: readonly AttemptTrace[]): Target {
     if (choice.kind === 'refused') this.#takeSpare();
     else {
       for (const route of choice.spare) this.#spare.push({ peer: choice.peer, route });
       this.#goTo(choice.peer, choice.routes, choice.expectedQueue);
     }
-    return this.#nextRoute(attempts) ?? this.#nobody(choice, peers, attempts);
+    return this.#nextRoute(attempts) ?? this.#lastResort ?? this.#nobody(choice, peers, attempts);
   }
 
   /** An attempt on a peer is over. */
   attempted({ peer, route }: PeerTarget, { remaining, askedBackFor }: Attempted): void {
     if (askedBackFor !== null) this.#askedBackFor = askedBackFor;
     if (remaining === 'other_routes') return;
+    const isRepeated = remaining === 'same_route' && this.#repeatedAt !== peer;
+    if (isRepeated) this.#repeatedAt = peer;
     this.#peer = peer;
-    this.#routes = remaining === 'same_route' ? [route] : NO_ROUTES;
+    this.#routes = isRepeated ? [route] : NO_ROUTES;
     this.#routeIndex = 0;
     if (remaining === 'queue') this.#rejectedByQueue(peer, askedBackFor);
   }
@@ -306,7 +352,8 @@ export class TargetSelector {
     const { balancer, observer, random } = this.#options;
     const { affinityKey, service, tunnelUnfit, wantsDecision } = this.#request;
     const nowMs = performance.now();
-    const question = { service, nowMs, random, excluded: this.#tried, affinityKey, tunnelUnfit };
+    const isRefused = this.#isRefused;
+    const question = { service, nowMs, random, excluded: this.#tried, affinityKey, tunnelUnfit, isRefused };
     let choice: Choice;
     if (wantsDecision) {
       const decided = balancer.decide(peers, question);

@@ -204,5 +204,7 @@ function reportOf(service: LocalService): string {
     mine: 0,
     activeCallers: 1,
     oldestMs: sinceMs === null ? null : performance.now() - sinceMs,
+    fullAt: service.standing.fullAt(performance.now()),
+    fullForMs: service.standing.fullForMs(performance.now()),
   });
 }

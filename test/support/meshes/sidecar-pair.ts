@@ -173,7 +173,7 @@ export class SidecarPair {
           internalError: (error) => this.bugs.push(error),
         },
         random: () => 0,
-        callPolicy: () => ({ vpn: TIMEOUTS, tunnel: TIMEOUTS, retryPost: false }),
+        callPolicy: () => ({ vpn: TIMEOUTS, tunnel: TIMEOUTS, retryPost: false, retryRefused: true }),
         ...outbound,
       }),
     });
