@@ -243,7 +243,8 @@ export class DataPlane {
 /** The policy of a service; the default for one that the configuration does not name. */
 function callPolicies(config: Config): (service: string) => CallPolicy {
   const policies = new Map<string, CallPolicy>();
-  const policyOf = ({ timeouts, retryPost, requirements, preferences }: CallConfig): CallPolicy => {
+  const policyOf = (call: CallConfig): CallPolicy => {
+    const { timeouts, retryPost, retryRefused, requirements, preferences } = call;
     const { headMs, idleMs, vpnConnectMs, tunnelConnectMs } = timeouts;
     return {
       vpn: { connectMs: vpnConnectMs, headMs, idleMs },
@@ -251,6 +252,7 @@ function callPolicies(config: Config): (service: string) => CallPolicy {
       retryPost,
       requirements,
       preferences,
+      retryRefused,
     };
   };
   for (const [service, call] of config.calls.byService) policies.set(service, policyOf(call));

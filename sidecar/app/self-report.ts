@@ -179,6 +179,8 @@ export class SelfReport {
       mine: service?.outstandingOf(callerKey) ?? 0,
       activeCallers: service?.activeCallers ?? 1,
       oldestMs: sinceMs === null ? null : Math.max(0, nowMs - sinceMs),
+      fullAt: service?.standing.fullAt(nowMs) ?? null,
+      fullForMs: Math.round(service?.standing.fullForMs(nowMs) ?? 0),
     };
   }
 }

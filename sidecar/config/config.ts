@@ -44,6 +44,8 @@ export interface CallConfig {
   /** Of the worker, besides what a request asks itself. */
   readonly requirements: readonly Requirement[];
   readonly preferences: readonly Requirement[];
+  /** What a worker refuses for now goes to another one. */
+  readonly retryRefused: boolean;
 }
 
 export interface ServiceLoadConfig {

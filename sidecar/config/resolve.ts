@@ -80,6 +80,7 @@ function servicesOf({ tree, problems }: Context): Pick<Config, 'services' | 'cal
     assumedConcurrency: values.assumedConcurrency,
     timeouts,
     retryPost: new Set(values.retries.post ?? []),
+    retryRefused: values.retries.refused,
   };
   const services = readServices(values.services ?? new Map(), tree.where('services'), defaults, problems);
   const others = readCalls(values.calls ?? new Map(), tree.where('calls'), defaults, problems);
@@ -96,7 +97,7 @@ function servicesOf({ tree, problems }: Context): Pick<Config, 'services' | 'cal
   checkNames(tree, values.services ?? new Map(), services, problems);
   return {
     services,
-    calls: { default: callDefault(timeouts, false), byService },
+    calls: { default: callDefault(defaults, false), byService },
     aliases: readAliases(values.aliases ?? new Map(), tree.where('aliases'), services, problems),
   };
 }

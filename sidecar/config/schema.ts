@@ -266,6 +266,10 @@ export const SCHEMA = {
       defaultDoc: 'none',
       doc: 'Services for which a POST with `Idempotency-Key` may be sent again after it was sent once.',
     }),
+    refused: option(flag, 'true', {
+      env: 'SIDECAR_RETRY_REFUSED',
+      doc: 'Whether a request that a worker refuses for now (429, 503 with Retry-After, gRPC RESOURCE_EXHAUSTED or UNAVAILABLE before any message) goes to another worker, whatever its method, if its body can be sent again.',
+    }),
   },
   limits: {
     maxHead: option(byteSize('1KiB', '1MiB'), '64KiB', {

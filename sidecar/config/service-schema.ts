@@ -59,6 +59,10 @@ export const CALL_SCHEMA = {
     defaultDoc: 'none',
     doc: 'Which workers come first among those, after `sidecar-prefer`: in the same form, the first term counts most.',
   }),
+  retryRefused: optional(flag, {
+    defaultDoc: '`retries.refused`',
+    doc: 'Whether a request that a worker refuses for now goes to another one.',
+  }),
 };
 
 /** The keys under `services.<name>`. */

@@ -20,6 +20,7 @@ export interface ServiceDefaults {
   readonly assumedConcurrency: number;
   readonly timeouts: TimeoutsConfig;
   readonly retryPost: ReadonlySet<string>;
+  readonly retryRefused: boolean;
 }
 
 function fileLabel(where: string, name: string): (key: string) => string {
@@ -67,6 +68,7 @@ function callOf(own: ValuesOf<typeof CALL_SCHEMA>, name: string, defaults: Servi
     retryPost: own.retryPost ?? defaults.retryPost.has(name),
     requirements: own.require ?? NO_REQUIREMENTS,
     preferences: own.prefer ?? NO_REQUIREMENTS,
+    retryRefused: own.retryRefused ?? defaults.retryRefused,
   };
 }
 
@@ -118,8 +120,11 @@ export function readServices(
 }
 
 /** For a service of which nothing else is said. */
-export function callDefault(timeouts: TimeoutsConfig, retryPost: boolean): CallConfig {
-  return { timeouts, retryPost, requirements: NO_REQUIREMENTS, preferences: NO_REQUIREMENTS };
+export function callDefault(
+  { timeouts, retryRefused }: Pick<ServiceDefaults, 'timeouts' | 'retryRefused'>,
+  retryPost: boolean,
+): CallConfig {
+  return { timeouts, retryPost, retryRefused, requirements: NO_REQUIREMENTS, preferences: NO_REQUIREMENTS };
 }
 
 /** How services of others are called, by name. */
@@ -130,7 +135,7 @@ export function readCalls(
   problems: Problems,
 ): ReadonlyMap<string, CallConfig> {
   const calls = new Map<string, CallConfig>();
-  for (const name of defaults.retryPost) calls.set(name, callDefault(defaults.timeouts, true));
+  for (const name of defaults.retryPost) calls.set(name, callDefault(defaults, true));
   for (const [name, raw] of entries) {
     if (problems.attempt(where, () => serviceName(name)) === undefined) continue;
     calls.set(name, callOf(readEntry(CALL_SCHEMA, raw, where, name, problems).values, name, defaults));

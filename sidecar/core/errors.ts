@@ -98,6 +98,14 @@ export const CODES = {
     meaning: 'All slots and the queue of the service are full.',
     advice: 'Try again; if it lasts, add workers, or raise concurrency or queue of the service.',
   },
+  worker_refused: {
+    status: 503,
+    retryAfterSeconds: 1,
+    proxyStatus: 'destination_unavailable',
+    meaning: 'The worker itself refused the request: it has no room for it now.',
+    advice:
+      'Seen among `attempts`; the app gets the refusal of the last worker as it is. If it lasts, add workers, or set concurrency to what the worker takes, so that requests wait for a slot.',
+  },
   draining: {
     status: 503,
     retryAfterSeconds: 1,

@@ -1,7 +1,7 @@
 /** Endpoints: what is mine there, and how failures count and fade. */
 import { describe, expect, test } from '@jest/globals';
 import { begin, failureRateAt, finish } from '../../sidecar/core/peers/accounting.ts';
-import { EJECT_AFTER_FAILURES } from '../../sidecar/core/peers/peer-health.ts';
+import { EJECT_AFTER_FAILURES } from '../../sidecar/core/peers/service-health.ts';
 import { endpointOf, recordOf, tableOf } from '../support/meshes/peers.ts';
 
 describe("an endpoint's counts", () => {

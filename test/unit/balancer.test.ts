@@ -10,6 +10,7 @@ import {
   asking,
   endpointOf,
   figures,
+  healthOf,
   keyOf,
   peerOf,
   recordOf,
@@ -41,7 +42,7 @@ function peers(...changes: Partial<WorkerRecord>[]): PeerTable {
 }
 
 function eject(table: PeerTable, n: number, nowMs = 0): void {
-  for (let i = 0; i < 5; i += 1) peerOf(table, n).health.failed(nowMs);
+  for (let i = 0; i < 5; i += 1) endpointOf(table, n).standing.health.failed(nowMs);
 }
 
 describe('who may be chosen', () => {
@@ -140,6 +141,14 @@ describe('who may be chosen', () => {
     }
   });
 
+  test('a service that is ejected takes no other one of its peer along', () => {
+    const services = [SERVICE, 'embeddings'];
+    const table = peers({ services }, { services });
+    for (let i = 0; i < 5; i += 1) healthOf(peerOf(table, 1), 'embeddings').failed(0);
+    expect(chosen(table)).toBe('1 2');
+    expect(chosen(table, { service: 'embeddings' })).toBe('2');
+  });
+
   test('a peer on trial gets one request, then waits for its end', () => {
     const table = peers({}, { load: 0.9 }, { load: 0.9 });
     eject(table, 1);
@@ -147,7 +156,7 @@ describe('who may be chosen', () => {
     expect(chosen(table, { nowMs: 30_000 })).toMatch(/1/);
     begin(endpointOf(table, 1), 30_000);
     expect(chosen(table, { nowMs: 30_001 })).toBe('2 3');
-    peerOf(table, 1).health.succeeded(30_002);
+    endpointOf(table, 1).standing.health.succeeded(30_002);
     expect(chosen(table, { nowMs: 30_003 })).toMatch(/1/);
   });
 

@@ -266,10 +266,10 @@ describe('the peer table', () => {
     for (let i = 0; i < 6; i += 1) begin(endpoint, 0);
     for (let i = 0; i < 5; i += 1) finish(endpoint, 'failed', 0);
     peerOf(table, 1).routes[0]?.health.failed(0);
-    expect(peerOf(table, 1).health.isEjected(0)).toBe(true);
+    expect(endpointOf(table, 1).standing.health.isEjected(0)).toBe(true);
     table.apply(recordOf(1, { epoch: 2_000 }), 'record', 1);
     expect(endpointOf(table, 1)).toBe(endpoint);
-    expect(peerOf(table, 1).health.isEjected(1)).toBe(false);
+    expect(endpointOf(table, 1).standing.health.isEjected(1)).toBe(false);
     expect([endpoint.outstanding, endpoint.failureRate, endpoint.inFlight]).toStrictEqual([1, 0, 0]);
     expect(endpoint.serviceMs).toBeNaN();
     expect(peerOf(table, 1).routes[0]?.health.isUp).toBe(true);

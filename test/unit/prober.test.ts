@@ -5,6 +5,7 @@ import type { Peer } from '../../sidecar/core/peers/peer.ts';
 import type { Route } from '../../sidecar/core/peers/route.ts';
 import { Prober } from '../../sidecar/mesh/discovery/prober.ts';
 import { member, recordOf } from '../support/meshes/members.ts';
+import { healthOf } from '../support/meshes/peers.ts';
 import { probedPeers } from '../support/meshes/probed-peers.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
 
@@ -270,13 +271,16 @@ describe('the prober', () => {
     prober.start();
     await clock.advance(3_000);
     expect(peer(0)?.state).toBe('warming');
-    for (let i = 0; i < 5; i += 1) peer(0)?.health.failed(clock.monotonicMs());
+    for (let i = 0; i < 5; i += 1) healthOf(peer(0) as Peer).failed(clock.monotonicMs());
     const before = asked.length;
     await clock.advance(5_000);
     expectNamed(asked.length - before, `${asked.length - before} times in 5 s`).toBeGreaterThanOrEqual(4);
     say({ epoch: 0, state: 'ready' });
     await clock.advance(1_500);
-    expect([peer(0)?.state, peer(0)?.health.isEjected(clock.monotonicMs())]).toStrictEqual(['ready', false]);
+    expect([peer(0)?.state, healthOf(peer(0) as Peer).isEjected(clock.monotonicMs())]).toStrictEqual([
+      'ready',
+      false,
+    ]);
   });
 
   test('a peer that has started anew is asked for its record', async () => {

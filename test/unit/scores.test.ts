@@ -3,13 +3,14 @@ import { describe, expect, test } from '@jest/globals';
 import { Balancer } from '../../sidecar/core/balancing/balancer.ts';
 import type { ExplainedCandidate } from '../../sidecar/core/balancing/explain.ts';
 import { begin, finish } from '../../sidecar/core/peers/accounting.ts';
-import { EJECT_AFTER_FAILURES, EJECTION_MS } from '../../sidecar/core/peers/peer-health.ts';
 import type { PeerTable } from '../../sidecar/core/peers/peer-table.ts';
 import type { WorkerRecord } from '../../sidecar/core/peers/record.ts';
+import { EJECT_AFTER_FAILURES, EJECTION_MS } from '../../sidecar/core/peers/service-health.ts';
 import {
   asking,
   endpointOf,
   figures,
+  healthOf,
   peerOf,
   recordOf,
   SERVICE,
@@ -73,7 +74,7 @@ describe('the figures of candidates', () => {
     for (let i = 0; i < EJECT_AFTER_FAILURES; i += 1) failAt(table, 1, 0);
     // One more, as when nobody else was left: its failure rate has not faded.
     failAt(table, 1, EJECTION_MS - 1);
-    expect(peerOf(table, 1).health.isEjected(EJECTION_MS)).toBe(false);
+    expect(healthOf(peerOf(table, 1)).isEjected(EJECTION_MS)).toBe(false);
     expect(scoreOf(table, 1, EJECTION_MS).expected_ms).toBe(scoreOf(table, 2, EJECTION_MS).expected_ms);
   });
 

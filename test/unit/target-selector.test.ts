@@ -5,7 +5,8 @@ import { parseRequestHead } from '../../sidecar/core/http/http1-request-head.ts'
 import { Ttfb } from '../../sidecar/core/peers/ttfb.ts';
 import type { Downstream } from '../../sidecar/http/exchange.ts';
 import { OutboundRequest } from '../../sidecar/proxy/outbound/request.ts';
-import { type PeerTarget, TargetSelector } from '../../sidecar/proxy/outbound/target-selector.ts';
+import type { PeerTarget } from '../../sidecar/proxy/outbound/target.ts';
+import { TargetSelector } from '../../sidecar/proxy/outbound/target-selector.ts';
 import { figures, recordOf, SERVICE, tableOf } from '../support/meshes/peers.ts';
 import { expectNamed, mustHold } from '../support/runner/expectations.ts';
 import { TEST_LIMITS } from '../support/wire/whole-messages.ts';
@@ -29,7 +30,7 @@ function post(...lines: string[]): OutboundRequest {
       replayBytes: REPLAY_BYTES,
       tunnelLimits: { maxBodyBytes: 1_000_000, firstByteMs: 100_000 },
       ttfb: new Ttfb(),
-      callPolicy: () => ({ vpn: TIMEOUTS, tunnel: TIMEOUTS, retryPost: false }),
+      callPolicy: () => ({ vpn: TIMEOUTS, tunnel: TIMEOUTS, retryPost: false, retryRefused: true }),
     },
   );
 }

@@ -4,6 +4,7 @@
  * What makes a peer eligible is decided here once for all policies. One pass in the usual case and an array that is
  * kept from choice to choice: a choice among 1,000 peers allocates nothing.
  */
+import { requestsAt } from '../peers/accounting.ts';
 import type { Endpoint, Peer } from '../peers/peer.ts';
 import { meetsAll, NO_REQUIREMENTS, preferenceRank, type Requirement } from '../peers/requirements.ts';
 import { badUntilMs, hasUsableRoute } from '../peers/route-order.ts';
@@ -19,6 +20,8 @@ export type Ineligible =
   | 'draining'
   | 'tried'
   | 'ejected'
+  /** Its worker has refused a request while it had as many as now. */
+  | 'full'
   | 'no_route'
   /** Reached only by routes that cannot carry the request. */
   | 'unfit_route'
@@ -27,7 +30,7 @@ export type Ineligible =
 /** What is asked of the candidates: the request without its randomness. */
 export type Wanted = Pick<
   ChoiceRequest,
-  'service' | 'nowMs' | 'excluded' | 'tunnelUnfit' | 'requirements' | 'preferences'
+  'service' | 'nowMs' | 'excluded' | 'tunnelUnfit' | 'isRefused' | 'requirements' | 'preferences'
 >;
 
 export class Candidates {
@@ -40,7 +43,8 @@ export class Candidates {
   #ejectedUntilMs = new Float64Array(64);
 
   /**
-   * Fill from the peers of a service with the first of these that is not empty: sound peers; suspects; those whose
+   * Fill from the peers of a service with the first of these that is not empty: sound peers; full ones, unless one has
+   * refused the request already; suspects; those whose
    * routes do not fit the request; the least bad of those that are ejected or whose routes are all down; those that
    * shut down, which still take requests for a moment. Returns null, or why there is none.
    */
@@ -53,6 +57,7 @@ export class Candidates {
       this.#pardonedMs = selectInPlace(this.#ejectedUntilMs, ejected, excess - 1);
       this.#collect(peers, wanted, null);
     }
+    if (this.count === 0 && wanted.isRefused !== true) this.#collect(peers, wanted, 'full');
     if (this.count === 0) this.#collect(peers, wanted, 'suspect');
     if (this.count === 0 && wanted.tunnelUnfit != null) this.#collect(peers, wanted, 'unfit_route');
     if (this.count === 0) this.#collectLeastBad(peers, wanted);
@@ -66,19 +71,21 @@ export class Candidates {
   }
 
   verdict(peer: Peer, wanted: Wanted): Ineligible | null {
-    if (peer.endpoint(wanted.service) === undefined) return 'not_offered';
-    if (!meetsAll(peer.record.capabilities, wanted.requirements ?? NO_REQUIREMENTS)) return 'unmet';
-    return this.#verdict(peer, wanted);
+    const endpoint = peer.endpoint(wanted.service);
+    if (endpoint === undefined) return 'not_offered';
+    return fittingEndpoint(peer, wanted) === undefined ? 'unmet' : this.#verdict(endpoint, wanted);
   }
 
-  #verdict(peer: Peer, wanted: Wanted): Ineligible | null {
+  #verdict(endpoint: Endpoint, wanted: Wanted): Ineligible | null {
+    const { peer } = endpoint;
     if (peer.state !== 'ready') return peer.state;
-    if (ejectedUntilMs(peer, wanted.nowMs) > this.#pardonedMs) return 'ejected';
+    if (ejectedUntilMs(endpoint, wanted.nowMs) > this.#pardonedMs) return 'ejected';
     if (wanted.excluded.size > 0 && wanted.excluded.has(peer.key)) return 'tried';
     if (!hasUsableRoute(peer.routes, wanted.nowMs)) return 'no_route';
     const unfit = wanted.tunnelUnfit ?? null;
     if (unfit !== null && !hasUsableRoute(peer.routes, wanted.nowMs, unfit)) return 'unfit_route';
-    return peer.presence === 'live' ? null : 'suspect';
+    if (peer.presence !== 'live') return 'suspect';
+    return endpoint.standing.isFull(requestsAt(endpoint), wanted.nowMs) ? 'full' : null;
   }
 
   /** Returns how many are ejected, with the ends of their ejections in `#ejectedUntilMs`. */
@@ -91,12 +98,12 @@ export class Candidates {
       const peer = peers[i] as Peer;
       const endpoint = fittingEndpoint(peer, wanted);
       if (endpoint === undefined) continue;
-      const found = this.#verdict(peer, wanted);
+      const found = this.#verdict(endpoint, wanted);
       if (found !== 'warming' && found !== 'draining') offering += 1;
       if (found === verdict) endpoints[count++] = endpoint;
       if (found === 'ejected') {
         if (ejected === this.#ejectedUntilMs.length) this.#grow();
-        this.#ejectedUntilMs[ejected++] = ejectedUntilMs(peer, wanted.nowMs);
+        this.#ejectedUntilMs[ejected++] = ejectedUntilMs(endpoint, wanted.nowMs);
       }
     }
     this.count = count;
@@ -109,9 +116,9 @@ export class Candidates {
     for (const peer of peers) {
       const endpoint = fittingEndpoint(peer, wanted);
       if (endpoint === undefined || peer.routes.length === 0 || wanted.excluded.has(peer.key)) continue;
-      const verdict = this.#verdict(peer, wanted);
+      const verdict = this.#verdict(endpoint, wanted);
       if (verdict !== 'ejected' && verdict !== 'no_route') continue;
-      const untilMs = Math.max(ejectedUntilMs(peer, wanted.nowMs), badUntilMs(peer.routes));
+      const untilMs = Math.max(ejectedUntilMs(endpoint, wanted.nowMs), badUntilMs(peer.routes));
       if (this.count > 0 && !(untilMs < leastMs)) continue;
       leastMs = untilMs;
       this.endpoints[0] = endpoint;
@@ -154,9 +161,9 @@ export class Candidates {
 }
 
 /** -Infinity = not ejected. While a trial runs nobody knows its end: the same as ending now. */
-function ejectedUntilMs(peer: Peer, nowMs: number): number {
-  const { state } = peer.health;
-  if (state.kind === 'closed' || !peer.health.isEjected(nowMs)) return Number.NEGATIVE_INFINITY;
+function ejectedUntilMs({ standing: { health } }: Endpoint, nowMs: number): number {
+  const { state } = health;
+  if (state.kind === 'closed' || !health.isEjected(nowMs)) return Number.NEGATIVE_INFINITY;
   return state.kind === 'ejected' ? state.untilMs : nowMs;
 }
 

@@ -16,6 +16,8 @@ export interface ChoiceRequest {
   readonly excluded: ReadonlySet<string>;
   /** Requests with the same key go to the same peer where possible; null = the policy decides. */
   readonly affinityKey: string | null;
+  /** A worker has refused it: one that is known to be full is not asked, too. Absent = none has. */
+  readonly isRefused?: boolean;
   /** Why the request should not go by a tunnel; absent or null = it may. */
   readonly tunnelUnfit?: TunnelUnfit | null;
   /** Who does not meet all of them is no candidate; absent = none. */

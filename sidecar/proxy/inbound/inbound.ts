@@ -181,7 +181,7 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
     if (last.kind === 'refuse') return failed(last.code, last.detail);
     if (last.kind === 'reply') {
       sendReply(downstream, last.reply, signature(caller, last.reply.status));
-      return { kind: 'completed', status: last.reply.status, firstByteMs: 0 };
+      return { kind: 'completed', status: last.reply.status, firstByteMs: 0, answer: 'served' };
     }
     const path = target === '*' ? target : `${local.basePath}${target}`;
     const { heartbeat } = options;

@@ -57,7 +57,8 @@ export function noUpstreamAmong(
   triedKeys: ReadonlySet<string>,
   options: NoUpstreamOptions,
 ): NoUpstream {
-  const { listed, more } = skippedPeers(peers, triedKeys, performance.now(), asked.requirements);
+  const { service, requirements } = asked;
+  const { listed, more } = skippedPeers(peers, service, triedKeys, performance.now(), requirements);
   const skipped = [...listed, ...absentOf(asked, options)];
   const others = skippedText(skipped, more);
   const last = asked.attempts.at(-1);

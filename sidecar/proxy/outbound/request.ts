@@ -13,7 +13,7 @@ import type { RawFields } from '../../core/http/message.ts';
 import { NO_REQUIREMENTS, parseRequirements, type Requirement } from '../../core/peers/requirements.ts';
 import type { Ttfb } from '../../core/peers/ttfb.ts';
 import { type TunnelLimits, type TunnelUnfit, tunnelUnfit } from '../../core/peers/tunnel-limits.ts';
-import type { RetryQuestion } from '../../core/retry.ts';
+import { mayRetry, type RetryQuestion } from '../../core/retry.ts';
 import type { Downstream, RequestTimeouts } from '../../http/exchange.ts';
 import { RequestRelay, willKeep } from '../../http/request-relay.ts';
 import { RequestDeadline } from '../../http/sockets/timers.ts';
@@ -25,6 +25,8 @@ export interface CallPolicy {
   readonly tunnel: RequestTimeouts;
   /** A POST with Idempotency-Key may be sent again. */
   readonly retryPost: boolean;
+  /** What a worker refused (429, 503 with Retry-After, …) may go to another. */
+  readonly retryRefused: boolean;
   /** Asked of the workers by the configuration, besides what the request asks. */
   readonly requirements?: readonly Requirement[];
   readonly preferences?: readonly Requirement[];
@@ -116,6 +118,11 @@ export class OutboundRequest {
     return performance.now() - this.sinceMs;
   }
 
+  /** What a worker refuses may go to another one. */
+  get mayAskAnother(): boolean {
+    return mayRetry(this.retryQuestion('refused'));
+  }
+
   /** May it be sent again after an attempt that got so far? Asked of what is left of its body now. */
   retryQuestion(stage: RetryQuestion['stage']): RetryQuestion {
     const { method, fields } = this.downstream.head;
@@ -125,6 +132,7 @@ export class OutboundRequest {
       replayable: this.relay.isReplayable,
       idempotencyKey: has(fields, 'idempotency-key'),
       postOptIn: this.policy.retryPost,
+      refusedOptIn: this.policy.retryRefused,
     };
   }
 }

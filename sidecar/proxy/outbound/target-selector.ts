@@ -7,6 +7,7 @@
 import type { Balancer } from '../../core/balancing/balancer.ts';
 import type { Choice } from '../../core/balancing/choice.ts';
 import { type Explanation, truncateExplanation } from '../../core/balancing/explain.ts';
+import { requestsAt } from '../../core/peers/accounting.ts';
 import type { Peer } from '../../core/peers/peer.ts';
 import { type Capabilities, meetsAll, preferenceRank } from '../../core/peers/requirements.ts';
 import type { Route } from '../../core/peers/route.ts';
@@ -23,7 +24,9 @@ import {
   noUpstreamKnown,
   tooLate,
 } from './no-upstream.ts';
+import { isLeftOut } from './outliers.ts';
 import type { OutboundRequest } from './request.ts';
+import type { Attempted, LocalTarget, PeerTarget, Seen, Target } from './target.ts';
 
 export interface SelectorOptions extends NoUpstreamOptions {
   readonly services: ReadonlyMap<string, LocalService>;
@@ -35,54 +38,6 @@ export interface SelectorOptions extends NoUpstreamOptions {
   readonly capabilities: Capabilities;
   random(): number;
 }
-
-export interface LocalTarget {
-  readonly kind: 'local';
-  readonly service: LocalService;
-}
-
-export interface PeerTarget {
-  readonly kind: 'peer';
-  readonly peer: Peer;
-  readonly route: Route;
-  /** The queue that the request counts on there; null = it takes any. */
-  readonly expectedQueue: number | null;
-  /** After this one no other route to the peer is left. */
-  readonly isLastRoute: boolean;
-  /** It may be asked back from the queue there, to go where its turn comes sooner. */
-  readonly isMigratable: boolean;
-}
-
-export type Target = LocalTarget | PeerTarget | NoUpstream;
-
-/** What an attempt leaves to be tried of its peer. */
-export type Remaining =
-  /** The routes that are left: nothing is known of the peer itself. */
-  | 'other_routes'
-  /** The same route once more. */
-  | 'same_route'
-  /** Nothing: the peer itself has answered. */
-  | 'no_route'
-  /** Nothing for now: its queue was longer than expected, or it gave the request back from there. */
-  | 'queue';
-
-/** What an attempt on a peer says about who is next. */
-export interface Attempted {
-  readonly remaining: Remaining;
-  /** During it, the request was asked back from the queue there, to go to this peer. */
-  readonly askedBackFor: Peer | null;
-}
-
-/** How the choice was come by. */
-export interface Seen {
-  /** How the view was got: from the cache, by waiting for a lookup, or not needed. */
-  readonly view: 'hit' | 'wait' | 'local' | 'none';
-  readonly viewAgeMs: number | null;
-  /** What the balancer saw; null unless the app asked for it. */
-  readonly decision: Explanation | null;
-}
-
-export const NOTHING_SEEN: Seen = { view: 'none', viewAgeMs: null, decision: null };
 
 /** Turned away so often, a request takes any queue (design, Balancing). */
 const MAX_REJECTIONS = 2;
@@ -102,6 +57,11 @@ export class TargetSelector {
   #hasSearched = false;
   /** Keys of peers; an array, since nearly every request tries one. */
   #tried: string[] = [];
+  #hasTriedLocal = false;
+  /** A worker has refused it: those that are known to be full would, too. */
+  #isRefused = false;
+  /** To whom it was sent by the same route again, which happens once. */
+  #repeatedAt: Peer | null = null;
   /** The peer that it goes to, with the routes to it; those from `#routeIndex` on are left. */
   #peer: Peer | null = null;
   #routes = NO_ROUTES;
@@ -139,26 +99,47 @@ export class TargetSelector {
     return peers.some((peer) => this.#isUntriedAndReady(peer));
   }
 
+  /** Whether a worker is there that may take what this one refuses. */
+  get hasOther(): boolean {
+    const nowMs = performance.now();
+    const { service } = this.#request;
+    const local = this.#untriedLocal;
+    if (local !== null && !local.isLeftOut(nowMs)) return true;
+    return this.#options.directory.peek(service).some((peer) => {
+      const endpoint = peer.endpoint(service);
+      if (endpoint === undefined || !this.#isUntriedAndReady(peer)) return false;
+      return !endpoint.standing.isFull(requestsAt(endpoint), nowMs);
+    });
+  }
+
+  /** A worker has refused it, and it goes to another one. */
+  refused(): void {
+    this.#isRefused = true;
+  }
+
   /** `attempts`: those that failed. A promise only where it must wait; rejects only for a fault of this program. */
   next(attempts: readonly AttemptTrace[]): Target | Promise<Target> {
-    const local = this.#options.services.get(this.#request.service);
-    if (attempts.length === 0 && local?.state === 'ready' && this.#isLocalWanted) {
-      this.#view = 'local';
-      return { kind: 'local', service: local };
-    }
+    const local = this.#untriedLocal;
+    if (
+      local !== null &&
+      !isLeftOut(local, this.#options, performance.now()) &&
+      this.#isLocalPreferred(attempts)
+    )
+      return this.#toLocal(local);
     this.#isMigrating = false;
     const left = this.#nextRoute(attempts);
     if (left !== null) return left;
     const found = this.#find();
+    // One that is left out serves rather than that a request waits for others to be found.
+    if (local !== null && found.kind === 'wait') return this.#toLocal(local);
     return found.kind === 'hit' ? this.#among(found.view, attempts) : this.#looked(found.ready, attempts);
   }
 
-  /** It has what is required; and nobody who is known to be ready has more of what is preferred. */
-  get #isLocalWanted(): boolean {
+  /** Nobody who is known to be ready has more of what is preferred. */
+  #isLocalPreferred(attempts: readonly AttemptTrace[]): boolean {
     const { requirements, preferences, service } = this.#request;
     const { capabilities, directory } = this.#options;
-    if (requirements.length > 0 && !meetsAll(capabilities, requirements)) return false;
-    if (preferences.length === 0) return true;
+    if (preferences.length === 0 || attempts.length > 0) return true;
     const rank = preferenceRank(capabilities, preferences);
     return !directory
       .peek(service)
@@ -178,7 +159,9 @@ export class TargetSelector {
 
   #among(view: View, attempts: readonly AttemptTrace[]): Target | Promise<Target> {
     if (view.kind === 'none')
-      return noUpstreamKnown(this.#asked(attempts), view.code, view.detail, this.#options);
+      return (
+        this.#lastResort ?? noUpstreamKnown(this.#asked(attempts), view.code, view.detail, this.#options)
+      );
     this.#viewAgeMs = view.ageMs;
     const choice = this.#choose(view.peers);
     if (choice.kind === 'refused') {
@@ -210,21 +193,42 @@ export class TargetSelector {
     return this.#chosen(this.#choose(peers), peers, attempts);
   }
 
+  /** The worker beside us, while the request has not been there. */
+  get #untriedLocal(): LocalService | null {
+    const local = this.#options.services.get(this.#request.service);
+    if (this.#hasTriedLocal || local === undefined || local.state !== 'ready') return null;
+    return meetsAll(this.#options.capabilities, this.#request.requirements) ? local : null;
+  }
+
+  #toLocal(service: LocalService): LocalTarget {
+    this.#hasTriedLocal = true;
+    if (this.#view === 'none') this.#view = 'local';
+    return { kind: 'local', service };
+  }
+
+  /** The worker beside us is left out, and nobody else is there. One that is full is not asked after a refusal. */
+  get #lastResort(): LocalTarget | null {
+    const local = this.#untriedLocal;
+    return local === null || this.#isRefused ? null : this.#toLocal(local);
+  }
+
   #chosen(choice: Choice, peers: readonly Peer[], attempts: readonly AttemptTrace[]): Target {
     if (choice.kind === 'refused') this.#takeSpare();
     else {
       for (const route of choice.spare) this.#spare.push({ peer: choice.peer, route });
       this.#goTo(choice.peer, choice.routes, choice.expectedQueue);
     }
-    return this.#nextRoute(attempts) ?? this.#nobody(choice, peers, attempts);
+    return this.#nextRoute(attempts) ?? this.#lastResort ?? this.#nobody(choice, peers, attempts);
   }
 
   /** An attempt on a peer is over. */
   attempted({ peer, route }: PeerTarget, { remaining, askedBackFor }: Attempted): void {
     if (askedBackFor !== null) this.#askedBackFor = askedBackFor;
     if (remaining === 'other_routes') return;
+    const isRepeated = remaining === 'same_route' && this.#repeatedAt !== peer;
+    if (isRepeated) this.#repeatedAt = peer;
     this.#peer = peer;
-    this.#routes = remaining === 'same_route' ? [route] : NO_ROUTES;
+    this.#routes = isRepeated ? [route] : NO_ROUTES;
     this.#routeIndex = 0;
     if (remaining === 'queue') this.#rejectedByQueue(peer, askedBackFor);
   }
@@ -356,7 +360,7 @@ export class TargetSelector {
     const { balancer, observer, random } = this.#options;
     const { affinityKey, preferences, requirements, service, tunnelUnfit, wantsDecision } = this.#request;
     const nowMs = performance.now();
-    const wishes = { affinityKey, tunnelUnfit, requirements, preferences };
+    const wishes = { affinityKey, tunnelUnfit, requirements, preferences, isRefused: this.#isRefused };
     const question = { service, nowMs, random, excluded: this.#excluded, ...wishes };
     let choice: Choice;
     if (wantsDecision) {

@@ -5,10 +5,13 @@
  */
 import { BoundedCache } from '../../core/bounded-cache.ts';
 import type { Code } from '../../core/errors.ts';
+import { type Answer, refusalMs } from '../../core/http/answer.ts';
 import { hostHeader } from '../../core/http/base-url.ts';
 import { isGrpc } from '../../core/http/grpc.ts';
 import { first } from '../../core/http/headers.ts';
+import type { RawFields } from '../../core/http/message.ts';
 import type { WorkerState } from '../../core/peers/record.ts';
+import { Standing } from '../../core/peers/standing.ts';
 import type { Acquired, Admission, Slot } from '../../core/worker/admission.ts';
 import { CallerCounts } from '../../core/worker/caller-counts.ts';
 import { loadInOrca } from '../../core/worker/orca.ts';
@@ -49,6 +52,8 @@ export class LocalService {
   /** Value of the Host field for the worker. */
   readonly host: string;
   readonly admission: Admission;
+  /** By its answers, to the app here and to peers. */
+  readonly standing = new Standing();
   /** What the worker itself says of its load. */
   readonly selfReportedLoad = new SelfReportedLoad();
   readonly #options: LocalServiceOptions;
@@ -78,6 +83,11 @@ export class LocalService {
   /** By its health checks. */
   stateChanged(): void {
     for (const listener of this.#stateListeners) listener();
+  }
+
+  /** By its answers: one of another worker is the better choice for the app here, if there is one. */
+  isLeftOut(nowMs: number): boolean {
+    return this.standing.health.isEjected(nowMs) || this.standing.isFull(this.admission.inFlight, nowMs);
   }
 
   /** Where the worker is reached. */
@@ -133,7 +143,10 @@ export class LocalService {
     const startedMs = performance.now();
     const { upstreams, origin, timeouts, health } = this.#options;
     const { downstream, relay, head, deadline, informational, trailers } = attempt;
+    const others = this.admission.inFlight - 1;
     let serviceMs: number | null = null;
+    let counted: Answer | null = null;
+    this.standing.health.tried(startedMs);
     try {
       const outcome = await runAttempt({
         downstream,
@@ -146,20 +159,34 @@ export class LocalService {
         origin,
         timeouts,
         repeatStale: true,
-        judge: (response) => {
+        judge: (response, answer) => {
           const report = first(response.fields, 'endpoint-load-metrics');
           if (report !== undefined) this.reported(report);
-          return attempt.judge(response);
+          if (answer === 'refused') this.#refused(response.fields);
+          else if (answer === 'served') this.standing.took(others, startedMs, performance.now());
+          return attempt.judge(response, answer);
         },
       });
-      if (outcome.kind === 'completed') serviceMs = performance.now() - startedMs;
+      counted = answerIn(outcome);
+      // A session (101) is as long as its two ends like: it says nothing of the worker.
+      if (counted === 'served' && outcome.kind === 'completed' && outcome.status !== 101)
+        serviceMs = performance.now() - startedMs;
       if (outcome.kind === 'failed' && outcome.stage === 'not_sent') {
         health.suspect(outcome.detail, outcome.isRefused === true);
       }
       return outcome;
     } finally {
-      slot.release(performance.now(), serviceMs); // also after a fault of this program: a slot is never lost
+      const nowMs = performance.now();
+      slot.release(nowMs, serviceMs); // also after a fault of this program: a slot is never lost
+      if (counted === null || counted === 'refused') this.standing.health.abandoned(nowMs);
+      else this.standing.answered(counted, nowMs);
     }
+  }
+
+  /** By the worker: full with what it has besides. */
+  #refused(fields: RawFields): void {
+    const nowMs = performance.now();
+    this.standing.refusedAt(this.admission.inFlight - 1, nowMs, refusalMs(fields, Date.now()));
   }
 
   #turnedAway(why: Lack | Left): AttemptOutcome {
@@ -217,6 +244,22 @@ function full({ inFlight, queued, concurrency }: Admission, lack: Lack): string 
   const slots = `${inFlight} of ${concurrency} slots are taken and ${queued} requests wait`;
   return lack === 'queue_full' ? `${slots}: the queue is full` : `${slots}: more than the caller counted on`;
 }
+
+/** What the end of an attempt says of the worker; null = nothing. */
+function answerIn(outcome: AttemptOutcome): Answer | null {
+  switch (outcome.kind) {
+    case 'completed':
+      return outcome.answer;
+    case 'failed':
+    case 'broken':
+      return WORKERS_FAULT.has(outcome.code) ? 'failed' : null;
+    case 'client_gone':
+      return null;
+  }
+}
+
+/** One that takes no connection is withdrawn by its health checks. */
+const WORKERS_FAULT: ReadonlySet<Code> = new Set(['upstream_reset', 'upstream_protocol', 'response_timeout']);
 
 /** What went wrong between this sidecar and its worker, told so that a peer does not take it for its own way here. */
 export function atWorker(service: LocalService, outcome: AttemptOutcome): AttemptOutcome {

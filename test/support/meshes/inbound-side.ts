@@ -2,7 +2,8 @@ import { betweenSidecars } from '../../../sidecar/core/forwarding/sidecar-header
 import type { HostPort } from '../../../sidecar/core/host-port.ts';
 import type { HeadLimits } from '../../../sidecar/core/http/message.ts';
 import { encodeReport } from '../../../sidecar/core/peers/load-report.ts';
-import { Peer } from '../../../sidecar/core/peers/peer.ts';
+import { type Endpoint, Peer } from '../../../sidecar/core/peers/peer.ts';
+import type { Standing } from '../../../sidecar/core/peers/standing.ts';
 import { Admission } from '../../../sidecar/core/worker/admission.ts';
 import type { RequestTimeouts } from '../../../sidecar/http/exchange.ts';
 import { Http1Pool } from '../../../sidecar/http/http1/pool.ts';
@@ -163,6 +164,11 @@ export class InboundSide {
     this.#pool = parts.pool;
   }
 
+  /** Of the service, as the caller sees it by its answers. */
+  get standing(): Standing {
+    return (this.peer.endpoint(SERVICE) as Endpoint).standing;
+  }
+
   /** Requests that the caller believes to have outstanding here. */
   get outstanding(): number {
     return this.peer.endpoint(SERVICE)?.outstanding ?? 0;
@@ -201,5 +207,7 @@ function reportOf(service: LocalService): string {
     mine: 0,
     activeCallers: 1,
     oldestMs: sinceMs === null ? null : performance.now() - sinceMs,
+    fullAt: service.standing.fullAt(performance.now()),
+    fullForMs: service.standing.fullForMs(performance.now()),
   });
 }

@@ -67,6 +67,8 @@ export function probedPeers(count: number, tunnels = false) {
           mine: 1,
           activeCallers: 2,
           oldestMs: 900,
+          fullAt: null,
+          fullForMs: 0,
         },
       ]);
       return Buffer.from(JSON.stringify(body));

@@ -175,7 +175,7 @@ export class SidecarPair {
         },
         random: () => 0,
         capabilities: {},
-        callPolicy: () => ({ vpn: TIMEOUTS, tunnel: TIMEOUTS, retryPost: false }),
+        callPolicy: () => ({ vpn: TIMEOUTS, tunnel: TIMEOUTS, retryPost: false, retryRefused: true }),
         ...outbound,
       }),
     });

@@ -1,23 +1,23 @@
 /** Health: ejection of peers, and routes that go down and come back. */
 import { describe, expect, test } from '@jest/globals';
+import { RouteHealth } from '../../sidecar/core/peers/route-health.ts';
 import {
   EJECT_AFTER_FAILURES,
   EJECTION_MS,
   MAX_EJECTION_MS,
-  PeerHealth,
-} from '../../sidecar/core/peers/peer-health.ts';
-import { RouteHealth } from '../../sidecar/core/peers/route-health.ts';
+  ServiceHealth,
+} from '../../sidecar/core/peers/service-health.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
 
-function ejected(): PeerHealth {
-  const health = new PeerHealth();
+function ejected(): ServiceHealth {
+  const health = new ServiceHealth();
   for (let i = 0; i < EJECT_AFTER_FAILURES; i += 1) health.failed(0);
   return health;
 }
 
 describe('the health of peers and routes', () => {
   test('five failures in a row eject, four and a success do not', () => {
-    const health = new PeerHealth();
+    const health = new ServiceHealth();
     for (let i = 0; i < 4; i += 1) health.failed(0);
     health.succeeded(0);
     for (let i = 0; i < 4; i += 1) health.failed(0);
@@ -131,7 +131,7 @@ describe('the health of peers and routes', () => {
   });
 
   test('one that has started anew is excused, and not again a moment later', () => {
-    const health = new PeerHealth();
+    const health = new ServiceHealth();
     const failUntilEjected = (nowMs: number): void => {
       for (let n = 0; n < EJECT_AFTER_FAILURES; n += 1) health.failed(nowMs);
       expect(health.isEjected(nowMs)).toBe(true);
