@@ -7,7 +7,7 @@
  */
 import { CODES, type Code } from '../../core/errors.ts';
 import { endToEndTrailers } from '../../core/forwarding/end-to-end.ts';
-import { LOAD_HEADER } from '../../core/forwarding/sidecar-headers.ts';
+import { LOAD_HEADER, SLOT_FREE, SLOT_HEADER } from '../../core/forwarding/sidecar-headers.ts';
 import { isGrpc } from '../../core/http/grpc.ts';
 import { first } from '../../core/http/headers.ts';
 import type { RawFields } from '../../core/http/message.ts';
@@ -129,6 +129,9 @@ class PeerAttempt implements AttemptOptions, WatchedRequest, MigratableAttempt {
   readonly #clockMs: number | null;
   #responder: Responder = 'nobody';
   #isStream = false;
+  #endpoint: Endpoint | undefined;
+  /** It goes on without a slot there, and so is not counted among what I have outstanding. */
+  #isOpen = false;
   #askedBackFor: Peer | null = null;
   #remaining: Remaining = 'other_routes';
 
@@ -165,6 +168,7 @@ class PeerAttempt implements AttemptOptions, WatchedRequest, MigratableAttempt {
     const { queueMigration } = this.#options;
     const { peer, route, service } = this;
     const endpoint: Endpoint | undefined = peer.endpoint(service);
+    this.#endpoint = endpoint;
     let judged: EndpointOutcome = 'cancelled'; // of a fault in this program the peer knows nothing
     if (this.#target.isMigratable) queueMigration.sent(this);
     if (endpoint !== undefined) begin(endpoint, this.#startedMs);
@@ -178,6 +182,7 @@ class PeerAttempt implements AttemptOptions, WatchedRequest, MigratableAttempt {
       return this.#ended(outcome);
     } finally {
       if (this.#target.isMigratable) queueMigration.answered(this);
+      if (this.#isOpen && endpoint !== undefined) endpoint.outstanding += 1;
       if (endpoint !== undefined) finish(endpoint, judged, performance.now());
     }
   }
@@ -229,10 +234,18 @@ class PeerAttempt implements AttemptOptions, WatchedRequest, MigratableAttempt {
       const said = (detail === '' ? CODES[code].meaning : detail).replace(/\.$/, '');
       return { kind: 'refuse', code, stage, detail: `its sidecar says: ${said}` };
     }
+    // A short response is over before anybody could count it.
+    if (this.#isStream && first(response.fields, SLOT_HEADER) === SLOT_FREE) this.#goesOnOpen();
     if (load !== undefined && response.status < 500) queueMigration.onReport(peer, service, !this.#isStream);
     const fields = responseHeaders(response.fields, response.version, pseudonym);
     this.#context.report.pushResponseHeaders(fields, this.#target);
     return { kind: 'forward', fields };
+  }
+
+  #goesOnOpen(): void {
+    if (this.#endpoint === undefined || this.#isOpen) return;
+    this.#isOpen = true;
+    this.#endpoint.outstanding -= 1;
   }
 
   /** The outcome with what the peer says of it: a request that it takes back was not sent. Never rejects. */
