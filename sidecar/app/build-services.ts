@@ -6,11 +6,12 @@
 import type { Config, ServiceConfig } from '../config/config.ts';
 import type { Log } from '../core/log.ts';
 import { Admission } from '../core/worker/admission.ts';
+import { Slots } from '../core/worker/slots.ts';
 import type { Upstreams } from '../http/exchange.ts';
 import { loadOfTerms, namedTerms, vllmTerms } from '../load/metric-terms.ts';
 import { MetricsPage } from '../load/metrics-page.ts';
 import { SourceWatch } from '../load/source-watch.ts';
-import { LocalService } from '../proxy/worker/local-service.ts';
+import { LocalService, type SlotUse } from '../proxy/worker/local-service.ts';
 import { WorkerHealth } from '../proxy/worker/worker-health.ts';
 import type { Lifecycle } from './lifecycle.ts';
 
@@ -29,6 +30,7 @@ export function buildServices({
   log,
 }: ServicesOptions): Map<string, LocalService> {
   const services = new Map<string, LocalService>();
+  const groups = new Map<string, Slots>();
   for (const service of config.services) {
     const { scheme, host, port } = service;
     const origin = { scheme, host, port };
@@ -63,7 +65,8 @@ export function buildServices({
       origin,
       basePath: service.basePath,
       timeouts: { connectMs: workerConnectMs, headMs, idleMs },
-      admission: new Admission(service),
+      admission: new Admission({ ...service, slots: slotsOf(service, groups) }),
+      slotUse: slotUseOf(service),
       health,
       upstreams,
     });
@@ -83,6 +86,22 @@ export function buildServices({
     });
   }
   return services;
+}
+
+/** Its own, or those of its group. */
+function slotsOf({ concurrency, slots }: ServiceConfig, groups: Map<string, Slots>): Slots {
+  if (slots.group === null) return new Slots(concurrency);
+  const shared = groups.get(slots.group) ?? new Slots(concurrency);
+  groups.set(slots.group, shared);
+  return shared;
+}
+
+function slotUseOf({ slots: { byChannels, free, light } }: ServiceConfig): SlotUse {
+  return {
+    byChannels,
+    free: free.length === 0 ? null : free,
+    light: light.length === 0 ? null : light,
+  };
 }
 
 /** Asks the worker's own metrics page for its load, where there is one. */

@@ -151,10 +151,11 @@ export class SelfReport {
 
   #figures(name: string): ServiceFigures {
     const admission = this.#options.services.get(name)?.admission;
+    // What a request meets, which where slots are shared is not of its service alone.
     return {
-      in_flight: admission?.inFlight ?? 0,
+      in_flight: admission?.slots.inFlight ?? 0,
       concurrency: admission?.concurrency ?? 0,
-      queued: admission?.queued ?? 0,
+      queued: admission?.slots.queued ?? 0,
       service_ms: roundedMs(admission?.serviceMs(performance.now()) ?? null),
     };
   }
@@ -172,8 +173,8 @@ export class SelfReport {
       state: this.state,
       load: round(sampler.ratioOf(own, this.#choiceOf(name))),
       service: name,
-      inFlight: admission?.inFlight ?? 0,
-      queued: admission?.queued ?? 0,
+      inFlight: admission?.slots.inFlight ?? 0,
+      queued: admission?.slots.queued ?? 0,
       concurrency: admission?.concurrency ?? 0,
       serviceMs: roundedMs(admission?.serviceMs(nowMs) ?? null),
       mine: service?.outstandingOf(callerKey) ?? 0,

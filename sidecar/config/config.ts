@@ -9,6 +9,7 @@ import type { PolicyName } from '../core/balancing/balancer.ts';
 import type { HostPort } from '../core/host-port.ts';
 import type { LogFormat, LogLevel } from '../core/log.ts';
 import type { Capabilities, Requirement } from '../core/peers/requirements.ts';
+import type { SlotRule } from '../core/worker/slot-rules.ts';
 
 export const LOAD_SOURCES = ['auto', 'in-flight', 'cpu', 'gpu', 'worker'] as const;
 
@@ -57,6 +58,15 @@ export interface ServiceLoadConfig {
   readonly intervalMs: number;
 }
 
+/** What holds a slot of a service, and what is its work. */
+export interface SlotsConfig {
+  /** Name of the slots that it shares; null = it has its own. */
+  readonly group: string | null;
+  readonly free: readonly SlotRule[];
+  readonly light: readonly SlotRule[];
+  readonly byChannels: boolean;
+}
+
 /** One service that the local worker offers. */
 export interface ServiceConfig extends CallConfig {
   readonly name: string;
@@ -68,12 +78,13 @@ export interface ServiceConfig extends CallConfig {
   readonly port: number;
   /** Path of the URL without a trailing slash; '' for none. */
   readonly basePath: string;
-  /** Requests that the worker serves at once; null = not limited. */
+  /** Requests that the worker serves at once, with all of its group; null = not limited. */
   readonly concurrency: number | null;
   /** Stands in for the concurrency in the load figure when there is no limit. */
   readonly assumedConcurrency: number;
   /** Requests that may wait for a slot here. */
   readonly queue: number;
+  readonly slots: SlotsConfig;
   readonly aliases: readonly string[];
   readonly health: HealthConfig;
   readonly load: ServiceLoadConfig;

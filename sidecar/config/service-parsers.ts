@@ -8,6 +8,7 @@ import { isWorkerId } from '../core/peers/certificate.ts';
 import { RECORD_LIMITS, UNPRINTABLE } from '../core/peers/record.ts';
 import { type Capabilities, parseRequirements, type Requirement } from '../core/peers/requirements.ts';
 import { isServiceName } from '../core/service-name.ts';
+import { parseSlotRule, type SlotRule } from '../core/worker/slot-rules.ts';
 import type { Parser } from './option.ts';
 import { decimal, pairs, shown, text } from './parsers.ts';
 
@@ -36,6 +37,15 @@ export const pathText: Parser<string> = (raw) => {
   const value = text('the path', 2048)(raw);
   if (/^\/[\x21-\x7e]*$/.test(value) && !value.includes('#')) return value;
   throw new Error(`${shown(raw)} is not a path that starts with /`);
+};
+
+/** `/interrupt`, `GET`, `GET /models`, `/files/*`. */
+export const slotRule: Parser<SlotRule> = (raw) => {
+  const rule = typeof raw === 'string' ? parseSlotRule(raw) : null;
+  if (rule !== null) return rule;
+  throw new Error(
+    `${shown(raw)} is neither a path ("/interrupt", "/files/*") nor a method ("GET") nor both ("GET /models")`,
+  );
 };
 
 /** Service → what the option says of it, not looked at yet (services.ts does); text gives `url` alone. */

@@ -9,7 +9,7 @@ import { LOAD_SOURCES } from './config.ts';
 import { type Option, option, optional, type Parser } from './option.ts';
 import { duration, flag, integer, list, oneOf, orNone, shown, text, url } from './parsers.ts';
 import { SCHEMA } from './schema.ts';
-import { metricMap, pathText, requirementList, serviceName } from './service-parsers.ts';
+import { metricMap, pathText, requirementList, serviceName, slotRule } from './service-parsers.ts';
 
 export interface WorkerUrl extends Omit<BaseUrl, 'scheme'> {
   /** As it is shown. */
@@ -73,12 +73,29 @@ export const SERVICE_SCHEMA = {
   }),
   concurrency: optional(orNone(integer(1, 100_000)), {
     defaultDoc: '`defaults.concurrency`',
-    doc: 'Requests that the worker serves at once; `none` = no limit.',
+    doc: 'Requests that the worker serves at once, with all of its `slots.group`; `none` = no limit.',
   }),
   queue: optional(integer(0, 100_000), {
     defaultDoc: '`defaults.queue`',
     doc: 'Requests that may wait for a slot.',
   }),
+  slots: {
+    group: optional(serviceName, {
+      defaultDoc: 'its own',
+      doc: 'Name of slots that several services share, such as those of one GPU: `gpu0`. Their `concurrency` is that of all together; it is enough that one says it.',
+    }),
+    free: optional(list(slotRule), {
+      defaultDoc: 'none',
+      doc: 'Requests that never wait and hold no slot: `["/interrupt", "GET /models", "/files/*", "OPTIONS"]`. The path is that below the service, compared byte for byte without its query; `*` at its end stands for any rest.',
+    }),
+    light: optional(list(slotRule), {
+      defaultDoc: 'none',
+      doc: 'Requests that hold a slot and are no work, written likewise: what they take says nothing of how long the worker takes.',
+    }),
+    channels: option(flag, 'false', {
+      doc: 'Whether WebSockets and other upgrades, and event streams that a GET opens, hold a slot for as long as they are open: `true` where they are the work itself.',
+    }),
+  },
   aliases: optional(list(serviceName), {
     defaultDoc: 'none',
     doc: 'Other names for it, for apps that call here.',

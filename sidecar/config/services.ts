@@ -11,6 +11,7 @@ import type { Problems } from './problems.ts';
 import { SCHEMA } from './schema.ts';
 import { type PerService, serviceName } from './service-parsers.ts';
 import { CALL_SCHEMA, SERVICE_SCHEMA } from './service-schema.ts';
+import { withGroupLimits } from './slot-groups.ts';
 import { flattenFile, readTree, type TreeResult } from './tree.ts';
 
 export interface ServiceDefaults {
@@ -80,6 +81,7 @@ export function readServices(
   problems: Problems,
 ): readonly ServiceConfig[] {
   const services: ServiceConfig[] = [];
+  const said = new Map<string, number | null | undefined>();
   for (const [name, raw] of entries) {
     if (problems.attempt(where, () => serviceName(name)) === undefined) continue;
     const { values, failed, where: label } = readEntry(SERVICE_SCHEMA, raw, where, name, problems);
@@ -90,12 +92,19 @@ export function readServices(
     if (values.load.metrics !== null && values.load.metricsUrl === null && !failed.has('load.metricsUrl')) {
       problems.add(label('load.metrics'), 'needs load.metricsUrl: on which page are they?');
     }
+    said.set(name, saidConcurrency(values.concurrency, name, defaults));
     services.push({
       name,
       ...values.url,
       concurrency: unlessNone(values.concurrency ?? valueFor(defaults.concurrency, name) ?? 'none'),
       assumedConcurrency: defaults.assumedConcurrency,
       queue: values.queue ?? valueFor(defaults.queue, name) ?? QUEUE_DEFAULT,
+      slots: {
+        group: values.slots.group,
+        free: values.slots.free ?? [],
+        light: values.slots.light ?? [],
+        byChannels: values.slots.channels,
+      },
       aliases: values.aliases ?? [],
       health: {
         path: unlessNone(
@@ -116,7 +125,17 @@ export function readServices(
       ...callOf(values, name, defaults),
     });
   }
-  return services;
+  return withGroupLimits(services, said, (name) => fileLabel(where, name)('concurrency'), problems);
+}
+
+/** By its own entry, or where it is named among the defaults. */
+function saidConcurrency(
+  own: number | 'none' | null,
+  name: string,
+  { concurrency }: ServiceDefaults,
+): number | null | undefined {
+  const word = own ?? (concurrency.kind === 'each' ? concurrency.values.get(name) : undefined);
+  return word === undefined ? undefined : unlessNone(word);
 }
 
 /** For a service of which nothing else is said. */

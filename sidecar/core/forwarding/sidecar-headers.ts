@@ -9,7 +9,8 @@
  * `sidecar-expected-queue`, `sidecar-under-way-ms` | request | one sidecar to the other: the longest queue that it
  * takes, and its place there | | `sidecar-inbound` | request | one that asks for a record: `host:port` where its own is
  * to be had | | `sidecar-worker`, `sidecar-route`, `sidecar-attempts`, `sidecar-request-id`, `sidecar-decision` |
- * response | the app's sidecar | | `sidecar-load` | response | one sidecar to the other: how it is | |
+ * response | the app's sidecar | | `sidecar-load` | response | one sidecar to the other: how it is | | `sidecar-slot` |
+ * response | one sidecar to the other: the stream that begins holds no slot there | |
  * `endpoint-load-metrics`, `endpoint-load-metrics-bin` | response | the worker to its sidecar, which reads it |
  */
 import type { HeadLimits } from '../http/message.ts';
@@ -33,6 +34,10 @@ export const INTRODUCTION_HEADER = 'sidecar-inbound';
 
 /** In a response between sidecars: how the peer is (core/peers/load-report). */
 export const LOAD_HEADER = 'sidecar-load';
+
+/** In a response between sidecars: what is open from here on holds no slot there, and `SLOT_FREE` is all that it says. */
+export const SLOT_HEADER = 'sidecar-slot';
+export const SLOT_FREE = 'free';
 
 /** In a request between sidecars: by which way it came, where the other cannot see it. */
 export const ROUTE_HEADER = 'sidecar-route';

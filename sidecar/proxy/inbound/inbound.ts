@@ -7,7 +7,13 @@
 import { CODES, type Code } from '../../core/errors.ts';
 import { endToEndTrailers } from '../../core/forwarding/end-to-end.ts';
 import { serviceAddress } from '../../core/forwarding/service-address.ts';
-import { INTRODUCTION_HEADER, LOAD_HEADER, ROUTE_HEADER } from '../../core/forwarding/sidecar-headers.ts';
+import {
+  INTRODUCTION_HEADER,
+  LOAD_HEADER,
+  ROUTE_HEADER,
+  SLOT_FREE,
+  SLOT_HEADER,
+} from '../../core/forwarding/sidecar-headers.ts';
 import { viaContains } from '../../core/forwarding/via.ts';
 import { type HostPort, parseHostPort } from '../../core/host-port.ts';
 import { first } from '../../core/http/headers.ts';
@@ -209,9 +215,10 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
       expectedQueue: parseCount(first(head.fields, EXPECTED_QUEUE_HEADER)),
       sinceMs: performance.now() - underWayMs(head.fields),
       nonce: caller.nonce,
-      judge: (response) => {
+      judge: (response, _answer, holdsSlot) => {
         const fields = responseHeaders(response.fields, response.version, pseudonym);
         fields.push(LOAD_HEADER, self.report(service, caller.key), ...signature(caller, response.status));
+        if (!holdsSlot) fields.push(SLOT_HEADER, SLOT_FREE);
         return { kind: 'forward', fields };
       },
       informational: (fields) => interimHeaders(fields, '1.1', pseudonym),

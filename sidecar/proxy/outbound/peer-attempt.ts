@@ -7,7 +7,7 @@
  */
 import { CODES, type Code } from '../../core/errors.ts';
 import { endToEndTrailers } from '../../core/forwarding/end-to-end.ts';
-import { LOAD_HEADER } from '../../core/forwarding/sidecar-headers.ts';
+import { LOAD_HEADER, SLOT_FREE, SLOT_HEADER } from '../../core/forwarding/sidecar-headers.ts';
 import { type Answer, refusalMs } from '../../core/http/answer.ts';
 import { isGrpc } from '../../core/http/grpc.ts';
 import { first } from '../../core/http/headers.ts';
@@ -133,6 +133,9 @@ class PeerAttempt implements AttemptOptions, WatchedRequest, MigratableAttempt {
   readonly #clockMs: number | null;
   #responder: Responder = 'nobody';
   #isStream = false;
+  #endpoint: Endpoint | undefined;
+  /** It goes on without a slot there, and so is not counted among what I have outstanding. */
+  #isOpen = false;
   #askedBackFor: Peer | null = null;
   #remaining: Remaining = 'other_routes';
 
@@ -169,6 +172,7 @@ class PeerAttempt implements AttemptOptions, WatchedRequest, MigratableAttempt {
     const { queueMigration } = this.#options;
     const { peer, route, service } = this;
     const endpoint: Endpoint | undefined = peer.endpoint(service);
+    this.#endpoint = endpoint;
     let judged: EndpointOutcome = 'cancelled'; // of a fault in this program the peer knows nothing
     if (this.#target.isMigratable) queueMigration.sent(this);
     if (endpoint !== undefined) begin(endpoint, this.#startedMs);
@@ -183,6 +187,7 @@ class PeerAttempt implements AttemptOptions, WatchedRequest, MigratableAttempt {
     } finally {
       if (this.#target.isMigratable) queueMigration.answered(this);
       if (endpoint !== undefined) {
+        if (this.#isOpen) endpoint.outstanding += 1;
         const nowMs = performance.now();
         finish(endpoint, judged, nowMs);
         if (judged === 'failed' || judged === 'rejected')
@@ -238,6 +243,8 @@ class PeerAttempt implements AttemptOptions, WatchedRequest, MigratableAttempt {
       const said = (detail === '' ? CODES[code].meaning : detail).replace(/\.$/, '');
       return { kind: 'refuse', code, stage, detail: `its sidecar says: ${said}` };
     }
+    // A short response is over before anybody could count it.
+    if (this.#isStream && first(response.fields, SLOT_HEADER) === SLOT_FREE) this.#goesOnOpen();
     if (load !== undefined && response.status < 500 && answer !== 'refused')
       queueMigration.onReport(peer, service, !this.#isStream);
     const fields = responseHeaders(response.fields, response.version, pseudonym);
@@ -258,6 +265,12 @@ class PeerAttempt implements AttemptOptions, WatchedRequest, MigratableAttempt {
     const nowMs = performance.now();
     if (endpoint === undefined || endpoint.standing.fullAt(nowMs) !== null) return;
     endpoint.standing.refusedAt(requestsAt(endpoint) - 1, nowMs, refusalMs(fields, Date.now()));
+  }
+
+  #goesOnOpen(): void {
+    if (this.#endpoint === undefined || this.#isOpen) return;
+    this.#isOpen = true;
+    this.#endpoint.outstanding -= 1;
   }
 
   /** The outcome with what the peer says of it: a request that it takes back was not sent. Never rejects. */

@@ -7,19 +7,30 @@ import { BoundedCache } from '../../core/bounded-cache.ts';
 import type { Code } from '../../core/errors.ts';
 import { type Answer, refusalMs } from '../../core/http/answer.ts';
 import { hostHeader } from '../../core/http/base-url.ts';
+import { isEventStream } from '../../core/http/event-stream.ts';
 import { isGrpc } from '../../core/http/grpc.ts';
 import { first } from '../../core/http/headers.ts';
-import type { RawFields } from '../../core/http/message.ts';
 import type { WorkerState } from '../../core/peers/record.ts';
 import { Standing } from '../../core/peers/standing.ts';
 import type { Acquired, Admission, Slot } from '../../core/worker/admission.ts';
 import { CallerCounts } from '../../core/worker/caller-counts.ts';
 import { loadInOrca } from '../../core/worker/orca.ts';
 import { SelfReportedLoad } from '../../core/worker/self-reported-load.ts';
+import { matchesAny, type SlotRule } from '../../core/worker/slot-rules.ts';
 import { type AttemptOptions, runAttempt } from '../../http/attempt.ts';
-import type { AttemptOutcome } from '../../http/attempt-outcome.ts';
-import type { Origin, RequestTimeouts, Upstreams } from '../../http/exchange.ts';
+import type { AttemptOutcome, Judgement } from '../../http/attempt-outcome.ts';
+import type { IncomingHead, Origin, OutgoingHead, RequestTimeouts, Upstreams } from '../../http/exchange.ts';
 import type { WorkerHealth } from './worker-health.ts';
+
+/** What holds a slot, and what is work. */
+export interface SlotUse {
+  /** Upgrades, and event streams that a GET opens, hold one as long as they last. */
+  readonly byChannels: boolean;
+  /** What passes at once and holds none; null = nothing. */
+  readonly free: readonly SlotRule[] | null;
+  /** What holds one and says nothing of how long work takes; null = nothing. */
+  readonly light: readonly SlotRule[] | null;
+}
 
 export interface LocalServiceOptions {
   readonly name: string;
@@ -28,11 +39,16 @@ export interface LocalServiceOptions {
   readonly basePath: string;
   readonly timeouts: RequestTimeouts;
   readonly admission: Admission;
+  readonly slotUse: SlotUse;
   readonly health: WorkerHealth;
   readonly upstreams: Upstreams;
 }
 
-export type LocalAttempt = Omit<AttemptOptions, 'upstreams' | 'origin' | 'timeouts' | 'repeatStale'> & {
+type Given = 'upstreams' | 'origin' | 'timeouts' | 'repeatStale' | 'judge';
+
+export type LocalAttempt = Omit<AttemptOptions, Given> & {
+  /** `holdsSlot`: whether it goes on holding one. */
+  judge(response: IncomingHead, answer: Answer, holdsSlot: boolean): Judgement;
   /** Key of the peer that asks; '' for the app beside this sidecar. */
   readonly callerKey: string;
   /** The queue that the caller counts on; a longer one is refused at once. null = any. */
@@ -99,7 +115,7 @@ export class LocalService {
     return this.#options.health.reason;
   }
 
-  /** Requests of this caller that are here now. */
+  /** Requests of this caller that hold a slot here now, or wait for one. */
   outstandingOf(callerKey: string): number {
     return this.#callers.outstandingOf(callerKey);
   }
@@ -130,63 +146,130 @@ export class LocalService {
     if (this.state !== 'ready') return refused('warming', `the worker is not ready: ${this.healthReason}`);
     if (this.#options.origin.scheme !== 'h2c' && isGrpc(attempt.head.fields))
       return refused('grpc_not_carried', 'the worker is spoken to in HTTP/1.1: its URL lacks h2c://');
+    if (this.#isFree(attempt.head)) return this.#attemptBeside(attempt);
     this.#callers.began(attempt.callerKey);
+    const slot = this.admission.acquireFree() ?? (await this.#queue(attempt));
+    if (typeof slot !== 'string') return this.#attemptIn(slot, attempt);
+    this.#callers.ended(attempt.callerKey, performance.now());
+    return this.#turnedAway(slot);
+  }
+
+  #isFree(head: OutgoingHead): boolean {
+    const { byChannels, free } = this.#options.slotUse;
+    if (head.upgrade !== null && !byChannels) return true;
+    return free !== null && this.#isAmong(free, head);
+  }
+
+  #isFreeStream({ status, fields }: IncomingHead): boolean {
+    return !this.#options.slotUse.byChannels && isEventStream(status, fields);
+  }
+
+  #isWork(head: OutgoingHead): boolean {
+    const { light } = this.#options.slotUse;
+    return light === null || !this.#isAmong(light, head);
+  }
+
+  #isAmong(rules: readonly SlotRule[], { method, target }: OutgoingHead): boolean {
+    return matchesAny(rules, method, target.slice(this.basePath.length));
+  }
+
+  /** Without a slot: it neither waits nor has others wait. */
+  async #attemptBeside(attempt: LocalAttempt): Promise<AttemptOutcome> {
+    this.admission.opened();
+    this.standing.health.tried(performance.now());
+    let counted: Answer | null = null;
     try {
-      const slot = this.admission.acquireFree() ?? (await this.#queue(attempt));
-      return typeof slot === 'string' ? this.#turnedAway(slot) : await this.#attemptIn(slot, attempt);
+      const outcome = await this.#run(attempt, (response, answer) => {
+        this.#heard(response, answer);
+        return attempt.judge(response, answer, false);
+      });
+      counted = answerIn(outcome);
+      return this.#noted(outcome);
     } finally {
-      this.#callers.ended(attempt.callerKey, performance.now());
+      this.admission.closed();
+      this.#counted(counted, performance.now());
     }
   }
 
   async #attemptIn(slot: Slot, attempt: LocalAttempt): Promise<AttemptOutcome> {
     const startedMs = performance.now();
-    const { upstreams, origin, timeouts, health } = this.#options;
-    const { downstream, relay, head, deadline, informational, trailers } = attempt;
+    const { head, callerKey } = attempt;
     const others = this.admission.inFlight - 1;
     let serviceMs: number | null = null;
     let counted: Answer | null = null;
     this.standing.health.tried(startedMs);
     try {
-      const outcome = await runAttempt({
-        downstream,
-        relay,
-        head,
-        deadline,
-        informational,
-        trailers,
-        upstreams,
-        origin,
-        timeouts,
-        repeatStale: true,
-        judge: (response, answer) => {
-          const report = first(response.fields, 'endpoint-load-metrics');
-          if (report !== undefined) this.reported(report);
-          if (answer === 'refused') this.#refused(response.fields);
-          else if (answer === 'served') this.standing.took(others, startedMs, performance.now());
-          return attempt.judge(response, answer);
-        },
+      const outcome = await this.#run(attempt, (response, answer) => {
+        this.#heard(response, answer);
+        if (answer === 'served') this.standing.took(others, startedMs, performance.now());
+        const isChannel = head.method === 'GET' && this.#isFreeStream(response);
+        if (isChannel) this.#giveBack(slot, callerKey);
+        return attempt.judge(response, answer, !isChannel);
       });
       counted = answerIn(outcome);
       // A session (101) is as long as its two ends like: it says nothing of the worker.
-      if (counted === 'served' && outcome.kind === 'completed' && outcome.status !== 101)
+      if (
+        counted === 'served' &&
+        outcome.kind === 'completed' &&
+        outcome.status !== 101 &&
+        this.#isWork(head)
+      )
         serviceMs = performance.now() - startedMs;
-      if (outcome.kind === 'failed' && outcome.stage === 'not_sent') {
-        health.suspect(outcome.detail, outcome.isRefused === true);
-      }
-      return outcome;
+      return this.#noted(outcome);
     } finally {
+      // Also after a fault of this program: a slot is never lost.
       const nowMs = performance.now();
-      slot.release(nowMs, serviceMs); // also after a fault of this program: a slot is never lost
-      if (counted === null || counted === 'refused') this.standing.health.abandoned(nowMs);
-      else this.standing.answered(counted, nowMs);
+      if (slot.release(nowMs, serviceMs)) this.#callers.ended(callerKey, nowMs);
+      else this.admission.closed();
+      this.#counted(counted, nowMs);
     }
   }
 
-  /** By the worker: full with what it has besides. */
-  #refused(fields: RawFields): void {
+  /** What has begun goes on without a slot. */
+  #giveBack(slot: Slot, callerKey: string): void {
+    const nowMs = performance.now();
+    this.#callers.ended(callerKey, nowMs);
+    this.admission.opened();
+    slot.release(nowMs, null);
+  }
+
+  #run(attempt: LocalAttempt, judge: AttemptOptions['judge']): Promise<AttemptOutcome> {
+    const { upstreams, origin, timeouts } = this.#options;
+    const { downstream, relay, head, deadline, informational, trailers } = attempt;
+    return runAttempt({
+      downstream,
+      relay,
+      head,
+      deadline,
+      informational,
+      trailers,
+      upstreams,
+      origin,
+      timeouts,
+      repeatStale: true,
+      judge,
+    });
+  }
+
+  /** What the head of a response tells of the worker. One that refuses is full with what it has besides. */
+  #heard({ fields }: IncomingHead, answer: Answer): void {
+    const report = first(fields, 'endpoint-load-metrics');
+    if (report !== undefined) this.reported(report);
+    if (answer !== 'refused') return;
     const nowMs = performance.now();
     this.standing.refusedAt(this.admission.inFlight - 1, nowMs, refusalMs(fields, Date.now()));
+  }
+
+  /** null: the worker is not to blame for how it ended. */
+  #counted(answer: Answer | null, nowMs: number): void {
+    if (answer === null || answer === 'refused') this.standing.health.abandoned(nowMs);
+    else this.standing.answered(answer, nowMs);
+  }
+
+  #noted(outcome: AttemptOutcome): AttemptOutcome {
+    if (outcome.kind === 'failed' && outcome.stage === 'not_sent')
+      this.#options.health.suspect(outcome.detail, outcome.isRefused === true);
+    return outcome;
   }
 
   #turnedAway(why: Lack | Left): AttemptOutcome {
@@ -240,7 +323,7 @@ type Left = 'gone' | 'late' | 'cancelled';
 
 type Lack = Extract<Acquired, { kind: 'saturated' }>['reason'];
 
-function full({ inFlight, queued, concurrency }: Admission, lack: Lack): string {
+function full({ slots: { inFlight, queued }, concurrency }: Admission, lack: Lack): string {
   const slots = `${inFlight} of ${concurrency} slots are taken and ${queued} requests wait`;
   return lack === 'queue_full' ? `${slots}: the queue is full` : `${slots}: more than the caller counted on`;
 }

@@ -14,7 +14,7 @@ import { RequestAuth } from '../../../sidecar/mesh/membership/request-auth.ts';
 import { createInbound } from '../../../sidecar/proxy/inbound/inbound.ts';
 import type { FinishedInbound } from '../../../sidecar/proxy/observers.ts';
 import { problemReply } from '../../../sidecar/proxy/problem.ts';
-import { LocalService } from '../../../sidecar/proxy/worker/local-service.ts';
+import { LocalService, type SlotUse } from '../../../sidecar/proxy/worker/local-service.ts';
 import { WorkerHealth } from '../../../sidecar/proxy/worker/worker-health.ts';
 import { Arrivals } from '../runner/arrivals.ts';
 import { ScriptedOrigin } from '../workers/scripted-origin.ts';
@@ -28,6 +28,7 @@ export interface InboundSetup {
   readonly name?: string;
   readonly concurrency?: number | null;
   readonly queue?: number;
+  readonly slotUse?: Partial<SlotUse>;
   /** false: the worker never becomes ready. */
   readonly isReady?: boolean;
   /** Failed checks in a row that withdraw the worker. */
@@ -93,6 +94,7 @@ export class InboundSide {
         assumedConcurrency: 8,
         queue: setup.queue ?? 10,
       }),
+      slotUse: { byChannels: false, free: null, light: null, ...setup.slotUse },
       health,
       upstreams: pool,
     });
