@@ -159,7 +159,9 @@ export class DataPlane {
       onInternalError,
       refuse: (code, detail) => {
         metrics.inputRefused('http', code);
-        return problemReply({ code, detail, service: null, requestId: null, attempts: [], proxyName });
+        const about = { service: null, requestId: null, attempts: [], proxyName };
+        // Of a request whose body broke it is not known here how far it got.
+        return problemReply({ ...about, code, detail, isRepeatable: false });
       },
     };
   }

@@ -18,7 +18,7 @@ const MAX_METRIC_LIMIT = 1e12;
 export const serviceName: Parser<string> = (raw) => {
   if (typeof raw === 'string' && isServiceName(raw)) return raw;
   throw new Error(
-    `${shown(raw)} is not a service name (1 to 63 of a–z, 0–9, ".", "_", "-", ends with a letter or digit)`,
+    `${shown(raw)} is not a service name (1 to 63 of a–z in lower case, 0–9, ".", "_", "-", ends with a letter or digit)`,
   );
 };
 

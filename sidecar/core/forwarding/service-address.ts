@@ -6,7 +6,7 @@
  */
 import type { RawFields } from '../http/message.ts';
 import { splitAbsolute } from '../http/request-target.ts';
-import { isServiceName } from '../service-name.ts';
+import { isServiceName, MAX_NAME_LENGTH } from '../service-name.ts';
 
 export type Addressed = {
   /** A valid service name; aliases are resolved. */
@@ -64,8 +64,10 @@ export function serviceAddress(
   }
   const named = serviceField(head.fields);
   if (named !== null) {
-    if (!isServiceName(named))
-      return { error: 'bad_request', detail: 'sidecar-service does not hold one service name' };
+    if (!isServiceName(named)) {
+      const detail = lowerCaseHint(named) ?? 'sidecar-service does not hold one service name';
+      return { error: 'bad_request', detail };
+    }
     return addressed(named, target, 'header', aliases);
   }
   if (isElsewhere) return unknown('this proxy carries http://<service>.mesh/ alone');
@@ -108,6 +110,14 @@ function addressed(
   how: Addressed['how'],
   aliases: ReadonlyMap<string, string>,
 ): Addressed | AddressFault {
-  if (!isServiceName(name)) return unknown('what stands in the place of a service name is not one');
+  if (!isServiceName(name))
+    return unknown(lowerCaseHint(name) ?? 'what stands in the place of a service name is not one');
   return { service: aliases.get(name) ?? name, target, how };
+}
+
+/** What is a name but for its capitals, which a URL keeps apart (RFC 3986 §6.2.2.1); null for anything else. */
+function lowerCaseHint(name: string): string | null {
+  if (name.length > MAX_NAME_LENGTH || !/^[\w.-]+$/.test(name)) return null;
+  const lower = name.toLowerCase();
+  return isServiceName(lower) ? `a service name is lower case: ${lower}, not ${name}` : null;
 }

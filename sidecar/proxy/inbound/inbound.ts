@@ -233,7 +233,15 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
     detail: string,
     service: string | null,
   ): void {
-    const problem = { code, detail, service, requestId: null, attempts: [], proxyName: pseudonym };
+    const problem = {
+      code,
+      detail,
+      service,
+      requestId: null,
+      attempts: [],
+      isRepeatable: stage === 'not_sent',
+      proxyName: pseudonym,
+    };
     const fields: RawFields = [REFUSAL_HEADER, encodeRefusal({ code, stage, detail })];
     if (caller !== null) {
       fields.push(...signature(caller, CODES[code].status));

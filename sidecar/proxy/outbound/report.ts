@@ -8,6 +8,7 @@ import type { RawFields } from '../../core/http/message.ts';
 import type { SkippedPeer } from '../../core/peers/exclusion-reason.ts';
 import type { Ttfb } from '../../core/peers/ttfb.ts';
 import type { TunnelLimits } from '../../core/peers/tunnel-limits.ts';
+import { mayRetry } from '../../core/retry.ts';
 import type { AttemptOutcome } from '../../http/attempt-outcome.ts';
 import type { LocalReply } from '../../http/local-reply.ts';
 import type { OutboundObserver, RequestOutcome } from '../observers.ts';
@@ -124,12 +125,19 @@ export class RequestReport {
       requestId: id,
       attempts: this.#attempts,
       skipped: this.#skipped,
+      isRepeatable: this.#isRepeatable(),
       proxyName: this.#options.pseudonym,
     });
     sendReply(downstream, inFormOf(downstream, reply, code, detail), this.#replyHeaders());
     this.#detail = detail;
     const { status } = CODES[code];
     this.#finish(status < 500 || code === 'loop_detected' ? 'rejected' : 'failed', code, status, null, null);
+  }
+
+  /** By the app, which has the whole body. */
+  #isRepeatable(): boolean {
+    const wasSent = this.#attempts.some(({ stage }) => stage !== 'not_sent');
+    return mayRetry({ ...this.#request.retryQuestion(wasSent ? 'sent' : 'not_sent'), replayable: true });
   }
 
   #list(tried: Tried, failure: Parameters<typeof traceOf>[2], attemptStartedMs: number): AttemptTrace {
