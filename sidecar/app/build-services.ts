@@ -30,12 +30,13 @@ export function buildServices({
 }: ServicesOptions): Map<string, LocalService> {
   const services = new Map<string, LocalService>();
   for (const service of config.services) {
-    const { scheme, host, port } = service;
+    const { scheme, host, port, sentHost } = service;
     const origin = { scheme, host, port };
     const { path, intervalMs, timeoutMs, healthyAfter, unhealthyAfter } = service.health;
     const health = new WorkerHealth({
       origin,
       path: path === null ? null : `${service.basePath}${path}`,
+      host: sentHost.kind === 'name' ? sentHost.name : undefined,
       intervalMs,
       timeoutMs,
       healthyAfter,
@@ -62,6 +63,7 @@ export function buildServices({
       name: service.name,
       origin,
       basePath: service.basePath,
+      sentHost,
       timeouts: { connectMs: workerConnectMs, headMs, idleMs },
       admission: new Admission(service),
       health,

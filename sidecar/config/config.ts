@@ -6,6 +6,7 @@
  * Defaults and the reference text are in schema.ts, reading and checking in load.ts and resolve.ts.
  */
 import type { PolicyName } from '../core/balancing/balancer.ts';
+import type { SentHost } from '../core/forwarding/mount.ts';
 import type { HostPort } from '../core/host-port.ts';
 import type { LogFormat, LogLevel } from '../core/log.ts';
 
@@ -62,6 +63,8 @@ export interface ServiceConfig extends CallConfig {
   readonly port: number;
   /** Path of the URL without a trailing slash; '' for none. */
   readonly basePath: string;
+  /** The Host that it is sent. */
+  readonly sentHost: SentHost;
   /** Requests that the worker serves at once; null = not limited. */
   readonly concurrency: number | null;
   /** Stands in for the concurrency in the load figure when there is no limit. */

@@ -4,6 +4,8 @@
  * Apart from parsers.ts, which would do for any program. Names are strict here because they become parts of URLs, host
  * names, DHT topics and metric labels. They must not know the name of an option.
  */
+import type { SentHost } from '../core/forwarding/mount.ts';
+import { isHost } from '../core/http/request-target.ts';
 import { isWorkerId } from '../core/peers/certificate.ts';
 import { RECORD_LIMITS, UNPRINTABLE } from '../core/peers/record.ts';
 import { isServiceName } from '../core/service-name.ts';
@@ -28,6 +30,14 @@ export const workerName: Parser<string> = (raw) => {
   throw new Error(
     `${shown(raw)} is not a worker name (1 to ${RECORD_LIMITS.workerIdChars} visible ASCII characters)`,
   );
+};
+
+/** `worker`, `keep`, or the name itself, with or without a port. */
+export const sentHost: Parser<SentHost> = (raw) => {
+  const value = text('the host', 261)(raw);
+  if (value === 'worker' || value === 'keep') return { kind: value };
+  if (isHost(value)) return { kind: 'name', name: value };
+  throw new Error(`${shown(raw)} is neither worker, keep nor a host (such as jupyter.example or a:8080)`);
 };
 
 /** An absolute path of visible ASCII, with or without a query. */

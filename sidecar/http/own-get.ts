@@ -28,7 +28,7 @@ export function ownGet(get: OwnGet): Promise<SmallResponse> {
 }
 
 async function request(get: OwnGet, signal: AbortSignal): Promise<SmallResponse> {
-  const { origin, target, fields, limitMs, stepMs = limitMs, maxBytes } = get;
+  const { origin, target, host = hostHeader(origin), fields, limitMs, stepMs = limitMs, maxBytes } = get;
   const timeout = stepMs + UNDICI_TICK_MS;
   const client = new Client(`${origin.scheme}://${hostHeader(origin)}`, {
     connect: { timeout },
@@ -41,7 +41,8 @@ async function request(get: OwnGet, signal: AbortSignal): Promise<SmallResponse>
   const end = (): void => void client.destroy(signal.reason as Error);
   signal.addEventListener('abort', end);
   try {
-    const response = await client.request({ method: 'GET', path: target, headers: [...fields], reset: true });
+    const headers = ['Host', host, ...fields];
+    const response = await client.request({ method: 'GET', path: target, headers, reset: true });
     return {
       status: response.statusCode,
       fields: Object.entries(response.headers).flatMap(([name, value]) =>

@@ -168,6 +168,22 @@ aliases: { far: far-away }
     ]);
   });
 
+  test('the Host that a worker is sent is its own, the one of the app, or a name', () => {
+    const sent = (host: string): unknown => {
+      const file = `services: { a: { url: "http://x:1", host: ${JSON.stringify(host)} } }`;
+      return loadEnv({}, { files: { 'c.yml': file }, args: ['--config', 'c.yml'] }).services[0]?.sentHost;
+    };
+    expect(loadEnv({ SIDECAR_SERVICES: 'a=http://x' }).services[0]?.sentHost).toStrictEqual({
+      kind: 'worker',
+    });
+    expect(sent('worker')).toStrictEqual({ kind: 'worker' });
+    expect(sent('keep')).toStrictEqual({ kind: 'keep' });
+    for (const name of ['jupyter.example', 'a:8080', '[::1]:80', '10.0.0.1'])
+      expect(sent(name)).toStrictEqual({ kind: 'name', name });
+    for (const bad of ['a b', 'http://a', 'a/b', 'u@a', 'a:99999', 'a\r\nX: y', '', 'a'.repeat(300)])
+      expectNamed(() => sent(bad), bad).toThrow(/services\.a\.host|host/);
+  });
+
   test('the VPN address is found inside the network, and decides listeners', () => {
     const addresses = ['127.0.0.1', '10.42.3.4', '10.42.3.5'];
     const config = loadEnv({}, { addresses });

@@ -14,6 +14,8 @@ export type Addressed = {
   /** Path and query for the worker: begins with `/`, or is `*` for an OPTIONS of the whole server. */
   target: string;
   how: 'path' | 'host' | 'header' | 'absolute';
+  /** What was taken off the path, as it was written: `/service/<name>`; '' where the path names no service. */
+  prefix: string;
 };
 
 export type AddressFault = { error: 'unknown_service' | 'bad_request'; detail: string };
@@ -28,6 +30,10 @@ function meshName(host: string): string | null {
   let name = (colon === -1 ? host : host.slice(0, colon)).toLowerCase();
   if (name.endsWith('.')) name = name.slice(0, -1);
   return name.endsWith(MESH_SUFFIX) ? name.slice(0, -MESH_SUFFIX.length) : null;
+}
+
+export function isMeshHost(host: string): boolean {
+  return meshName(host) !== null;
 }
 
 /** Hosts by which an absolute form can mean this very listener, and nobody else. */
@@ -84,6 +90,7 @@ export function serviceAddress(
     rest.charCodeAt(0) === 0x2f ? rest : `/${rest}`,
     'path',
     aliases,
+    target.slice(0, end),
   );
 }
 
@@ -109,10 +116,11 @@ function addressed(
   target: string,
   how: Addressed['how'],
   aliases: ReadonlyMap<string, string>,
+  prefix = '',
 ): Addressed | AddressFault {
   if (!isServiceName(name))
     return unknown(lowerCaseHint(name) ?? 'what stands in the place of a service name is not one');
-  return { service: aliases.get(name) ?? name, target, how };
+  return { service: aliases.get(name) ?? name, target, how, prefix };
 }
 
 /** What is a name but for its capitals, which a URL keeps apart (RFC 3986 §6.2.2.1); null for anything else. */

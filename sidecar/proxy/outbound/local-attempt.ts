@@ -3,13 +3,8 @@
  */
 import { endToEndTrailers } from '../../core/forwarding/end-to-end.ts';
 import type { AttemptOutcome } from '../../http/attempt-outcome.ts';
-import {
-  interimHeaders,
-  outgoingBody,
-  outgoingUpgrade,
-  requestHeaders,
-  responseHeaders,
-} from '../hop-headers.ts';
+import { interimHeaders, responseHeaders } from '../hop-headers.ts';
+import { forApp, workerRequest } from '../worker/worker-hop.ts';
 import type { RequestReport } from './report.ts';
 import type { OutboundRequest } from './request.ts';
 import type { LocalTarget } from './target-selector.ts';
@@ -31,31 +26,27 @@ export function attemptLocal(
 ): Promise<AttemptOutcome> {
   const { downstream, relay, deadline } = request;
   const { service } = target;
+  const head = workerRequest(service, request.target, downstream.head, {
+    version: downstream.version,
+    clientIp: downstream.remoteAddress,
+    pseudonym,
+    trusted: trustForwarded,
+    prefix: request.prefix,
+    sender: 'app',
+  });
   return service.attempt({
     downstream,
     relay,
-    head: {
-      method: downstream.head.method,
-      target: request.target === '*' ? '*' : `${service.basePath}${request.target}`,
-      host: service.host,
-      fields: requestHeaders(downstream.head, {
-        version: downstream.version,
-        clientIp: downstream.remoteAddress,
-        pseudonym,
-        trusted: trustForwarded,
-      }),
-      body: outgoingBody(downstream.head),
-      upgrade: outgoingUpgrade(downstream.head),
-    },
+    head,
     callerKey: '',
     expectedQueue: null,
     sinceMs: request.sinceMs,
     judge: (response) => {
-      const fields = responseHeaders(response.fields, response.version, pseudonym);
+      const fields = forApp(service, head, responseHeaders(response.fields, response.version, pseudonym));
       report.pushResponseHeaders(fields, target);
       return { kind: 'forward', fields };
     },
-    informational: (fields) => interimHeaders(fields, '1.1', pseudonym),
+    informational: (fields) => forApp(service, head, interimHeaders(fields, '1.1', pseudonym)),
     trailers: endToEndTrailers,
     deadline: deadline?.passed ?? null,
   });

@@ -62,7 +62,7 @@ export interface OutboundOptions
 type Refused = { readonly code: Code; readonly detail: string };
 type LocallyAnswered = Extract<FinalRecipient, { kind: 'reply' }>;
 
-const NOWHERE = { service: '', target: '/' };
+const NOWHERE = { service: '', target: '/', prefix: '' };
 
 export function createOutbound(options: OutboundOptions): (downstream: Downstream) => void {
   const { observer } = options;

@@ -43,6 +43,8 @@ export class OutboundRequest {
   /** '' = it addresses none. */
   readonly service: string;
   readonly target: string;
+  /** What its path was called with before that. */
+  readonly prefix: string;
   readonly policy: CallPolicy;
   readonly affinityKey: string | null;
   readonly wantsDecision: boolean;
@@ -55,7 +57,7 @@ export class OutboundRequest {
 
   constructor(
     downstream: Downstream,
-    { service, target }: Pick<Addressed, 'service' | 'target'>,
+    { service, target, prefix }: Pick<Addressed, 'service' | 'target' | 'prefix'>,
     options: RequestOptions,
   ) {
     const { fields, framing } = downstream.head;
@@ -63,6 +65,7 @@ export class OutboundRequest {
     this.downstream = downstream;
     this.service = service;
     this.target = target;
+    this.prefix = prefix;
     this.policy = options.callPolicy(service);
     this.affinityKey = first(fields, 'sidecar-affinity') ?? null;
     this.wantsDecision = first(fields, 'sidecar-explain') === '1';

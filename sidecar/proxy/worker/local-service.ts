@@ -5,6 +5,7 @@
  */
 import { BoundedCache } from '../../core/bounded-cache.ts';
 import type { Code } from '../../core/errors.ts';
+import type { SentHost } from '../../core/forwarding/mount.ts';
 import { hostHeader } from '../../core/http/base-url.ts';
 import { isGrpc } from '../../core/http/grpc.ts';
 import { first } from '../../core/http/headers.ts';
@@ -23,6 +24,8 @@ export interface LocalServiceOptions {
   readonly origin: Origin;
   /** Path of the worker's URL without a trailing slash; '' for none. */
   readonly basePath: string;
+  /** Absent: that of its URL. */
+  readonly sentHost?: SentHost;
   readonly timeouts: RequestTimeouts;
   readonly admission: Admission;
   readonly health: WorkerHealth;
@@ -46,8 +49,9 @@ const MAX_GIVEN_BACK = 4_096;
 export class LocalService {
   readonly name: string;
   readonly basePath: string;
-  /** Value of the Host field for the worker. */
+  /** Of its URL, as a Host field says it. */
   readonly host: string;
+  readonly sentHost: SentHost;
   readonly admission: Admission;
   /** What the worker itself says of its load. */
   readonly selfReportedLoad = new SelfReportedLoad();
@@ -62,6 +66,7 @@ export class LocalService {
     this.name = options.name;
     this.basePath = options.basePath;
     this.host = hostHeader(options.origin);
+    this.sentHost = options.sentHost ?? { kind: 'worker' };
     this.admission = options.admission;
     this.#options = options;
   }
