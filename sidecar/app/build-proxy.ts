@@ -231,6 +231,7 @@ export class DataPlane {
       replayBytes: retries.replayBytes,
       trustForwarded,
       token: outbound.token,
+      tokens: outbound.tokens,
       observer: outboundObserver(metrics, requests, this.#outboundActivity, onInternalError),
       random: Math.random,
       callPolicy: callPolicies(config),

@@ -99,6 +99,7 @@ async function start(
     processMetrics: true,
   });
   for (const { name } of config.services) metrics.knowService(name);
+  for (const app of config.outbound.tokens.keys()) metrics.knowApp(app);
   const requests = new RequestHistory({ capacity: REMEMBERED_REQUESTS });
   const sampler = startSampler(config, log, lifecycle);
   const auth = new RequestAuth(identity, {

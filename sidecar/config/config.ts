@@ -125,8 +125,10 @@ export interface Config {
   readonly aliases: ReadonlyMap<string, string>;
   readonly outbound: {
     readonly listen: HostPort;
-    /** Asked of apps when set; always set when `listen` is not loopback. */
+    /** Of apps one of these tokens is wanted when there are any; there are when `listen` is not loopback. */
     readonly token: string | null;
+    /** App → its own. */
+    readonly tokens: ReadonlyMap<string, string>;
   };
   readonly inbound: { readonly listen: HostPort };
   readonly admin: { readonly listen: HostPort };

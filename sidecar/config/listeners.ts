@@ -25,15 +25,14 @@ export interface Context {
   readonly warnings: string[];
 }
 
-export function outboundOf({ tree, problems, warnings }: Context): Config['outbound'] {
+export function outboundOf(context: Context): Config['outbound'] {
+  const { tree, problems, warnings } = context;
   const { listen, token } = tree.values.outbound;
-  if (token !== null && !/^[\x21-\x7e]+$/.test(token)) {
-    problems.add(tree.where('outbound.token'), 'may hold visible ASCII characters only');
-  } else if (token !== null && token.length < LEAST_TOKEN_LENGTH) {
-    problems.add(tree.where('outbound.token'), `is shorter than ${LEAST_TOKEN_LENGTH} characters`);
-  }
+  const tokens = tree.values.outbound.tokens ?? new Map<string, string>();
+  checkTokens(context, token, tokens);
   if (!isLoopback(listen.host)) {
-    if (token === null && !tree.failed.has('outbound.token')) {
+    const isOpen = token === null && tokens.size === 0;
+    if (isOpen && !tree.failed.has('outbound.token') && !tree.failed.has('outbound.tokens')) {
       problems.add(
         tree.where('outbound.listen'),
         `${formatHostPort(listen)} can be reached from other machines, so SIDECAR_OUTBOUND_TOKEN must be set`,
@@ -43,7 +42,27 @@ export function outboundOf({ tree, problems, warnings }: Context): Config['outbo
       `${tree.where('outbound.listen')}: ${formatHostPort(listen)} can be reached from other machines`,
     );
   }
-  return { listen, token };
+  return { listen, token, tokens };
+}
+
+function checkTokens(
+  { tree, problems }: Context,
+  token: string | null,
+  tokens: ReadonlyMap<string, string>,
+): void {
+  const apps = new Map<string, string>();
+  const check = (value: string, key: string, whose: string): void => {
+    const lead = whose === '' ? '' : `the token of ${whose} `;
+    if (!/^[\x21-\x7e]+$/.test(value))
+      problems.add(tree.where(key), `${lead}may hold visible ASCII characters only`);
+    else if (value.length < LEAST_TOKEN_LENGTH)
+      problems.add(tree.where(key), `${lead}is shorter than ${LEAST_TOKEN_LENGTH} characters`);
+    const other = apps.get(value);
+    if (other !== undefined) problems.add(tree.where(key), `${lead}is that of ${other} too`);
+    apps.set(value, whose);
+  };
+  for (const [app, value] of tokens) check(value, 'outbound.tokens', app);
+  if (token !== null) check(token, 'outbound.token', '');
 }
 
 export function inboundOf(given: HostPort | null, vpn: string | null): HostPort {

@@ -25,6 +25,7 @@ import {
 } from './parsers.ts';
 import {
   aliasMap,
+  appTokens,
   capabilityMap,
   pathText,
   perService,
@@ -97,7 +98,14 @@ export const SCHEMA = {
       env: 'SIDECAR_OUTBOUND_TOKEN',
       secret: true,
       defaultDoc: 'none',
-      doc: 'Token that apps must send; required when `outbound.listen` is not loopback. At least 16 characters.',
+      doc: 'Token that apps must send, as `sidecar-token` or as `Authorization: Bearer`; one is required when `outbound.listen` is not loopback. At least 16 characters.',
+    }),
+    tokens: optional(appTokens, {
+      env: 'SIDECAR_OUTBOUND_TOKENS',
+      secret: true,
+      mapping: true,
+      defaultDoc: 'none',
+      doc: 'Tokens of apps by name, beside or in place of `token`: `chat=…,notes=…`, in a file one a line. The name stands in metrics and `/explain` as `app`.',
     }),
   },
   inbound: {

@@ -15,6 +15,9 @@ import { decimal, pairs, shown, text } from './parsers.ts';
 // The offered ones must fit into a certificate.
 const MAX_CALLED = 1000;
 const MAX_METRICS = 32;
+/** Each is a label value of a metric. */
+const MAX_APPS = 100;
+const MAX_TOKEN_CHARS = 512;
 const MAX_METRIC_LIMIT = 1e12;
 
 export const serviceName: Parser<string> = (raw) => {
@@ -68,6 +71,26 @@ export const aliasMap: Parser<ReadonlyMap<string, string>> = (raw) => {
     found.set(alias, target);
   }
   if (found.size > 1000) throw new Error('more than 1000 aliases');
+  return found;
+};
+
+/** App → its token. Nothing of either is repeated: whoever mistakes their order has written a token for a name. */
+export const appTokens: Parser<ReadonlyMap<string, string>> = (raw) => {
+  const isText = typeof raw === 'string';
+  if (!isText && !(raw instanceof Map)) throw new Error('expected a mapping from app to token');
+  const lines = isText ? raw.split(/[,\n]/).map((line) => line.trim()) : [];
+  if (lines.some((line) => line !== '' && line.indexOf('=') < 1))
+    throw new Error('an entry is not of the form app=token');
+  const found = new Map<string, string>();
+  for (const [name, value] of pairs(isText ? lines.join(',') : raw, 'app=token')) {
+    if (!isServiceName(name)) throw new Error('the name of an app is not 1 to 63 of a–z, 0–9, ".", "_", "-"');
+    if (typeof value !== 'string') throw new Error(`the token of ${name} must be text; put it in quotes`);
+    if (value.length > MAX_TOKEN_CHARS)
+      throw new Error(`the token of ${name} is longer than ${MAX_TOKEN_CHARS} characters`);
+    if (found.has(name)) throw new Error(`the app ${name} is there twice`);
+    found.set(name, value);
+  }
+  if (found.size > MAX_APPS) throw new Error(`more than ${MAX_APPS} apps`);
   return found;
 };
 

@@ -85,7 +85,7 @@ export const CODES = {
     proxyStatus: 'http_request_denied',
     meaning: 'The caller has not shown that it is a member of this mesh.',
     advice:
-      'Compare the mesh keys and the end of the certificates; `dht-sidecar doctor` compares the clocks. For an app: send sidecar-token.',
+      'Compare the mesh keys and the end of the certificates; `dht-sidecar doctor` compares the clocks. For an app: send its token, as sidecar-token or as Authorization: Bearer.',
   },
   not_allowed: {
     status: 403,

@@ -66,6 +66,7 @@ export function problemReply(problem: Problem): LocalReply {
     `${problem.proxyName}; error=${entry.proxyStatus}; details=${sfString(`${problem.code}: ${problem.detail}`)}`,
   ];
   fields.push('x-should-retry', entry.isTransient && problem.isRepeatable === true ? 'true' : 'false');
+  if (entry.status === 401) fields.push('WWW-Authenticate', 'Bearer'); // RFC 9110 §15.5.2
   if (entry.retryAfterSeconds !== null) fields.push('Retry-After', String(entry.retryAfterSeconds));
   return { status: entry.status, reason: STATUS_CODES[entry.status] ?? 'Error', fields, body };
 }

@@ -170,13 +170,14 @@ export class RequestReport {
   ): void {
     if (this.#isOver) return;
     this.#isOver = true;
-    const { arrivedAtMs, deadline, downstream, elapsedMs, id, service } = this.#request;
+    const { app, arrivedAtMs, deadline, downstream, elapsedMs, id, service } = this.#request;
     deadline?.cancel();
     this.#options.observer.requestFinished({
       id,
       atMs: arrivedAtMs,
       method: downstream.head.method,
       service,
+      app,
       route: tried === null ? 'none' : kindOf(tried),
       peer: tried === null ? null : workerOf(tried, this.#options.workerId),
       status,

@@ -45,6 +45,8 @@ export class OutboundRequest {
   readonly target: string;
   /** What its path was called with before that. */
   readonly prefix: string;
+  /** Name of the app that asks; null where its token has none. */
+  readonly app: string | null;
   readonly policy: CallPolicy;
   readonly affinityKey: string | null;
   readonly wantsDecision: boolean;
@@ -59,6 +61,7 @@ export class OutboundRequest {
     downstream: Downstream,
     { service, target, prefix }: Pick<Addressed, 'service' | 'target' | 'prefix'>,
     options: RequestOptions,
+    app: string | null = null,
   ) {
     const { fields, framing } = downstream.head;
     const { replayBytes, tunnelLimits, ttfb } = options;
@@ -66,6 +69,7 @@ export class OutboundRequest {
     this.service = service;
     this.target = target;
     this.prefix = prefix;
+    this.app = app;
     this.policy = options.callPolicy(service);
     this.affinityKey = first(fields, 'sidecar-affinity') ?? null;
     this.wantsDecision = first(fields, 'sidecar-explain') === '1';

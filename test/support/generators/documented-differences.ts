@@ -119,6 +119,12 @@ export const REQUEST_DIFFERENCES: readonly Difference[] = [
     expected: GONE,
   },
   {
+    fields: '`Authorization: Bearer` with a token of `outbound.token` or `outbound.tokens`',
+    what: 'taken out: it was for this sidecar. Any other passes.',
+    names: [],
+    expected: GONE,
+  },
+  {
     fields: '`Forwarded`, `X-Forwarded-For`, `X-Forwarded-Proto`, `X-Forwarded-Host`, `X-Forwarded-Prefix`',
     what: 'replaced by what the sidecars know (with `trustForwarded`: added to what the app said).',
     names: ['forwarded', 'x-forwarded-for', 'x-forwarded-proto', 'x-forwarded-host', 'x-forwarded-prefix'],
