@@ -124,7 +124,8 @@ export interface Config {
   /** Alias → service name; also holds the aliases of each service. */
   readonly aliases: ReadonlyMap<string, string>;
   readonly outbound: {
-    readonly listen: HostPort;
+    /** At least one. */
+    readonly listen: readonly HostPort[];
     /** Of apps one of these tokens is wanted when there are any; there are when `listen` is not loopback. */
     readonly token: string | null;
     /** App → its own. */

@@ -6,7 +6,7 @@
  */
 
 import type { HostPort } from '../core/host-port.ts';
-import { formatHostPort, isLoopback } from '../core/host-port.ts';
+import { addressesOf, formatHostPort, isLoopback } from '../core/host-port.ts';
 import { isTunnelUrl, RECORD_LIMITS } from '../core/peers/record.ts';
 import type { Config } from './config.ts';
 import { shown } from './parsers.ts';
@@ -30,17 +30,13 @@ export function outboundOf(context: Context): Config['outbound'] {
   const { listen, token } = tree.values.outbound;
   const tokens = tree.values.outbound.tokens ?? new Map<string, string>();
   checkTokens(context, token, tokens);
-  if (!isLoopback(listen.host)) {
-    const isOpen = token === null && tokens.size === 0;
-    if (isOpen && !tree.failed.has('outbound.token') && !tree.failed.has('outbound.tokens')) {
-      problems.add(
-        tree.where('outbound.listen'),
-        `${formatHostPort(listen)} can be reached from other machines, so SIDECAR_OUTBOUND_TOKEN must be set`,
-      );
-    }
-    warnings.push(
-      `${tree.where('outbound.listen')}: ${formatHostPort(listen)} can be reached from other machines`,
-    );
+  const isOpen = token === null && tokens.size === 0;
+  const isAsked = !isOpen || tree.failed.has('outbound.token') || tree.failed.has('outbound.tokens');
+  for (const address of listen.filter(({ host }) => !isLoopback(host))) {
+    const said = `${formatHostPort(address)} can be reached from other machines`;
+    if (!isAsked)
+      problems.add(tree.where('outbound.listen'), `${said}, so SIDECAR_OUTBOUND_TOKEN must be set`);
+    warnings.push(`${tree.where('outbound.listen')}: ${said}`);
   }
   return { listen, token, tokens };
 }
@@ -104,15 +100,21 @@ export function checkListeners(
 ): void {
   const taken = new Map<string, string>();
   for (const name of ['outbound', 'inbound', 'admin'] as const) {
-    const address = config[name].listen;
-    if (address.port === 0) continue;
-    const key = formatHostPort(address);
-    const other = taken.get(key);
-    if (other !== undefined) problems.add(tree.where(`${name}.listen`), `${key} is taken by ${other}.listen`);
-    taken.set(key, name);
+    for (const address of [config[name].listen].flat().flatMap(addressesOf)) {
+      if (address.port === 0) continue;
+      const key = formatHostPort(address);
+      const other = taken.get(key);
+      if (other !== undefined) {
+        const whose = other === name ? 'there twice' : `taken by ${other}.listen`;
+        problems.add(tree.where(`${name}.listen`), `${key} is ${whose}`);
+      }
+      taken.set(key, name);
+    }
   }
   for (const service of config.services) {
-    const listener = taken.get(formatHostPort(service));
+    const listener = addressesOf(service)
+      .map((address) => taken.get(formatHostPort(address)))
+      .find((found) => found !== undefined);
     if (listener !== undefined) {
       problems.add(
         tree.where('services'),

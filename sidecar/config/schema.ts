@@ -15,6 +15,7 @@ import {
   duration,
   flag,
   hostPort,
+  hostPorts,
   integer,
   ip4Address,
   list,
@@ -90,9 +91,9 @@ export const SCHEMA = {
     doc: 'Requests at which a service without a limit counts as fully loaded.',
   }),
   outbound: {
-    listen: option(hostPort('127.0.0.1'), '127.0.0.1:8010', {
+    listen: option(hostPorts('127.0.0.1'), '127.0.0.1:8010', {
       env: 'SIDECAR_OUTBOUND',
-      doc: 'Where apps call.',
+      doc: 'Where apps call: one `host:port` or several. Here as elsewhere `localhost` is 127.0.0.1 and ::1.',
     }),
     token: optional(text('the token', 512), {
       env: 'SIDECAR_OUTBOUND_TOKEN',

@@ -39,7 +39,7 @@ describe('the configuration', () => {
     expect(config.worker.id).toBe('box');
     expect(config.worker.capabilities).toStrictEqual({ has_gpu: false, worker_type: 'cpu' });
     expect(config.outbound).toStrictEqual({
-      listen: { host: '127.0.0.1', port: 8010 },
+      listen: [{ host: '127.0.0.1', port: 8010 }],
       token: null,
       tokens: new Map(),
     });
@@ -186,6 +186,23 @@ aliases: { far: far-away }
       expect(sent(name)).toStrictEqual({ kind: 'name', name });
     for (const bad of ['a b', 'http://a', 'a/b', 'u@a', 'a:99999', 'a\r\nX: y', '', 'a'.repeat(300)])
       expectNamed(() => sent(bad), bad).toThrow(/services\.a\.host|host/);
+  });
+
+  test('apps may call at several addresses', () => {
+    const wanted = [
+      { host: '127.0.0.1', port: 8010 },
+      { host: '::1', port: 8010 },
+      { host: '127.0.0.1', port: 9000 },
+      { host: 'localhost', port: 7000 },
+    ];
+    const text = '127.0.0.1:8010, [::1]:8010, 9000, localhost:7000';
+    expect(loadEnv({ SIDECAR_OUTBOUND: text }).outbound.listen).toStrictEqual(wanted);
+    for (const listen of ['["127.0.0.1:8010", "[::1]:8010", 9000, "localhost:7000"]', `"${text}"`]) {
+      const files = { 'c.yml': `outbound: { listen: ${listen} }` };
+      expect(loadEnv({}, { files, args: ['--config', 'c.yml'] }).outbound.listen).toStrictEqual(wanted);
+    }
+    const files = { 'c.yml': 'outbound: { listen: 9000 }' };
+    expect(loadEnv({}, { files, args: ['--config', 'c.yml'] }).outbound.listen).toStrictEqual([wanted[2]]);
   });
 
   test('apps have tokens by name, from the environment, a file of secrets or the configuration', () => {
@@ -407,6 +424,12 @@ aliases: { far: far-away }
     const cases: [Record<string, string>, RegExp][] = [
       [{ SIDECAR_ADMIN: '127.0.0.1:8010' }, /127\.0\.0\.1:8010 is taken by outbound/],
       [{ SIDECAR_SERVICES: 'a=http://127.0.0.1:8010' }, /a points at this sidecar itself/],
+      [{ SIDECAR_SERVICES: 'a=http://localhost:8010' }, /a points at this sidecar itself/],
+      [{ SIDECAR_ADMIN: 'localhost:8010' }, /127\.0\.0\.1:8010 is taken by outbound/],
+      [{ SIDECAR_OUTBOUND: 'localhost:1,[::1]:1' }, /\[::1\]:1 is there twice/],
+      [{ SIDECAR_OUTBOUND: '127.0.0.1:1,10.42.0.7:2' }, /10\.42\.0\.7:2 can be reached .*TOKEN must be set/],
+      [{ SIDECAR_OUTBOUND: ',' }, /no host:port/],
+      [{ SIDECAR_OUTBOUND: Array.from({ length: 17 }, (_, n) => `${n + 1}`).join() }, /more than 16/],
       [{ SIDECAR_OUTBOUND_TOKEN: 'short' }, /shorter than 16/],
       [{ SIDECAR_TUNNEL_URL: 'http://example.com' }, /https/],
       // Others would refuse a record that says so.
