@@ -10,6 +10,7 @@ import type { CallConfig, Config } from '../config/config.ts';
 import type { Balancer } from '../core/balancing/balancer.ts';
 import { betweenSidecars } from '../core/forwarding/sidecar-headers.ts';
 import { viaPseudonym } from '../core/forwarding/via.ts';
+import type { HostPort } from '../core/host-port.ts';
 import { Ttfb } from '../core/peers/ttfb.ts';
 import { RetryBudget } from '../core/retry.ts';
 import type { Upstreams } from '../http/exchange.ts';
@@ -50,7 +51,7 @@ export interface Ports {
 
 /** Takes both ports; who connects waits until they serve. Rejects with the bind error. */
 export async function bindPorts({ inbound, outbound }: Config, lifecycle: Lifecycle): Promise<Ports> {
-  const bind = async (address: Config['inbound']['listen'], name: string): Promise<HttpListener> => {
+  const bind = async (address: HostPort | readonly HostPort[], name: string): Promise<HttpListener> => {
     const listener = await HttpListener.bind(address);
     lifecycle.onStop(name, () => listener.destroy());
     return listener;
@@ -159,7 +160,9 @@ export class DataPlane {
       onInternalError,
       refuse: (code, detail) => {
         metrics.inputRefused('http', code);
-        return problemReply({ code, detail, service: null, requestId: null, attempts: [], proxyName });
+        const about = { service: null, requestId: null, attempts: [], proxyName };
+        // Of a request whose body broke it is not known here how far it got.
+        return problemReply({ ...about, code, detail, isRepeatable: false });
       },
     };
   }
@@ -233,6 +236,7 @@ export class DataPlane {
       replayBytes: retries.replayBytes,
       trustForwarded,
       token: outbound.token,
+      tokens: outbound.tokens,
       observer: outboundObserver(metrics, requests, this.#outboundActivity, onInternalError),
       random: Math.random,
       callPolicy: callPolicies(config),

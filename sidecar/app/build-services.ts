@@ -32,12 +32,13 @@ export function buildServices({
   const services = new Map<string, LocalService>();
   const groups = new Map<string, Slots>();
   for (const service of config.services) {
-    const { scheme, host, port } = service;
+    const { scheme, host, port, sentHost } = service;
     const origin = { scheme, host, port };
     const { path, intervalMs, timeoutMs, healthyAfter, unhealthyAfter } = service.health;
     const health = new WorkerHealth({
       origin,
       path: path === null ? null : `${service.basePath}${path}`,
+      host: sentHost.kind === 'name' ? sentHost.name : undefined,
       intervalMs,
       timeoutMs,
       healthyAfter,
@@ -64,6 +65,7 @@ export function buildServices({
       name: service.name,
       origin,
       basePath: service.basePath,
+      sentHost,
       timeouts: { connectMs: workerConnectMs, headMs, idleMs },
       admission: new Admission({ ...service, slots: slotsOf(service, groups) }),
       slotUse: slotUseOf(service),

@@ -11,7 +11,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Config } from '../config/config.ts';
 import { Balancer } from '../core/balancing/balancer.ts';
 import { SidecarError } from '../core/errors.ts';
-import type { HostPort } from '../core/host-port.ts';
+import { formatHostPort, type HostPort } from '../core/host-port.ts';
 import type { Log } from '../core/log.ts';
 import { systemClock } from '../mesh/clock.ts';
 import { openIdentity } from '../mesh/membership/identity.ts';
@@ -30,7 +30,7 @@ import { QuickTunnel } from './quick-tunnel.ts';
 import { SelfReport } from './self-report.ts';
 import { packageVersion } from './version.ts';
 
-/** Addresses as they are bound. */
+/** Addresses as they are bound; of several the first. */
 export interface RunningSidecar {
   readonly outbound: HostPort;
   readonly inbound: HostPort;
@@ -99,6 +99,7 @@ async function start(
     processMetrics: true,
   });
   for (const { name } of config.services) metrics.knowService(name);
+  for (const app of config.outbound.tokens.keys()) metrics.knowApp(app);
   const requests = new RequestHistory({ capacity: REMEMBERED_REQUESTS });
   const { sampler, gpu } = startSampler(config, log, lifecycle);
   const auth = new RequestAuth(identity, {
@@ -144,7 +145,11 @@ async function start(
       version,
       peer: identity.keyHex,
       services: config.services.map(({ name }) => name),
-      address: { outbound: text(outbound), inbound: text(inbound), admin: text(adminAddress) },
+      address: {
+        outbound: outbound.addresses.map(formatHostPort).join(', '),
+        inbound: inbound.addresses.map(formatHostPort).join(', '),
+        admin: formatHostPort(adminAddress),
+      },
     },
     'sidecar listens',
   );
@@ -227,10 +232,6 @@ async function listening<T>(promise: Promise<T>): Promise<T> {
     const why = code === 'EADDRINUSE' ? 'another program listens there' : code;
     throw new SidecarError('internal', `cannot listen on ${address}:${port}: ${why}`, { cause: error });
   }
-}
-
-function text({ host, port }: { readonly host: string; readonly port: number }): string {
-  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
 }
 
 const OPEN_FILES_INTERVAL_MS = 1_000;

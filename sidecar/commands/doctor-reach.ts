@@ -34,10 +34,11 @@ export async function checkWorkers(config: Config): Promise<readonly Check[]> {
 }
 
 async function checkService(service: ServiceConfig, upstreams: Upstreams): Promise<Check> {
-  const { scheme, host, port, basePath, health } = service;
+  const { scheme, host, port, basePath, health, sentHost } = service;
   const { fault } = await checkWorker({
     origin: { scheme, host, port },
     path: health.path === null ? null : `${basePath}${health.path}`,
+    host: sentHost.kind === 'name' ? sentHost.name : undefined,
     timeoutMs: health.timeoutMs,
     upstreams,
     isFresh: true,

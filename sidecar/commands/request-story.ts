@@ -21,6 +21,7 @@ export function requestStory(body: Json): string {
     ['asked', `${textOf(body.method)} of ${textOf(body.service) || 'no service'}`],
     ['answer', answerText(body)],
   ];
+  if (textOf(body.app) !== '') lines.splice(3, 0, ['app', textOf(body.app)]);
   if (textOf(body.detail) !== '') lines.push(['cause', textOf(body.detail)]);
   if (textOf(body.advice) !== '') lines.push(['to do', textOf(body.advice)]);
   lines.push(['view', viewText(body)]);

@@ -6,6 +6,7 @@
  * Defaults and the reference text are in schema.ts, reading and checking in load.ts and resolve.ts.
  */
 import type { PolicyName } from '../core/balancing/balancer.ts';
+import type { SentHost } from '../core/forwarding/mount.ts';
 import type { HostPort } from '../core/host-port.ts';
 import type { LogFormat, LogLevel } from '../core/log.ts';
 import type { Capabilities, Requirement } from '../core/peers/requirements.ts';
@@ -78,6 +79,8 @@ export interface ServiceConfig extends CallConfig {
   readonly port: number;
   /** Path of the URL without a trailing slash; '' for none. */
   readonly basePath: string;
+  /** The Host that it is sent. */
+  readonly sentHost: SentHost;
   /** Requests that the worker serves at once, with all of its group; null = not limited. */
   readonly concurrency: number | null;
   /** Stands in for the concurrency in the load figure when there is no limit. */
@@ -138,9 +141,12 @@ export interface Config {
   /** Alias → service name; also holds the aliases of each service. */
   readonly aliases: ReadonlyMap<string, string>;
   readonly outbound: {
-    readonly listen: HostPort;
-    /** Asked of apps when set; always set when `listen` is not loopback. */
+    /** At least one. */
+    readonly listen: readonly HostPort[];
+    /** Of apps one of these tokens is wanted when there are any; there are when `listen` is not loopback. */
     readonly token: string | null;
+    /** App → its own. */
+    readonly tokens: ReadonlyMap<string, string>;
   };
   readonly inbound: { readonly listen: HostPort };
   readonly admin: { readonly listen: HostPort };

@@ -6,7 +6,7 @@
  */
 
 import type { HostPort } from '../core/host-port.ts';
-import { formatHostPort, isLoopback } from '../core/host-port.ts';
+import { addressesOf, formatHostPort, isLoopback } from '../core/host-port.ts';
 import { isTunnelUrl, RECORD_LIMITS } from '../core/peers/record.ts';
 import type { Config } from './config.ts';
 import { shown } from './parsers.ts';
@@ -25,25 +25,40 @@ export interface Context {
   readonly warnings: string[];
 }
 
-export function outboundOf({ tree, problems, warnings }: Context): Config['outbound'] {
+export function outboundOf(context: Context): Config['outbound'] {
+  const { tree, problems, warnings } = context;
   const { listen, token } = tree.values.outbound;
-  if (token !== null && !/^[\x21-\x7e]+$/.test(token)) {
-    problems.add(tree.where('outbound.token'), 'may hold visible ASCII characters only');
-  } else if (token !== null && token.length < LEAST_TOKEN_LENGTH) {
-    problems.add(tree.where('outbound.token'), `is shorter than ${LEAST_TOKEN_LENGTH} characters`);
+  const tokens = tree.values.outbound.tokens ?? new Map<string, string>();
+  checkTokens(context, token, tokens);
+  const isOpen = token === null && tokens.size === 0;
+  const isAsked = !isOpen || tree.failed.has('outbound.token') || tree.failed.has('outbound.tokens');
+  for (const address of listen.filter(({ host }) => !isLoopback(host))) {
+    const said = `${formatHostPort(address)} can be reached from other machines`;
+    if (!isAsked)
+      problems.add(tree.where('outbound.listen'), `${said}, so SIDECAR_OUTBOUND_TOKEN must be set`);
+    warnings.push(`${tree.where('outbound.listen')}: ${said}`);
   }
-  if (!isLoopback(listen.host)) {
-    if (token === null && !tree.failed.has('outbound.token')) {
-      problems.add(
-        tree.where('outbound.listen'),
-        `${formatHostPort(listen)} can be reached from other machines, so SIDECAR_OUTBOUND_TOKEN must be set`,
-      );
-    }
-    warnings.push(
-      `${tree.where('outbound.listen')}: ${formatHostPort(listen)} can be reached from other machines`,
-    );
-  }
-  return { listen, token };
+  return { listen, token, tokens };
+}
+
+function checkTokens(
+  { tree, problems }: Context,
+  token: string | null,
+  tokens: ReadonlyMap<string, string>,
+): void {
+  const apps = new Map<string, string>();
+  const check = (value: string, key: string, whose: string): void => {
+    const lead = whose === '' ? '' : `the token of ${whose} `;
+    if (!/^[\x21-\x7e]+$/.test(value))
+      problems.add(tree.where(key), `${lead}may hold visible ASCII characters only`);
+    else if (value.length < LEAST_TOKEN_LENGTH)
+      problems.add(tree.where(key), `${lead}is shorter than ${LEAST_TOKEN_LENGTH} characters`);
+    const other = apps.get(value);
+    if (other !== undefined) problems.add(tree.where(key), `${lead}is that of ${other} too`);
+    apps.set(value, whose);
+  };
+  for (const [app, value] of tokens) check(value, 'outbound.tokens', app);
+  if (token !== null) check(token, 'outbound.token', '');
 }
 
 export function inboundOf(given: HostPort | null, vpn: string | null): HostPort {
@@ -85,15 +100,21 @@ export function checkListeners(
 ): void {
   const taken = new Map<string, string>();
   for (const name of ['outbound', 'inbound', 'admin'] as const) {
-    const address = config[name].listen;
-    if (address.port === 0) continue;
-    const key = formatHostPort(address);
-    const other = taken.get(key);
-    if (other !== undefined) problems.add(tree.where(`${name}.listen`), `${key} is taken by ${other}.listen`);
-    taken.set(key, name);
+    for (const address of [config[name].listen].flat().flatMap(addressesOf)) {
+      if (address.port === 0) continue;
+      const key = formatHostPort(address);
+      const other = taken.get(key);
+      if (other !== undefined) {
+        const whose = other === name ? 'there twice' : `taken by ${other}.listen`;
+        problems.add(tree.where(`${name}.listen`), `${key} is ${whose}`);
+      }
+      taken.set(key, name);
+    }
   }
   for (const service of config.services) {
-    const listener = taken.get(formatHostPort(service));
+    const listener = addressesOf(service)
+      .map((address) => taken.get(formatHostPort(address)))
+      .find((found) => found !== undefined);
     if (listener !== undefined) {
       problems.add(
         tree.where('services'),

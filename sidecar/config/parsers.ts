@@ -12,6 +12,8 @@ import { isIp4, parseHostPort } from '../core/host-port.ts';
 import { nearestWord } from '../core/nearest-word.ts';
 import type { Parser } from './option.ts';
 
+const MAX_LISTENERS = 16;
+
 /** How a value is shown in an error; `@` marks the place where a URL keeps its password. */
 export function shown(raw: unknown): string {
   if (typeof raw === 'string') {
@@ -124,6 +126,18 @@ export function hostPort(defaultHost: string): Parser<HostPort> {
       throw new Error(`${shown(raw)} is not host:port (such as 127.0.0.1:8010 or [::1]:8010)`);
     }
     return { host: parsed.host === '' ? defaultHost : parsed.host, port: parsed.port };
+  };
+}
+
+/** One or several of them. */
+export function hostPorts(defaultHost: string): Parser<readonly HostPort[]> {
+  const each = hostPort(defaultHost);
+  const several = list(each);
+  return (raw) => {
+    const found = typeof raw === 'number' ? [each(raw)] : several(raw);
+    if (found.length === 0) throw new Error('no host:port is given');
+    if (found.length > MAX_LISTENERS) throw new Error(`more than ${MAX_LISTENERS} addresses`);
+    return found;
   };
 }
 

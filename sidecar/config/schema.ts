@@ -15,6 +15,7 @@ import {
   duration,
   flag,
   hostPort,
+  hostPorts,
   integer,
   ip4Address,
   list,
@@ -25,6 +26,7 @@ import {
 } from './parsers.ts';
 import {
   aliasMap,
+  appTokens,
   capabilityMap,
   pathText,
   perService,
@@ -89,15 +91,22 @@ export const SCHEMA = {
     doc: 'Requests at which a service without a limit counts as fully loaded.',
   }),
   outbound: {
-    listen: option(hostPort('127.0.0.1'), '127.0.0.1:8010', {
+    listen: option(hostPorts('127.0.0.1'), '127.0.0.1:8010', {
       env: 'SIDECAR_OUTBOUND',
-      doc: 'Where apps call.',
+      doc: 'Where apps call: one `host:port` or several. Here as elsewhere `localhost` is 127.0.0.1 and ::1.',
     }),
     token: optional(text('the token', 512), {
       env: 'SIDECAR_OUTBOUND_TOKEN',
       secret: true,
       defaultDoc: 'none',
-      doc: 'Token that apps must send; required when `outbound.listen` is not loopback. At least 16 characters.',
+      doc: 'Token that apps must send, as `sidecar-token` or as `Authorization: Bearer`; one is required when `outbound.listen` is not loopback. At least 16 characters.',
+    }),
+    tokens: optional(appTokens, {
+      env: 'SIDECAR_OUTBOUND_TOKENS',
+      secret: true,
+      mapping: true,
+      defaultDoc: 'none',
+      doc: 'Tokens of apps by name, beside or in place of `token`: `chat=…,notes=…`, in a file one a line. The name stands in metrics and `/explain` as `app`.',
     }),
   },
   inbound: {

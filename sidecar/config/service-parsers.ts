@@ -4,6 +4,8 @@
  * Apart from parsers.ts, which would do for any program. Names are strict here because they become parts of URLs, host
  * names, DHT topics and metric labels. They must not know the name of an option.
  */
+import type { SentHost } from '../core/forwarding/mount.ts';
+import { isHost } from '../core/http/request-target.ts';
 import { isWorkerId } from '../core/peers/certificate.ts';
 import { RECORD_LIMITS, UNPRINTABLE } from '../core/peers/record.ts';
 import { type Capabilities, parseRequirements, type Requirement } from '../core/peers/requirements.ts';
@@ -15,12 +17,15 @@ import { decimal, pairs, shown, text } from './parsers.ts';
 // The offered ones must fit into a certificate.
 const MAX_CALLED = 1000;
 const MAX_METRICS = 32;
+/** Each is a label value of a metric. */
+const MAX_APPS = 100;
+const MAX_TOKEN_CHARS = 512;
 const MAX_METRIC_LIMIT = 1e12;
 
 export const serviceName: Parser<string> = (raw) => {
   if (typeof raw === 'string' && isServiceName(raw)) return raw;
   throw new Error(
-    `${shown(raw)} is not a service name (1 to 63 of a–z, 0–9, ".", "_", "-", ends with a letter or digit)`,
+    `${shown(raw)} is not a service name (1 to 63 of a–z in lower case, 0–9, ".", "_", "-", ends with a letter or digit)`,
   );
 };
 
@@ -30,6 +35,14 @@ export const workerName: Parser<string> = (raw) => {
   throw new Error(
     `${shown(raw)} is not a worker name (1 to ${RECORD_LIMITS.workerIdChars} visible ASCII characters)`,
   );
+};
+
+/** `worker`, `keep`, or the name itself, with or without a port. */
+export const sentHost: Parser<SentHost> = (raw) => {
+  const value = text('the host', 261)(raw);
+  if (value === 'worker' || value === 'keep') return { kind: value };
+  if (isHost(value)) return { kind: 'name', name: value };
+  throw new Error(`${shown(raw)} is neither worker, keep nor a host (such as jupyter.example or a:8080)`);
 };
 
 /** An absolute path of visible ASCII, with or without a query. */
@@ -69,6 +82,26 @@ export const aliasMap: Parser<ReadonlyMap<string, string>> = (raw) => {
     found.set(alias, target);
   }
   if (found.size > 1000) throw new Error('more than 1000 aliases');
+  return found;
+};
+
+/** App → its token. Nothing of either is repeated: whoever mistakes their order has written a token for a name. */
+export const appTokens: Parser<ReadonlyMap<string, string>> = (raw) => {
+  const isText = typeof raw === 'string';
+  if (!isText && !(raw instanceof Map)) throw new Error('expected a mapping from app to token');
+  const lines = isText ? raw.split(/[,\n]/).map((line) => line.trim()) : [];
+  if (lines.some((line) => line !== '' && line.indexOf('=') < 1))
+    throw new Error('an entry is not of the form app=token');
+  const found = new Map<string, string>();
+  for (const [name, value] of pairs(isText ? lines.join(',') : raw, 'app=token')) {
+    if (!isServiceName(name)) throw new Error('the name of an app is not 1 to 63 of a–z, 0–9, ".", "_", "-"');
+    if (typeof value !== 'string') throw new Error(`the token of ${name} must be text; put it in quotes`);
+    if (value.length > MAX_TOKEN_CHARS)
+      throw new Error(`the token of ${name} is longer than ${MAX_TOKEN_CHARS} characters`);
+    if (found.has(name)) throw new Error(`the app ${name} is there twice`);
+    found.set(name, value);
+  }
+  if (found.size > MAX_APPS) throw new Error(`more than ${MAX_APPS} apps`);
   return found;
 };
 

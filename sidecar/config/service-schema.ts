@@ -9,7 +9,7 @@ import { LOAD_SOURCES } from './config.ts';
 import { type Option, option, optional, type Parser } from './option.ts';
 import { duration, flag, integer, list, oneOf, orNone, shown, text, url } from './parsers.ts';
 import { SCHEMA } from './schema.ts';
-import { metricMap, pathText, requirementList, serviceName, slotRule } from './service-parsers.ts';
+import { metricMap, pathText, requirementList, sentHost, serviceName, slotRule } from './service-parsers.ts';
 
 export interface WorkerUrl extends Omit<BaseUrl, 'scheme'> {
   /** As it is shown. */
@@ -70,6 +70,9 @@ export const SERVICE_SCHEMA = {
   url: optional(workerUrl, {
     defaultDoc: 'required',
     doc: 'Where the worker listens, with its base path: `http://…` is spoken to in HTTP/1.1, `h2c://…` in HTTP/2 (prior knowledge, no TLS), whatever the app speaks. gRPC needs `h2c://`.',
+  }),
+  host: option(sentHost, 'worker', {
+    doc: 'The `Host` that the worker is sent: `worker` = that of `url`; `keep` = the one that the app sent, for workers that build links from it or compare it with `Origin`; else a name of its own.',
   }),
   concurrency: optional(orNone(integer(1, 100_000)), {
     defaultDoc: '`defaults.concurrency`',

@@ -96,6 +96,7 @@ export function readServices(
     services.push({
       name,
       ...values.url,
+      sentHost: values.host,
       concurrency: unlessNone(values.concurrency ?? valueFor(defaults.concurrency, name) ?? 'none'),
       assumedConcurrency: defaults.assumedConcurrency,
       queue: values.queue ?? valueFor(defaults.queue, name) ?? QUEUE_DEFAULT,

@@ -10,6 +10,8 @@ interface CodeEntry {
   readonly status: number;
   /** `Retry-After` in seconds, where waiting helps; null where it does not. */
   readonly retryAfterSeconds: number | null;
+  /** Whether the same request may well be served later. Whether repeating it is safe is another question. */
+  readonly isTransient: boolean;
   /** `error` parameter of the Proxy-Status field (RFC 9209 §2.3). */
   readonly proxyStatus: string;
   /** What it means, for the one who reads the response. */
@@ -22,6 +24,7 @@ export const CODES = {
   bad_request: {
     status: 400,
     retryAfterSeconds: null,
+    isTransient: false,
     proxyStatus: 'http_request_error',
     meaning: 'The request is not well-formed HTTP, or its length is in doubt.',
     advice: 'Mend the client: `detail` names the place.',
@@ -29,6 +32,7 @@ export const CODES = {
   request_timeout: {
     status: 408,
     retryAfterSeconds: null,
+    isTransient: true,
     proxyStatus: 'http_request_error',
     meaning: 'The request head did not arrive within the time limit.',
     advice: 'Look for a client that stalls, or raise limits.headTimeout.',
@@ -36,6 +40,7 @@ export const CODES = {
   uri_too_long: {
     status: 414,
     retryAfterSeconds: null,
+    isTransient: false,
     proxyStatus: 'http_request_error',
     meaning: 'The request target is longer than this sidecar accepts.',
     advice: 'Send less, or raise limits.maxTarget on every sidecar on the way.',
@@ -43,6 +48,7 @@ export const CODES = {
   headers_too_large: {
     status: 431,
     retryAfterSeconds: null,
+    isTransient: false,
     proxyStatus: 'http_request_error',
     meaning: 'The header section is larger than this sidecar accepts.',
     advice: 'Send less, or raise limits.maxHead and limits.maxFields on every sidecar on the way.',
@@ -50,6 +56,7 @@ export const CODES = {
   body_too_large: {
     status: 413,
     retryAfterSeconds: null,
+    isTransient: false,
     proxyStatus: 'http_request_error',
     meaning: 'The request body is longer than the only way to the worker carries.',
     advice: 'Send less, or give the two a VPN; tunnel.maxBody is what tunnels carry.',
@@ -57,6 +64,7 @@ export const CODES = {
   unknown_service: {
     status: 404,
     retryAfterSeconds: null,
+    isTransient: false,
     proxyStatus: 'http_request_denied',
     meaning: 'The request does not address a service.',
     advice:
@@ -65,6 +73,7 @@ export const CODES = {
   not_offered_here: {
     status: 421,
     retryAfterSeconds: null,
+    isTransient: true,
     proxyStatus: 'destination_not_found',
     meaning: 'This worker does not offer the service; the caller has an old view of it.',
     advice: 'Nothing: the caller drops the worker from its view by itself.',
@@ -72,14 +81,16 @@ export const CODES = {
   not_a_member: {
     status: 401,
     retryAfterSeconds: null,
+    isTransient: false,
     proxyStatus: 'http_request_denied',
     meaning: 'The caller has not shown that it is a member of this mesh.',
     advice:
-      'Compare the mesh keys and the end of the certificates; `dht-sidecar doctor` compares the clocks. For an app: send sidecar-token.',
+      'Compare the mesh keys and the end of the certificates; `dht-sidecar doctor` compares the clocks. For an app: send its token, as sidecar-token or as Authorization: Bearer.',
   },
   not_allowed: {
     status: 403,
     retryAfterSeconds: null,
+    isTransient: false,
     proxyStatus: 'http_request_denied',
     meaning: "The caller's certificate does not allow it to call this service.",
     advice: 'Give the caller a certificate that names the service: `dht-sidecar mesh cert --calls`.',
@@ -87,6 +98,7 @@ export const CODES = {
   loop_detected: {
     status: 508,
     retryAfterSeconds: null,
+    isTransient: false,
     proxyStatus: 'proxy_loop_detected',
     meaning: 'The request has already passed through this sidecar.',
     advice: 'Mend the worker or app that sends the request back to the sidecar it came from.',
@@ -94,6 +106,7 @@ export const CODES = {
   saturated: {
     status: 503,
     retryAfterSeconds: 1,
+    isTransient: true,
     proxyStatus: 'destination_unavailable',
     meaning: 'All slots and the queue of the service are full.',
     advice: 'Try again; if it lasts, add workers, or raise concurrency or queue of the service.',
@@ -101,6 +114,7 @@ export const CODES = {
   worker_refused: {
     status: 503,
     retryAfterSeconds: 1,
+    isTransient: true,
     proxyStatus: 'destination_unavailable',
     meaning: 'The worker itself refused the request: it has no room for it now.',
     advice:
@@ -109,6 +123,7 @@ export const CODES = {
   draining: {
     status: 503,
     retryAfterSeconds: 1,
+    isTransient: true,
     proxyStatus: 'destination_unavailable',
     meaning: 'The worker is shutting down and takes no new requests.',
     advice: "Nothing if the shutdown is meant; else start the worker's sidecar again, or add a worker.",
@@ -116,6 +131,7 @@ export const CODES = {
   warming: {
     status: 503,
     retryAfterSeconds: 5,
+    isTransient: true,
     proxyStatus: 'destination_unavailable',
     meaning: 'The worker is alive but not ready yet.',
     advice: "Wait while a model loads; if it lasts, see the worker's own log, and services.<name>.health.",
@@ -123,6 +139,7 @@ export const CODES = {
   no_peers: {
     status: 503,
     retryAfterSeconds: 1,
+    isTransient: true,
     proxyStatus: 'destination_not_found',
     meaning: 'Discovery works, and no ready worker offers the service.',
     advice:
@@ -131,6 +148,7 @@ export const CODES = {
   requirements_unmet: {
     status: 503,
     retryAfterSeconds: 5,
+    isTransient: true,
     proxyStatus: 'destination_unavailable',
     meaning: 'Workers offer the service, and none of them has the capabilities that the request requires.',
     advice:
@@ -139,6 +157,7 @@ export const CODES = {
   all_ejected: {
     status: 503,
     retryAfterSeconds: 5,
+    isTransient: true,
     proxyStatus: 'destination_unavailable',
     meaning: 'Workers offer the service, and none of them can be used now.',
     advice: 'See what each worker says: `dht-sidecar explain <service>`; then their own logs.',
@@ -146,6 +165,7 @@ export const CODES = {
   discovery_unavailable: {
     status: 503,
     retryAfterSeconds: 2,
+    isTransient: true,
     proxyStatus: 'destination_not_found',
     meaning: 'No node of the DHT answers, so nobody can be found.',
     advice:
@@ -154,6 +174,7 @@ export const CODES = {
   connect_failed: {
     status: 502,
     retryAfterSeconds: null,
+    isTransient: true,
     proxyStatus: 'connection_refused',
     meaning: 'No connection to the worker could be made; nothing was sent.',
     advice:
@@ -162,6 +183,7 @@ export const CODES = {
   upstream_reset: {
     status: 502,
     retryAfterSeconds: null,
+    isTransient: true,
     proxyStatus: 'connection_terminated',
     meaning: 'The connection broke after the request was sent and before a response began.',
     advice: 'See the log of the worker, which probably crashed, or of its sidecar.',
@@ -169,6 +191,7 @@ export const CODES = {
   upstream_protocol: {
     status: 502,
     retryAfterSeconds: null,
+    isTransient: false,
     proxyStatus: 'http_protocol_error',
     meaning: 'The response is not well-formed HTTP, or does not come from the worker that was asked.',
     advice: 'See what answers at that address: `reason` says what was wrong with it.',
@@ -176,6 +199,7 @@ export const CODES = {
   connect_timeout: {
     status: 504,
     retryAfterSeconds: null,
+    isTransient: true,
     proxyStatus: 'connection_timeout',
     meaning: 'No connection to the worker within the time limit; nothing was sent.',
     advice:
@@ -184,6 +208,7 @@ export const CODES = {
   response_timeout: {
     status: 504,
     retryAfterSeconds: null,
+    isTransient: true,
     proxyStatus: 'http_response_timeout',
     meaning: 'The worker did not answer within the time limit.',
     advice: 'See what the worker is doing, or raise timeouts.head for the service.',
@@ -191,6 +216,7 @@ export const CODES = {
   deadline: {
     status: 504,
     retryAfterSeconds: null,
+    isTransient: false,
     proxyStatus: 'http_response_timeout',
     meaning: 'The deadline that the caller set has passed.',
     advice: 'Ask for more time in sidecar-deadline-ms, or see why the worker is slow.',
@@ -198,6 +224,7 @@ export const CODES = {
   not_supported: {
     status: 501,
     retryAfterSeconds: null,
+    isTransient: false,
     proxyStatus: 'http_request_denied',
     meaning: 'A method or transfer coding that this proxy does not carry.',
     advice: 'Nothing: it is not carried.',
@@ -205,6 +232,7 @@ export const CODES = {
   grpc_not_carried: {
     status: 501,
     retryAfterSeconds: null,
+    isTransient: false,
     proxyStatus: 'http_request_denied',
     meaning:
       'gRPC needs HTTP/2 all the way: the URL of the worker begins with http:// instead of h2c://, or the route is a tunnel.',
@@ -213,6 +241,7 @@ export const CODES = {
   internal: {
     status: 500,
     retryAfterSeconds: null,
+    isTransient: false,
     proxyStatus: 'proxy_internal_error',
     meaning: 'A fault in the sidecar itself; please report it.',
     advice: 'See the log of this sidecar, and report it.',

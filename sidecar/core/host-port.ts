@@ -50,6 +50,15 @@ export function formatHostPort(address: HostPort): string {
   return `${address.host.includes(':') ? `[${address.host}]` : address.host}:${address.port}`;
 }
 
+/** What `localhost` means, whatever the resolver of a host makes of it (RFC 6761 §6.3). */
+export const LOOPBACKS = ['127.0.0.1', '::1'] as const;
+
+/** The addresses that a text stands for: of `localhost` both. */
+export function addressesOf({ host, port }: HostPort): readonly HostPort[] {
+  const hosts = host.toLowerCase() === 'localhost' ? LOOPBACKS : [host];
+  return hosts.map((each) => ({ host: each, port }));
+}
+
 /** Whether only this host can reach a listener there: 127.0.0.0/8, ::1 and `localhost`. */
 export function isLoopback(host: string): boolean {
   if (isIp4(host)) return host.startsWith('127.');

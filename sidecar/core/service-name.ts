@@ -4,7 +4,7 @@
 /**
  * What a service may be called, which is also what it is called in addresses and host names.
  */
-const MAX_NAME_LENGTH = 63;
+export const MAX_NAME_LENGTH = 63;
 
 function isLowerAlphanumeric(unit: number): boolean {
   return (unit >= 0x61 && unit <= 0x7a) || (unit >= 0x30 && unit <= 0x39);

@@ -1,57 +1,55 @@
 /**
- * A listening port that speaks HTTP/1.1 and, with prior knowledge, HTTP/2: accepts, keeps track of its connections, and
+ * Listening ports that speak HTTP/1.1 and, with prior knowledge, HTTP/2: accepts, keeps track of its connections, and
  * drains them.
  *
  * Apart from the connection itself, so that outbound and inbound share one way to start, drain and stop.
  */
 import net from 'node:net';
+import type { HostPort } from '../core/host-port.ts';
 import type { ConnectionOptions } from './connection-options.ts';
 import { Http1Connection } from './http1/connection.ts';
 import { Http2Connection } from './http2/connection.ts';
+import { bindAll } from './sockets/bind.ts';
 import { withReadBuffer } from './sockets/read-buffer.ts';
 
 export type HttpListenerOptions = Omit<ConnectionOptions, 'onHttp2'>;
 
-/** Connections that may wait to be accepted. */
-const BACKLOG = 1_024;
-
 export class HttpListener {
-  readonly host: string;
-  /** The port really bound. */
-  readonly port: number;
-  readonly #server: net.Server;
+  /** Where it really is bound, at least one. */
+  readonly addresses: readonly HostPort[];
+  readonly #servers: readonly net.Server[];
   readonly #connections = new Map<net.Socket, Http1Connection | Http2Connection>();
   /** Accepted before they are served, and not read yet. */
   readonly #early = new Set<net.Socket>();
   #options: ConnectionOptions | null = null;
   #isDraining = false;
 
-  /** Takes the port. Rejects with the bind error (EADDRINUSE, EACCES, EADDRNOTAVAIL …). */
-  static async bind(address: { readonly host: string; readonly port: number }): Promise<HttpListener> {
-    const server = net.createServer({
-      allowHalfOpen: true,
-      noDelay: true,
-      keepAlive: true,
-      pauseOnConnect: true,
-    });
-    await new Promise<void>((resolve, reject) => {
-      server.once('error', reject);
-      server.listen({ host: address.host, port: address.port, backlog: BACKLOG }, () => {
-        server.off('error', reject);
-        resolve();
-      });
-    });
-    return new HttpListener(server);
+  /** Takes the ports, all or none. Rejects with the bind error (EADDRINUSE, EACCES, EADDRNOTAVAIL …). */
+  static async bind(address: HostPort | readonly HostPort[]): Promise<HttpListener> {
+    const options = { allowHalfOpen: true, noDelay: true, keepAlive: true, pauseOnConnect: true };
+    return new HttpListener(await bindAll([address].flat(), () => net.createServer(options)));
   }
 
-  private constructor(server: net.Server) {
-    const bound = server.address() as net.AddressInfo;
-    this.host = bound.address;
-    this.port = bound.port;
-    this.#server = server;
-    // EMFILE and the like: one connection is lost, the listener lives.
-    server.on('error', () => {});
-    server.on('connection', (socket: net.Socket) => this.#accepted(socket));
+  private constructor(servers: readonly net.Server[]) {
+    this.#servers = servers;
+    this.addresses = servers.map((server) => {
+      const { address: host, port } = server.address() as net.AddressInfo;
+      return { host, port };
+    });
+    for (const server of servers) {
+      // EMFILE and the like: one connection is lost, the listener lives.
+      server.on('error', () => {});
+      server.on('connection', (socket: net.Socket) => this.#accepted(socket));
+    }
+  }
+
+  /** Of the first address. */
+  get host(): string {
+    return this.addresses[0]!.host;
+  }
+
+  get port(): number {
+    return this.addresses[0]!.port;
   }
 
   get openConnections(): number {
@@ -77,16 +75,15 @@ export class HttpListener {
 
   /** Takes no new connections. */
   stopAccepting(): void {
-    this.#server.close();
+    for (const server of this.#servers) server.close();
   }
 
   /** Breaks everything that is left. */
-  destroy(): Promise<void> {
-    return new Promise((resolve) => {
-      this.#server.close(() => resolve());
-      for (const socket of this.#early) socket.destroy();
-      for (const socket of this.#connections.keys()) socket.destroy();
-    });
+  async destroy(): Promise<void> {
+    const closed = this.#servers.map((server) => new Promise((resolve) => server.close(resolve)));
+    for (const socket of this.#early) socket.destroy();
+    for (const socket of this.#connections.keys()) socket.destroy();
+    await Promise.all(closed);
   }
 
   #accepted(socket: net.Socket): void {

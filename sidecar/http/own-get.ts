@@ -9,7 +9,8 @@ import { SidecarError } from '../core/errors.ts';
 import { hostHeader } from '../core/http/base-url.ts';
 import type { Origin } from './exchange.ts';
 import { type SmallGet, type SmallResponse, tooLarge, withinLimit } from './small-get.ts';
-import { dialError } from './sockets/dial-error.ts';
+import { loopbackOptions } from './sockets/dial.ts';
+import { dialError, eachOf } from './sockets/dial-error.ts';
 
 export interface OwnGet extends SmallGet {
   /** `h2c` is for `smallGet`, on the connections that requests take: there a worker that shuts down says so. */
@@ -28,10 +29,10 @@ export function ownGet(get: OwnGet): Promise<SmallResponse> {
 }
 
 async function request(get: OwnGet, signal: AbortSignal): Promise<SmallResponse> {
-  const { origin, target, fields, limitMs, stepMs = limitMs, maxBytes } = get;
+  const { origin, target, host = hostHeader(origin), fields, limitMs, stepMs = limitMs, maxBytes } = get;
   const timeout = stepMs + UNDICI_TICK_MS;
   const client = new Client(`${origin.scheme}://${hostHeader(origin)}`, {
-    connect: { timeout },
+    connect: { timeout, ...loopbackOptions(origin.host, timeout) },
     headersTimeout: timeout,
     bodyTimeout: timeout,
     maxHeaderSize: MAX_HEAD_BYTES,
@@ -41,7 +42,8 @@ async function request(get: OwnGet, signal: AbortSignal): Promise<SmallResponse>
   const end = (): void => void client.destroy(signal.reason as Error);
   signal.addEventListener('abort', end);
   try {
-    const response = await client.request({ method: 'GET', path: target, headers: [...fields], reset: true });
+    const headers = ['Host', host, ...fields];
+    const response = await client.request({ method: 'GET', path: target, headers, reset: true });
     return {
       status: response.statusCode,
       fields: Object.entries(response.headers).flatMap(([name, value]) =>
@@ -59,11 +61,10 @@ async function request(get: OwnGet, signal: AbortSignal): Promise<SmallResponse>
 
 function faultOf(error: NodeJS.ErrnoException, { origin, maxBytes }: OwnGet): SidecarError {
   const cause = { cause: error };
-  // Several addresses were tried.
-  const inner = error instanceof AggregateError ? (error.errors[0] as NodeJS.ErrnoException) : error;
+  const inner = eachOf(error)[0] ?? error;
   if (inner.syscall === 'connect' || inner.syscall === 'getaddrinfo') {
     const isRefused = inner.code === 'ECONNREFUSED';
-    return new SidecarError('connect_failed', dialError(origin, inner), { ...cause, isRefused });
+    return new SidecarError('connect_failed', dialError(origin, error), { ...cause, isRefused });
   }
   switch (error.code) {
     case 'UND_ERR_RES_EXCEEDED_MAX_SIZE':

@@ -13,6 +13,8 @@ import { setTimeoutAfterPoll } from './sockets/timers.ts';
 export interface SmallGet {
   readonly origin: Origin;
   readonly target: string;
+  /** Absent: that of the origin. */
+  readonly host?: string | undefined;
   /** Besides Host. */
   readonly fields: RawFields;
   /** From the call to the last byte of the body. */
@@ -70,7 +72,7 @@ export function tooLarge(maxBytes: number): SidecarError {
 }
 
 function collect(upstreams: Upstreams, get: UpstreamGet, signal: AbortSignal): Promise<SmallResponse> {
-  const { origin, target, fields, limitMs, maxBytes } = get;
+  const { origin, target, host = hostHeader(origin), fields, limitMs, maxBytes } = get;
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];
     let bytes = 0;
@@ -86,7 +88,7 @@ function collect(upstreams: Upstreams, get: UpstreamGet, signal: AbortSignal): P
     };
     const request = upstreams.request(
       origin,
-      { method: 'GET', target, host: hostHeader(origin), fields, body: { kind: 'none' }, upgrade: null },
+      { method: 'GET', target, host, fields, body: { kind: 'none' }, upgrade: null },
       { connectMs: limitMs, headMs: limitMs, idleMs: limitMs },
       {
         onSent: () => {},

@@ -14,6 +14,8 @@ export interface WorkerCheck {
   readonly origin: Origin;
   /** Asked with GET (200–399 is healthy); null = a TCP connection is enough. */
   readonly path: string | null;
+  /** Host that it is asked by; absent: that of the origin. */
+  readonly host?: string | undefined;
   readonly timeoutMs: number;
   /** For workers that speak HTTP/2. */
   readonly upstreams: Upstreams;
@@ -57,18 +59,22 @@ export async function checkWorker(check: WorkerCheck): Promise<CheckResult> {
   }
 }
 
-function ask({ origin, timeoutMs, upstreams, isFresh }: WorkerCheck, path: string): Promise<SmallResponse> {
+function ask(
+  { origin, host, timeoutMs, upstreams, isFresh }: WorkerCheck,
+  path: string,
+): Promise<SmallResponse> {
   const get = {
     target: path,
+    host,
     fields: ['User-Agent', 'dht-sidecar'],
     limitMs: timeoutMs,
     maxBytes: MAX_BODY_BYTES,
   };
-  const { scheme, host, port } = origin;
+  const { scheme } = origin;
   // By HTTP/2 a worker that shuts down says so, on the connections that requests take; nothing new need be made. By
   // HTTP/1.1 it goes on answering on kept connections: that nobody listens any more shows only to one who comes anew.
   if (scheme === 'h2c') return smallGet(upstreams, { ...get, origin, isFresh });
-  return ownGet({ ...get, origin: { scheme, host, port } });
+  return ownGet({ ...get, origin: { scheme, host: origin.host, port: origin.port } });
 }
 
 function connect({ origin, timeoutMs }: WorkerCheck): Promise<void> {

@@ -5,9 +5,10 @@
  * the data plane must not blind the one who looks for it. What is shown comes from handlers that main injects.
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import net, { type AddressInfo } from 'node:net';
 import type { Log } from '../core/log.ts';
 import { parseRequirements, type Requirement } from '../core/peers/requirements.ts';
+import { bindAll } from '../http/sockets/bind.ts';
 import { isFromWorker, type PutLoad, parsePutLoad, readSmallBody } from './load-put.ts';
 import type { StatsJson } from './metrics.ts';
 import type { ScrapeTarget } from './peer-view.ts';
@@ -70,6 +71,7 @@ export class Admin {
   readonly #options: AdminOptions;
   readonly #routes: ReadonlyMap<string, Route>;
   readonly #server: Server;
+  #others: readonly net.Server[] = [];
 
   constructor(options: AdminOptions) {
     this.#options = options;
@@ -89,25 +91,27 @@ export class Admin {
     // Without a listener for it, node:http responses an Upgrade as any other request: that is right here.
   }
 
-  /** Binds; rejects with the system's error (EADDRINUSE, EACCES, …). */
-  listen(): Promise<{ readonly host: string; readonly port: number }> {
-    const { host, port } = this.#options;
-    return new Promise((resolve, reject) => {
-      this.#server.once('error', reject);
-      this.#server.listen({ host, port }, () => {
-        this.#server.off('error', reject);
-        this.#server.on('error', (err) =>
-          this.#options.log.warn({ err, part: 'admin' }, 'admin listener failed'),
-        );
-        const bound = this.#server.address() as AddressInfo;
-        resolve({ host: bound.address, port: bound.port });
-      });
-    });
+  /** Binds; rejects with the system's error (EADDRINUSE, EACCES, …). The first address, where there are two. */
+  async listen(): Promise<{ readonly host: string; readonly port: number }> {
+    const servers = await bindAll([this.#options], (index) => (index === 0 ? this.#server : this.#another()));
+    for (const server of servers)
+      server.on('error', (err) => this.#options.log.warn({ err, part: 'admin' }, 'admin listener failed'));
+    this.#others = servers.filter((server) => server !== this.#server);
+    const bound = this.#server.address() as AddressInfo;
+    return { host: bound.address, port: bound.port };
+  }
+
+  /** Takes connections for the same server at another address. */
+  #another(): net.Server {
+    const server = net.createServer((socket) => this.#server.emit('connection', socket));
+    server.maxConnections = MAX_CONNECTIONS;
+    return server;
   }
 
   /** Ends at once: nobody streams from here. */
   close(): Promise<void> {
     return new Promise((resolve) => {
+      for (const server of this.#others) server.close();
       this.#server.close(() => resolve());
       this.#server.closeAllConnections();
     });

@@ -35,6 +35,8 @@ export interface StatsJson {
 
 export interface RequestSample {
   readonly service: string;
+  /** Name of the app that asked; null or absent where it has none. */
+  readonly app?: string | null;
   readonly route: RouteLabel;
   readonly outcome: OutcomeLabel;
   /** Why the sidecar answered in place of the worker; null when the worker's response went out. */
@@ -68,12 +70,15 @@ const MISNAMED = [
 ];
 /** Distinct reasons per kind of input: above what any parser here has. */
 const REASON_LIMIT = 48;
+/** Of the configuration come at most so many. */
+const APP_LIMIT = 100;
 
 export class Metrics {
   readonly registry = new Registry();
   readonly contentType = Registry.PROMETHEUS_CONTENT_TYPE;
   readonly #series: Series;
   readonly #services: BoundedLabels;
+  readonly #apps = new BoundedLabels({ limit: APP_LIMIT });
   readonly #reasons = new BoundedLabels({ limit: REASON_LIMIT });
   readonly #latencies = new Map<string, (RequestSeries | undefined)[]>();
   readonly #inbound = new Map<string, (HistogramSeries | undefined)[]>();
@@ -105,6 +110,12 @@ export class Metrics {
     this.#services.admit(service);
   }
 
+  /** Makes the name of an app a label value, at 0. */
+  knowApp(app: string): void {
+    const label = this.#apps.admit(app);
+    for (const outcome of OUTCOMES) this.#series.appRequests.inc({ app: label, outcome }, 0);
+  }
+
   /** An app's request has arrived; each ends in one `requestFinished`. */
   requestStarted(): void {
     this.#outboundOpen++;
@@ -117,8 +128,9 @@ export class Metrics {
   }
 
   requestFinished(request: RequestSample): void {
-    const { route, outcome, code } = request;
+    const { app, route, outcome, code } = request;
     this.#outboundOpen--;
+    if (typeof app === 'string') this.#series.appRequests.inc({ app: this.#apps.labelOf(app), outcome });
     if (outcome === 'failed' || outcome === 'broken') this.#failedRequests++;
     if (code !== null) this.#series.answers.inc({ listener: 'outbound', code });
     // Where a worker was reached by that name, the name is real.

@@ -14,6 +14,8 @@ export interface RecordedRequest {
   readonly atMs: number;
   readonly method: string;
   readonly service: string;
+  /** The app that asked, by the name of its token; null or absent where that has none. */
+  readonly app?: string | null;
   /** Of the attempt that was answered; `none` when no worker answered. */
   readonly route: RouteLabel;
   /** worker_id of the one who answered; null when the sidecar did. */
@@ -89,6 +91,7 @@ function toJson(request: RecordedRequest): object {
     received_at: request.atMs / 1000,
     method: request.method,
     service: request.service,
+    ...(typeof request.app === 'string' ? { app: request.app } : {}),
     outcome: request.outcome,
     code: request.code,
     status: request.status,

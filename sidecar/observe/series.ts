@@ -60,6 +60,12 @@ export function declareSeries(registry: Registry) {
       'route',
       'outcome',
     ),
+    appRequests: counter(
+      'app_requests_total',
+      'Requests of apps that have a token of their own, by its name.',
+      'app',
+      'outcome',
+    ),
     attempts: counter('attempts_total', 'Attempts at a worker, by route.', 'route'),
     failedAttempts: counter('failed_attempts_total', 'Attempts that failed, by reason.', 'code'),
     retries: counter('retries_total', 'Attempts made because one before failed, by its reason.', 'code'),

@@ -4,10 +4,10 @@
  * One place, so that what is added, replaced or taken out can be read in a minute and compared with docs/http.md.
  */
 import { acceptsTrailers, endToEnd } from '../core/forwarding/end-to-end.ts';
-import { ForwardedChain } from '../core/forwarding/forwarded.ts';
+import { ForwardedChain, hostInForwarded } from '../core/forwarding/forwarded.ts';
 import { countHop } from '../core/forwarding/max-forwards.ts';
 import { viaValue } from '../core/forwarding/via.ts';
-import { isNamed, without } from '../core/http/headers.ts';
+import { first, isNamed, without } from '../core/http/headers.ts';
 import type { HttpVersion, RawFields, RequestHead } from '../core/http/message.ts';
 import type { OutgoingHead } from '../http/exchange.ts';
 
@@ -19,6 +19,15 @@ export interface HopFacts {
   readonly pseudonym: string;
   /** Whether the sender's word about earlier hops is believed. */
   readonly trusted: boolean;
+  /** What the app's sidecar took off the path; '' for nothing. */
+  readonly prefix: string;
+  /** An app, by the Host of this request; or its sidecar, which says in Forwarded by which Host it was called. */
+  readonly sender: 'app' | 'sidecar';
+}
+
+/** Host that the app called, as it sent it; '' when it sent none. */
+export function calledHost({ fields, host }: RequestHead, sender: HopFacts['sender']): string {
+  return sender === 'app' ? host : hostInForwarded(first(fields, 'forwarded') ?? '');
 }
 
 /** Framing and routing fields: the transport writes them anew. */
@@ -29,7 +38,7 @@ function isRewritten(name: string): boolean {
 /** Request fields for the next hop, whoever it is. */
 export function requestHeaders(head: RequestHead, facts: HopFacts): RawFields {
   const { method, fields: received, host } = head;
-  const { clientIp, pseudonym: by, trusted } = facts;
+  const { clientIp, pseudonym: by, prefix, sender, trusted } = facts;
   // A client of HTTP/1.0 does not wait for 100, whatever it says (RFC 9110 §10.1.1).
   const isOld = head.minor === 0;
   const chain = new ForwardedChain();
@@ -38,7 +47,9 @@ export function requestHeaders(head: RequestHead, facts: HopFacts): RawFields {
     (name, value) => isRewritten(name) || chain.take(name, value) || (isOld && isNamed(name, 'expect')),
   );
   countHop(method, fields);
-  chain.pushTo(fields, { clientIp, proto: 'http', host, by, trusted });
+  // A tunnel's edge takes no X-Forwarded-Host.
+  const called = sender === 'sidecar' && !chain.hasHost ? calledHost(head, sender) || host : host;
+  chain.pushTo(fields, { clientIp, proto: 'http', host, by, trusted, prefix, calledHost: called });
   fields.push('Via', viaValue(facts.version, by));
   if (acceptsTrailers(received)) fields.push('TE', 'trailers', 'Connection', 'TE');
   return fields;
@@ -46,12 +57,15 @@ export function requestHeaders(head: RequestHead, facts: HopFacts): RawFields {
 
 /**
  * What Cloudflare's edge must not be sent: it answers 403 (error 1000) to a forged `CF-Connecting-IP` and to
- * more than one X-Forwarded-For. `Forwarded` still carries the chain.
+ * more than one X-Forwarded-For. `Forwarded` still carries the chain and the host; the prefix is no affair of an edge.
  */
 export function withoutEdgeHeaders(fields: RawFields): RawFields {
   return without(
     fields,
-    (name) => name.startsWith('cf-') || name.startsWith('x-forwarded-') || name === 'cdn-loop',
+    (name) =>
+      name.startsWith('cf-') ||
+      (name.startsWith('x-forwarded-') && name !== 'x-forwarded-prefix') ||
+      name === 'cdn-loop',
   );
 }
 

@@ -15,6 +15,8 @@ export interface FinishedOutbound {
   readonly atMs: number;
   readonly method: string;
   readonly service: string;
+  /** Name of the app that asked, by its token; null where that has none. */
+  readonly app: string | null;
   readonly route: RouteKind | 'none';
   /** Who answered, or had it when the client left; null when the sidecar did. */
   readonly peer: string | null;

@@ -1,8 +1,7 @@
 /**
  * The single place where a failure becomes an HTTP response: problem+json (RFC 9457) with every attempt listed,
- * Proxy-Status (RFC 9209) and Retry-After.
- *
- * One mapping, so that each 503 explains itself in the same way.
+ * Proxy-Status (RFC 9209) and Retry-After; and, since most apps speak through an SDK of OpenAI's kind, the `error`
+ * member that those show and the `x-should-retry` that they obey.
  */
 import { STATUS_CODES } from 'node:http';
 import { CODES, type Code } from '../core/errors.ts';
@@ -17,6 +16,12 @@ import type { LocalReply } from '../http/local-reply.ts';
 /** Clients bound the fields of a response; the whole is in its body. */
 const MAX_DETAILS_CHARS = 500;
 
+/** RFC 4151: an absolute URI that leads nowhere, as RFC 9457 §3.1.1 wants where there is no page to read. */
+const TYPE_PREFIX = 'tag:dht-sidecar,2026:';
+
+/** What SDKs tell apart errors of the model and of its way by. */
+const SDK_ERROR_TYPE = 'sidecar_error';
+
 export interface Problem {
   readonly code: Code;
   readonly detail: string;
@@ -25,6 +30,8 @@ export interface Problem {
   readonly attempts: readonly AttemptTrace[];
   /** Workers that could not be asked; absent or empty where that says nothing. */
   readonly skipped?: readonly SkippedPeer[];
+  /** Nothing of it was done, or doing it twice is harmless; absent where that is not known. */
+  readonly isRepeatable?: boolean;
   /** This proxy's name in Proxy-Status. */
   readonly proxyName: string;
 }
@@ -33,12 +40,17 @@ export function problemReply(problem: Problem): LocalReply {
   const entry = CODES[problem.code];
   const body = Buffer.from(
     `${JSON.stringify({
-      type: `about:blank#${problem.code}`,
+      type: `${TYPE_PREFIX}${problem.code}`,
       title: entry.meaning,
       status: entry.status,
       code: problem.code,
       detail: problem.detail,
       advice: entry.advice,
+      error: {
+        message: problem.detail === '' ? entry.meaning : `${entry.meaning} ${problem.detail}`,
+        type: SDK_ERROR_TYPE,
+        code: problem.code,
+      },
       ...(problem.service === null ? {} : { service: problem.service }),
       ...(problem.requestId === null ? {} : { request_id: problem.requestId }),
       attempts: problem.attempts,
@@ -53,6 +65,8 @@ export function problemReply(problem: Problem): LocalReply {
     'Proxy-Status',
     `${problem.proxyName}; error=${entry.proxyStatus}; details=${sfString(`${problem.code}: ${problem.detail}`)}`,
   ];
+  fields.push('x-should-retry', entry.isTransient && problem.isRepeatable === true ? 'true' : 'false');
+  if (entry.status === 401) fields.push('WWW-Authenticate', 'Bearer'); // RFC 9110 §15.5.2
   if (entry.retryAfterSeconds !== null) fields.push('Retry-After', String(entry.retryAfterSeconds));
   return { status: entry.status, reason: STATUS_CODES[entry.status] ?? 'Error', fields, body };
 }

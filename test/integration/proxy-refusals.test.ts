@@ -1,6 +1,6 @@
 /** What the first sidecar refuses by itself, and how its connection goes on. */
 import { describe, expect, test } from '@jest/globals';
-import { first } from '../../sidecar/core/http/headers.ts';
+import { all, first } from '../../sidecar/core/http/headers.ts';
 import { pairFor } from '../support/meshes/sidecar-pair.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
 import { exchange } from '../support/wire/exchange.ts';
@@ -46,5 +46,79 @@ describe('what the first sidecar refuses', () => {
     expect(pair.b.origin.connections).toHaveLength(0);
     const { sent } = await exchange(pair, get('/service/llm-inference/', 'sidecar-token: secret\r\n'));
     expect(first(sent.head.fields, 'sidecar-token')).toBe(undefined);
+  });
+
+  test('Authorization: Bearer is taken for the token, and then goes no further', async () => {
+    const pair = await pairFor({ outbound: { token: 'secret' } });
+    for (const value of ['Bearer secret', 'bearer secret', 'BEARER   secret']) {
+      const { sent } = await exchange(
+        pair,
+        get('/service/llm-inference/', `Authorization: ${value}\r\nX-A: 1\r\n`),
+      );
+      expectNamed(all(sent.head.fields, 'authorization'), value).toStrictEqual([]);
+      expect(first(sent.head.fields, 'x-a')).toBe('1');
+    }
+    const client = await pair.client();
+    for (const value of [
+      '',
+      'secret',
+      'Bearer',
+      'Bearer ',
+      'Bearer secre',
+      'Bearer secret x',
+      'Basic secret',
+      'Bearer\tsecret',
+      `Bearer ${'s'.repeat(9_000)}`,
+    ]) {
+      client.send(get('/service/llm-inference/', `Authorization: ${value}\r\n`));
+      const { head, body } = await answer(client);
+      expectNamed(head.status, value).toBe(401);
+      expect(first(head.fields, 'www-authenticate')).toBe('Bearer');
+      expect(body).not.toMatch(/secre/);
+    }
+  });
+
+  test('what Authorization says to the worker passes where the token stands in sidecar-token', async () => {
+    const pair = await pairFor({ outbound: { token: 'secret' } });
+    const lines = 'Authorization: Bearer of-the-worker\r\nsidecar-token: secret\r\n';
+    const { sent } = await exchange(pair, get('/service/llm-inference/', lines));
+    expect(first(sent.head.fields, 'authorization')).toBe('Bearer of-the-worker');
+    const both = 'Authorization: Bearer secret\r\nAuthorization: Basic x\r\nsidecar-token: secret\r\n';
+    const { sent: kept } = await exchange(pair, get('/service/llm-inference/', both));
+    expectNamed(all(kept.head.fields, 'authorization'), 'a token is never for the worker').toStrictEqual([
+      'Basic x',
+    ]);
+    const client = await pair.client();
+    client.send(get('/service/llm-inference/', 'Authorization: Bearer secret\r\nsidecar-token: wrong\r\n'));
+    expectNamed((await answer(client)).head.status, 'what is said of the sidecar counts').toBe(401);
+    const open = await pairFor();
+    const { sent: untouched } = await exchange(
+      open,
+      get('/service/llm-inference/', 'Authorization: Bearer secret\r\n'),
+    );
+    expectNamed(first(untouched.head.fields, 'authorization'), 'no token is wanted').toBe('Bearer secret');
+  });
+
+  test('each app is known by its own token, and its name is told of its requests', async () => {
+    const tokens = new Map([
+      ['chat', 'token-of-chat'],
+      ['notes', 'token-of-notes'],
+    ]);
+    const pair = await pairFor({ outbound: { token: 'secret', tokens } });
+    for (const [line, app] of [
+      ['Authorization: Bearer token-of-chat', 'chat'],
+      ['sidecar-token: token-of-notes', 'notes'],
+      ['sidecar-token: secret', null],
+    ] as const) {
+      await exchange(pair, get('/service/llm-inference/', `${line}\r\n`));
+      expectNamed((await pair.finished.next()).app, line).toBe(app);
+    }
+    const client = await pair.client();
+    client.send(get('/nowhere', 'sidecar-token: token-of-chat\r\n'));
+    await answer(client);
+    expectNamed((await pair.finished.next()).app, 'also of one that is refused').toBe('chat');
+    client.send(get('/service/llm-inference/', 'sidecar-token: chat\r\n'));
+    expect((await answer(client)).head.status).toBe(401);
+    expect((await pair.finished.next()).app).toBe(null);
   });
 });

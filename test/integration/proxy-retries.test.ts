@@ -40,6 +40,31 @@ async function tunnelled(): Promise<SidecarPair> {
 }
 
 describe('trying a request again', () => {
+  test('the app is told to repeat what was not done, or may be done twice, and nothing else', async () => {
+    const advice = async (text: string, breaks: boolean): Promise<string> => {
+      const pair = await pairFor();
+      const client = await pair.client();
+      if (breaks) {
+        pair.b.origin.reply = null;
+        client.send(text);
+        // An idempotent one is repeated by the sidecar first, on a connection of its own.
+        void pair.b.origin.connection().then(async (worker) => {
+          await request(worker);
+          worker.reset();
+        });
+      } else {
+        await pair.b.origin.close();
+        client.send(text);
+      }
+      const { head } = await answer(client, text.slice(0, text.indexOf(' ')));
+      return `${head.status} ${first(head.fields, 'x-should-retry')}`;
+    };
+    expectNamed(await advice(POST, false), 'a POST that reached nobody').toBe('502 true');
+    expectNamed(await advice(POST, true), 'a POST that a worker had').toBe('502 false');
+    expectNamed(await advice(GET, true), 'a GET that a worker had').toBe('502 true');
+    expectNamed(await advice('BREW /x HTTP/1.1\r\nHost: a\r\n\r\n', true), 'no address').toBe('404 false');
+  });
+
   test('connection refused by VPN: the tunnel, and the POST arrives exactly once', async () => {
     const pair = await tunnelled();
     pair.b.origin.reply = null;

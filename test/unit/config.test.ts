@@ -38,7 +38,11 @@ describe('the configuration', () => {
     const config = loadEnv({});
     expect(config.worker.id).toBe('box');
     expect(config.worker.capabilities).toMatchObject({ has_gpu: false, worker_type: 'cpu' });
-    expect(config.outbound).toStrictEqual({ listen: { host: '127.0.0.1', port: 8010 }, token: null });
+    expect(config.outbound).toStrictEqual({
+      listen: [{ host: '127.0.0.1', port: 8010 }],
+      token: null,
+      tokens: new Map(),
+    });
     expect(config.inbound.listen).toStrictEqual({ host: '127.0.0.1', port: 8000 });
     expect(config.admin.listen).toStrictEqual({ host: '127.0.0.1', port: 9464 });
     expect(config.vpn.ip).toBe(null);
@@ -166,6 +170,86 @@ aliases: { far: far-away }
       ['far', 'far-away'],
       ['llm', 'llm.v2'],
     ]);
+  });
+
+  test('the Host that a worker is sent is its own, the one of the app, or a name', () => {
+    const sent = (host: string): unknown => {
+      const file = `services: { a: { url: "http://x:1", host: ${JSON.stringify(host)} } }`;
+      return loadEnv({}, { files: { 'c.yml': file }, args: ['--config', 'c.yml'] }).services[0]?.sentHost;
+    };
+    expect(loadEnv({ SIDECAR_SERVICES: 'a=http://x' }).services[0]?.sentHost).toStrictEqual({
+      kind: 'worker',
+    });
+    expect(sent('worker')).toStrictEqual({ kind: 'worker' });
+    expect(sent('keep')).toStrictEqual({ kind: 'keep' });
+    for (const name of ['jupyter.example', 'a:8080', '[::1]:80', '10.0.0.1'])
+      expect(sent(name)).toStrictEqual({ kind: 'name', name });
+    for (const bad of ['a b', 'http://a', 'a/b', 'u@a', 'a:99999', 'a\r\nX: y', '', 'a'.repeat(300)])
+      expectNamed(() => sent(bad), bad).toThrow(/services\.a\.host|host/);
+  });
+
+  test('apps may call at several addresses', () => {
+    const wanted = [
+      { host: '127.0.0.1', port: 8010 },
+      { host: '::1', port: 8010 },
+      { host: '127.0.0.1', port: 9000 },
+      { host: 'localhost', port: 7000 },
+    ];
+    const text = '127.0.0.1:8010, [::1]:8010, 9000, localhost:7000';
+    expect(loadEnv({ SIDECAR_OUTBOUND: text }).outbound.listen).toStrictEqual(wanted);
+    for (const listen of ['["127.0.0.1:8010", "[::1]:8010", 9000, "localhost:7000"]', `"${text}"`]) {
+      const files = { 'c.yml': `outbound: { listen: ${listen} }` };
+      expect(loadEnv({}, { files, args: ['--config', 'c.yml'] }).outbound.listen).toStrictEqual(wanted);
+    }
+    const files = { 'c.yml': 'outbound: { listen: 9000 }' };
+    expect(loadEnv({}, { files, args: ['--config', 'c.yml'] }).outbound.listen).toStrictEqual([wanted[2]]);
+  });
+
+  test('apps have tokens by name, from the environment, a file of secrets or the configuration', () => {
+    const wanted = [
+      ['chat', 'a-token-of-chat-1'],
+      ['notes', 'a-token=of=notes-2'],
+    ];
+    const text = 'chat=a-token-of-chat-1,notes=a-token=of=notes-2';
+    expect([...loadEnv({ SIDECAR_OUTBOUND_TOKENS: text }).outbound.tokens]).toStrictEqual(wanted);
+    const secrets = { files: { '/tokens': text.replace(',', '\r\n') } };
+    expect([...loadEnv({ SIDECAR_OUTBOUND_TOKENS_FILE: '/tokens' }, secrets).outbound.tokens]).toStrictEqual(
+      wanted,
+    );
+    const file = 'outbound: { tokens: { chat: a-token-of-chat-1, notes: "a-token=of=notes-2" } }';
+    const written = { files: { 'c.yml': file }, args: ['--config', 'c.yml'] };
+    expect([...loadEnv({}, written).outbound.tokens]).toStrictEqual(wanted);
+    const wide = { SIDECAR_OUTBOUND: '0.0.0.0:8010', SIDECAR_OUTBOUND_TOKENS: text };
+    expectNamed(loadEnv(wide).outbound.token, 'one of them is enough').toBe(null);
+    expectNamed(
+      problemsOf({ env: KEY, args: ['--outbound-tokens', text] }),
+      'not as an argument',
+    ).toHaveLength(1);
+  });
+
+  test('a mistake in the tokens of apps is told without them', () => {
+    const many = Array.from({ length: 101 }, (_, n) => `app-${n}=hunter2-hunter2-${n}`).join(',');
+    for (const [text, pattern] of [
+      ['hunter2-hunter2-hunter2', /form app=token/],
+      ['a=hunter2-hunter2-hunter2,hunter2', /form app=token/],
+      ['Hunter2-hunter2-hunter2=chat', /name of an app/],
+      ['a=hunter2', /token of a is shorter/],
+      ['a=hunter2-hunter2-hunter2\u00e9', /visible ASCII/],
+      ['a=hunter2-hunter2-hunter2,b=hunter2-hunter2-hunter2', /token of b is that of a too/],
+      ['a=hunter2-hunter2-hunter2,a=hunter2-hunter2-hunter3', /app a is there twice/],
+      [`a=${'hunter2'.repeat(100)}`, /longer than 512/],
+      ['=hunter2-hunter2-hunter2', /./],
+      [many, /more than 100 apps/],
+    ] as const) {
+      const problems = problemsOf({ env: { ...KEY, SIDECAR_OUTBOUND_TOKENS: text } });
+      expectNamed(problems, problems.join('\n')).toHaveLength(1);
+      expect(problems.join()).toMatch(pattern);
+      expectNamed(problems.join(), text).not.toMatch(/hunter2/i);
+    }
+    for (const tokens of ['[a]', '{ a: 1234567890123456 }', '{ a: { b: c } }', '5']) {
+      const files = { 'c.yml': `outbound: { tokens: ${tokens} }` };
+      expectNamed(problemsOf({ env: KEY, files, args: ['--config', 'c.yml'] }), tokens).toHaveLength(1);
+    }
   });
 
   test('the VPN address is found inside the network, and decides listeners', () => {
@@ -356,6 +440,12 @@ aliases: { far: far-away }
     const cases: [Record<string, string>, RegExp][] = [
       [{ SIDECAR_ADMIN: '127.0.0.1:8010' }, /127\.0\.0\.1:8010 is taken by outbound/],
       [{ SIDECAR_SERVICES: 'a=http://127.0.0.1:8010' }, /a points at this sidecar itself/],
+      [{ SIDECAR_SERVICES: 'a=http://localhost:8010' }, /a points at this sidecar itself/],
+      [{ SIDECAR_ADMIN: 'localhost:8010' }, /127\.0\.0\.1:8010 is taken by outbound/],
+      [{ SIDECAR_OUTBOUND: 'localhost:1,[::1]:1' }, /\[::1\]:1 is there twice/],
+      [{ SIDECAR_OUTBOUND: '127.0.0.1:1,10.42.0.7:2' }, /10\.42\.0\.7:2 can be reached .*TOKEN must be set/],
+      [{ SIDECAR_OUTBOUND: ',' }, /no host:port/],
+      [{ SIDECAR_OUTBOUND: Array.from({ length: 17 }, (_, n) => `${n + 1}`).join() }, /more than 16/],
       [{ SIDECAR_OUTBOUND_TOKEN: 'short' }, /shorter than 16/],
       [{ SIDECAR_TUNNEL_URL: 'http://example.com' }, /https/],
       // Others would refuse a record that says so.

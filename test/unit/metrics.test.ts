@@ -43,6 +43,20 @@ describe('/stats and /metrics', () => {
     ]);
   });
 
+  test('requests of apps are counted by the names in the configuration, and by no others', async () => {
+    const metrics = create();
+    metrics.knowApp('chat');
+    for (const app of ['chat', 'chat', 'invented', null]) {
+      metrics.requestStarted();
+      metrics.requestFinished(finished({ app }));
+    }
+    const text = await metrics.text();
+    expect(valueIn(text, 'sidecar_app_requests_total{app="chat",outcome="ok"}')).toBe(2);
+    expect(valueIn(text, 'sidecar_app_requests_total{app="chat",outcome="failed"}')).toBe(0);
+    expect(valueIn(text, 'sidecar_app_requests_total{app="unknown",outcome="ok"}')).toBe(1);
+    expect(text).not.toMatch(/invented/);
+  });
+
   test('a known sequence gives the expected numbers in /stats and the same in /metrics', async () => {
     const metrics = create();
     const services = [{ service: 'llm-inference', ageMs: 1_500, peers: 2 }];

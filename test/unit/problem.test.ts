@@ -1,5 +1,6 @@
 /** The fields of a response stay well-formed and short, however much there is to say. */
 import { describe, expect, test } from '@jest/globals';
+import { CODES, type Code } from '../../sidecar/core/errors.ts';
 import { first } from '../../sidecar/core/http/headers.ts';
 import type { Downstream } from '../../sidecar/http/exchange.ts';
 import { dialError } from '../../sidecar/http/sockets/dial-error.ts';
@@ -12,9 +13,13 @@ const GRPC = {
   head: { method: 'POST', fields: ['content-type', 'application/grpc'] },
 } as unknown as Downstream;
 
-function answerTo(detail: string): ReturnType<typeof problemReply> {
+function answerTo(
+  detail: string,
+  more: Partial<Parameters<typeof problemReply>[0]> = {},
+): ReturnType<typeof problemReply> {
   return problemReply({
-    code: 'no_peers',
+    ...more,
+    code: more.code ?? 'no_peers',
     detail,
     service: 'echo',
     requestId: 'id',
@@ -42,6 +47,28 @@ describe("the fields of a sidecar's own response", () => {
       const bytes = fields.join('').length;
       expectNamed(bytes, `${bytes} bytes of fields`).toBeLessThanOrEqual(MAX_FIELDS_BYTES);
     }
+  });
+
+  test('the body has what SDKs of the OpenAI kind show, and a type that RFC 9457 allows', () => {
+    for (const code of Object.keys(CODES) as Code[]) {
+      const { meaning } = CODES[code];
+      const told = JSON.parse(answerTo('the cause', { code }).body.toString());
+      expect(told.error).toStrictEqual({ message: `${meaning} the cause`, type: 'sidecar_error', code });
+      expectNamed(new URL(told.type).href, code).toBe(told.type);
+      expect(told.type).toBe(`tag:dht-sidecar,2026:${code}`);
+      expect(told).toMatchObject({ title: meaning, status: CODES[code].status, code, detail: 'the cause' });
+    }
+    expect(JSON.parse(answerTo('').body.toString()).error.message).toBe(CODES.no_peers.meaning);
+  });
+
+  test('a repetition is advised only where it is safe and may help', () => {
+    const advice = (code: Code, more: object): string | undefined =>
+      first(answerTo('', { code, ...more }).fields, 'x-should-retry');
+    expect(advice('no_peers', { isRepeatable: true })).toBe('true');
+    expectNamed(advice('no_peers', { isRepeatable: false }), 'not safe').toBe('false');
+    expectNamed(advice('no_peers', {}), 'not known').toBe('false');
+    for (const code of ['bad_request', 'unknown_service', 'not_a_member', 'deadline', 'internal'] as const)
+      expectNamed(advice(code, { isRepeatable: true }), code).toBe('false');
   });
 
   test('a certificate with a thousand names does not fill the reason', () => {

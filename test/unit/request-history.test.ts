@@ -53,6 +53,14 @@ describe('the log of the last requests', () => {
     expect(log.explain('b')).toBe(null);
   });
 
+  test('the app that asked is told, where it has a name', () => {
+    const log = new RequestHistory({ capacity: 3 });
+    log.add(request('a', { app: 'chat' }));
+    log.add(request('b', { app: null }));
+    expect(log.explain('a')).toMatchObject({ app: 'chat' });
+    expect(log.explain('b')).not.toHaveProperty('app');
+  });
+
   test('only the last ones are kept, and of one id the newest', () => {
     const log = new RequestHistory({ capacity: 3 });
     for (const id of ['a', 'b', 'c', 'd']) log.add(request(id));

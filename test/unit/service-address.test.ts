@@ -56,6 +56,19 @@ describe('the address of a request', () => {
     }
   });
 
+  test('a name with capitals is refused with the name that it should be', () => {
+    const detail = (head: Partial<Parameters<typeof serviceAddress>[0]>): string => {
+      const answer = serviceAddress({ target: '/', host: 'a', fields: [], method: 'GET', ...head }, ALIASES);
+      return 'error' in answer ? `${answer.error}: ${answer.detail}` : answer.service;
+    };
+    const words = 'a service name is lower case: llm-inference, not LLM-Inference';
+    expect(detail({ target: '/service/LLM-Inference/v1' })).toBe(`unknown_service: ${words}`);
+    expect(detail({ fields: ['sidecar-service', 'LLM-Inference'] })).toBe(`bad_request: ${words}`);
+    // U+212A and U+0130 become "k" and "i" with a dot: no name of ours, in whatever case.
+    for (const name of ['', '-A', 'A'.repeat(64), 'A B', '\u212aB', '\u0130', 'A%2Fb', '<B>'])
+      expectNamed(detail({ target: `/service/${name}/v1` }), name).not.toMatch(/lower case/);
+  });
+
   test('the host names the service, and the path is left alone', () => {
     expect(address('/v1//x?y', '', 'vision-ocr.mesh')).toBe('vision-ocr /v1//x?y host');
     expect(address('/', '', 'LLM.Mesh:8010')).toBe('llm-inference / host');

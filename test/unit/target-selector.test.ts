@@ -25,7 +25,7 @@ function post(...lines: string[]): OutboundRequest {
   const downstream = { head: parsed.head, version: '1.1', attach: () => {} };
   return new OutboundRequest(
     downstream as unknown as Downstream,
-    { service: SERVICE, target: '/' },
+    { service: SERVICE, target: '/', prefix: '' },
     {
       replayBytes: REPLAY_BYTES,
       tunnelLimits: { maxBodyBytes: 1_000_000, firstByteMs: 100_000 },

@@ -5,6 +5,7 @@
 import { isNamed } from '../http/headers.ts';
 import { trimOws } from '../http/http1-syntax.ts';
 import type { RawFields } from '../http/message.ts';
+import { isForwardingInDisguise } from './forwarded.ts';
 import { isSidecarHeader } from './sidecar-headers.ts';
 
 /**
@@ -60,6 +61,7 @@ const PROTECTED: ReadonlySet<string> = new Set([
   'x-forwarded-for',
   'x-forwarded-host',
   'x-forwarded-proto',
+  'x-forwarded-prefix',
 ]);
 
 /** Lower-case names of further fields to remove; null when Connection nominates none, which is the usual case. */
@@ -117,6 +119,7 @@ export function endToEndTrailers(trailers: RawFields, headFields: RawFields): Ra
   for (let i = 0; i < trailers.length; i += 2) {
     const lowerName = trailers[i]!.toLowerCase();
     if (isHopByHop(lowerName) || NEVER_TRAILERS.has(lowerName) || isSidecarHeader(lowerName)) continue;
+    if (isForwardingInDisguise(lowerName)) continue;
     if (!names?.has(lowerName)) kept.push(trailers[i]!, trailers[i + 1]!);
   }
   return kept;

@@ -1,11 +1,12 @@
 /**
- * Who asked, told to the worker: Forwarded (RFC 7239) and the X-Forwarded-* fields that most software still reads.
+ * Who asked and for what, told to the worker: Forwarded (RFC 7239) and the X-Forwarded-* fields that most software reads.
  *
- * Both are written, always from the same facts, because software that believes one and ignores the other must not be
- * led astray by a forged one. Who is trusted is the caller's decision; it must not know sockets.
+ * All are written, always from the same facts, because software that believes one and ignores the other must not be led
+ * astray by a forged one. Who is trusted is the caller's decision; it must not know sockets.
  */
 import { isToken } from '../http/http1-syntax.ts';
 import type { RawFields } from '../http/message.ts';
+import { isHost } from '../http/request-target.ts';
 
 /** What this hop knows of who asked. */
 export interface ForwardedFacts {
@@ -18,19 +19,46 @@ export interface ForwardedFacts {
   readonly by: string;
   /** Whether the sender's own word about earlier hops is believed. */
   readonly trusted: boolean;
+  /** What this hop takes off the path, without a slash at its end; absent or '' for nothing. */
+  readonly prefix?: string;
+  /** Host that the app called, where this hop was called by another; absent: `host`. */
+  readonly calledHost?: string;
 }
 
-/** The four fields of one request: what earlier hops said is taken out of it, and told anew with this hop. */
+const MAX_PREFIX_CHARS = 256;
+
+/**
+ * Whether software that takes every sign but letters and digits for the same one (CGI, WSGI, PHP) reads a field of the
+ * X-Forwarded kind in a name that is spelt otherwise: `X_Forwarded_For`. No honest proxy writes such a name.
+ */
+export function isForwardingInDisguise(name: string): boolean {
+  if (name.length < 13 || (name.charCodeAt(0) | 0x20) !== 0x78 || (name.charCodeAt(2) | 0x20) !== 0x66)
+    return false;
+  return /^x[^a-z0-9]forwarded[^a-z0-9]/i.test(name) && /[^a-z0-9-]/i.test(name);
+}
+
+/** A path that may stand before others: no second slash that would name a host, nothing that ends an attribute. */
+function usablePrefix(value: string): string {
+  const path = value.endsWith('/') ? value.slice(0, -1) : value;
+  const isUsable =
+    path.length <= MAX_PREFIX_CHARS &&
+    /^(?:\/[\w.~!$&()*+=:@%-]+)+$/.test(path) &&
+    !/\/\.\.?(?:\/|$)/.test(path);
+  return isUsable ? path : '';
+}
+
+/** The fields of one request: what earlier hops said is taken out of it, and told anew with this hop. */
 export class ForwardedChain {
   #forwarded = '';
   #chain = '';
   #proto = '';
   #host = '';
+  #prefix = '';
 
   /** Notes what an earlier hop said; false for any other field. The lengths keep the usual field out at once. */
   take(name: string, value: string): boolean {
     const { length } = name;
-    if (length !== 9 && (length < 15 || length > 17)) return false;
+    if (length !== 9 && length < 13) return false;
     const initial = name.charCodeAt(0) | 0x20;
     if (initial !== 0x66 && initial !== 0x78) return false; // 'f' and 'x'
     switch (name.toLowerCase()) {
@@ -46,20 +74,24 @@ export class ForwardedChain {
       case 'x-forwarded-host':
         if (this.#host === '') this.#host = value;
         return true;
+      case 'x-forwarded-prefix':
+        if (this.#prefix === '') this.#prefix = usablePrefix(value);
+        return true;
       default:
-        return false;
+        return isForwardingInDisguise(name);
     }
   }
 
   /**
-   * Adds the fields. Trusted: Forwarded and X-Forwarded-For grow by this hop, -Proto and -Host stay as the first hop
-   * said. Not trusted: all four say what this hop knows, and nothing else.
+   * Adds the fields. Trusted: Forwarded, X-Forwarded-For and -Prefix grow by this hop, -Proto and -Host stay as the
+   * first hop said. Not trusted: all say what this hop knows, and nothing else.
    */
   pushTo(fields: RawFields, facts: ForwardedFacts): void {
-    const { trusted } = facts;
+    const { trusted, prefix: own = '', calledHost = facts.host } = facts;
     const { element, chainLink } = hopOf(facts);
     const proto = trusted && this.#proto !== '' ? this.#proto : facts.proto;
-    const host = trusted && this.#host !== '' ? this.#host : facts.host;
+    const host = trusted && this.#host !== '' ? this.#host : calledHost;
+    const prefix = trusted ? this.#prefix + own : own;
     fields.push(
       'Forwarded',
       trusted && this.#forwarded !== '' ? `${this.#forwarded}, ${element}` : element,
@@ -69,7 +101,21 @@ export class ForwardedChain {
       proto,
     );
     if (host !== '') fields.push('X-Forwarded-Host', host);
+    if (prefix !== '') fields.push('X-Forwarded-Prefix', prefix);
   }
+
+  get hasHost(): boolean {
+    return this.#host !== '';
+  }
+}
+
+/** The Host that the last hop was called by, as it wrote it into Forwarded; '' when it says none. */
+export function hostInForwarded(forwarded: string): string {
+  const at = forwarded.lastIndexOf(';host=');
+  if (at === -1) return '';
+  const match = /^;host=("?)([^";,\s]*)\1;proto=https?$/.exec(forwarded.slice(at));
+  const host = match?.[2] ?? '';
+  return isHost(host) ? host : '';
 }
 
 interface Hop {

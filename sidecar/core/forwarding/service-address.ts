@@ -6,7 +6,7 @@
  */
 import type { RawFields } from '../http/message.ts';
 import { splitAbsolute } from '../http/request-target.ts';
-import { isServiceName } from '../service-name.ts';
+import { isServiceName, MAX_NAME_LENGTH } from '../service-name.ts';
 
 export type Addressed = {
   /** A valid service name; aliases are resolved. */
@@ -14,6 +14,8 @@ export type Addressed = {
   /** Path and query for the worker: begins with `/`, or is `*` for an OPTIONS of the whole server. */
   target: string;
   how: 'path' | 'host' | 'header' | 'absolute';
+  /** What was taken off the path, as it was written: `/service/<name>`; '' where the path names no service. */
+  prefix: string;
 };
 
 export type AddressFault = { error: 'unknown_service' | 'bad_request'; detail: string };
@@ -28,6 +30,10 @@ function meshName(host: string): string | null {
   let name = (colon === -1 ? host : host.slice(0, colon)).toLowerCase();
   if (name.endsWith('.')) name = name.slice(0, -1);
   return name.endsWith(MESH_SUFFIX) ? name.slice(0, -MESH_SUFFIX.length) : null;
+}
+
+export function isMeshHost(host: string): boolean {
+  return meshName(host) !== null;
 }
 
 /** Hosts by which an absolute form can mean this very listener, and nobody else. */
@@ -64,8 +70,10 @@ export function serviceAddress(
   }
   const named = serviceField(head.fields);
   if (named !== null) {
-    if (!isServiceName(named))
-      return { error: 'bad_request', detail: 'sidecar-service does not hold one service name' };
+    if (!isServiceName(named)) {
+      const detail = lowerCaseHint(named) ?? 'sidecar-service does not hold one service name';
+      return { error: 'bad_request', detail };
+    }
     return addressed(named, target, 'header', aliases);
   }
   if (isElsewhere) return unknown('this proxy carries http://<service>.mesh/ alone');
@@ -82,6 +90,7 @@ export function serviceAddress(
     rest.charCodeAt(0) === 0x2f ? rest : `/${rest}`,
     'path',
     aliases,
+    target.slice(0, end),
   );
 }
 
@@ -107,7 +116,16 @@ function addressed(
   target: string,
   how: Addressed['how'],
   aliases: ReadonlyMap<string, string>,
+  prefix = '',
 ): Addressed | AddressFault {
-  if (!isServiceName(name)) return unknown('what stands in the place of a service name is not one');
-  return { service: aliases.get(name) ?? name, target, how };
+  if (!isServiceName(name))
+    return unknown(lowerCaseHint(name) ?? 'what stands in the place of a service name is not one');
+  return { service: aliases.get(name) ?? name, target, how, prefix };
+}
+
+/** What is a name but for its capitals, which a URL keeps apart (RFC 3986 §6.2.2.1); null for anything else. */
+function lowerCaseHint(name: string): string | null {
+  if (name.length > MAX_NAME_LENGTH || !/^[\w.-]+$/.test(name)) return null;
+  const lower = name.toLowerCase();
+  return isServiceName(lower) ? `a service name is lower case: ${lower}, not ${name}` : null;
 }

@@ -42,20 +42,20 @@ export const SLOT_FREE = 'free';
 /** In a request between sidecars: by which way it came, where the other cannot see it. */
 export const ROUTE_HEADER = 'sidecar-route';
 
-const PREFIX = 'sidecar-';
+const PREFIX = 'sidecar';
 
 /**
  * Whether a field is the sidecars' own: never passed on from an app or a worker. True also for APP_HEADERS, because
- * those end at the sidecar that reads them.
+ * those end at the sidecar that reads them; and for `sidecar_…`, which much software takes for the same name.
  */
 export function isSidecarHeader(name: string): boolean {
-  if (name.length <= PREFIX.length) return false;
+  if (name.length <= PREFIX.length + 1) return false;
   const initial = name.charCodeAt(0) | 0x20;
   // 's' and 'e', the only initials of such fields, keep nearly every other name out.
   if (initial !== 0x73 && initial !== 0x65) return false;
   const lowerName = name.toLowerCase();
   return (
-    lowerName.startsWith(PREFIX) ||
+    (lowerName.startsWith(PREFIX) && !/[a-z0-9]/.test(lowerName.charAt(PREFIX.length))) ||
     lowerName === 'endpoint-load-metrics' ||
     lowerName === 'endpoint-load-metrics-bin'
   );

@@ -30,9 +30,17 @@ const UNTRUSTED: ReadonlySet<string> = new Set([
 /** What OpenSSL says of a certificate names all that stands in it, and who made that is a stranger. */
 const MAX_SAID_CHARS = 200;
 
+/** One for each address that was tried. */
+export function eachOf(error: NodeJS.ErrnoException): readonly NodeJS.ErrnoException[] {
+  const { errors } = error as Partial<AggregateError>;
+  return Array.isArray(errors) && errors.length > 0 ? errors : [error];
+}
+
 export function dialError(address: HostPort, error: NodeJS.ErrnoException): string {
-  const inner = error instanceof AggregateError ? (error.errors[0] as NodeJS.ErrnoException) : error;
-  const said = (inner.message || inner.code || 'no reason given').slice(0, MAX_SAID_CHARS);
+  const tries = eachOf(error);
+  const inner = tries[0] ?? error;
+  const words = tries.map((each) => each.message || each.code || 'no reason given');
+  const said = words.join('; ').slice(0, MAX_SAID_CHARS);
   const code = inner.code ?? '';
   if (UNTRUSTED.has(code)) return `its TLS certificate is not signed by a CA that is trusted here (${said})`;
   const meaning = Object.hasOwn(MEANINGS, code) ? MEANINGS[code] : undefined;

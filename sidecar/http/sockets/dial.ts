@@ -3,7 +3,7 @@
  */
 import net from 'node:net';
 import tls from 'node:tls';
-import type { HostPort } from '../../core/host-port.ts';
+import { type HostPort, LOOPBACKS } from '../../core/host-port.ts';
 import { dialError } from './dial-error.ts';
 import type { ReadBuffer } from './read-buffer.ts';
 import { setTimeoutAfterPoll } from './timers.ts';
@@ -28,6 +28,34 @@ export interface DialFault {
 /** Idle seconds after which the kernel asks whether the other side still lives. */
 const TCP_KEEP_ALIVE_MS = 30_000;
 
+const BOTH_LOOPBACKS = LOOPBACKS.map((address) => ({ address, family: net.isIP(address) }));
+
+/**
+ * For `localhost` both loopbacks, one after the other: a program listens at either, and resolvers differ. The first has
+ * all the time: it refuses at once, or somebody is there.
+ */
+export function loopbackOptions(host: string, connectMs: number): LoopbackOptions {
+  if (host.toLowerCase() !== 'localhost') return NO_LOOPBACK_OPTIONS;
+  return {
+    lookup: (_host, { all }, callback) => {
+      if (all === true) callback(null, BOTH_LOOPBACKS);
+      else callback(null, LOOPBACKS[0], net.isIP(LOOPBACKS[0]));
+    },
+    autoSelectFamily: true,
+    autoSelectFamilyAttemptTimeout: Math.max(LEAST_ATTEMPT_MS, connectMs),
+  };
+}
+
+type LoopbackOptions = Pick<
+  net.TcpSocketConnectOpts,
+  'lookup' | 'autoSelectFamily' | 'autoSelectFamilyAttemptTimeout'
+>;
+
+const NO_LOOPBACK_OPTIONS: LoopbackOptions = {};
+
+/** Node takes no less. */
+const LEAST_ATTEMPT_MS = 10;
+
 /** Returns a function that gives the attempt up; exactly one callback comes otherwise. */
 export function dial({ host, port }: HostPort, options: DialOptions): () => void {
   const base = {
@@ -36,6 +64,7 @@ export function dial({ host, port }: HostPort, options: DialOptions): () => void
     noDelay: true,
     keepAlive: true,
     keepAliveInitialDelay: TCP_KEEP_ALIVE_MS,
+    ...loopbackOptions(host, options.connectMs),
   };
   const established = options.tls === null ? 'connect' : 'secureConnect';
   const socket: net.Socket =

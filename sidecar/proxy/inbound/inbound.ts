@@ -24,13 +24,7 @@ import type { Downstream } from '../../http/exchange.ts';
 import { RequestRelay } from '../../http/request-relay.ts';
 import type { CoarseTimers } from '../../http/sockets/timers.ts';
 import { finalRecipient } from '../final-recipient.ts';
-import {
-  interimHeaders,
-  outgoingBody,
-  outgoingUpgrade,
-  requestHeaders,
-  responseHeaders,
-} from '../hop-headers.ts';
+import { interimHeaders, responseHeaders } from '../hop-headers.ts';
 import type { InboundObserver, RequestOutcome } from '../observers.ts';
 import type { CallerVerdict, PeerAuth } from '../peer/auth.ts';
 import { type CancelToken, parseCancelToken, RECALL_PATH } from '../peer/recall.ts';
@@ -43,6 +37,7 @@ import {
 } from '../peer/refusal.ts';
 import { bytesReply, jsonReply, problemReply, sendReply } from '../problem.ts';
 import { atWorker, type LocalService } from '../worker/local-service.ts';
+import { forApp, workerRequest } from '../worker/worker-hop.ts';
 import { StreamHeartbeat } from './stream-heartbeat.ts';
 
 type Member = Extract<CallerVerdict, { kind: 'member' }>;
@@ -189,7 +184,14 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
       sendReply(downstream, last.reply, signature(caller, last.reply.status));
       return { kind: 'completed', status: last.reply.status, firstByteMs: 0, answer: 'served' };
     }
-    const path = target === '*' ? target : `${local.basePath}${target}`;
+    const sent = workerRequest(local, target, head, {
+      version: downstream.version,
+      clientIp: downstream.remoteAddress,
+      pseudonym,
+      trusted: true,
+      prefix: '',
+      sender: 'sidecar',
+    });
     const { heartbeat } = options;
     const client =
       heartbeat !== null && first(head.fields, ROUTE_HEADER) === 'tunnel'
@@ -198,30 +200,18 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
     const outcome = await local.attempt({
       downstream: client,
       relay: new RequestRelay(client, NO_REPLAY),
-      head: {
-        method: head.method,
-        target: path,
-        host: local.host,
-        fields: requestHeaders(head, {
-          version: downstream.version,
-          clientIp: downstream.remoteAddress,
-          pseudonym,
-          trusted: true,
-        }),
-        body: outgoingBody(head),
-        upgrade: outgoingUpgrade(head),
-      },
+      head: sent,
       callerKey: caller.key,
       expectedQueue: parseCount(first(head.fields, EXPECTED_QUEUE_HEADER)),
       sinceMs: performance.now() - underWayMs(head.fields),
       nonce: caller.nonce,
       judge: (response, _answer, holdsSlot) => {
-        const fields = responseHeaders(response.fields, response.version, pseudonym);
+        const fields = forApp(local, sent, responseHeaders(response.fields, response.version, pseudonym));
         fields.push(LOAD_HEADER, self.report(service, caller.key), ...signature(caller, response.status));
         if (!holdsSlot) fields.push(SLOT_HEADER, SLOT_FREE);
         return { kind: 'forward', fields };
       },
-      informational: (fields) => interimHeaders(fields, '1.1', pseudonym),
+      informational: (fields) => forApp(local, sent, interimHeaders(fields, '1.1', pseudonym)),
       trailers: endToEndTrailers,
       deadline: null,
     });
@@ -240,7 +230,15 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
     detail: string,
     service: string | null,
   ): void {
-    const problem = { code, detail, service, requestId: null, attempts: [], proxyName: pseudonym };
+    const problem = {
+      code,
+      detail,
+      service,
+      requestId: null,
+      attempts: [],
+      isRepeatable: stage === 'not_sent',
+      proxyName: pseudonym,
+    };
     const fields: RawFields = [REFUSAL_HEADER, encodeRefusal({ code, stage, detail })];
     if (caller !== null) {
       fields.push(...signature(caller, CODES[code].status));

@@ -4,13 +4,8 @@
 import { endToEndTrailers } from '../../core/forwarding/end-to-end.ts';
 import type { RawFields } from '../../core/http/message.ts';
 import type { AttemptOutcome } from '../../http/attempt-outcome.ts';
-import {
-  interimHeaders,
-  outgoingBody,
-  outgoingUpgrade,
-  requestHeaders,
-  responseHeaders,
-} from '../hop-headers.ts';
+import { interimHeaders, responseHeaders } from '../hop-headers.ts';
+import { forApp, workerRequest } from '../worker/worker-hop.ts';
 import { refusedText } from './attempt-trace.ts';
 import { ejectOutlier, type OutlierOptions } from './outliers.ts';
 import type { RequestReport } from './report.ts';
@@ -37,27 +32,23 @@ export async function attemptLocal(
   const { pseudonym, trustForwarded } = options;
   const { downstream, relay, deadline } = request;
   const { service } = target;
+  const head = workerRequest(service, request.target, downstream.head, {
+    version: downstream.version,
+    clientIp: downstream.remoteAddress,
+    pseudonym,
+    trusted: trustForwarded,
+    prefix: request.prefix,
+    sender: 'app',
+  });
   const outcome = await service.attempt({
     downstream,
     relay,
-    head: {
-      method: downstream.head.method,
-      target: request.target === '*' ? '*' : `${service.basePath}${request.target}`,
-      host: service.host,
-      fields: requestHeaders(downstream.head, {
-        version: downstream.version,
-        clientIp: downstream.remoteAddress,
-        pseudonym,
-        trusted: trustForwarded,
-      }),
-      body: outgoingBody(downstream.head),
-      upgrade: outgoingUpgrade(downstream.head),
-    },
+    head,
     callerKey: '',
     expectedQueue: null,
     sinceMs: request.sinceMs,
     judge: (response, answer) => {
-      const fields = responseHeaders(response.fields, response.version, pseudonym);
+      const fields = forApp(service, head, responseHeaders(response.fields, response.version, pseudonym));
       if (answer === 'refused' && request.mayAskAnother && selector.hasOther) {
         const passedOn = (to: RawFields): void => report.pushResponseHeaders(to, target);
         return { kind: 'hold', fields, detail: refusedText(response.status), passedOn };
@@ -65,7 +56,7 @@ export async function attemptLocal(
       report.pushResponseHeaders(fields, target);
       return { kind: 'forward', fields };
     },
-    informational: (fields) => interimHeaders(fields, '1.1', pseudonym),
+    informational: (fields) => forApp(service, head, interimHeaders(fields, '1.1', pseudonym)),
     trailers: endToEndTrailers,
     deadline: deadline?.passed ?? null,
   });

@@ -4,17 +4,16 @@
  * A loop over attempts in one place, instead of a stack of retrying layers: each step sees what the one before it
  * returned, and so does the one who reads the response.
  */
-import { timingSafeEqual } from 'node:crypto';
 import type { Code } from '../../core/errors.ts';
 import { type Addressed, serviceAddress } from '../../core/forwarding/service-address.ts';
 import { viaContains } from '../../core/forwarding/via.ts';
-import { first } from '../../core/http/headers.ts';
 import { type RetryBudget, whyNoRetry } from '../../core/retry.ts';
 import type { AttemptOutcome } from '../../http/attempt-outcome.ts';
 import type { Downstream } from '../../http/exchange.ts';
 import { type FinalRecipient, finalRecipient } from '../final-recipient.ts';
 import type { OutboundObserver } from '../observers.ts';
 import type { LocalService } from '../worker/local-service.ts';
+import { AppTokens } from './app-tokens.ts';
 import { attemptText, kindOf } from './attempt-trace.ts';
 import type { PeerDirectory } from './directory.ts';
 import { attemptLocal, type LocalAttemptOptions } from './local-attempt.ts';
@@ -45,8 +44,10 @@ const FINAL: ReadonlySet<Code> = new Set([
 
 /** What tells a request of an app that is carried from one that is not. */
 export interface ClassifyOptions {
-  /** Wanted of every request in `sidecar-token` when set. */
+  /** Wanted of every request when set, unless it has that of a named app. */
   readonly token: string | null;
+  /** App → its own token; absent = none. */
+  readonly tokens?: ReadonlyMap<string, string>;
   readonly pseudonym: string;
   readonly aliases: ReadonlyMap<string, string>;
 }
@@ -68,14 +69,24 @@ export interface OutboundOptions
 type Refused = { readonly code: Code; readonly detail: string };
 type LocallyAnswered = Extract<FinalRecipient, { kind: 'reply' }>;
 
-const NOWHERE = { service: '', target: '/' };
+const NO_TOKENS: ReadonlyMap<string, string> = new Map();
+
+const NO_TOKEN: Refused = {
+  code: 'not_a_member',
+  detail: 'no token of an app: sidecar-token, or Authorization: Bearer, is missing or wrong',
+};
+
+const NOWHERE = { service: '', target: '/', prefix: '' };
 
 export function createOutbound(options: OutboundOptions): (downstream: Downstream) => void {
   const { observer } = options;
+  const tokens = new AppTokens(options.token, options.tokens ?? NO_TOKENS);
   return (downstream) => {
     observer.requestStarted();
-    const asked = classify(downstream, options);
-    const request = new OutboundRequest(downstream, 'service' in asked ? asked : NOWHERE, options);
+    const app = tokens.admit(downstream.head);
+    const asked = app === null ? NO_TOKEN : classify(downstream, options);
+    const whom = 'service' in asked ? asked : NOWHERE;
+    const request = new OutboundRequest(downstream, whom, options, app?.name);
     const report = new RequestReport(request, options);
     if ('code' in asked) report.refuse(asked.code, asked.detail);
     else if ('reply' in asked) report.replyLocally(asked.reply);
@@ -91,10 +102,8 @@ export function createOutbound(options: OutboundOptions): (downstream: Downstrea
 /** What is asked for; or why it is not carried. */
 function classify(
   { head }: Downstream,
-  { token, pseudonym, aliases }: ClassifyOptions,
+  { pseudonym, aliases }: ClassifyOptions,
 ): (Addressed & WorkerWishes) | Refused | LocallyAnswered {
-  if (token !== null && !isSame(first(head.fields, 'sidecar-token') ?? '', token))
-    return { code: 'not_a_member', detail: 'the field sidecar-token is missing or wrong' };
   if (head.method === 'CONNECT') return { code: 'not_supported', detail: 'CONNECT is not carried' };
   if (viaContains(head.fields, pseudonym))
     return {
@@ -165,10 +174,4 @@ function judge(
   if (why !== null || stage !== 'sent' || budget.withdraw(performance.now())) return why;
   observer.retryRefused();
   return 'not sent again, since the retry budget is used up (retries.budgetRatio, retries.perSecond)';
-}
-
-function isSame(given: string, wanted: string): boolean {
-  const a = Buffer.from(given, 'latin1');
-  const b = Buffer.from(wanted, 'latin1');
-  return a.length === b.length && timingSafeEqual(a, b);
 }

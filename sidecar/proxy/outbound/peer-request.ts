@@ -36,7 +36,8 @@ export function peerRequestHead(
 ): { readonly head: OutgoingHead; readonly nonce: string } {
   const { downstream, service } = request;
   const { version, remoteAddress: clientIp } = downstream;
-  const facts = { version, clientIp, pseudonym, trusted: trustForwarded };
+  const sender = 'app' as const;
+  const facts = { version, clientIp, pseudonym, trusted: trustForwarded, prefix: request.prefix, sender };
   const target = peerTarget(service, request.target, route.kind);
   const { method } = downstream.head;
   const { header, nonce } = auth.sign({ peerKey: peer.key, method, target, service, nowMs: Date.now() });

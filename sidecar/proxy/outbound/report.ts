@@ -8,7 +8,7 @@ import type { RawFields } from '../../core/http/message.ts';
 import type { SkippedPeer } from '../../core/peers/exclusion-reason.ts';
 import type { Ttfb } from '../../core/peers/ttfb.ts';
 import type { TunnelLimits } from '../../core/peers/tunnel-limits.ts';
-import type { Stage } from '../../core/retry.ts';
+import { mayRetry, type Stage } from '../../core/retry.ts';
 import type { AttemptOutcome, HeldAnswer } from '../../http/attempt-outcome.ts';
 import type { LocalReply } from '../../http/local-reply.ts';
 import type { OutboundObserver, RequestOutcome } from '../observers.ts';
@@ -155,6 +155,7 @@ export class RequestReport {
       requestId: id,
       attempts: this.#attempts,
       skipped: this.#skipped,
+      isRepeatable: this.#isRepeatable(),
       proxyName: this.#options.pseudonym,
     });
     sendReply(downstream, inFormOf(downstream, reply, code, detail), this.#replyHeaders());
@@ -173,6 +174,12 @@ export class RequestReport {
     if (body.length > 0) downstream.write(body);
     downstream.end(trailers);
     this.responded(tried, { kind: 'completed', status, firstByteMs, answer: 'refused' });
+  }
+
+  /** By the app, which has the whole body. */
+  #isRepeatable(): boolean {
+    const wasSent = this.#attempts.some(({ stage }) => stage !== 'not_sent');
+    return mayRetry({ ...this.#request.retryQuestion(wasSent ? 'sent' : 'not_sent'), replayable: true });
   }
 
   #list(tried: Tried, failure: Parameters<typeof traceOf>[2], attemptStartedMs: number): AttemptTrace {
@@ -207,13 +214,14 @@ export class RequestReport {
   ): void {
     if (this.#isOver) return;
     this.#isOver = true;
-    const { arrivedAtMs, deadline, downstream, elapsedMs, id, service } = this.#request;
+    const { app, arrivedAtMs, deadline, downstream, elapsedMs, id, service } = this.#request;
     deadline?.cancel();
     this.#options.observer.requestFinished({
       id,
       atMs: arrivedAtMs,
       method: downstream.head.method,
       service,
+      app,
       route: tried === null ? 'none' : kindOf(tried),
       peer: tried === null ? null : workerOf(tried, this.#options.workerId),
       status,

@@ -69,6 +69,10 @@ export class OutboundRequest {
   /** '' = it addresses none. */
   readonly service: string;
   readonly target: string;
+  /** What its path was called with before that. */
+  readonly prefix: string;
+  /** Name of the app that asks; null where its token has none. */
+  readonly app: string | null;
   readonly policy: CallPolicy;
   readonly affinityKey: string | null;
   /** Of configuration and app together. */
@@ -87,16 +91,20 @@ export class OutboundRequest {
     {
       service,
       target,
+      prefix,
       requirements,
       preferences,
-    }: Pick<Addressed, 'service' | 'target'> & Partial<WorkerWishes>,
+    }: Pick<Addressed, 'service' | 'target' | 'prefix'> & Partial<WorkerWishes>,
     options: RequestOptions,
+    app: string | null = null,
   ) {
     const { fields, framing } = downstream.head;
     const { replayBytes, tunnelLimits, ttfb } = options;
     this.downstream = downstream;
     this.service = service;
     this.target = target;
+    this.prefix = prefix;
+    this.app = app;
     this.policy = options.callPolicy(service);
     this.requirements = joined(this.policy.requirements, requirements);
     this.preferences = joined(preferences, this.policy.preferences);

@@ -5,6 +5,7 @@
  */
 import { BoundedCache } from '../../core/bounded-cache.ts';
 import type { Code } from '../../core/errors.ts';
+import type { SentHost } from '../../core/forwarding/mount.ts';
 import { type Answer, refusalMs } from '../../core/http/answer.ts';
 import { hostHeader } from '../../core/http/base-url.ts';
 import { isEventStream } from '../../core/http/event-stream.ts';
@@ -37,6 +38,8 @@ export interface LocalServiceOptions {
   readonly origin: Origin;
   /** Path of the worker's URL without a trailing slash; '' for none. */
   readonly basePath: string;
+  /** Absent: that of its URL. */
+  readonly sentHost?: SentHost;
   readonly timeouts: RequestTimeouts;
   readonly admission: Admission;
   readonly slotUse: SlotUse;
@@ -65,8 +68,9 @@ const MAX_GIVEN_BACK = 4_096;
 export class LocalService {
   readonly name: string;
   readonly basePath: string;
-  /** Value of the Host field for the worker. */
+  /** Of its URL, as a Host field says it. */
   readonly host: string;
+  readonly sentHost: SentHost;
   readonly admission: Admission;
   /** By its answers, to the app here and to peers. */
   readonly standing = new Standing();
@@ -83,6 +87,7 @@ export class LocalService {
     this.name = options.name;
     this.basePath = options.basePath;
     this.host = hostHeader(options.origin);
+    this.sentHost = options.sentHost ?? { kind: 'worker' };
     this.admission = options.admission;
     this.#options = options;
   }

@@ -43,6 +43,9 @@ export interface Difference {
   expected(name: string, direct: Seen, facts: Facts): Expected;
 }
 
+/** By which the service is called. */
+const PREFIX = '/service/llm-inference';
+
 const GONE = (): Expected => [];
 
 function valuesOf(name: string, { fields }: Seen): string[] {
@@ -53,7 +56,7 @@ function valuesOf(name: string, { fields }: Seen): string[] {
 const NOT_TO_BE_NAMED: ReadonlySet<string> = new Set([
   ...['host', 'content-length', 'content-type', 'content-encoding', 'authorization', 'cookie', 'set-cookie'],
   ...['cache-control', 'expect', 'idempotency-key', 'max-forwards', 'via', 'forwarded'],
-  ...['x-forwarded-for', 'x-forwarded-host', 'x-forwarded-proto'],
+  ...['x-forwarded-for', 'x-forwarded-host', 'x-forwarded-proto', 'x-forwarded-prefix'],
 ]);
 
 function isNamedByConnection(name: string, direct: Seen): boolean {
@@ -72,17 +75,18 @@ const CONNECTION_FIELDS: Difference = {
 };
 
 const SIDECAR_FIELDS: Difference = {
-  fields: 'any `sidecar-*`, `endpoint-load-metrics`, `endpoint-load-metrics-bin` of app or worker',
+  fields:
+    'any `sidecar-*` (in whatever spelling: `sidecar_*`), `endpoint-load-metrics`, `endpoint-load-metrics-bin` of app or worker',
   what: 'taken out: they are words of the sidecars.',
   names: ['endpoint-load-metrics', 'endpoint-load-metrics-bin'],
-  covers: (name) => name.startsWith('sidecar-'),
+  covers: (name) => /^sidecar[^a-z0-9]/.test(name),
   expected: GONE,
 };
 
 export const REQUEST_DIFFERENCES: readonly Difference[] = [
   {
     fields: '`Host`',
-    what: 'replaced by the host and port of the worker’s URL, as the first field.',
+    what: 'replaced by the host and port of the worker’s URL, as the first field (`services.<name>.host`: that of the app, or a name).',
     names: ['host'],
     expected: (_name, _direct, { workerHost }) => [workerHost],
   },
@@ -115,10 +119,17 @@ export const REQUEST_DIFFERENCES: readonly Difference[] = [
     expected: GONE,
   },
   {
-    fields: '`Forwarded`, `X-Forwarded-For`, `X-Forwarded-Proto`, `X-Forwarded-Host`',
+    fields: '`Authorization: Bearer` with a token of `outbound.token` or `outbound.tokens`',
+    what: 'taken out: it was for this sidecar. Any other passes.',
+    names: [],
+    expected: GONE,
+  },
+  {
+    fields: '`Forwarded`, `X-Forwarded-For`, `X-Forwarded-Proto`, `X-Forwarded-Host`, `X-Forwarded-Prefix`',
     what: 'replaced by what the sidecars know (with `trustForwarded`: added to what the app said).',
-    names: ['forwarded', 'x-forwarded-for', 'x-forwarded-proto', 'x-forwarded-host'],
+    names: ['forwarded', 'x-forwarded-for', 'x-forwarded-proto', 'x-forwarded-host', 'x-forwarded-prefix'],
     expected: (name, _direct, { host }) => {
+      if (name === 'x-forwarded-prefix') return [PREFIX];
       if (name === 'x-forwarded-for') return ['127.0.0.1, 127.0.0.1'];
       if (name === 'x-forwarded-proto') return ['http'];
       if (name === 'x-forwarded-host') return [host === '' ? /./ : host];
@@ -126,6 +137,19 @@ export const REQUEST_DIFFERENCES: readonly Difference[] = [
         /^for=127\.0\.0\.1;by=_a-outbound(;host=[^;]+)?;proto=http, for=127\.0\.0\.1;by=_b-inbound;host=[^;]+;proto=http$/,
       ];
     },
+  },
+  {
+    fields: '`X_Forwarded_For` and any other spelling of `X-Forwarded-*`',
+    what: 'taken out: much software takes it for the field that the sidecars write.',
+    names: [],
+    covers: (name) => /^x[^a-z0-9]forwarded[^a-z0-9]/.test(name) && /[^a-z0-9-]/.test(name),
+    expected: GONE,
+  },
+  {
+    fields: '`Origin`, `Referer` of a page that came through the sidecar',
+    what: 'name the worker’s own origin in place of the app’s, as `Host` does; see “A service mounted under a prefix”.',
+    names: ['origin', 'referer'],
+    expected: (name, direct) => valuesOf(name, direct),
   },
   {
     fields: '`Via`',
@@ -184,6 +208,17 @@ export const ANSWER_DIFFERENCES: readonly Difference[] = [
     what: 'of this connection alone: `close` where the app’s connection ends after the response.',
     names: ['connection'],
     expected: (_name, { status, version }) => (version === '1.0' && status >= 200 ? ['close'] : []),
+  },
+  {
+    fields:
+      '`Location`, `Content-Location`, `Refresh`, `Set-Cookie` that name the worker’s own origin or paths',
+    what: 'name the app’s; see “A service mounted under a prefix”.',
+    names: ['location', 'content-location', 'refresh', 'set-cookie'],
+    expected: (name, direct) =>
+      valuesOf(name, direct).map((value) => {
+        if (name !== 'set-cookie') return value.replace(/^\/(?!\/)/, `${PREFIX}/`);
+        return value.startsWith('__Host-') ? value : value.replace(/(;\s*path=)\//i, `$1${PREFIX}/`);
+      }),
   },
   SIDECAR_FIELDS,
   CONNECTION_FIELDS,

@@ -107,6 +107,8 @@ const REQUEST_LINES: readonly string[] = [
   'TE: trailers, gzip;q=0.5\r\nConnection: TE\r\n',
   'TE: gzip\r\nConnection: te\r\n',
   'Via: 1.0 fred (a, b), 1.1 ethel\r\nForwarded: for=6.6.6.6\r\nX-Forwarded-For: 6.6.6.6\r\nX-Forwarded-Host: evil\r\n',
+  'X_Forwarded_For: 6.6.6.6\r\nx-forwarded_proto: https\r\nX.Forwarded.Host: evil\r\nsidecar_token: x\r\n',
+  'X-Forwarded-Prefix: /evil\r\nOrigin: http://other.example\r\nReferer: http://other.example/a\r\n',
   'Max-Forwards: 12\r\n',
   'Expect: something-else\r\n',
   'sidecar-affinity: k\r\nSidecar-Worker: forged\r\nendpoint-load-metrics: TEXT a=1\r\n',
@@ -129,6 +131,8 @@ const ANSWER_LINES: readonly string[] = [
   'sidecar-worker: forged\r\nsidecar-refusal: saturated;not_sent\r\nendpoint-load-metrics: TEXT application_utilization=0.1\r\n',
   'Vary: A\r\nVary: B\r\nETag: W/"\xe9"\r\nLink: </a>; rel=x, </b>\r\nWWW-Authenticate: Basic, Digest a="b"\r\n',
   'X-Empty:\r\nX-Empty:\r\nX-Space: a  b\r\n',
+  'Location: /login?next=/a#b\r\nContent-Location: x/y\r\nRefresh: 5\r\nSet-Cookie: s=1; Path=/; HttpOnly\r\n',
+  'Content-Location: /a\r\nSet-Cookie: __Host-s=1; Secure; Path=/\r\nset-cookie: Path=/; a; path=/b\r\n',
   'Alt-Svc: h3=":443"\r\nStrict-Transport-Security: max-age=1\r\nLocation: //x/../y#z\r\nRetry-After: 0\r\n',
 ];
 

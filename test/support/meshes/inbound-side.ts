@@ -1,3 +1,4 @@
+import type { SentHost } from '../../../sidecar/core/forwarding/mount.ts';
 import { betweenSidecars } from '../../../sidecar/core/forwarding/sidecar-headers.ts';
 import type { HostPort } from '../../../sidecar/core/host-port.ts';
 import type { HeadLimits } from '../../../sidecar/core/http/message.ts';
@@ -34,6 +35,8 @@ export interface InboundSetup {
   /** Failed checks in a row that withdraw the worker. */
   readonly unhealthyAfter?: number;
   readonly basePath?: string;
+  /** The Host that the worker is sent. */
+  readonly sentHost?: SentHost;
   readonly timeouts?: RequestTimeouts;
   /** Of event streams that leave by the tunnel. */
   readonly heartbeatMs?: number;
@@ -88,6 +91,7 @@ export class InboundSide {
       name: SERVICE,
       origin: address,
       basePath: setup.basePath ?? '',
+      sentHost: setup.sentHost ?? { kind: 'worker' },
       timeouts: setup.timeouts ?? TIMEOUTS,
       admission: new Admission({
         concurrency: setup.concurrency ?? null,

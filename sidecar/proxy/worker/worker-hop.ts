@@ -1,0 +1,66 @@
+/**
+ * The last hop: a request as the worker gets it, and its answers as the app has to read them, each in the URLs of the
+ * one who reads it (core/forwarding/mount).
+ *
+ * Both ways here, since this sidecar alone knows the worker's own host and paths; where the app stands, the request
+ * says in the very fields that tell the worker. Those are not signed: who could change them on the way could change
+ * the whole message, which the VPN or TLS prevents.
+ */
+import type { Mount } from '../../core/forwarding/mount.ts';
+import { mapRequest, mapResponse, namesPage, namesUrls } from '../../core/forwarding/mounted-fields.ts';
+import { first } from '../../core/http/headers.ts';
+import type { RawFields, RequestHead } from '../../core/http/message.ts';
+import type { OutgoingHead } from '../../http/exchange.ts';
+import { calledHost, type HopFacts, outgoingBody, outgoingUpgrade, requestHeaders } from '../hop-headers.ts';
+import type { LocalService } from './local-service.ts';
+
+type Worker = Pick<LocalService, 'basePath' | 'host' | 'sentHost'>;
+
+/** `target`: for the service, without the base path of the worker's URL. */
+export function workerRequest(
+  worker: Worker,
+  target: string,
+  head: RequestHead,
+  facts: HopFacts,
+): OutgoingHead {
+  const fields = requestHeaders(head, facts);
+  const host = hostFor(worker, head, facts);
+  if (worker.sentHost.kind !== 'keep' && namesPage(fields))
+    mapRequest(fields, calledHost(head, facts.sender), mountOf(worker, host, fields));
+  return {
+    method: head.method,
+    target: target === '*' ? target : `${worker.basePath}${target}`,
+    host,
+    fields,
+    body: outgoingBody(head),
+    upgrade: outgoingUpgrade(head),
+  };
+}
+
+/** Fields of any answer to it, changed in place. */
+export function forApp(worker: Worker, { host, fields: sent }: OutgoingHead, fields: RawFields): RawFields {
+  if (namesUrls(fields)) mapResponse(fields, mountOf(worker, host, sent));
+  return fields;
+}
+
+function hostFor({ host, sentHost }: Worker, head: RequestHead, { sender }: HopFacts): string {
+  switch (sentHost.kind) {
+    case 'worker':
+      return host;
+    case 'name':
+      return sentHost.name;
+    case 'keep':
+      return calledHost(head, sender) || host;
+  }
+}
+
+function mountOf({ basePath, host: workerHost }: Worker, sentHost: string, sent: RawFields): Mount {
+  return {
+    workerHost,
+    basePath,
+    sentHost,
+    calledHost: first(sent, 'x-forwarded-host') ?? '',
+    calledScheme: first(sent, 'x-forwarded-proto') ?? 'http',
+    prefix: first(sent, 'x-forwarded-prefix') ?? '',
+  };
+}

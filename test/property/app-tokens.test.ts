@@ -1,0 +1,91 @@
+/** Whatever an app sends: it is known by a right token alone, and no token of ours goes on to a worker. */
+import { describe, expect, test } from '@jest/globals';
+import fc from 'fast-check';
+import { appTokens } from '../../sidecar/config/service-parsers.ts';
+import { all, first } from '../../sidecar/core/http/headers.ts';
+import type { RequestHead } from '../../sidecar/core/http/message.ts';
+import { AppTokens } from '../../sidecar/proxy/outbound/app-tokens.ts';
+
+const TOKENS = new Map([
+  ['chat', 'token-of-chat'],
+  ['notes', 'token-of-notes'],
+]);
+const ALL = ['secret', ...TOKENS.values()];
+
+const token = fc.oneof(
+  fc.constantFrom(...ALL, 'chat', 'Secret', 'secret ', 'token-of', '', '__proto__'),
+  fc.string({ maxLength: 20 }),
+);
+const field = fc.oneof(
+  fc.tuple(
+    fc.constantFrom('Authorization', 'authorization', 'AUTHORIZATION'),
+    fc
+      .tuple(fc.constantFrom('Bearer ', 'bearer  ', 'Basic ', '', 'Bearer\t'), token)
+      .map((parts) => parts.join('')),
+  ),
+  fc.tuple(fc.constantFrom('sidecar-token', 'Sidecar-Token'), token),
+  fc.tuple(fc.constantFrom('X-A', 'Authorizatio', 'Proxy-Authorization'), token),
+);
+
+function headOf(fields: string[]): RequestHead {
+  return {
+    ...{ method: 'GET', target: '/', minor: 1, fields, framing: { kind: 'none' } },
+    ...{ keepAlive: true, upgrade: null, expectContinue: false, host: 'a' },
+  };
+}
+
+describe('the tokens of apps', () => {
+  test('a right one and no other is taken, and no Authorization with one is left', () => {
+    const tokens = new AppTokens('secret', TOKENS);
+    fc.assert(
+      fc.property(fc.array(field, { maxLength: 5 }), (pairs) => {
+        const sent = pairs.flat();
+        const head = headOf([...sent]);
+        const app = tokens.admit(head);
+        const bearers = all(sent, 'authorization').map(
+          (value) => /^bearer +([^ ]+)$/i.exec(value)?.[1] ?? '',
+        );
+        const given = first(sent, 'sidecar-token') ?? bearers.find((each) => ALL.includes(each)) ?? '';
+        expect(app !== null).toBe(ALL.includes(given));
+        if (app !== null) expect(TOKENS.get(app.name ?? '') ?? 'secret').toBe(given);
+        for (const value of all(head.fields, 'authorization'))
+          expect(ALL.map((each) => `bearer ${each}`)).not.toContain(value.toLowerCase().replace(/ +/, ' '));
+        const others = (fields: string[]): string[] =>
+          fields.filter((_, i) => !/^authorization$/i.test(fields[i - (i % 2)] as string));
+        expect(others(head.fields)).toStrictEqual(others(sent));
+      }),
+    );
+  });
+
+  test('where none is wanted nothing is taken', () => {
+    const tokens = new AppTokens(null, new Map());
+    fc.assert(
+      fc.property(fc.array(field, { maxLength: 5 }), (pairs) => {
+        const head = headOf(pairs.flat());
+        expect(tokens.admit(head)).toStrictEqual({ name: null });
+        expect(head.fields).toStrictEqual(pairs.flat());
+      }),
+    );
+  });
+
+  test('any text is read, or refused without being repeated', () => {
+    const piece = fc.oneof(
+      fc.constantFrom('=', ',', '\n', 'app', 'HUNTER2', ' '),
+      fc.string({ maxLength: 5 }),
+    );
+    fc.assert(
+      fc.property(fc.array(piece, { maxLength: 10 }), (pieces) => {
+        const text = pieces.join('');
+        try {
+          for (const [name, value] of appTokens(text)) {
+            expect(name).toMatch(/^[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?$/);
+            expect(typeof value).toBe('string');
+          }
+        } catch (error) {
+          expect((error as Error).message).not.toMatch(/HUNTER2/);
+          expect((error as Error).message.length).toBeLessThan(120);
+        }
+      }),
+    );
+  });
+});
