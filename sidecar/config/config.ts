@@ -8,6 +8,7 @@
 import type { PolicyName } from '../core/balancing/balancer.ts';
 import type { HostPort } from '../core/host-port.ts';
 import type { LogFormat, LogLevel } from '../core/log.ts';
+import type { HealthAsk } from '../core/worker/health-ask.ts';
 import type { SlotRule } from '../core/worker/slot-rules.ts';
 
 export const LOAD_SOURCES = ['auto', 'in-flight', 'cpu', 'gpu', 'worker'] as const;
@@ -16,8 +17,8 @@ export const LOAD_SOURCES = ['auto', 'in-flight', 'cpu', 'gpu', 'worker'] as con
 export type LoadSource = (typeof LOAD_SOURCES)[number];
 
 export interface HealthConfig {
-  /** Asked with GET on the worker; null = a TCP connection is enough. */
-  readonly path: string | null;
+  /** A path is below the base path of the worker's URL. */
+  readonly ask: HealthAsk;
   readonly intervalMs: number;
   readonly timeoutMs: number;
   /** Successes in a row before the worker counts as ready. */

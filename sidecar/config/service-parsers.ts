@@ -7,6 +7,7 @@
 import { isWorkerId } from '../core/peers/certificate.ts';
 import { RECORD_LIMITS, UNPRINTABLE } from '../core/peers/record.ts';
 import { isServiceName } from '../core/service-name.ts';
+import { type HealthAsk, parseHealthAsk } from '../core/worker/health-ask.ts';
 import { parseSlotRule, type SlotRule } from '../core/worker/slot-rules.ts';
 import type { Parser } from './option.ts';
 import { decimal, pairs, shown, text } from './parsers.ts';
@@ -31,11 +32,11 @@ export const workerName: Parser<string> = (raw) => {
   );
 };
 
-/** An absolute path of visible ASCII, with or without a query. */
-export const pathText: Parser<string> = (raw) => {
-  const value = text('the path', 2048)(raw);
-  if (/^\/[\x21-\x7e]*$/.test(value) && !value.includes('#')) return value;
-  throw new Error(`${shown(raw)} is not a path that starts with /`);
+/** A path of visible ASCII with or without a query, `grpc`, `grpc:<service>`, or `none`. */
+export const healthAsk: Parser<HealthAsk> = (raw) => {
+  const ask = parseHealthAsk(text('the path', 2048)(raw));
+  if (ask !== null) return ask;
+  throw new Error(`${shown(raw)} is not a path that starts with /, nor grpc, grpc:<service> or none`);
 };
 
 /** `/interrupt`, `GET`, `GET /models`, `/files/*`. */

@@ -4,6 +4,7 @@
  * Each entry is a small configuration of its own (SERVICE_SCHEMA), read by the same machinery as the whole, so that
  * nothing is checked twice or differently.
  */
+import { type HealthAsk, unsaidHealthAsk } from '../core/worker/health-ask.ts';
 import type { CallConfig, ServiceConfig, TimeoutsConfig } from './config.ts';
 import type { OptionTree, ValuesOf } from './option.ts';
 import type { Problems } from './problems.ts';
@@ -16,7 +17,7 @@ import { flattenFile, readTree, type TreeResult } from './tree.ts';
 export interface ServiceDefaults {
   readonly concurrency: PerService<number | 'none'>;
   readonly queue: PerService<number>;
-  readonly healthPath: PerService<string> | null;
+  readonly healthAsk: PerService<HealthAsk> | null;
   readonly assumedConcurrency: number;
   readonly timeouts: TimeoutsConfig;
   readonly retryPost: ReadonlySet<string>;
@@ -87,6 +88,8 @@ export function readServices(
     if (values.load.metrics !== null && values.load.metricsUrl === null && !failed.has('load.metricsUrl')) {
       problems.add(label('load.metrics'), 'needs load.metricsUrl: on which page are they?');
     }
+    if (values.url.scheme === 'http' && values.health.path?.kind === 'grpc')
+      problems.add(label('health.path'), 'is for workers of h2c://: gRPC needs HTTP/2');
     said.set(name, saidConcurrency(values.concurrency, name, defaults));
     services.push({
       name,
@@ -102,9 +105,10 @@ export function readServices(
       },
       aliases: values.aliases ?? [],
       health: {
-        path: unlessNone(
-          values.health.path ?? (defaults.healthPath && valueFor(defaults.healthPath, name)) ?? 'none',
-        ),
+        ask:
+          values.health.path ??
+          (defaults.healthAsk && valueFor(defaults.healthAsk, name)) ??
+          unsaidHealthAsk(values.url.scheme),
         intervalMs: values.health.interval,
         timeoutMs: values.health.timeout,
         healthyAfter: values.health.healthyAfter,

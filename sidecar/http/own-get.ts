@@ -28,10 +28,10 @@ export function ownGet(get: OwnGet): Promise<SmallResponse> {
 }
 
 async function request(get: OwnGet, signal: AbortSignal): Promise<SmallResponse> {
-  const { origin, target, fields, limitMs, stepMs = limitMs, maxBytes } = get;
+  const { origin, target, fields, limitMs, stepMs = limitMs, connectMs = stepMs, maxBytes } = get;
   const timeout = stepMs + UNDICI_TICK_MS;
   const client = new Client(`${origin.scheme}://${hostHeader(origin)}`, {
-    connect: { timeout },
+    connect: { timeout: connectMs + UNDICI_TICK_MS },
     headersTimeout: timeout,
     bodyTimeout: timeout,
     maxHeaderSize: MAX_HEAD_BYTES,
