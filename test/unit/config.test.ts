@@ -125,7 +125,7 @@ describe('the configuration', () => {
       'http://worker:9001/base',
       null,
     ]);
-    expect([llm?.queue, notes?.health.path]).toStrictEqual([7, '/health']);
+    expect([llm?.queue, notes?.health.ask]).toStrictEqual([7, { kind: 'get', path: '/health' }]);
 
     const file = `
 services:
@@ -154,8 +154,8 @@ aliases: { far: far-away }
       2,
       0,
     ]);
-    expect([service?.health.path, service?.health.intervalMs, service?.warmingLimitMs]).toStrictEqual([
-      null,
+    expect([service?.health.ask.kind, service?.health.intervalMs, service?.warmingLimitMs]).toStrictEqual([
+      'connect',
       500,
       1_200_000,
     ]);

@@ -21,7 +21,7 @@ import { matchesAny, type SlotRule } from '../../core/worker/slot-rules.ts';
 import { type AttemptOptions, runAttempt } from '../../http/attempt.ts';
 import type { AttemptOutcome, Judgement } from '../../http/attempt-outcome.ts';
 import type { IncomingHead, Origin, OutgoingHead, RequestTimeouts, Upstreams } from '../../http/exchange.ts';
-import type { WorkerHealth } from './worker-health.ts';
+import type { AtWork, WorkerHealth } from './worker-health.ts';
 
 /** What holds a slot, and what is work. */
 export interface SlotUse {
@@ -78,6 +78,10 @@ export class LocalService {
   readonly selfReportedLoad = new SelfReportedLoad();
   readonly #options: LocalServiceOptions;
   readonly #callers = new CallerCounts();
+  /** Responses that are coming from the worker to those who hold a slot. */
+  #coming = 0;
+  /** Monotonic ms at which the worker last gave a sign, or was given the first of the requests that it has. */
+  #signMs = Number.NEGATIVE_INFINITY;
   /** Requests in the queue whose callers may want them back. */
   readonly #cancellable = new Map<string, () => boolean>();
   readonly #stateListeners: (() => void)[] = [];
@@ -109,6 +113,16 @@ export class LocalService {
   /** By its answers: one of another worker is the better choice for the app here, if there is one. */
   isLeftOut(nowMs: number): boolean {
     return this.standing.health.isEjected(nowMs) || this.standing.isFull(this.admission.inFlight, nowMs);
+  }
+
+  /**
+   * A response that stands still ends by `timeouts.idle`, so one that goes on moves; and no worker is silent about all
+   * that it has for longer than one answer may take.
+   */
+  get atWork(): AtWork {
+    if (this.#coming > 0) return 'moves';
+    if (this.admission.inFlight === 0) return 'no';
+    return performance.now() - this.#signMs < this.#options.timeouts.headMs ? 'waits' : 'no';
   }
 
   /** Where the worker is reached. */
@@ -202,13 +216,21 @@ export class LocalService {
     const others = this.admission.inFlight - 1;
     let serviceMs: number | null = null;
     let counted: Answer | null = null;
+    let isComing = false;
+    if (this.admission.inFlight === 1) this.#signMs = startedMs;
     this.standing.health.tried(startedMs);
     try {
       const outcome = await this.#run(attempt, (response, answer) => {
         this.#heard(response, answer);
-        if (answer === 'served') this.standing.took(others, startedMs, performance.now());
+        const nowMs = performance.now();
+        this.#signMs = nowMs;
+        if (answer === 'served') this.standing.took(others, startedMs, nowMs);
         const isChannel = head.method === 'GET' && this.#isFreeStream(response);
         if (isChannel) this.#giveBack(slot, callerKey);
+        else {
+          this.#coming++;
+          isComing = true;
+        }
         return attempt.judge(response, answer, !isChannel);
       });
       counted = answerIn(outcome);
@@ -224,6 +246,7 @@ export class LocalService {
     } finally {
       // Also after a fault of this program: a slot is never lost.
       const nowMs = performance.now();
+      if (isComing) this.#coming--;
       if (slot.release(nowMs, serviceMs)) this.#callers.ended(callerKey, nowMs);
       else this.admission.closed();
       this.#counted(counted, nowMs);

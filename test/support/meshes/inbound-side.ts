@@ -6,6 +6,7 @@ import { encodeReport } from '../../../sidecar/core/peers/load-report.ts';
 import { type Endpoint, Peer } from '../../../sidecar/core/peers/peer.ts';
 import type { Standing } from '../../../sidecar/core/peers/standing.ts';
 import { Admission } from '../../../sidecar/core/worker/admission.ts';
+import { CONNECT } from '../../../sidecar/core/worker/health-ask.ts';
 import type { RequestTimeouts } from '../../../sidecar/http/exchange.ts';
 import { Http1Pool } from '../../../sidecar/http/http1/pool.ts';
 import { HttpListener } from '../../../sidecar/http/listener.ts';
@@ -77,7 +78,8 @@ export class InboundSide {
     const readiness: boolean[] = [];
     const health = new WorkerHealth({
       origin: address,
-      path: null,
+      ask: CONNECT,
+      atWork: () => 'no',
       intervalMs: 600_000,
       timeoutMs: 2_000,
       healthyAfter: 1,
