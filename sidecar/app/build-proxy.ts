@@ -172,6 +172,7 @@ export class DataPlane {
       services,
       auth,
       observer: inboundObserver(metrics, this.#inboundActivity, onInternalError),
+      replayBytes: config.retries.replayBytes,
       isClosed: () => this.#isClosed,
       onIntroduction: (callerKey, address) => void mesh.introductions.onIntroduction(callerKey, address),
       heartbeat: heartbeatMs > 0 ? { intervalMs: heartbeatMs, timers: connections.timers } : null,

@@ -62,6 +62,8 @@ export interface InboundOptions {
   readonly auth: PeerAuth;
   readonly self: InboundSelf;
   readonly observer: InboundObserver;
+  /** Of a body so much is kept, to be sent to a worker of HTTP/2 again. */
+  readonly replayBytes: number;
   /** True once no new request is taken. */
   isClosed(): boolean;
   /** For event streams that leave by a tunnel; null: they stay as silent as the worker. */
@@ -73,7 +75,7 @@ export interface InboundOptions {
 const NO_FIELDS: RawFields = [];
 const NO_ALIASES: ReadonlyMap<string, string> = new Map();
 
-/** The worker's side is never sent a body twice: retries are the caller's affair. */
+/** Retries are the caller's affair; only what a worker says it has not looked at (HTTP/2) is sent there again. */
 const NO_REPLAY = 0;
 
 export function createInbound(options: InboundOptions): (downstream: Downstream) => void {
@@ -191,7 +193,7 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
         : downstream;
     const outcome = await local.attempt({
       downstream: client,
-      relay: new RequestRelay(client, NO_REPLAY),
+      relay: new RequestRelay(client, local.isHttp2 ? options.replayBytes : NO_REPLAY),
       head: {
         method: head.method,
         target: path,

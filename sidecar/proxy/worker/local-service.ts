@@ -90,6 +90,10 @@ export class LocalService {
     return this.standing.health.isEjected(nowMs) || this.standing.isFull(this.admission.inFlight, nowMs);
   }
 
+  get isHttp2(): boolean {
+    return this.#options.origin.scheme === 'h2c';
+  }
+
   /** Where the worker is reached. */
   get address(): string {
     return `${this.#options.origin.scheme}://${this.host}${this.basePath}`;
@@ -128,7 +132,7 @@ export class LocalService {
   /** Waits for a slot, then makes the attempt; a refusal is an outcome with stage `not_sent`. */
   async attempt(attempt: LocalAttempt): Promise<AttemptOutcome> {
     if (this.state !== 'ready') return refused('warming', `the worker is not ready: ${this.healthReason}`);
-    if (this.#options.origin.scheme !== 'h2c' && isGrpc(attempt.head.fields))
+    if (!this.isHttp2 && isGrpc(attempt.head.fields))
       return refused('grpc_not_carried', 'the worker is spoken to in HTTP/1.1: its URL lacks h2c://');
     this.#callers.began(attempt.callerKey);
     try {

@@ -117,6 +117,7 @@ export class InboundSide {
         pseudonym: `${name}-inbound`,
         services: new Map([[SERVICE, service]]),
         auth: new RequestAuth(identity),
+        replayBytes: 65_536,
         isClosed: () => side().isClosed,
         onIntroduction: () => {},
         heartbeat:
