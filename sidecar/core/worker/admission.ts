@@ -6,7 +6,7 @@
  * request entered the mesh, so that being sent from queue to queue costs nobody his turn. Callbacks and no promises, so
  * that a request whose client has gone leaves the queue in the same tick.
  */
-import { ServiceTime } from './service-time.ts';
+import { ServiceTimes } from './service-times.ts';
 
 /**
  * In a full queue who is under way so much longer takes the place of the last: one that has waited elsewhere and comes
@@ -27,9 +27,10 @@ export interface Slot {
   readonly kind: 'granted';
   /**
    * Give the slot back, to the one who is under way longest if any; more than once does nothing.
-   * `serviceMs`: how long the worker took, or null when it did not serve (a quick failure must not look fast).
+   * `serviceMs`: how long the worker took, or null when it did not serve (a quick failure must not look fast);
+   * `requestClass`: for requests of what kind (core/worker/service-times).
    */
-  release(nowMs: number, serviceMs: number | null): void;
+  release(nowMs: number, serviceMs: number | null, requestClass?: number): void;
 }
 
 export type Acquired =
@@ -63,7 +64,7 @@ interface Waiter extends Pick<AcquireOptions, 'sinceMs' | 'onGranted' | 'onDispl
 
 export class Admission {
   readonly #options: AdmissionOptions;
-  #serviceMs = new ServiceTime();
+  #serviceMs = new ServiceTimes();
   /** Those under way longest first, equals as they came; those who left stay until they are at the front. */
   #waiters: Waiter[] = [];
   #front = 0;
@@ -109,7 +110,7 @@ export class Admission {
    * quick it will be when it is back. Kept, it would hold a sound worker out of use for a minute.
    */
   workerFailed(): void {
-    this.#serviceMs = new ServiceTime();
+    this.#serviceMs = new ServiceTimes();
   }
 
   /** A slot if one is free now, for a request that expects whatever queue. */
@@ -159,9 +160,9 @@ export class Admission {
   }
 
   /** Of a slot, once. `measure`: as it was when the slot was granted. */
-  released(measure: ServiceTime, nowMs: number, serviceMs: number | null): void {
+  released(measure: ServiceTimes, nowMs: number, serviceMs: number | null, requestClass: number): void {
     this.#inFlight -= 1;
-    if (serviceMs !== null) measure.add(serviceMs, nowMs);
+    if (serviceMs !== null) measure.add(requestClass, serviceMs, nowMs);
     const next = this.#next();
     // The state is settled before the callback, which may acquire, release or throw.
     next?.onGranted(this.#grant());
@@ -208,17 +209,17 @@ export class Admission {
 class HeldSlot implements Slot {
   readonly kind = 'granted';
   readonly #admission: Admission;
-  readonly #measure: ServiceTime;
+  readonly #measure: ServiceTimes;
   #isHeld = true;
 
-  constructor(admission: Admission, measure: ServiceTime) {
+  constructor(admission: Admission, measure: ServiceTimes) {
     this.#admission = admission;
     this.#measure = measure;
   }
 
-  release(nowMs: number, serviceMs: number | null): void {
+  release(nowMs: number, serviceMs: number | null, requestClass = 0): void {
     if (!this.#isHeld) return;
     this.#isHeld = false;
-    this.#admission.released(this.#measure, nowMs, serviceMs);
+    this.#admission.released(this.#measure, nowMs, serviceMs, requestClass);
   }
 }

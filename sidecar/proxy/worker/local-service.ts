@@ -16,6 +16,7 @@ import type { Acquired, Admission, Slot } from '../../core/worker/admission.ts';
 import { CallerCounts } from '../../core/worker/caller-counts.ts';
 import { loadInOrca } from '../../core/worker/orca.ts';
 import { SelfReportedLoad } from '../../core/worker/self-reported-load.ts';
+import { requestClass } from '../../core/worker/service-times.ts';
 import { type AttemptOptions, runAttempt } from '../../http/attempt.ts';
 import type { AttemptOutcome } from '../../http/attempt-outcome.ts';
 import type { Origin, RequestTimeouts, Upstreams } from '../../http/exchange.ts';
@@ -181,7 +182,8 @@ export class LocalService {
       return outcome;
     } finally {
       const nowMs = performance.now();
-      slot.release(nowMs, serviceMs); // also after a fault of this program: a slot is never lost
+      const kind = serviceMs === null ? 0 : requestClass(head.method, head.target);
+      slot.release(nowMs, serviceMs, kind); // also after a fault of this program: a slot is never lost
       if (counted === null || counted === 'refused') this.standing.health.abandoned(nowMs);
       else this.standing.answered(counted, nowMs);
     }
