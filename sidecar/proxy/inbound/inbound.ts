@@ -11,6 +11,7 @@ import { INTRODUCTION_HEADER, LOAD_HEADER, ROUTE_HEADER } from '../../core/forwa
 import { viaContains } from '../../core/forwarding/via.ts';
 import { type HostPort, parseHostPort } from '../../core/host-port.ts';
 import { first } from '../../core/http/headers.ts';
+import { http2Status } from '../../core/http/http2-head.ts';
 import type { RawFields } from '../../core/http/message.ts';
 import type { Stage } from '../../core/retry.ts';
 import type { AttemptOutcome } from '../../http/attempt-outcome.ts';
@@ -161,7 +162,8 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
     observer.inboundFinished({
       service,
       outcome: inboundOutcome(outcome),
-      code: outcome.kind === 'failed' ? outcome.code : null,
+      code: outcome.kind === 'failed' || outcome.kind === 'broken' ? outcome.code : null,
+      detail: outcome.kind === 'failed' || outcome.kind === 'broken' ? outcome.detail : null,
       durationMs: performance.now() - startedMs,
     });
   }
@@ -213,7 +215,8 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
       nonce: caller.nonce,
       judge: (response) => {
         const fields = responseHeaders(response.fields, response.version, pseudonym);
-        fields.push(LOAD_HEADER, self.report(service, caller.key), ...signature(caller, response.status));
+        const status = downstream.version === '2.0' ? http2Status(response.status) : response.status;
+        fields.push(LOAD_HEADER, self.report(service, caller.key), ...signature(caller, status));
         return { kind: 'forward', fields };
       },
       informational: (fields) => interimHeaders(fields, '1.1', pseudonym),
