@@ -13,7 +13,8 @@ import type { Origin, Upstreams } from '../http/exchange.ts';
 import { loadOfTerms, namedTerms, vllmTerms } from '../load/metric-terms.ts';
 import { MetricsPage } from '../load/metrics-page.ts';
 import { SourceWatch } from '../load/source-watch.ts';
-import { LocalService, type SlotUse } from '../proxy/worker/local-service.ts';
+import { LocalService } from '../proxy/worker/local-service.ts';
+import { SlotUse } from '../proxy/worker/slot-use.ts';
 import { type AtWork, WorkerHealth } from '../proxy/worker/worker-health.ts';
 import type { Lifecycle } from './lifecycle.ts';
 
@@ -132,11 +133,11 @@ function slotsOf({ concurrency, slots }: ServiceConfig, groups: Map<string, Slot
 }
 
 function slotUseOf({ slots: { byChannels, free, light } }: ServiceConfig): SlotUse {
-  return {
+  return new SlotUse({
     byChannels,
     free: free.length === 0 ? null : free,
     light: light.length === 0 ? null : light,
-  };
+  });
 }
 
 /** Asks the worker's own metrics page for its load, where there is one. */

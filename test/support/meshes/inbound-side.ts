@@ -16,7 +16,8 @@ import { RequestAuth } from '../../../sidecar/mesh/membership/request-auth.ts';
 import { createInbound } from '../../../sidecar/proxy/inbound/inbound.ts';
 import type { FinishedInbound } from '../../../sidecar/proxy/observers.ts';
 import { problemReply } from '../../../sidecar/proxy/problem.ts';
-import { LocalService, type SlotUse } from '../../../sidecar/proxy/worker/local-service.ts';
+import { LocalService } from '../../../sidecar/proxy/worker/local-service.ts';
+import { SlotUse, type SlotUseOptions } from '../../../sidecar/proxy/worker/slot-use.ts';
 import { WorkerHealth } from '../../../sidecar/proxy/worker/worker-health.ts';
 import { Arrivals } from '../runner/arrivals.ts';
 import { ScriptedOrigin } from '../workers/scripted-origin.ts';
@@ -30,7 +31,7 @@ export interface InboundSetup {
   readonly name?: string;
   readonly concurrency?: number | null;
   readonly queue?: number;
-  readonly slotUse?: Partial<SlotUse>;
+  readonly slotUse?: Partial<SlotUseOptions>;
   /** false: the worker never becomes ready. */
   readonly isReady?: boolean;
   /** Failed checks in a row that withdraw the worker. */
@@ -100,7 +101,7 @@ export class InboundSide {
         assumedConcurrency: 8,
         queue: setup.queue ?? 10,
       }),
-      slotUse: { byChannels: false, free: null, light: null, ...setup.slotUse },
+      slotUse: new SlotUse({ byChannels: false, free: null, light: null, ...setup.slotUse }),
       health,
       upstreams: pool,
     });
@@ -128,6 +129,7 @@ export class InboundSide {
         pseudonym: `${name}-inbound`,
         services: new Map([[SERVICE, service]]),
         auth: new RequestAuth(identity),
+        replayBytes: 65_536,
         isClosed: () => side().isClosed,
         onIntroduction: (_key, address) => side().introduced.push(address),
         heartbeat:
