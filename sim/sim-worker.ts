@@ -129,6 +129,8 @@ export class SimWorker {
       mine: this.#callers.outstandingOf(caller),
       activeCallers: this.#callers.activeCallers(this.#clock.nowMs),
       oldestMs: sinceMs === null ? null : this.#clock.nowMs - sinceMs,
+      fullAt: null,
+      fullForMs: 0,
     };
   }
 }

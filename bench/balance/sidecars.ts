@@ -32,6 +32,8 @@ const ANSWER_FIELD = `sidecar-load: ${encodeReport({
   queued: 0,
   concurrency: 8,
   oldestMs: null,
+  fullAt: null,
+  fullForMs: 0,
   serviceMs: 123.45,
   mine: 2,
   activeCallers: 4,

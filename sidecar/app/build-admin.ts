@@ -9,7 +9,7 @@ import type { Log } from '../core/log.ts';
 import { SELF_REPORT_TTL_MS } from '../core/worker/self-reported-load.ts';
 import { PushWatch } from '../load/source-watch.ts';
 import type { RequestAuth } from '../mesh/membership/request-auth.ts';
-import { Admin, type AdminHandlers } from '../observe/admin.ts';
+import { Admin, type AdminHandlers, type ExplainedWishes } from '../observe/admin.ts';
 import type { Metrics } from '../observe/metrics.ts';
 import { countPeers, describePeer, scrapeTargets } from '../observe/peer-view.ts';
 import { assessReadiness, type Readiness } from '../observe/readiness.ts';
@@ -90,7 +90,7 @@ export function buildAdmin(parts: AdminParts): Admin {
       return peers.map((peer) => describePeer(peer, performance.now(), auth.clockOffsetMs(peer.key)));
     },
     ready: () => readiness(parts),
-    explainService: (name) => explainService(config.aliases.get(name) ?? name),
+    explainService: (name, wishes) => explainService(config.aliases.get(name) ?? name, wishes),
     explainRequest: (id) => requests.explain(id),
     targets: () =>
       scrapeTargets(
@@ -120,17 +120,20 @@ export function buildAdmin(parts: AdminParts): Admin {
   }
 
   /** A dry run: it looks a service up that nobody is known for, and counts as no request. */
-  async function explainService(service: string): Promise<object> {
+  async function explainService(service: string, wishes: ExplainedWishes): Promise<object> {
     if (mesh.table.offering(service).length === 0) await mesh.lookUpNow(service);
     const nowMs = performance.now();
     const peers = mesh.table.offering(service);
     const local = parts.services.get(service);
+    const call = config.calls.byService.get(service);
     const explanation = balancer.explain(peers, {
       service,
       nowMs,
       random: Math.random,
       excluded: new Set(),
       affinityKey: null,
+      requirements: [...(call?.requirements ?? []), ...wishes.requirements],
+      preferences: [...wishes.preferences, ...(call?.preferences ?? [])],
     });
     return {
       ...explanation,

@@ -16,8 +16,13 @@ const LOAD_INTERVAL_MS = 1_000;
 const GPU_STALE_MS = 5_000;
 const GPU_RESTART_MS = 30_000;
 
+export interface MachineLoad {
+  readonly sampler: LoadSampler;
+  readonly gpu: Pick<GpuMeter, 'capabilities'>;
+}
+
 /** The sampling begins, and ends with the lifecycle. */
-export function startSampler(config: Config, log: Log, lifecycle: Lifecycle): LoadSampler {
+export function startSampler(config: Config, log: Log, lifecycle: Lifecycle): MachineLoad {
   const system = systemCpu();
   const cpu = createCpuMeter(system);
   const pressure = PressureMeter.open(system);
@@ -33,7 +38,7 @@ export function startSampler(config: Config, log: Log, lifecycle: Lifecycle): Lo
   });
   sampler.start();
   lifecycle.onStop('load sampler', () => sampler.stop());
-  return sampler;
+  return { sampler, gpu };
 }
 
 function gpuMeter({ metricsUrl, devices }: Config['gpu']): GpuMeter {

@@ -6,11 +6,12 @@
  * needs what it finds. Composition only, except for the drain, whose order is the point (design, "When things fail",
  * SIGTERM).
  */
-import type { Config } from '../config/config.ts';
+import type { CallConfig, Config } from '../config/config.ts';
 import type { Balancer } from '../core/balancing/balancer.ts';
 import { betweenSidecars } from '../core/forwarding/sidecar-headers.ts';
 import { viaPseudonym } from '../core/forwarding/via.ts';
 import type { HostPort } from '../core/host-port.ts';
+import type { Log } from '../core/log.ts';
 import { Ttfb } from '../core/peers/ttfb.ts';
 import { RetryBudget } from '../core/retry.ts';
 import type { Upstreams } from '../http/exchange.ts';
@@ -37,6 +38,7 @@ import { inboundObserver, outboundObserver } from './build-observers.ts';
 import { drain } from './drain.ts';
 import { InFlightCount } from './in-flight-count.ts';
 import type { Lifecycle } from './lifecycle.ts';
+import { MalformedLog } from './malformed-log.ts';
 import type { SelfReport } from './self-report.ts';
 
 const DEADLINE_TICK_MS = 250;
@@ -98,6 +100,7 @@ export interface DataPlaneOptions {
   readonly mesh: Pick<Mesh, 'introductions' | 'peerDirectory' | 'prober'>;
   readonly metrics: Metrics;
   readonly requests: RequestHistory;
+  readonly log: Log;
   onInternalError(error: unknown): void;
 }
 
@@ -106,11 +109,13 @@ export class DataPlane {
   readonly #options: DataPlaneOptions;
   readonly #inboundActivity = new InFlightCount();
   readonly #outboundActivity = new InFlightCount();
+  readonly #malformed: MalformedLog;
   /** No new request of a peer is taken. */
   #isClosed = false;
 
   constructor(options: DataPlaneOptions) {
     this.#options = options;
+    this.#malformed = new MalformedLog(options.log);
   }
 
   serve(): void {
@@ -174,7 +179,8 @@ export class DataPlane {
       pseudonym,
       services,
       auth,
-      observer: inboundObserver(metrics, this.#inboundActivity, onInternalError),
+      observer: inboundObserver(metrics, this.#inboundActivity, this.#malformed, onInternalError),
+      replayBytes: config.retries.replayBytes,
       isClosed: () => this.#isClosed,
       onIntroduction: (callerKey, address) => void mesh.introductions.onIntroduction(callerKey, address),
       heartbeat: heartbeatMs > 0 ? { intervalMs: heartbeatMs, timers: connections.timers } : null,
@@ -208,6 +214,7 @@ export class DataPlane {
       mesh,
       metrics,
       requests,
+      self,
       services,
       onInternalError,
     } = this.#options;
@@ -217,6 +224,9 @@ export class DataPlane {
       cancelQueued(peer, routes, token, client);
     return {
       workerId: config.worker.id,
+      get capabilities() {
+        return self.capabilities;
+      },
       pseudonym,
       aliases: config.aliases,
       services,
@@ -233,7 +243,7 @@ export class DataPlane {
       trustForwarded,
       token: outbound.token,
       tokens: outbound.tokens,
-      observer: outboundObserver(metrics, requests, this.#outboundActivity, onInternalError),
+      observer: outboundObserver(metrics, requests, this.#outboundActivity, this.#malformed, onInternalError),
       random: Math.random,
       callPolicy: callPolicies(config),
     };
@@ -243,12 +253,16 @@ export class DataPlane {
 /** The policy of a service; the default for one that the configuration does not name. */
 function callPolicies(config: Config): (service: string) => CallPolicy {
   const policies = new Map<string, CallPolicy>();
-  const policyOf = ({ timeouts, retryPost }: Config['calls']['default']): CallPolicy => {
+  const policyOf = (call: CallConfig): CallPolicy => {
+    const { timeouts, retryPost, retryRefused, requirements, preferences } = call;
     const { headMs, idleMs, vpnConnectMs, tunnelConnectMs } = timeouts;
     return {
       vpn: { connectMs: vpnConnectMs, headMs, idleMs },
       tunnel: { connectMs: tunnelConnectMs, headMs, idleMs },
       retryPost,
+      requirements,
+      preferences,
+      retryRefused,
     };
   };
   for (const [service, call] of config.calls.byService) policies.set(service, policyOf(call));

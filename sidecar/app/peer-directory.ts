@@ -6,6 +6,7 @@
 import { applyReport, parseReport } from '../core/peers/load-report.ts';
 import type { Peer } from '../core/peers/peer.ts';
 import type { PeerTable } from '../core/peers/peer-table.ts';
+import { meetsAll } from '../core/peers/requirements.ts';
 import { systemClock } from '../mesh/clock.ts';
 import type { Directory } from '../mesh/discovery/directory.ts';
 import type { Prober } from '../mesh/discovery/prober.ts';
@@ -22,6 +23,12 @@ export function peerDirectory(directory: Directory, table: PeerTable, prober: Pr
       const found = directory.find(service, performance.now());
       if (found.kind === 'wait') return { kind: 'wait', ready: found.ready.then(viewOf) };
       return { kind: 'hit', view: { kind: 'peers', peers: found.peers, ageMs: found.ageMs } };
+    },
+    async search(service, requirements) {
+      const wish = requirements.map(({ text }) => text).join();
+      return viewOf(
+        await directory.search(service, wish, ({ record }) => meetsAll(record.capabilities, requirements)),
+      );
     },
     peek: (service) => table.offering(service),
     reported(peer: Peer, service: string, value: string) {

@@ -5,9 +5,12 @@
  * three never disagree.
  */
 import type { Config } from '../config/config.ts';
+import { withDetected } from '../config/host-facts.ts';
 import { encodeReport, type LoadReport } from '../core/peers/load-report.ts';
 import { encodePeerState } from '../core/peers/peer-state.ts';
 import type { ServiceFigures, WorkerRecord, WorkerState } from '../core/peers/record.ts';
+import type { Capabilities } from '../core/peers/requirements.ts';
+import type { GpuMeter } from '../load/gpu.ts';
 import type { LoadChoice, LoadSampler, LoadSnapshot, OwnFigures } from '../load/sampler.ts';
 import type { LocalService } from '../proxy/worker/local-service.ts';
 
@@ -16,6 +19,7 @@ export interface SelfReportOptions {
   readonly keyHex: string;
   readonly services: ReadonlyMap<string, LocalService>;
   readonly sampler: LoadSampler;
+  readonly gpu: Pick<GpuMeter, 'capabilities'>;
   /** Port of the inbound listener as it is bound. */
   readonly inboundPort: number;
 }
@@ -91,6 +95,12 @@ export class SelfReport {
     return this.#choices.get(service) ?? 'auto';
   }
 
+  /** As they are configured and were detected at the start, and what was learnt of the GPUs since. */
+  get capabilities(): Capabilities {
+    const { config, gpu } = this.#options;
+    return withDetected(config.worker.capabilities, gpu.capabilities);
+  }
+
   record(): WorkerRecord {
     const { config, inboundPort, keyHex } = this.#options;
     this.#seq++;
@@ -102,7 +112,7 @@ export class SelfReport {
       vpn_ip: config.vpn.ip,
       tunnel_url: this.#tunnelUrl,
       services: offered,
-      capabilities: config.worker.capabilities,
+      capabilities: this.capabilities,
       load: round(this.load(null).loadRatio),
       last_seen: Date.now() / 1000,
       public_key: keyHex,
@@ -141,10 +151,11 @@ export class SelfReport {
 
   #figures(name: string): ServiceFigures {
     const admission = this.#options.services.get(name)?.admission;
+    // What a request meets, which where slots are shared is not of its service alone.
     return {
-      in_flight: admission?.inFlight ?? 0,
+      in_flight: admission?.slots.inFlight ?? 0,
       concurrency: admission?.concurrency ?? 0,
-      queued: admission?.queued ?? 0,
+      queued: admission?.slots.queued ?? 0,
       service_ms: roundedMs(admission?.serviceMs(performance.now()) ?? null),
     };
   }
@@ -162,13 +173,15 @@ export class SelfReport {
       state: this.state,
       load: round(sampler.ratioOf(own, this.#choiceOf(name))),
       service: name,
-      inFlight: admission?.inFlight ?? 0,
-      queued: admission?.queued ?? 0,
+      inFlight: admission?.slots.inFlight ?? 0,
+      queued: admission?.slots.queued ?? 0,
       concurrency: admission?.concurrency ?? 0,
       serviceMs: roundedMs(admission?.serviceMs(nowMs) ?? null),
       mine: service?.outstandingOf(callerKey) ?? 0,
       activeCallers: service?.activeCallers ?? 1,
       oldestMs: sinceMs === null ? null : Math.max(0, nowMs - sinceMs),
+      fullAt: service?.standing.fullAt(nowMs) ?? null,
+      fullForMs: Math.round(service?.standing.fullForMs(nowMs) ?? 0),
     };
   }
 }

@@ -101,7 +101,7 @@ async function start(
   for (const { name } of config.services) metrics.knowService(name);
   for (const app of config.outbound.tokens.keys()) metrics.knowApp(app);
   const requests = new RequestHistory({ capacity: REMEMBERED_REQUESTS });
-  const sampler = startSampler(config, log, lifecycle);
+  const { sampler, gpu } = startSampler(config, log, lifecycle);
   const auth = new RequestAuth(identity, {
     onClock: (peer, offsetMs) =>
       log.warn(
@@ -121,6 +121,7 @@ async function start(
     keyHex: identity.keyHex,
     services,
     sampler,
+    gpu,
     inboundPort: ports.inbound.port,
   });
   const balancer = new Balancer(config.balance.policy, { ttlMs: config.cache.ttlMs });

@@ -13,19 +13,21 @@ import { requestStory } from './request-story.ts';
 import { ageText, cellText, millisText, table } from './table.ts';
 
 export const explain: Command = {
-  help: `Usage: dht-sidecar explain <service> [--json] [--admin host:port]
+  help: `Usage: dht-sidecar explain <service> [--require TERMS] [--prefer TERMS] [--json] [--admin host:port]
        dht-sidecar explain --request ID [--json] [--admin host:port]
 
 Shows which peer would be chosen for a service now (a dry run), with every candidate and the reasons; or how
 one of the last 1,000 requests was routed (ID: the header sidecar-request-id of its response).
 
+  --require TERMS    as by sidecar-require: "gpu_type=RTX 4090|A100, vram_gb>=24"
+  --prefer TERMS     as by sidecar-prefer
   --json             the whole response as JSON
   --admin host:port  where the sidecar's admin port is (default SIDECAR_ADMIN, or 127.0.0.1:9464)
 `,
 
   async run(context) {
     const { values, own, positionals } = loadOptions(context, {
-      own: { json: 'flag', request: 'value' },
+      own: { json: 'flag', request: 'value', require: 'value', prefer: 'value' },
       maxPositionals: 1,
     });
     const service = positionals[0];
@@ -36,7 +38,7 @@ one of the last 1,000 requests was routed (ID: the header sidecar-request-id of 
     const query =
       service === undefined
         ? `request=${encodeURIComponent(String(request))}`
-        : `service=${encodeURIComponent(service)}`;
+        : `service=${encodeURIComponent(service)}${wish(own, 'require')}${wish(own, 'prefer')}`;
     const { status, body } = await adminClient(values.admin.listen)(`/explain?${query}`);
     if (own.has('json')) context.out(`${JSON.stringify(body, null, 2)}\n`);
     if (status !== 200) {
@@ -49,6 +51,12 @@ one of the last 1,000 requests was routed (ID: the header sidecar-request-id of 
     return EXIT_OK;
   },
 };
+
+/** A parameter of the question; '' when it was not given. */
+function wish(own: ReadonlyMap<string, unknown>, name: 'require' | 'prefer'): string {
+  const terms = own.get(name);
+  return terms === undefined ? '' : `&${name}=${encodeURIComponent(String(terms))}`;
+}
 
 function explanation(body: Readonly<Record<string, unknown>>): string {
   const next = fields(body.chosenNext);

@@ -9,6 +9,9 @@ import type { PolicyName } from '../core/balancing/balancer.ts';
 import type { SentHost } from '../core/forwarding/mount.ts';
 import type { HostPort } from '../core/host-port.ts';
 import type { LogFormat, LogLevel } from '../core/log.ts';
+import type { Capabilities, Requirement } from '../core/peers/requirements.ts';
+import type { HealthAsk } from '../core/worker/health-ask.ts';
+import type { SlotRule } from '../core/worker/slot-rules.ts';
 
 export const LOAD_SOURCES = ['auto', 'in-flight', 'cpu', 'gpu', 'worker'] as const;
 
@@ -16,8 +19,8 @@ export const LOAD_SOURCES = ['auto', 'in-flight', 'cpu', 'gpu', 'worker'] as con
 export type LoadSource = (typeof LOAD_SOURCES)[number];
 
 export interface HealthConfig {
-  /** Asked with GET on the worker; null = a TCP connection is enough. */
-  readonly path: string | null;
+  /** A path is below the base path of the worker's URL. */
+  readonly ask: HealthAsk;
   readonly intervalMs: number;
   readonly timeoutMs: number;
   /** Successes in a row before the worker counts as ready. */
@@ -41,6 +44,11 @@ export interface CallConfig {
   readonly timeouts: TimeoutsConfig;
   /** A POST with `Idempotency-Key` may be sent again after it was sent once. */
   readonly retryPost: boolean;
+  /** Of the worker, besides what a request asks itself. */
+  readonly requirements: readonly Requirement[];
+  readonly preferences: readonly Requirement[];
+  /** What a worker refuses for now goes to another one. */
+  readonly retryRefused: boolean;
 }
 
 export interface ServiceLoadConfig {
@@ -50,6 +58,15 @@ export interface ServiceLoadConfig {
   /** Name of a metric → its value when the worker is full; null = those of vLLM. */
   readonly metrics: ReadonlyMap<string, number> | null;
   readonly intervalMs: number;
+}
+
+/** What holds a slot of a service, and what is its work. */
+export interface SlotsConfig {
+  /** Name of the slots that it shares; null = it has its own. */
+  readonly group: string | null;
+  readonly free: readonly SlotRule[];
+  readonly light: readonly SlotRule[];
+  readonly byChannels: boolean;
 }
 
 /** One service that the local worker offers. */
@@ -65,12 +82,13 @@ export interface ServiceConfig extends CallConfig {
   readonly basePath: string;
   /** The Host that it is sent. */
   readonly sentHost: SentHost;
-  /** Requests that the worker serves at once; null = not limited. */
+  /** Requests that the worker serves at once, with all of its group; null = not limited. */
   readonly concurrency: number | null;
   /** Stands in for the concurrency in the load figure when there is no limit. */
   readonly assumedConcurrency: number;
   /** Requests that may wait for a slot here. */
   readonly queue: number;
+  readonly slots: SlotsConfig;
   readonly aliases: readonly string[];
   readonly health: HealthConfig;
   readonly load: ServiceLoadConfig;
@@ -113,7 +131,7 @@ export interface LimitsConfig {
 export interface Config {
   readonly worker: {
     readonly id: string;
-    readonly capabilities: Readonly<Record<string, string | number | boolean>>;
+    readonly capabilities: Capabilities;
   };
   readonly services: readonly ServiceConfig[];
   readonly calls: {

@@ -6,31 +6,48 @@
  * GPU.
  */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
-import { hostname, networkInterfaces } from 'node:os';
+import { availableParallelism, hostname, networkInterfaces, totalmem } from 'node:os';
 import { delimiter, join } from 'node:path';
+import { RECORD_LIMITS } from '../core/peers/record.ts';
+import type { Capabilities } from '../core/peers/requirements.ts';
 import { subnetOf } from './parsers.ts';
-import type { Capabilities } from './service-parsers.ts';
 
 export interface HostFacts {
   readonly hostName: string;
   /** Of all interfaces, in the system's order, without zones. */
   readonly addresses: readonly string[];
-  readonly gpu: { readonly present: boolean; readonly model: string | null };
+  /** `count` and `model` as far as the driver's files are visible here; the model of the first. */
+  readonly gpu: { readonly present: boolean; readonly count: number | null; readonly model: string | null };
+  readonly hardware: {
+    /** That this process may use. */
+    readonly cpuCores: number;
+    /** Of the container's limit or the machine. */
+    readonly memoryBytes: number;
+    /** As Node names it: x64, arm64. */
+    readonly arch: string;
+  };
 }
 
 const GPU_DIRECTORY = '/proc/driver/nvidia/gpus';
 
-function gpuModel(): string | null {
+function gpus(): { readonly count: number | null; readonly model: string | null } {
   try {
-    for (const bus of readdirSync(GPU_DIRECTORY)) {
+    const buses = readdirSync(GPU_DIRECTORY);
+    const models = buses.map((bus) => {
       const information = readFileSync(join(GPU_DIRECTORY, bus, 'information'), 'utf8');
-      const model = /^Model:\s*([^\r\n]{1,128}?)\s*$/m.exec(information)?.[1];
-      if (model !== undefined) return model;
-    }
+      return /^Model:\s*([^\r\n]{1,128}?)\s*$/m.exec(information)?.[1];
+    });
+    return { count: buses.length, model: models.find((model) => model !== undefined) ?? null };
   } catch {
-    // No NVIDIA driver, or its files are not visible here: the model stays unknown.
+    // No NVIDIA driver, or its files are not visible here.
+    return { count: null, model: null };
   }
-  return null;
+}
+
+/** A limit above what the machine has is none. */
+function memoryBytes(): number {
+  const limit = process.constrainedMemory();
+  return limit > 0 && limit < totalmem() ? limit : totalmem();
 }
 
 /** Asks the system; never throws. */
@@ -44,7 +61,9 @@ export function readHostFacts(path: string = process.env.PATH ?? ''): HostFacts 
   const present =
     existsSync('/dev/nvidia0') ||
     path.split(delimiter).some((directory) => directory !== '' && existsSync(join(directory, 'nvidia-smi')));
-  return { hostName: hostname(), addresses, gpu: { present, model: present ? gpuModel() : null } };
+  const gpu = present ? { present, ...gpus() } : { present, count: null, model: null };
+  const hardware = { cpuCores: availableParallelism(), memoryBytes: memoryBytes(), arch: process.arch };
+  return { hostName: hostname(), addresses, gpu, hardware };
 }
 
 /** The first address of the host inside the network; null when there is none. */
@@ -53,9 +72,21 @@ export function vpnAddress(network: string, addresses: readonly string[]): strin
   return contains === null ? null : (addresses.find((address) => contains(address)) ?? null);
 }
 
+const BYTES_PER_GB = 2 ** 30;
+
 /** What the record says of the worker unless it is configured. */
-export function detectedCapabilities(host: HostFacts): Capabilities {
-  if (!host.gpu.present) return { has_gpu: false, worker_type: 'cpu' };
-  const type = host.gpu.model === null ? {} : { gpu_type: host.gpu.model };
-  return { has_gpu: true, ...type, worker_type: 'gpu' };
+export function detectedCapabilities({ gpu, hardware }: HostFacts): Capabilities {
+  const { cpuCores, memoryBytes: bytes, arch } = hardware;
+  const machine = { cpu_cores: cpuCores, memory_gb: Math.round((bytes / BYTES_PER_GB) * 10) / 10, arch };
+  if (!gpu.present) return { has_gpu: false, worker_type: 'cpu', ...machine };
+  const count = gpu.count === null ? {} : { gpu_count: gpu.count };
+  const type = gpu.model === null ? {} : { gpu_type: gpu.model };
+  return { has_gpu: true, ...count, ...type, worker_type: 'gpu', ...machine };
+}
+
+/** Its own, and of what is detected as much as a record has room for. */
+export function withDetected(own: Capabilities, detected: Capabilities): Capabilities {
+  const room = RECORD_LIMITS.capabilities - Object.keys(own).length;
+  const more = Object.entries(detected).filter(([name]) => !Object.hasOwn(own, name));
+  return { ...own, ...Object.fromEntries(more.slice(0, room)) };
 }

@@ -7,13 +7,13 @@
 import { formatHostPort, isIp4 } from '../core/host-port.ts';
 import { isUnicast } from '../core/peers/record.ts';
 import type { CallConfig, Config, ServiceConfig } from './config.ts';
-import { detectedCapabilities, type HostFacts, vpnAddress } from './host-facts.ts';
+import { detectedCapabilities, type HostFacts, vpnAddress, withDetected } from './host-facts.ts';
 import { type Context, checkListeners, inboundOf, outboundOf, tunnelOf } from './listeners.ts';
 import { type CheckMembership, workerAndMesh } from './membership.ts';
 import { subnetOf } from './parsers.ts';
 import type { Problems } from './problems.ts';
 import type { SCHEMA } from './schema.ts';
-import { readAliases, readCalls, readServices } from './services.ts';
+import { callDefault, readAliases, readCalls, readServices } from './services.ts';
 import type { ReadText } from './sources.ts';
 import type { TreeResult } from './tree.ts';
 
@@ -76,10 +76,11 @@ function servicesOf({ tree, problems }: Context): Pick<Config, 'services' | 'cal
   const defaults = {
     concurrency: values.defaults.concurrency,
     queue: values.defaults.queue,
-    healthPath: values.defaults.health,
+    healthAsk: values.defaults.health,
     assumedConcurrency: values.assumedConcurrency,
     timeouts,
     retryPost: new Set(values.retries.post ?? []),
+    retryRefused: values.retries.refused,
   };
   const services = readServices(values.services ?? new Map(), tree.where('services'), defaults, problems);
   const others = readCalls(values.calls ?? new Map(), tree.where('calls'), defaults, problems);
@@ -91,12 +92,12 @@ function servicesOf({ tree, problems }: Context): Pick<Config, 'services' | 'cal
         `${service.name} is offered here; say it in services.${service.name}`,
       );
     }
-    byService.set(service.name, { timeouts: service.timeouts, retryPost: service.retryPost });
+    byService.set(service.name, service);
   }
   checkNames(tree, values.services ?? new Map(), services, problems);
   return {
     services,
-    calls: { default: { timeouts, retryPost: false }, byService },
+    calls: { default: callDefault(defaults, false), byService },
     aliases: readAliases(values.aliases ?? new Map(), tree.where('aliases'), services, problems),
   };
 }
@@ -137,7 +138,7 @@ export function resolveConfig(
   const config: Config = {
     worker: {
       id: workerId,
-      capabilities: values.worker.capabilities ?? detectedCapabilities(host),
+      capabilities: withDetected(values.worker.capabilities ?? {}, detectedCapabilities(host)),
     },
     ...served,
     outbound: outboundOf(context),

@@ -28,7 +28,7 @@ import {
   aliasMap,
   appTokens,
   capabilityMap,
-  pathText,
+  healthAsk,
   perService,
   serviceMap,
   serviceName,
@@ -48,7 +48,7 @@ export const SCHEMA = {
       env: 'SIDECAR_CAPABILITIES',
       mapping: true,
       defaultDoc: 'detected',
-      doc: 'What the worker is: `has_gpu=true,gpu_type=RTX 4090,worker_type=gpu`.',
+      doc: 'What the worker is, in addition to what is detected (`has_gpu`, `gpu_count`, `gpu_type`, `vram_gb` of the smallest, `worker_type`, `cpu_cores`, `memory_gb`, `arch`), or in its place: `gpu_type=RTX 4090,vram_gb=24`.',
     }),
   },
   services: optional(serviceMap, {
@@ -60,7 +60,7 @@ export const SCHEMA = {
   calls: optional(serviceMap, {
     mapping: true,
     defaultDoc: 'none',
-    doc: 'How services of others are called: a mapping from name to `timeouts` and `retryPost` as in "One service".',
+    doc: 'How services of others are called: a mapping from name to `timeouts`, `retryPost`, `require` and `prefer` as in "One service".',
   }),
   aliases: optional(aliasMap, {
     env: 'SIDECAR_ALIASES',
@@ -79,11 +79,11 @@ export const SCHEMA = {
       mapping: true,
       doc: 'Requests that may wait for a slot, likewise. Beyond that the response is `saturated`.',
     }),
-    health: optional(perService(orNone(pathText)), {
+    health: optional(perService(healthAsk), {
       env: 'SIDECAR_HEALTH',
       mapping: true,
-      defaultDoc: 'none',
-      doc: 'Health path of the worker, likewise: `/health`. `none` = a TCP connection is enough.',
+      defaultDoc: 'none; `h2c://`: `grpc` where the worker serves it',
+      doc: 'Health path of the worker, likewise: `/health`; `grpc` or `grpc:<service>` = by `grpc.health.v1`. `none` = a TCP connection is enough.',
     }),
   },
   assumedConcurrency: option(integer(1, 100_000), '16', {
@@ -274,6 +274,10 @@ export const SCHEMA = {
       env: 'SIDECAR_RETRY_POST',
       defaultDoc: 'none',
       doc: 'Services for which a POST with `Idempotency-Key` may be sent again after it was sent once.',
+    }),
+    refused: option(flag, 'true', {
+      env: 'SIDECAR_RETRY_REFUSED',
+      doc: 'Whether a request that a worker refuses for now (429, 503 with Retry-After, gRPC RESOURCE_EXHAUSTED or UNAVAILABLE before any message) goes to another worker, whatever its method, if its body can be sent again.',
     }),
   },
   limits: {

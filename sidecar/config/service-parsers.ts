@@ -8,7 +8,10 @@ import type { SentHost } from '../core/forwarding/mount.ts';
 import { isHost } from '../core/http/request-target.ts';
 import { isWorkerId } from '../core/peers/certificate.ts';
 import { RECORD_LIMITS, UNPRINTABLE } from '../core/peers/record.ts';
+import { type Capabilities, parseRequirements, type Requirement } from '../core/peers/requirements.ts';
 import { isServiceName } from '../core/service-name.ts';
+import { type HealthAsk, parseHealthAsk } from '../core/worker/health-ask.ts';
+import { parseSlotRule, type SlotRule } from '../core/worker/slot-rules.ts';
 import type { Parser } from './option.ts';
 import { decimal, pairs, shown, text } from './parsers.ts';
 
@@ -43,11 +46,20 @@ export const sentHost: Parser<SentHost> = (raw) => {
   throw new Error(`${shown(raw)} is neither worker, keep nor a host (such as jupyter.example or a:8080)`);
 };
 
-/** An absolute path of visible ASCII, with or without a query. */
-export const pathText: Parser<string> = (raw) => {
-  const value = text('the path', 2048)(raw);
-  if (/^\/[\x21-\x7e]*$/.test(value) && !value.includes('#')) return value;
-  throw new Error(`${shown(raw)} is not a path that starts with /`);
+/** A path of visible ASCII with or without a query, `grpc`, `grpc:<service>`, or `none`. */
+export const healthAsk: Parser<HealthAsk> = (raw) => {
+  const ask = parseHealthAsk(text('the path', 2048)(raw));
+  if (ask !== null) return ask;
+  throw new Error(`${shown(raw)} is not a path that starts with /, nor grpc, grpc:<service> or none`);
+};
+
+/** `/interrupt`, `GET`, `GET /models`, `/files/*`. */
+export const slotRule: Parser<SlotRule> = (raw) => {
+  const rule = typeof raw === 'string' ? parseSlotRule(raw) : null;
+  if (rule !== null) return rule;
+  throw new Error(
+    `${shown(raw)} is neither a path ("/interrupt", "/files/*") nor a method ("GET") nor both ("GET /models")`,
+  );
 };
 
 /** Service → what the option says of it, not looked at yet (services.ts does); text gives `url` alone. */
@@ -110,7 +122,14 @@ export function perService<T>(parse: Parser<T>): Parser<PerService<T>> {
   };
 }
 
-export type Capabilities = Readonly<Record<string, string | number | boolean>>;
+/** `gpu_type=RTX 4090|A100, vram_gb>=24`. */
+export const requirementList: Parser<readonly Requirement[]> = (raw) => {
+  if (typeof raw !== 'string')
+    throw new Error(`${shown(raw)} is not text like "gpu_type=RTX 4090, vram_gb>=24"`);
+  const found = parseRequirements(raw);
+  if ('fault' in found) throw new Error(found.fault);
+  return found;
+};
 
 function capability(value: unknown): string | number | boolean {
   if (typeof value === 'boolean') return value;

@@ -9,7 +9,7 @@ import { LOAD_SOURCES } from './config.ts';
 import { type Option, option, optional, type Parser } from './option.ts';
 import { duration, flag, integer, list, oneOf, orNone, shown, text, url } from './parsers.ts';
 import { SCHEMA } from './schema.ts';
-import { metricMap, pathText, sentHost, serviceName } from './service-parsers.ts';
+import { healthAsk, metricMap, requirementList, sentHost, serviceName, slotRule } from './service-parsers.ts';
 
 export interface WorkerUrl extends Omit<BaseUrl, 'scheme'> {
   /** As it is shown. */
@@ -51,6 +51,18 @@ export const CALL_SCHEMA = {
     defaultDoc: '`retries.post`',
     doc: 'Whether a POST with `Idempotency-Key` may be sent again after it was sent once.',
   }),
+  require: optional(requirementList, {
+    defaultDoc: 'none',
+    doc: 'Capabilities that a worker must have, besides those of `sidecar-require`: `gpu_type=RTX 4090|A100, vram_gb>=24`.',
+  }),
+  prefer: optional(requirementList, {
+    defaultDoc: 'none',
+    doc: 'Which workers come first among those, after `sidecar-prefer`: in the same form, the first term counts most.',
+  }),
+  retryRefused: optional(flag, {
+    defaultDoc: '`retries.refused`',
+    doc: 'Whether a request that a worker refuses for now goes to another one.',
+  }),
 };
 
 /** The keys under `services.<name>`. */
@@ -64,23 +76,42 @@ export const SERVICE_SCHEMA = {
   }),
   concurrency: optional(orNone(integer(1, 100_000)), {
     defaultDoc: '`defaults.concurrency`',
-    doc: 'Requests that the worker serves at once; `none` = no limit.',
+    doc: 'Requests that the worker serves at once, with all of its `slots.group`; `none` = no limit.',
   }),
   queue: optional(integer(0, 100_000), {
     defaultDoc: '`defaults.queue`',
     doc: 'Requests that may wait for a slot.',
   }),
+  slots: {
+    group: optional(serviceName, {
+      defaultDoc: 'its own',
+      doc: 'Name of slots that several services share, such as those of one GPU: `gpu0`. Their `concurrency` is that of all together; it is enough that one says it.',
+    }),
+    free: optional(list(slotRule), {
+      defaultDoc: 'none',
+      doc: 'Requests that never wait and hold no slot: `["/interrupt", "GET /models", "/files/*", "OPTIONS"]`. The path is that below the service, compared byte for byte without its query; `*` at its end stands for any rest.',
+    }),
+    light: optional(list(slotRule), {
+      defaultDoc: 'none',
+      doc: 'Requests that hold a slot and are no work, written likewise: what they take says nothing of how long the worker takes.',
+    }),
+    channels: option(flag, 'false', {
+      doc: 'Whether WebSockets and other upgrades, and event streams that a GET opens, hold a slot for as long as they are open: `true` where they are the work itself.',
+    }),
+  },
   aliases: optional(list(serviceName), {
     defaultDoc: 'none',
     doc: 'Other names for it, for apps that call here.',
   }),
   health: {
-    path: optional(orNone(pathText), {
+    path: optional(healthAsk, {
       defaultDoc: '`defaults.health`',
-      doc: 'Asked with GET; any 2xx or 3xx is healthy. `none` = a TCP connection is enough.',
+      doc: 'Asked with GET; any 2xx or 3xx is healthy. `grpc`, or `grpc:<service>` = `SERVING` by `grpc.health.v1` (`h2c://` alone; unless told otherwise it is asked there, and where the worker does not serve it a connection is enough). `none` = a TCP connection is enough.',
     }),
     interval: option(duration('50ms', '10m'), '2s', { doc: 'How often it is asked.' }),
-    timeout: option(duration('10ms', '5m'), '1s', { doc: 'How long it may take.' }),
+    timeout: option(duration('10ms', '5m'), '1s', {
+      doc: 'How long it may take; while the worker is at work, as long as that.',
+    }),
     healthyAfter: option(integer(1, 100), '1', { doc: 'Successes in a row before the worker is ready.' }),
     unhealthyAfter: option(integer(1, 100), '3', {
       doc: 'Failures in a row before a ready worker counts as gone; a refused connection counts at once. By default that is within two intervals.',

@@ -4,21 +4,25 @@
  * Each entry is a small configuration of its own (SERVICE_SCHEMA), read by the same machinery as the whole, so that
  * nothing is checked twice or differently.
  */
+import { NO_REQUIREMENTS } from '../core/peers/requirements.ts';
+import { type HealthAsk, unsaidHealthAsk } from '../core/worker/health-ask.ts';
 import type { CallConfig, ServiceConfig, TimeoutsConfig } from './config.ts';
 import type { OptionTree, ValuesOf } from './option.ts';
 import type { Problems } from './problems.ts';
 import { SCHEMA } from './schema.ts';
 import { type PerService, serviceName } from './service-parsers.ts';
 import { CALL_SCHEMA, SERVICE_SCHEMA } from './service-schema.ts';
+import { withGroupLimits } from './slot-groups.ts';
 import { flattenFile, readTree, type TreeResult } from './tree.ts';
 
 export interface ServiceDefaults {
   readonly concurrency: PerService<number | 'none'>;
   readonly queue: PerService<number>;
-  readonly healthPath: PerService<string> | null;
+  readonly healthAsk: PerService<HealthAsk> | null;
   readonly assumedConcurrency: number;
   readonly timeouts: TimeoutsConfig;
   readonly retryPost: ReadonlySet<string>;
+  readonly retryRefused: boolean;
 }
 
 function fileLabel(where: string, name: string): (key: string) => string {
@@ -64,6 +68,9 @@ function callOf(own: ValuesOf<typeof CALL_SCHEMA>, name: string, defaults: Servi
       idleMs: own.timeouts.idle ?? base.idleMs,
     },
     retryPost: own.retryPost ?? defaults.retryPost.has(name),
+    requirements: own.require ?? NO_REQUIREMENTS,
+    preferences: own.prefer ?? NO_REQUIREMENTS,
+    retryRefused: own.retryRefused ?? defaults.retryRefused,
   };
 }
 
@@ -75,6 +82,7 @@ export function readServices(
   problems: Problems,
 ): readonly ServiceConfig[] {
   const services: ServiceConfig[] = [];
+  const said = new Map<string, number | null | undefined>();
   for (const [name, raw] of entries) {
     if (problems.attempt(where, () => serviceName(name)) === undefined) continue;
     const { values, failed, where: label } = readEntry(SERVICE_SCHEMA, raw, where, name, problems);
@@ -85,6 +93,9 @@ export function readServices(
     if (values.load.metrics !== null && values.load.metricsUrl === null && !failed.has('load.metricsUrl')) {
       problems.add(label('load.metrics'), 'needs load.metricsUrl: on which page are they?');
     }
+    if (values.url.scheme === 'http' && values.health.path?.kind === 'grpc')
+      problems.add(label('health.path'), 'is for workers of h2c://: gRPC needs HTTP/2');
+    said.set(name, saidConcurrency(values.concurrency, name, defaults));
     services.push({
       name,
       ...values.url,
@@ -92,11 +103,18 @@ export function readServices(
       concurrency: unlessNone(values.concurrency ?? valueFor(defaults.concurrency, name) ?? 'none'),
       assumedConcurrency: defaults.assumedConcurrency,
       queue: values.queue ?? valueFor(defaults.queue, name) ?? QUEUE_DEFAULT,
+      slots: {
+        group: values.slots.group,
+        free: values.slots.free ?? [],
+        light: values.slots.light ?? [],
+        byChannels: values.slots.channels,
+      },
       aliases: values.aliases ?? [],
       health: {
-        path: unlessNone(
-          values.health.path ?? (defaults.healthPath && valueFor(defaults.healthPath, name)) ?? 'none',
-        ),
+        ask:
+          values.health.path ??
+          (defaults.healthAsk && valueFor(defaults.healthAsk, name)) ??
+          unsaidHealthAsk(values.url.scheme),
         intervalMs: values.health.interval,
         timeoutMs: values.health.timeout,
         healthyAfter: values.health.healthyAfter,
@@ -112,7 +130,25 @@ export function readServices(
       ...callOf(values, name, defaults),
     });
   }
-  return services;
+  return withGroupLimits(services, said, (name) => fileLabel(where, name)('concurrency'), problems);
+}
+
+/** By its own entry, or where it is named among the defaults. */
+function saidConcurrency(
+  own: number | 'none' | null,
+  name: string,
+  { concurrency }: ServiceDefaults,
+): number | null | undefined {
+  const word = own ?? (concurrency.kind === 'each' ? concurrency.values.get(name) : undefined);
+  return word === undefined ? undefined : unlessNone(word);
+}
+
+/** For a service of which nothing else is said. */
+export function callDefault(
+  { timeouts, retryRefused }: Pick<ServiceDefaults, 'timeouts' | 'retryRefused'>,
+  retryPost: boolean,
+): CallConfig {
+  return { timeouts, retryPost, retryRefused, requirements: NO_REQUIREMENTS, preferences: NO_REQUIREMENTS };
 }
 
 /** How services of others are called, by name. */
@@ -123,7 +159,7 @@ export function readCalls(
   problems: Problems,
 ): ReadonlyMap<string, CallConfig> {
   const calls = new Map<string, CallConfig>();
-  for (const name of defaults.retryPost) calls.set(name, { timeouts: defaults.timeouts, retryPost: true });
+  for (const name of defaults.retryPost) calls.set(name, callDefault(defaults, true));
   for (const [name, raw] of entries) {
     if (problems.attempt(where, () => serviceName(name)) === undefined) continue;
     calls.set(name, callOf(readEntry(CALL_SCHEMA, raw, where, name, problems).values, name, defaults));

@@ -111,6 +111,15 @@ export const CODES = {
     meaning: 'All slots and the queue of the service are full.',
     advice: 'Try again; if it lasts, add workers, or raise concurrency or queue of the service.',
   },
+  worker_refused: {
+    status: 503,
+    retryAfterSeconds: 1,
+    isTransient: true,
+    proxyStatus: 'destination_unavailable',
+    meaning: 'The worker itself refused the request: it has no room for it now.',
+    advice:
+      'Seen among `attempts`; the app gets the refusal of the last worker as it is. If it lasts, add workers, or set concurrency to what the worker takes, so that requests wait for a slot.',
+  },
   draining: {
     status: 503,
     retryAfterSeconds: 1,
@@ -135,6 +144,15 @@ export const CODES = {
     meaning: 'Discovery works, and no ready worker offers the service.',
     advice:
       'Compare the name of the service with the ones known, and see whether a sidecar that offers it runs: `dht-sidecar doctor` there and here.',
+  },
+  requirements_unmet: {
+    status: 503,
+    retryAfterSeconds: 5,
+    isTransient: true,
+    proxyStatus: 'destination_unavailable',
+    meaning: 'Workers offer the service, and none of them has the capabilities that the request requires.',
+    advice:
+      'Compare sidecar-require (and calls.<service>.require) with what the workers say of themselves: `dht-sidecar peers`; `detail` names the nearest.',
   },
   all_ejected: {
     status: 503,

@@ -9,6 +9,8 @@ export type Stage =
   | 'not_sent'
   /** Sent, and no byte of a response came. */
   | 'sent'
+  /** The worker has seen it, and says that it does not take it up (429, 503 with Retry-After, gRPC 8 and 14). */
+  | 'refused'
   /** A response has begun. */
   | 'begun';
 
@@ -21,6 +23,8 @@ export interface RetryQuestion {
   readonly idempotencyKey: boolean;
   /** The service allows POST with a key to be sent again. */
   readonly postOptIn: boolean;
+  /** The service allows what a worker refused to be sent to another. */
+  readonly refusedOptIn: boolean;
 }
 
 // RFC 9110 §9.2.2.
@@ -32,6 +36,7 @@ const BY_LEAVE: ReadonlySet<string> = new Set(['POST', 'PATCH']);
 export function mayRetry(q: RetryQuestion): boolean {
   if (!q.replayable || q.stage === 'begun') return false;
   if (q.stage === 'not_sent') return true;
+  if (q.stage === 'refused') return q.refusedOptIn;
   if (IDEMPOTENT.has(q.method)) return true;
   return BY_LEAVE.has(q.method) && q.idempotencyKey && q.postOptIn;
 }
@@ -42,7 +47,8 @@ const NOT_KEPT = 'not sent again, since its body is not kept whole (retries.repl
 export function whyNoRetry(q: RetryQuestion): string | null {
   if (mayRetry(q)) return null;
   if (q.stage === 'begun') return 'a response had begun';
-  if (q.stage === 'not_sent' || IDEMPOTENT.has(q.method)) return NOT_KEPT;
+  if (q.stage === 'refused' && !q.refusedOptIn) return 'not sent to another worker (retries.refused is off)';
+  if (q.stage === 'not_sent' || q.stage === 'refused' || IDEMPOTENT.has(q.method)) return NOT_KEPT;
   if (!BY_LEAVE.has(q.method))
     return 'not sent again, since it may have been done, and its method is none that may be repeated';
   if (!q.idempotencyKey || !q.postOptIn)

@@ -3,12 +3,21 @@
  * bytes, since most who ask how one ended make none.
  */
 import type { Code } from '../core/errors.ts';
+import type { Answer } from '../core/http/answer.ts';
 import type { RawFields } from '../core/http/message.ts';
 import type { Stage } from '../core/retry.ts';
 
-/** What the caller makes of a head: forward it with these headers, or take it as a refusal. */
+/** What the caller makes of a head: forward it with these headers, hold it back, or take it as a refusal. */
 export type Judgement =
   | { readonly kind: 'forward'; readonly fields: RawFields }
+  /** The worker's own refusal: kept whole while others are asked, for the client if nobody serves it. */
+  | {
+      readonly kind: 'hold';
+      readonly fields: RawFields;
+      readonly detail: string;
+      /** It goes to the client after all: adds what is said to it of its way. */
+      passedOn(fields: RawFields): void;
+    }
   | {
       readonly kind: 'refuse';
       readonly code: Code;
@@ -18,8 +27,24 @@ export type Judgement =
       readonly isPathLost?: boolean;
     };
 
+/** A whole answer that the client has not got yet. */
+export interface HeldAnswer {
+  readonly status: number;
+  readonly reason: string;
+  readonly fields: RawFields;
+  readonly body: Buffer;
+  readonly trailers: RawFields;
+  readonly firstByteMs: number;
+}
+
 export type AttemptOutcome =
-  | { readonly kind: 'completed'; readonly status: number; readonly firstByteMs: number }
+  | {
+      readonly kind: 'completed';
+      readonly status: number;
+      readonly firstByteMs: number;
+      /** What it means, by its head and its trailers. */
+      readonly answer: Answer;
+    }
   /** Nothing of a response reached the client: another attempt is possible if `stage` allows. */
   | {
       readonly kind: 'failed';
@@ -30,6 +55,8 @@ export type AttemptOutcome =
       readonly isPathLost?: boolean;
       /** The other side's host said that nobody listens there. */
       readonly isRefused?: boolean;
+      /** The refusal of the worker that was held back, when it came whole. */
+      readonly held?: HeldAnswer;
     }
   /** The client's response was cut off, and its connection destroyed. */
   | {

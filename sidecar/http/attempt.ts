@@ -5,10 +5,11 @@
  * It knows exactly how far it got (not sent, sent, begun), which is all that decides whether there may be another.
  */
 import type { Code } from '../core/errors.ts';
+import { type Answer, answerAtEnd, answerOf } from '../core/http/answer.ts';
 import { first } from '../core/http/headers.ts';
 import type { RawFields } from '../core/http/message.ts';
 import { mayRetry, type Stage } from '../core/retry.ts';
-import type { AttemptOutcome, Judgement } from './attempt-outcome.ts';
+import type { AttemptOutcome, HeldAnswer, Judgement } from './attempt-outcome.ts';
 import { joinStreams } from './byte-streams.ts';
 import type {
   ByteStream,
@@ -31,7 +32,7 @@ export interface AttemptOptions {
   readonly origin: Origin;
   readonly head: OutgoingHead;
   readonly timeouts: RequestTimeouts;
-  judge(head: IncomingHead): Judgement;
+  judge(head: IncomingHead, answer: Answer): Judgement;
   /** Headers of a 1xx response, as they go to the client. */
   informational(fields: RawFields): RawFields;
   /** Trailers that may travel on, judged with the headers of their response. */
@@ -46,8 +47,14 @@ export interface AttemptOptions {
   readonly watch?: AttemptWatch | null;
 }
 
-/** Body of a refused response that is read to keep the connection; a longer one closes it. */
+/**
+ * Body of a refused response that is read to keep the connection; a longer one closes it. One of the worker's own
+ * refusal that is longer goes to the client as it comes.
+ */
 const REFUSAL_BODY_BYTES = 65_536;
+
+/** An origin that has not looked at a request gets it again so often: one is a race with its goodbye. */
+const MAX_UNSEEN = 2;
 
 /** And how long it is read: the request waits to go elsewhere, and a body may come byte by byte without end. */
 const REFUSAL_BODY_MS = 250;
@@ -65,11 +72,14 @@ class Attempt implements UpstreamHandler, RelayListener, WaitingAttempt {
   #isPaused = false;
   #stage: Stage = 'not_sent';
   #status = 0;
+  #answer: Answer = 'served';
   #headers: RawFields = [];
   #firstByteMs: number | null = null;
   #refusal: AttemptOutcome | null = null;
   #refusalBytes = 0;
+  #held: Held | null = null;
   #refusalEnd: NodeJS.Timeout | null = null;
+  #unseen = 0;
 
   constructor(options: AttemptOptions, resolve: (outcome: AttemptOutcome) => void) {
     this.#options = options;
@@ -102,7 +112,7 @@ class Attempt implements UpstreamHandler, RelayListener, WaitingAttempt {
   }
 
   pathLost(stage: Exclude<Stage, 'begun'>, detail: string): void {
-    if (this.#stage === 'begun' || this.#refusal !== null) return;
+    if (this.#stage === 'begun' || this.#refusal !== null || this.#held !== null) return;
     this.#abandon({ kind: 'failed', code: 'upstream_reset', stage, detail, isPathLost: true });
   }
 
@@ -113,7 +123,13 @@ class Attempt implements UpstreamHandler, RelayListener, WaitingAttempt {
   onHead(head: IncomingHead): void {
     this.#options.watch?.ends();
     this.#firstByteMs = performance.now() - this.#startedMs;
-    const judgement = this.#options.judge(head);
+    this.#answer = answerOf(head);
+    const judgement = this.#options.judge(head, this.#answer);
+    this.#headers = head.fields;
+    if (judgement.kind === 'hold') {
+      this.#hold(head, judgement);
+      return;
+    }
     if (judgement.kind === 'refuse') {
       const { code, stage, detail, isPathLost = false } = judgement;
       const refusal: AttemptOutcome = { kind: 'failed', code, stage, detail, isPathLost };
@@ -121,18 +137,46 @@ class Attempt implements UpstreamHandler, RelayListener, WaitingAttempt {
       this.#options.relay.disconnect();
       if (stage !== 'not_sent') this.#abandon(refusal);
       // Its body nearly always came with the head, and is over once that is read: a timer for each would cost more.
-      else queueMicrotask(() => this.#waitForRefusal(refusal));
+      else this.#waitForBody(() => this.#abandon(refusal));
       return;
     }
-    this.#stage = 'begun';
-    this.#status = head.status;
-    this.#headers = head.fields;
-    this.#options.relay.commit();
-    this.#options.downstream.start(head.status, head.reason, judgement.fields, head.bodyBytes);
+    this.#begin(head, judgement.fields);
   }
 
-  #waitForRefusal(refusal: AttemptOutcome): void {
-    if (!this.#isOver) this.#refusalEnd = setTimeout(() => this.#abandon(refusal), REFUSAL_BODY_MS);
+  #begin({ status, reason, bodyBytes }: IncomingHead, fields: RawFields): void {
+    this.#stage = 'begun';
+    this.#status = status;
+    this.#options.relay.commit();
+    this.#options.downstream.start(status, reason, fields, bodyBytes);
+  }
+
+  /** Later than what came with the head. */
+  #waitForBody(onLate: () => void): void {
+    queueMicrotask(() => {
+      if (!this.#isOver) this.#refusalEnd = setTimeout(onLate, REFUSAL_BODY_MS);
+    });
+  }
+
+  #hold(head: IncomingHead, judgement: Held['judgement']): void {
+    this.#held = { head, judgement, chunks: [], bytes: 0 };
+    this.#options.relay.disconnect();
+    this.#waitForBody(() => this.#passOn());
+  }
+
+  /** It is too long, or too slow, to be kept for later: the client gets it now. */
+  #passOn(): void {
+    const held = this.#held;
+    if (held === null || this.#isOver) return;
+    this.#held = null;
+    const { fields } = held.judgement;
+    held.judgement.passedOn(fields);
+    this.#begin(held.head, fields);
+    for (const chunk of held.chunks) this.#hand(chunk);
+  }
+
+  #heldOutcome({ judgement: { detail } }: Held, answer?: HeldAnswer): AttemptOutcome {
+    const failed = { kind: 'failed', code: 'worker_refused', stage: 'refused', detail } as const;
+    return answer === undefined ? failed : { ...failed, held: answer };
   }
 
   onData(chunk: Buffer): boolean {
@@ -141,6 +185,15 @@ class Attempt implements UpstreamHandler, RelayListener, WaitingAttempt {
       if (this.#refusalBytes > REFUSAL_BODY_BYTES) this.#abandon(this.#refusal);
       return false;
     }
+    const held = this.#held;
+    if (held === null) return this.#hand(chunk);
+    held.chunks.push(chunk);
+    held.bytes += chunk.length;
+    if (held.bytes > REFUSAL_BODY_BYTES) this.#passOn();
+    return true;
+  }
+
+  #hand(chunk: Buffer): boolean {
     const { downstream } = this.#options;
     if (!downstream.write(chunk) && !this.#isOver) {
       this.#isPaused = true;
@@ -154,15 +207,32 @@ class Attempt implements UpstreamHandler, RelayListener, WaitingAttempt {
       this.#settle(this.#refusal);
       return;
     }
-    this.#options.downstream.end(
-      trailers.length === 0 ? trailers : this.#options.trailers(trailers, this.#headers),
-    );
-    this.#settle({ kind: 'completed', status: this.#status, firstByteMs: this.#firstByteMs ?? 0 });
+    const passed = trailers.length === 0 ? trailers : this.#options.trailers(trailers, this.#headers);
+    const firstByteMs = this.#firstByteMs ?? 0;
+    const held = this.#held;
+    if (held !== null) {
+      const { head, chunks } = held;
+      const { fields } = held.judgement;
+      const body = chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks);
+      const answer = {
+        status: head.status,
+        reason: head.reason,
+        fields,
+        body,
+        trailers: passed,
+        firstByteMs,
+      };
+      this.#settle(this.#heldOutcome(held, answer));
+      return;
+    }
+    if (trailers.length > 0 && this.#answer === 'served') this.#answer = answerAtEnd(trailers);
+    this.#options.downstream.end(passed);
+    this.#settle({ kind: 'completed', status: this.#status, firstByteMs, answer: this.#answer });
   }
 
   onUpgrade(head: IncomingHead, stream: ByteStream): void {
     this.#options.watch?.ends();
-    const judgement = this.#options.judge(head);
+    const judgement = this.#options.judge(head, 'served');
     if (judgement.kind === 'refuse') {
       stream.socket.destroy();
       this.#settle({
@@ -180,7 +250,7 @@ class Attempt implements UpstreamHandler, RelayListener, WaitingAttempt {
     const protocol = first(head.fields, 'upgrade') ?? '';
     const client = downstream.upgrade(head.reason, judgement.fields, protocol);
     void joinStreams(client, stream).then(() =>
-      this.#resolve({ kind: 'completed', status: head.status, firstByteMs }),
+      this.#resolve({ kind: 'completed', status: head.status, firstByteMs, answer: 'served' }),
     );
   }
 
@@ -199,7 +269,11 @@ class Attempt implements UpstreamHandler, RelayListener, WaitingAttempt {
       this.#settle(this.#refusal); // its body broke; the refusal itself was whole
       return;
     }
-    if (fault.wasStale === true && this.#mayRepeat()) {
+    if (this.#held !== null) {
+      this.#settle(this.#heldOutcome(this.#held));
+      return;
+    }
+    if ((fault.wasStale === true && this.#mayRepeat()) || (fault.isUnseen === true && this.#maySendAgain())) {
       this.#options.relay.disconnect();
       this.#upstream = null;
       this.#stage = 'not_sent';
@@ -219,7 +293,13 @@ class Attempt implements UpstreamHandler, RelayListener, WaitingAttempt {
   #mayRepeat(): boolean {
     const { repeatStale, head, relay } = this.#options;
     const question = { method: head.method, replayable: relay.isReplayable, idempotencyKey: false };
-    return repeatStale && mayRetry({ ...question, stage: 'sent', postOptIn: false });
+    return repeatStale && mayRetry({ ...question, stage: 'sent', postOptIn: false, refusedOptIn: false });
+  }
+
+  /** Whatever its method, and to a peer as it is: its signature was not used up. */
+  #maySendAgain(): boolean {
+    this.#unseen++;
+    return this.#unseen <= MAX_UNSEEN && this.#options.relay.isReplayable;
   }
 
   #deadlinePassed(): void {
@@ -251,6 +331,14 @@ class Attempt implements UpstreamHandler, RelayListener, WaitingAttempt {
     this.#options.relay.listen(null);
     this.#resolve(outcome);
   }
+}
+
+/** A refusal of the worker while its body comes. */
+interface Held {
+  readonly head: IncomingHead;
+  readonly judgement: Extract<Judgement, { kind: 'hold' }>;
+  readonly chunks: Buffer[];
+  bytes: number;
 }
 
 /** An attempt that waits for its response, as its watch sees it. */

@@ -37,6 +37,8 @@ export function gpuLoadOf(samples: readonly Sample[], devices: readonly string[]
 }
 
 export class DcgmGpuMeter implements GpuMeter {
+  /** The exporter tells how busy GPUs are, not what they are. */
+  readonly capabilities = {};
   readonly #page: MetricsPage;
   readonly #devices: readonly string[] | null;
   #news: PageNews | null = null;

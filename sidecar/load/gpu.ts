@@ -7,11 +7,14 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import type { Capabilities } from '../core/peers/requirements.ts';
 
 export interface GpuMeter {
   start(): void;
   /** Mean utilisation, 0..1; null without GPUs, and when the last figures are older than `staleMs`. */
   sample(): number | null;
+  /** What is known of the GPUs by now; empty where nothing is. */
+  readonly capabilities: Capabilities;
   /** Resolves when the process is gone. */
   stop(): Promise<void>;
 }
@@ -26,25 +29,47 @@ export interface GpuMeterOptions {
   readonly nowMs: () => number;
 }
 
-const ARGUMENTS = ['--query-gpu=index,utilization.gpu', '--format=csv,noheader,nounits', '-l', '1'];
+const ARGUMENTS = [
+  '--query-gpu=index,utilization.gpu,memory.total,name',
+  '--format=csv,noheader,nounits',
+  '-l',
+  '1',
+];
 
 /** After SIGTERM. */
 const KILL_AFTER_MS = 1_000;
 const MAX_LINE = 1_024;
 const MAX_GPUS = 256;
+const MIB_PER_GIB = 1_024;
 
-/** `"0, 37"` → index 0, 0.37. Null for `[N/A]` (MIG, some laptops), messages and anything else. */
-export function parseGpuLine(line: string): { readonly index: number; readonly ratio: number } | null {
-  const found = /^\s*(\d{1,3})\s*,\s*(\d{1,3})(?:\.\d{1,3})?\s*%?\s*$/.exec(line);
-  if (found === null) return null;
-  const index = Number(found[1]);
-  const percent = Number(found[2]);
-  return index < MAX_GPUS && percent <= 100 ? { index, ratio: percent / 100 } : null;
+export interface GpuLine {
+  readonly index: number;
+  /** 0..1; null for `[N/A]` (MIG, some laptops). */
+  readonly ratio: number | null;
+  readonly memoryMib: number | null;
+  readonly model: string | null;
+}
+
+/** `"0, 37, 24564, NVIDIA GeForce RTX 4090"`; what is not told is null. Null for messages and anything else. */
+export function parseGpuLine(line: string): GpuLine | null {
+  const [index = '', percent = '', memory = '', ...name] = line.split(',').map((part) => part.trim());
+  if (!/^\d{1,3}$/.test(index) || Number(index) >= MAX_GPUS || percent === '') return null;
+  const ratio = /^(\d{1,3})(?:\.\d{1,3})?\s*%?$/.exec(percent)?.[1];
+  const model = name.join(', ');
+  const found = {
+    index: Number(index),
+    ratio: ratio !== undefined && Number(ratio) <= 100 ? Number(ratio) / 100 : null,
+    memoryMib: /^\d{1,9}$/.test(memory) && Number(memory) > 0 ? Number(memory) : null,
+    model: /^[\x20-\x7e]{1,128}$/.test(model) && !model.startsWith('[') ? model : null,
+  };
+  return found.ratio === null && found.memoryMib === null && found.model === null ? null : found;
 }
 
 export class NvidiaGpuMeter implements GpuMeter {
   readonly #options: GpuMeterOptions;
   readonly #gpus = new Map<number, { readonly ratio: number; readonly atMs: number }>();
+  /** By index, of the present process or one before it. */
+  readonly #facts = new Map<number, GpuLine>();
   #child: ChildProcess | null = null;
   #restart: NodeJS.Timeout | null = null;
   #state: 'idle' | 'running' | 'absent' | 'stopped' = 'idle';
@@ -72,6 +97,18 @@ export class NvidiaGpuMeter implements GpuMeter {
       }
     }
     return count === 0 ? null : sum / count;
+  }
+
+  /** The memory is that of the smallest, in GiB as it is sold: 24564 MiB are 24. */
+  get capabilities(): Capabilities {
+    const gpus = [...this.#facts.values()];
+    const models = gpus.flatMap(({ model }) => model ?? []);
+    const memories = gpus.flatMap(({ memoryMib }) => memoryMib ?? []);
+    return {
+      ...(gpus.length > 0 && { gpu_count: gpus.length }),
+      ...(models[0] !== undefined && { gpu_type: models[0] }),
+      ...(memories.length > 0 && { vram_gb: Math.round(Math.min(...memories) / MIB_PER_GIB) }),
+    };
   }
 
   /** Of the running process; null without one. */
@@ -137,7 +174,9 @@ export class NvidiaGpuMeter implements GpuMeter {
     const atMs = this.#options.nowMs();
     for (const line of lines) {
       const gpu = parseGpuLine(line);
-      if (gpu !== null) this.#gpus.set(gpu.index, { ratio: gpu.ratio, atMs });
+      if (gpu === null) continue;
+      this.#facts.set(gpu.index, gpu);
+      if (gpu.ratio !== null) this.#gpus.set(gpu.index, { ratio: gpu.ratio, atMs });
     }
   }
 }

@@ -7,12 +7,19 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import net, { type AddressInfo } from 'node:net';
 import type { Log } from '../core/log.ts';
+import { parseRequirements, type Requirement } from '../core/peers/requirements.ts';
 import { bindAll } from '../http/sockets/bind.ts';
 import { isFromWorker, type PutLoad, parsePutLoad, readSmallBody } from './load-put.ts';
 import type { StatsJson } from './metrics.ts';
 import type { ScrapeTarget } from './peer-view.ts';
 import type { Readiness } from './readiness.ts';
 import { STATUS_PAGE, STATUS_PAGE_POLICY } from './status-page.ts';
+
+/** Of a made-up request for a service. */
+export interface ExplainedWishes {
+  readonly requirements: readonly Requirement[];
+  readonly preferences: readonly Requirement[];
+}
 
 export interface AdminHandlers {
   stats(): StatsJson;
@@ -22,7 +29,7 @@ export interface AdminHandlers {
   peers(service: string | null): readonly object[];
   ready(): Readiness;
   /** A dry run of the choice; null when nothing is known of that service. */
-  explainService(service: string): object | null | Promise<object | null>;
+  explainService(service: string, wishes: ExplainedWishes): object | null | Promise<object | null>;
   /** One of the last requests; null when it is not among them. */
   explainRequest(id: string): object | null;
   targets(): readonly ScrapeTarget[];
@@ -186,8 +193,17 @@ async function explain(handlers: AdminHandlers, query: URLSearchParams): Promise
   if ((service === null) === (request === null)) {
     return json(400, { code: 'bad_request', detail: 'Ask for ?service=NAME or ?request=ID, one of them.' });
   }
+  const requirements = parseRequirements(query.get('require') ?? '');
+  if ('fault' in requirements)
+    return json(400, { code: 'bad_request', detail: `require: ${requirements.fault}` });
+  const preferences = parseRequirements(query.get('prefer') ?? '');
+  if ('fault' in preferences)
+    return json(400, { code: 'bad_request', detail: `prefer: ${preferences.fault}` });
+  const wishes = { requirements, preferences };
   const found =
-    service !== null ? await handlers.explainService(service) : handlers.explainRequest(request ?? '');
+    service !== null
+      ? await handlers.explainService(service, wishes)
+      : handlers.explainRequest(request ?? '');
   if (found !== null) return json(200, found);
   return service !== null
     ? json(404, { code: 'unknown_service', detail: 'Nothing is known of that service.' })

@@ -9,13 +9,24 @@ import { formatHostPort } from '../core/host-port.ts';
 import { exclusionReason } from '../core/peers/exclusion-reason.ts';
 import type { Endpoint, Peer } from '../core/peers/peer.ts';
 import { routeAddress } from '../core/peers/route.ts';
+import type { ServiceHealthState } from '../core/peers/service-health.ts';
 import { PEER_STATES, type PeerStateLabel } from './labels.ts';
 
 /** Suspicion and ejection are ours and newer than what the record says, so they win. */
 export function peerStateOf(peer: Peer, nowMs: number): PeerStateLabel {
   if (peer.presence === 'suspect') return 'suspect';
-  if (peer.health.isEjected(nowMs)) return 'ejected';
+  if (ejectedService(peer, nowMs) !== null) return 'ejected';
   return peer.state;
+}
+
+/** The first of its services when all are ejected; else null, and the figures of each service tell. */
+function ejectedService(peer: Peer, nowMs: number): string | null {
+  let first: string | null = null;
+  for (const { service, standing } of peer.endpoints()) {
+    if (!standing.health.isEjected(nowMs)) return null;
+    first ??= service;
+  }
+  return first;
 }
 
 export function countPeers(peers: Iterable<Peer>, nowMs: number): Record<PeerStateLabel, number> {
@@ -40,10 +51,13 @@ export function describePeer(peer: Peer, nowMs: number, clockOffsetMs: number | 
     load: liveLoad(peer),
     last_seen: record.last_seen,
     state: peerStateOf(peer, nowMs),
-    why_not_ready: peerStateOf(peer, nowMs) === 'ready' ? null : exclusionReason(peer, nowMs),
+    why_not_ready:
+      peerStateOf(peer, nowMs) === 'ready'
+        ? null
+        : exclusionReason(peer, ejectedService(peer, nowMs) ?? '', nowMs),
     reported_state: peer.state,
     presence: peer.presence,
-    health: peer.health.state.kind,
+    health: healthOf(peer),
     age_s: seconds(nowMs - peer.heardAtMs),
     clock_offset_s: clockOffsetMs === null ? null : Math.round(clockOffsetMs) / 1000,
     public_key: peer.key,
@@ -62,8 +76,20 @@ export function describePeer(peer: Peer, nowMs: number, clockOffsetMs: number | 
   };
 }
 
+/** That of its services if it is the same for all. */
+function healthOf(peer: Peer): ServiceHealthState['kind'] {
+  const kinds = new Set(Array.from(peer.endpoints(), ({ standing }) => standing.health.state.kind));
+  const [kind = 'closed'] = kinds;
+  return kinds.size === 1 ? kind : 'closed';
+}
+
 function describeEndpoint(endpoint: Endpoint, nowMs: number): object {
+  const { health } = endpoint.standing;
+  const isEjected = health.isEjected(nowMs);
   return {
+    health: health.state.kind,
+    why_ejected: isEjected ? exclusionReason(endpoint.peer, endpoint.service, nowMs) : null,
+    full_at: endpoint.standing.fullAt(nowMs),
     load: endpoint.load,
     in_flight: endpoint.inFlight,
     queued: endpoint.queued,

@@ -12,8 +12,17 @@ import { onTestEnd } from '../support/runner/on-test-end.ts';
 
 describe('the GPU load', () => {
   test('a line of nvidia-smi is read, anything else is none', () => {
-    expect(parseGpuLine('0, 37')).toStrictEqual({ index: 0, ratio: 0.37 });
-    expect(parseGpuLine('12, 100 %')).toStrictEqual({ index: 12, ratio: 1 });
+    const nothing = { ratio: null, memoryMib: null, model: null };
+    expect(parseGpuLine('0, 37')).toStrictEqual({ ...nothing, index: 0, ratio: 0.37 });
+    expect(parseGpuLine('12, 100 %, 8192')).toStrictEqual({
+      ...nothing,
+      index: 12,
+      ratio: 1,
+      memoryMib: 8192,
+    });
+    expect(parseGpuLine('1, [N/A], 24564, NVIDIA GeForce RTX 4090')).toStrictEqual({
+      ...{ index: 1, ratio: null, memoryMib: 24564, model: 'NVIDIA GeForce RTX 4090' },
+    });
     for (const line of [
       '',
       '0',
@@ -24,7 +33,8 @@ describe('the GPU load', () => {
       '0, 1e2',
       '999, 5',
       'No devices were found',
-      '0, 5, 6',
+      '0, [N/A], [N/A], [N/A]',
+      '0, 101, 0, \u001b[31m',
     ]) {
       expectNamed(parseGpuLine(line), line).toBe(null);
     }
@@ -46,6 +56,21 @@ describe('the GPU load', () => {
     onTestEnd(() => meter.stop());
     return { meter, clock };
   }
+
+  test('what the GPUs are is learnt from the same process, and stays known when it ends', async () => {
+    const { meter } = create(
+      program(
+        'echo "0, 10, 24564, NVIDIA GeForce RTX 4090"; echo "1, 20, 16376, NVIDIA RTX A4000"; exec sleep 60',
+      ),
+    );
+    expect(meter.capabilities).toStrictEqual({});
+    meter.start();
+    await until(() => meter.capabilities.gpu_count === 2);
+    const known = { gpu_count: 2, gpu_type: 'NVIDIA GeForce RTX 4090', vram_gb: 16 };
+    expect(meter.capabilities).toStrictEqual(known);
+    await meter.stop();
+    expect(meter.capabilities).toStrictEqual(known);
+  });
 
   async function until(what: () => boolean): Promise<void> {
     while (!what()) await new Promise((resolve) => setTimeout(resolve, 5));

@@ -68,7 +68,7 @@ describe('the routing of HTTP messages', () => {
       expect([got.head.status, JSON.parse(got.body).code]).toStrictEqual([400, 'bad_request']);
     }
     expect(pair.b.origin.connections).toHaveLength(0);
-    expect(pair.b.peer.health.consecutiveFailures).toBe(0);
+    expect(pair.b.standing.health.consecutiveFailures).toBe(0);
   });
 
   test('TRACE reaches the worker, whose response comes back as it is', async () => {

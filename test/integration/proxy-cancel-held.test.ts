@@ -102,7 +102,7 @@ describe('an app that leaves while its upload stands still', () => {
       const times = { connectMs: 30_000, headMs: 30_000, idleMs: 30_000 };
       const { pair, client } = await held({
         peers: [{ tunnelUrl: `https://localhost:${silent.port}`, hasVpn: false }],
-        outbound: { callPolicy: () => ({ vpn: times, tunnel: times, retryPost: false }) },
+        outbound: { callPolicy: () => ({ vpn: times, tunnel: times, retryPost: false, retryRefused: true }) },
       });
       client.send(UPLOAD);
       const dialled = await silent.connection();

@@ -152,7 +152,7 @@ describe('an app that leaves', () => {
   /** The first peer's VPN address drops every packet, and the connection to it is not given up. */
   async function blackHoled(): Promise<SidecarPair> {
     const patient = { connectMs: 600_000, headMs: 600_000, idleMs: 600_000 };
-    const callPolicy = () => ({ vpn: patient, tunnel: patient, retryPost: false });
+    const callPolicy = () => ({ vpn: patient, tunnel: patient, retryPost: false, retryRefused: true });
     const pair = await pairFor({ outbound: { callPolicy } });
     const { record } = pair.b.peer;
     const at = { host: '127.0.0.4', port: pair.b.listener.port };

@@ -1,7 +1,7 @@
 /** Peers that fail: how many requests find out, who comes back, and how many repeats all that may cost. */
 import { describe, expect, test } from '@jest/globals';
 import { first } from '../../sidecar/core/http/headers.ts';
-import { EJECT_AFTER_FAILURES, EJECTION_MS } from '../../sidecar/core/peers/peer-health.ts';
+import { EJECT_AFTER_FAILURES, EJECTION_MS } from '../../sidecar/core/peers/service-health.ts';
 import { RetryBudget } from '../../sidecar/core/retry.ts';
 import type { InboundSide } from '../support/meshes/inbound-side.ts';
 import { pairFor, type SidecarPair } from '../support/meshes/sidecar-pair.ts';
@@ -44,7 +44,7 @@ function resets(side: InboundSide): () => number {
 
 /** Ejected so long ago that the ejection is just over. */
 function ejectedUntilNow(side: InboundSide): void {
-  const { health } = side.peer;
+  const { health } = side.standing;
   for (let n = 0; n < EJECT_AFTER_FAILURES; n++) health.failed(performance.now() - EJECTION_MS);
   expect(health.state.kind).toBe('ejected');
 }
@@ -59,7 +59,7 @@ describe('a peer that keeps failing', () => {
     for (let n = 0; n < 40; n++) got.push(await send(pair, POST));
     expect(failed()).toBe(EJECT_AFTER_FAILURES);
     expect(got.filter(({ status }) => status === 502)).toHaveLength(EJECT_AFTER_FAILURES);
-    expect(b.peer.health.state.kind).toBe('ejected');
+    expect(b.standing.health.state.kind).toBe('ejected');
   });
 
   test('after the ejection one real request finds out, however many come at once', async () => {
@@ -73,11 +73,11 @@ describe('a peer that keeps failing', () => {
     for (let n = 0; n < 10; n++)
       expectNamed((await send(pair, GET)).worker, 'all others wait for its end').toBe('c');
     expect(b.origin.connections).toHaveLength(1);
-    expect(b.peer.health.state.kind).toBe('half_open');
+    expect(b.standing.health.state.kind).toBe('half_open');
     trial.send(OK);
     const workers = (await Promise.all(many)).map(({ status, worker }) => `${worker} ${status}`).sort();
     expect(workers).toStrictEqual(['b 200', ...Array<string>(19).fill('c 200')]);
-    expect(b.peer.health.state.kind).toBe('closed');
+    expect(b.standing.health.state.kind).toBe('closed');
     const next = Promise.all([send(pair, GET), send(pair, GET)]);
     await request(trial);
     trial.send(OK);
@@ -98,7 +98,7 @@ describe('a peer that keeps failing', () => {
     await request(await b.origin.connection());
     leaving.reset();
     expect((await pair.finished.next()).outcome).toBe('client_gone');
-    expectNamed(b.peer.health.isEjected(performance.now()), 'free for another trial').toBe(false);
+    expectNamed(b.standing.health.isEjected(performance.now()), 'free for another trial').toBe(false);
     const answers = Promise.all([send(pair, GET), send(pair, GET)]);
     const trial = await b.origin.connection();
     await request(trial);
@@ -107,7 +107,7 @@ describe('a peer that keeps failing', () => {
       'c 200',
       'c 200',
     ]);
-    const { state } = b.peer.health;
+    const { state } = b.standing.health;
     const leftMs = state.kind === 'ejected' ? state.untilMs - performance.now() : 0;
     expectNamed(leftMs, `${leftMs} ms`).toBeGreaterThan(EJECTION_MS);
     expectNamed(leftMs, `${leftMs} ms`).toBeLessThanOrEqual(2 * EJECTION_MS);
@@ -119,7 +119,7 @@ describe('a peer that keeps failing', () => {
       const failed = pair.sides.map(resets);
       for (let n = 0; n < count * 2 * EJECT_AFTER_FAILURES; n++)
         expect((await send(pair, POST)).status).toBe(502);
-      expect(pair.sides.every(({ peer }) => peer.health.state.kind === 'ejected')).toBe(true);
+      expect(pair.sides.every(({ standing }) => standing.health.state.kind === 'ejected')).toBe(true);
       const before = failed.map((each) => each());
       for (let n = 0; n < 8; n++) await send(pair, POST);
       const used = failed.filter((each, at) => each() > (before[at] as number)).length;

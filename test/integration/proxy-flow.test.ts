@@ -151,7 +151,7 @@ describe('back-pressure', () => {
     const times = { connectMs: 1_000, headMs: 60, idleMs: 60 };
     const pair = await pairFor({
       peers: [{}, {}],
-      outbound: { callPolicy: () => ({ vpn: times, tunnel: times, retryPost: false }) },
+      outbound: { callPolicy: () => ({ vpn: times, tunnel: times, retryPost: false, retryRefused: true }) },
     });
     const client = await pair.client();
     client.send('PUT /service/llm-inference/ HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhalf');
@@ -160,7 +160,7 @@ describe('back-pressure', () => {
     const got = await answer(client, 'PUT');
     expect(got.head.status).toBe(408);
     expect(pair.retried).toStrictEqual([]);
-    expect(pair.b.peer.health.consecutiveFailures).toBe(0);
+    expect(pair.b.standing.health.consecutiveFailures).toBe(0);
     await worker.ended();
     expect(pair.b.outstanding).toBe(0);
   });
@@ -168,7 +168,7 @@ describe('back-pressure', () => {
   test('a client that reads no more: broken off in time, and the peer is not blamed', async () => {
     const times = { connectMs: 1_000, headMs: 5_000, idleMs: 400 };
     const pair = await pairFor({
-      outbound: { callPolicy: () => ({ vpn: times, tunnel: times, retryPost: false }) },
+      outbound: { callPolicy: () => ({ vpn: times, tunnel: times, retryPost: false, retryRefused: true }) },
     });
     const client = await pair.client();
     client.send(GET);
@@ -180,14 +180,14 @@ describe('back-pressure', () => {
     await fillUp(worker);
     const finished = await pair.finished.next();
     expect([finished.outcome, finished.code]).toStrictEqual(['broken', 'request_timeout']);
-    expect(pair.b.peer.health.consecutiveFailures).toBe(0);
+    expect(pair.b.standing.health.consecutiveFailures).toBe(0);
     await worker.ended();
   });
 
   test('a worker that says nothing more is to blame', async () => {
     const times = { connectMs: 1_000, headMs: 5_000, idleMs: 60 };
     const pair = await pairFor({
-      outbound: { callPolicy: () => ({ vpn: times, tunnel: times, retryPost: false }) },
+      outbound: { callPolicy: () => ({ vpn: times, tunnel: times, retryPost: false, retryRefused: true }) },
     });
     const client = await pair.client();
     client.send(GET);
@@ -197,7 +197,7 @@ describe('back-pressure', () => {
     await answerHead(client);
     const finished = await pair.finished.next();
     expect([finished.outcome, finished.code]).toStrictEqual(['broken', 'response_timeout']);
-    expect(pair.b.peer.health.consecutiveFailures).toBe(1);
+    expect(pair.b.standing.health.consecutiveFailures).toBe(1);
     await client.ended();
   });
 

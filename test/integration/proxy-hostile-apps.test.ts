@@ -127,7 +127,7 @@ describe('a hostile app', () => {
     test('blame nobody, and a request after them is served', async () => {
       const pair = shared();
       expect(pair.running).toBe(0);
-      expect(pair.b.peer.health.consecutiveFailures).toBe(0);
+      expect(pair.b.standing.health.consecutiveFailures).toBe(0);
       pair.b.origin.reply = OK;
       const client = await pair.client();
       client.send(GET);

@@ -21,7 +21,7 @@ describe('what the first sidecar refuses', () => {
     const its = await answer(client);
     expect(its.head.status).toBe(508);
     expect(JSON.parse(its.body).code).toBe('loop_detected');
-    expect(pair.b.peer.health.consecutiveFailures).toBe(0);
+    expect(pair.b.standing.health.consecutiveFailures).toBe(0);
     expect(pair.b.origin.connections).toHaveLength(0);
   });
 

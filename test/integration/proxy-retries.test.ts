@@ -82,7 +82,7 @@ describe('trying a request again', () => {
       'vpn down',
       'tunnel up',
     ]);
-    expect(pair.b.peer.health.consecutiveFailures).toBe(0);
+    expect(pair.b.standing.health.consecutiveFailures).toBe(0);
     expectNamed(pair.suspected, 'it was reached').toStrictEqual([]);
     client.send(POST);
     await request(worker);
@@ -179,7 +179,7 @@ describe('trying a request again', () => {
       const TIMES = { connectMs: 1_000, headMs: 5_000, idleMs: 5_000 };
       const pair = await pairFor({
         peers: [{}, {}],
-        outbound: { callPolicy: () => ({ vpn: TIMES, tunnel: TIMES, retryPost }) },
+        outbound: { callPolicy: () => ({ vpn: TIMES, tunnel: TIMES, retryPost, retryRefused: true }) },
       });
       (pair.sides[1] as InboundSide).origin.reply = OK;
       const client = await pair.client();
@@ -189,6 +189,48 @@ describe('trying a request again', () => {
       worker.reset();
       expect((await answer(client, 'POST')).head.status).toBe(retryPost ? 200 : 502);
     }
+  });
+
+  test('of many dead peers each is asked once, until one takes it; when none does, the list stays short', async () => {
+    const DEAD = 40;
+    const pair = await pairFor({ peers: Array.from({ length: DEAD + 1 }, (_, n) => ({ name: `w${n}` })) });
+    const alive = pair.sides[DEAD] as InboundSide;
+    alive.origin.reply = OK;
+    for (const side of pair.sides) if (side !== alive) await side.listener.destroy();
+    for (const message of [GET, POST]) {
+      const client = await pair.client();
+      client.send(message);
+      const got = await answer(client, message === POST ? 'POST' : 'GET');
+      expect(got.head.status).toBe(200);
+      // The routes of the dead ones are down after the first request.
+      const attempts = Number(first(got.head.fields, 'sidecar-attempts'));
+      expect(attempts).toBeLessThanOrEqual(DEAD + 1);
+      if (message === GET) expect(attempts).toBeGreaterThan(8);
+    }
+    await alive.listener.destroy();
+    const client = await pair.client();
+    client.send(GET);
+    const got = await answer(client);
+    expect(got.head.status).toBe(502);
+    expect(Number(first(got.head.fields, 'sidecar-attempts'))).toBeGreaterThan(32);
+    expect(tried(got.body)).toHaveLength(32);
+    expectNamed(
+      JSON.parse(got.body).detail.includes((JSON.parse(got.body).attempts as Tried[]).at(-1)?.peer),
+      'the last',
+    ).toBe(true);
+  });
+
+  test('what workers may have done is repeated eight times at most, whatever the budget', async () => {
+    const pair = await pairFor({
+      peers: Array.from({ length: 12 }, () => ({})),
+      outbound: { budget: new RetryBudget({ ratio: 1, perSecond: 1_000 }) },
+    });
+    for (const { origin } of pair.sides) origin.reply = 'nonsense\r\n\r\n';
+    const client = await pair.client();
+    client.send(GET);
+    const got = await answer(client);
+    expect([got.head.status, tried(got.body).length]).toStrictEqual([502, 8]);
+    expect(JSON.parse(got.body).detail).toMatch(/8 attempts that were sent are enough/);
   });
 
   test('a GET that was sent and reset is sent to the next peer', async () => {
@@ -204,7 +246,7 @@ describe('trying a request again', () => {
     const got = await answer(client);
     expect(got.head.status).toBe(200);
     expect(first(got.head.fields, 'sidecar-attempts')).toBe('2');
-    expect(pair.b.peer.health.consecutiveFailures).toBe(1);
+    expect(pair.b.standing.health.consecutiveFailures).toBe(1);
   });
 
   test('without retry budget what no worker saw is still sent elsewhere; what one may have seen is not', async () => {
@@ -247,7 +289,11 @@ describe('trying a request again', () => {
   test('a GET that a worker hangs at is not taken to the next one: its time is up', async () => {
     const times = { connectMs: 1_000, headMs: 60, idleMs: 5_000 };
     for (const [who, outbound, peer] of [
-      ['the caller', { callPolicy: () => ({ vpn: times, tunnel: times, retryPost: false }) }, {}],
+      [
+        'the caller',
+        { callPolicy: () => ({ vpn: times, tunnel: times, retryPost: false, retryRefused: true }) },
+        {},
+      ],
       ['the peer', {}, { timeouts: times, concurrency: 1 }],
     ] as const) {
       const pair = await pairFor({ peers: [peer, {}], outbound });
@@ -259,7 +305,7 @@ describe('trying a request again', () => {
       expectNamed(got.head.status, who).toBe(504);
       expectNamed(tried(got.body), who).toStrictEqual(['b vpn response_timeout']);
       expect((pair.sides[1] as InboundSide).origin.connections).toHaveLength(0);
-      expectNamed(pair.b.peer.health.consecutiveFailures, 'a worker that hangs is to blame').toBe(1);
+      expectNamed(pair.b.standing.health.consecutiveFailures, 'a worker that hangs is to blame').toBe(1);
       await worker.ended();
       await pair.b.finished.next();
       expectNamed(pair.b.service.admission.inFlight, 'its slot is free').toBe(0);
@@ -327,7 +373,7 @@ describe('trying a request again', () => {
     await request(fresh);
     fresh.send(OK);
     expect((await answer(client)).body).toBe('ok');
-    expectNamed(pair.b.peer.health.consecutiveFailures, 'nobody’s fault').toBe(0);
+    expectNamed(pair.b.standing.health.consecutiveFailures, 'nobody’s fault').toBe(0);
     client.send(POST);
     await request(fresh);
     fresh.reset();

@@ -47,7 +47,7 @@ async function bothClosed(pair: SidecarPair): Promise<void> {
   await pair.b.finished.next();
   expect(pair.b.outstanding).toBe(0);
   expect(pair.b.service.admission.inFlight).toBe(0);
-  expect(pair.b.peer.health.consecutiveFailures).toBe(0);
+  expect(pair.b.standing.health.consecutiveFailures).toBe(0);
 }
 
 describe('a WebSocket through both sidecars', () => {

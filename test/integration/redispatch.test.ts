@@ -63,7 +63,7 @@ describe('a peer that turns a request away', () => {
         expect(first(got.head.fields, 'sidecar-worker')).toBe('c');
         expect(pair.retried).toStrictEqual([code]);
       }
-      expect(pair.b.peer.health.consecutiveFailures).toBe(0);
+      expect(pair.b.standing.health.consecutiveFailures).toBe(0);
       expect(pair.b.peer.routes[0]?.health.state.kind).toBe('up');
       expect(pair.b.outstanding).toBe(0);
     });

@@ -133,7 +133,7 @@ describe('the limits of a tunnel', () => {
     client.send('POST /service/llm-inference/ HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi');
     const got = await answer(client, 'POST');
     expect([got.head.status, JSON.parse(got.body).code]).toStrictEqual([413, 'body_too_large']);
-    expect(pair.b.peer.health.consecutiveFailures).toBe(0);
+    expect(pair.b.standing.health.consecutiveFailures).toBe(0);
     expect(pair.b.peer.routes[0]?.health.state.kind).toBe('up');
   });
 

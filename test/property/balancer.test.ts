@@ -10,6 +10,7 @@ import {
   asking,
   endpointOf,
   figures,
+  healthOf,
   keyOf,
   peerOf,
   recordOf,
@@ -121,7 +122,7 @@ describe('choosing among peers that report anything', () => {
           const peer = peerOf(table, i);
           if (each.isSuspect) peer.presence = 'suspect';
           if (each.isTried) excluded.add(keyOf(i));
-          for (let n = 0; n < 5 && each.ejectedAtMs !== null; n += 1) peer.health.failed(each.ejectedAtMs);
+          for (let n = 0; n < 5 && each.ejectedAtMs !== null; n += 1) healthOf(peer).failed(each.ejectedAtMs);
           if (each.routeFailedAtMs !== null) peer.routes[0]?.health.failed(each.routeFailedAtMs);
         }
         const request = asking(seeded(seed), { excluded, nowMs: 60_000 });

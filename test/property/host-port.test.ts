@@ -58,6 +58,43 @@ describe('any host:port', () => {
     );
   });
 
+  test('an IPv6 address has eight groups, or fewer and one ::', () => {
+    for (const text of [
+      '1:2:3:4:5:6:7:8',
+      '::',
+      '::1',
+      '1::',
+      '1:2:3:4:5:6:7::',
+      '::2:3:4:5:6:7:8',
+      '1::8',
+      '::1.2.3.4',
+      '1:2:3:4:5:6:1.2.3.4',
+    ]) {
+      expectNamed(isIp6(text), text).toBe(true);
+      expectNamed(parseHostPort(`[${text}]:80`), text).toStrictEqual({ host: text, port: 80 });
+    }
+    for (const text of [
+      '1:2:3:4:5:6:7',
+      '1:2:3:4:5:6:7:8:9',
+      '1:2:3:4::5:6:7:8',
+      '::1:2:3:4:5:6:7:8',
+      '1::2::3',
+      ':::',
+      '1:',
+      ':1',
+      '12345::',
+      '::g',
+      '::1.2.3',
+      '1:2:3:4:5:6:7:1.2.3.4',
+      '::1%eth0',
+      '1.2.3.4',
+      '',
+    ]) {
+      expectNamed(isIp6(text), text).toBe(false);
+      expectNamed(parseHostPort(`[${text}]:80`), text).toBe(null);
+    }
+  });
+
   test('forms that would bind something else than what was written', () => {
     for (const text of [
       '127.1:80',

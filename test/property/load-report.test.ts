@@ -74,23 +74,26 @@ describe('any load report', () => {
 
   const counted = fc.nat({ max: RECORD_LIMITS.requests });
   const time = fc.option(fc.double({ min: 0, max: RECORD_LIMITS.serviceMs, noNaN: true }));
-  const report = fc.record(
-    {
-      epoch: fc.nat(),
-      seq: fc.nat(),
-      state: fc.constantFrom(...WORKER_STATES),
-      load: fc.double({ min: 0, max: 1, noNaN: true }),
-      service: fc.constant('a'),
-      inFlight: counted,
-      queued: counted,
-      concurrency: counted,
-      serviceMs: time,
-      mine: counted,
-      activeCallers: counted,
-      oldestMs: time,
-    },
-    { noNullPrototype: true },
-  );
+  const report = fc
+    .record(
+      {
+        epoch: fc.nat(),
+        seq: fc.nat(),
+        state: fc.constantFrom(...WORKER_STATES),
+        load: fc.double({ min: 0, max: 1, noNaN: true }),
+        service: fc.constant('a'),
+        inFlight: counted,
+        queued: counted,
+        concurrency: counted,
+        serviceMs: time,
+        mine: counted,
+        activeCallers: counted,
+        oldestMs: time,
+        full: fc.option(fc.record({ at: counted, forMs: fc.nat({ max: 30_000 }) })),
+      },
+      { noNullPrototype: true },
+    )
+    .map(({ full, ...said }) => ({ ...said, fullAt: full?.at ?? null, fullForMs: full?.forMs ?? 0 }));
 
   test('what a sidecar says comes out as it went in: exactly of the state, to half a ms of the header', () => {
     fc.assert(

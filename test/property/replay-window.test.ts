@@ -27,6 +27,38 @@ describe('the replay window under any order of requests', () => {
     );
   });
 
+  test('requests that a jump has passed by are accepted when they come late, once, as far as the window reaches', () => {
+    const W = WINDOW_COUNTERS;
+    for (const jump of [1, 2, 3, 31, 32, 33, W - 1, W, W + 1, 2 * W, 2 * W + 5]) {
+      const window = new ReplayWindow(NONE);
+      // All counters of a whole window are seen, so that each place of it has been used before.
+      for (let counter = 0; counter < W; counter += 1) window.accept('s', counter, 1);
+      const top = W - 1 + jump;
+      expectNamed(window.accept('s', top, 1), `a jump of ${jump}`).toBe(true);
+      const refused: number[] = [];
+      const twice: number[] = [];
+      for (let late = Math.max(W, top - W + 1); late < top; late += 1) {
+        if (!window.accept('s', late, 1)) refused.push(late);
+        if (window.accept('s', late, 1)) twice.push(late);
+      }
+      expectNamed([refused, twice], `a jump of ${jump}`).toStrictEqual([[], []]);
+      for (const old of [top, W - 1, top - W]) {
+        expectNamed(window.accept('s', old, 1), `${old} after a jump of ${jump}`).toBe(false);
+      }
+    }
+  });
+
+  test('a long row of requests in order, and one in pairs that change places, is accepted whole', () => {
+    const inOrder = new ReplayWindow(NONE);
+    const inPairs = new ReplayWindow(NONE);
+    let refused = 0;
+    for (let counter = 0; counter < 3 * WINDOW_COUNTERS; counter += 1) {
+      if (!inOrder.accept('s', counter, 1)) refused += 1;
+      if (!inPairs.accept('s', counter ^ 1, 1)) refused += 1;
+    }
+    expect(refused).toBe(0);
+  });
+
   test('nothing is accepted twice, however many lives a caller has and in whatever order', () => {
     const request = fc.record({
       session: fc.nat({ max: 9 }),
@@ -71,6 +103,23 @@ describe('the replay window under any order of requests', () => {
     expect(window.accept('known', 1, 99)).toBe(true);
     expect(window.accept('e', 0, 100)).toBe(false);
     expect(window.newestMs).toBe(300);
+  });
+
+  test('the life that has been silent for the longest is forgotten, and what is refused displaces nobody', () => {
+    const window = new ReplayWindow(100);
+    expect(window.newestMs).toBe(100);
+    for (const [session, signedMs] of [
+      ['b', 300],
+      ['a', 200],
+      ['d', 500],
+      ['c', 400],
+    ] as const)
+      expect(window.accept(session, 0, signedMs)).toBe(true);
+    expect(window.accept('old', 0, 100)).toBe(false);
+    expect(window.accept('a', 1, 150)).toBe(true);
+    expect(window.accept('e', 0, 600)).toBe(true);
+    for (const session of ['b', 'c', 'd', 'e']) expect(window.accept(session, 1, 150)).toBe(true);
+    expect(window.accept('a', 2, 199)).toBe(false);
   });
 
   test('what a session had accepted before it was forgotten is not accepted once it is known again', () => {

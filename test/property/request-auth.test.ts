@@ -1,7 +1,9 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
+import { issueCertificate } from '../../sidecar/mesh/membership/certificate-issuer.ts';
+import { fromMeshKey } from '../../sidecar/mesh/membership/mesh-keys.ts';
 import { RequestAuth } from '../../sidecar/mesh/membership/request-auth.ts';
-import { member, NOW_MS } from '../support/meshes/members.ts';
+import { MESH_KEY, member, NOW_MS } from '../support/meshes/members.ts';
 
 const caller = new RequestAuth(member('worker-cpu-001'));
 const worker = member('worker-gpu-001');
@@ -61,5 +63,28 @@ describe('any proof of membership', () => {
       }),
       { numRuns: 2000 },
     );
+  });
+
+  test('a certificate of the mesh whose key is no point of the curve, or one without use, is refused without an exception', () => {
+    const asked = { method: 'GET', target: '/', service: 'a', nowMs: NOW_MS };
+    const { header: real } = caller.sign({ ...asked, peerKey: worker.keyHex });
+    const [version, , ...rest] = real.split('.');
+    for (const workerKey of [
+      'ff'.repeat(32),
+      '00'.repeat(32),
+      `01${'00'.repeat(31)}`,
+      `02${'00'.repeat(31)}`,
+    ]) {
+      const certificate = issueCertificate(fromMeshKey(MESH_KEY), {
+        workerKey,
+        workerId: 'odd',
+        offers: ['*'],
+        calls: ['*'],
+        notBefore: NOW_MS / 1000 - 60,
+        notAfter: NOW_MS / 1000 + 60,
+      });
+      const header = [version, certificate.toString('base64url'), ...rest].join('.');
+      expect(callee.verify({ ...asked, header }).kind).toBe('refused');
+    }
   });
 });

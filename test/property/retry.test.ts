@@ -14,11 +14,12 @@ const STAGES: readonly Stage[] = ['not_sent', 'sent', 'begun'];
 const IDEMPOTENT = ['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE'];
 
 const question: fc.Arbitrary<RetryQuestion> = fc.record({
-  stage: fc.constantFrom(...STAGES),
+  stage: fc.constantFrom(...STAGES, 'refused' as const),
   method: fc.oneof(fc.constantFrom(...IDEMPOTENT, 'POST', 'PATCH', 'post', 'QUERY'), fc.string()),
   replayable: fc.boolean(),
   idempotencyKey: fc.boolean(),
   postOptIn: fc.boolean(),
+  refusedOptIn: fc.boolean(),
 });
 
 describe('retries of any request', () => {
@@ -45,7 +46,7 @@ describe('retries of any request', () => {
       fc.property(question, (q) => {
         const allowed = STAGES.map((stage) => mayRetry({ ...q, stage }));
         expect(allowed).toStrictEqual([...allowed].sort().reverse());
-        for (const grant of ['replayable', 'idempotencyKey', 'postOptIn'] as const) {
+        for (const grant of ['replayable', 'idempotencyKey', 'postOptIn', 'refusedOptIn'] as const) {
           if (mayRetry({ ...q, [grant]: false })) expect(mayRetry({ ...q, [grant]: true })).toBe(true);
         }
       }),
@@ -61,6 +62,8 @@ describe('retries of any request', () => {
       fc.property(question, (q) => {
         const reason = whyNoRetry(q) ?? '';
         if (reason.includes('retries.replay')) expect(mayRetry({ ...q, replayable: true })).toBe(true);
+        if (reason.includes('retries.refused'))
+          expect(mayRetry({ ...q, refusedOptIn: true, replayable: true })).toBe(true);
         if (reason.includes('retries.post'))
           expect(mayRetry({ ...q, replayable: true, idempotencyKey: true, postOptIn: true })).toBe(true);
       }),

@@ -1,6 +1,7 @@
 /** Endpoints: what is mine there, and how failures count and fade. */
 import { describe, expect, test } from '@jest/globals';
 import { begin, failureRateAt, finish } from '../../sidecar/core/peers/accounting.ts';
+import { EJECT_AFTER_FAILURES } from '../../sidecar/core/peers/service-health.ts';
 import { endpointOf, recordOf, tableOf } from '../support/meshes/peers.ts';
 
 describe("an endpoint's counts", () => {
@@ -24,6 +25,19 @@ describe("an endpoint's counts", () => {
     expect(failureRateAt(endpoint, 10_000)).toBeLessThan(rate / 5);
     finish(endpoint, 'served', 0);
     expect(failureRateAt(endpoint, 0)).toBeLessThan(rate);
+  });
+
+  test('an ejected peer that serves again begins anew, and one that was not keeps what is left', () => {
+    const endpoint = endpointOf(tableOf([recordOf(1)]), 1);
+    const fail = (times: number): void => {
+      for (let i = 0; i < times; i += 1) finish(endpoint, 'failed', 0);
+    };
+    fail(EJECT_AFTER_FAILURES - 1);
+    finish(endpoint, 'served', 0);
+    expect(failureRateAt(endpoint, 0)).toBeGreaterThan(0);
+    fail(EJECT_AFTER_FAILURES);
+    finish(endpoint, 'served', 0);
+    expect(failureRateAt(endpoint, 0)).toBe(0);
   });
 
   test('failures alone bring the rate towards 1 and never above', () => {

@@ -9,7 +9,7 @@ describe('what a peer is blamed for', () => {
   test('a fault of the peer, or of the way to it, is its last failure', () => {
     for (const code of ['connect_failed', 'upstream_reset', 'response_timeout', 'saturated'] as const)
       expect(failed(code)).toBe(`${code}: as it was`);
-    expect(faultText({ kind: 'completed', status: 500, firstByteMs: 1 })).toBe(
+    expect(faultText({ kind: 'completed', status: 500, firstByteMs: 1, answer: 'failed' })).toBe(
       'its worker answered with 500',
     );
   });
@@ -21,7 +21,7 @@ describe('what a peer is blamed for', () => {
     expect(faultText({ kind: 'broken', code: 'request_timeout', status: 200, firstByteMs: 1, detail })).toBe(
       null,
     );
-    expect(faultText({ kind: 'completed', status: 404, firstByteMs: 1 })).toBe(null);
+    expect(faultText({ kind: 'completed', status: 404, firstByteMs: 1, answer: 'rejected' })).toBe(null);
     expect(faultText({ kind: 'client_gone', firstByteMs: null })).toBe(null);
   });
 });

@@ -5,10 +5,12 @@ import type { Choice } from '../../sidecar/core/balancing/choice.ts';
 import { begin } from '../../sidecar/core/peers/accounting.ts';
 import type { PeerTable } from '../../sidecar/core/peers/peer-table.ts';
 import type { WorkerRecord } from '../../sidecar/core/peers/record.ts';
+import { parseRequirements } from '../../sidecar/core/peers/requirements.ts';
 import {
   asking,
   endpointOf,
   figures,
+  healthOf,
   keyOf,
   peerOf,
   recordOf,
@@ -40,7 +42,7 @@ function peers(...changes: Partial<WorkerRecord>[]): PeerTable {
 }
 
 function eject(table: PeerTable, n: number, nowMs = 0): void {
-  for (let i = 0; i < 5; i += 1) peerOf(table, n).health.failed(nowMs);
+  for (let i = 0; i < 5; i += 1) endpointOf(table, n).standing.health.failed(nowMs);
 }
 
 describe('who may be chosen', () => {
@@ -106,6 +108,47 @@ describe('who may be chosen', () => {
     expect(chosen(table, { nowMs: 2_000, excluded: new Set([keyOf(1)]) })).toBe('2');
   });
 
+  test('all routes of all peers failed a moment ago: the peer whose last failure is the oldest is tried', () => {
+    const table = peers({}, {}, {});
+    for (const [n, failedAtMs] of [
+      [1, 300],
+      [2, 100],
+      [3, 200],
+    ] as const) {
+      peerOf(table, n).routes[0]?.health.failed(failedAtMs);
+    }
+    expect(chosen(table, { nowMs: 500 })).toBe('2');
+    expect(chosen(table, { nowMs: 500, excluded: new Set([keyOf(2)]) })).toBe('3');
+    expect(chosen(table, { nowMs: 500, excluded: new Set([keyOf(2), keyOf(3)]) })).toBe('1');
+  });
+
+  test('all who are pardoned were tried: of the ejected the one whose ejection ends first is tried', () => {
+    const table = peers({}, {}, {}, {}, {}, {});
+    for (const [n, ejectedAtMs] of [
+      [1, 300],
+      [2, 600],
+      [3, 100],
+      [4, 200],
+      [5, 400],
+      [6, 500],
+    ] as const) {
+      eject(table, n, ejectedAtMs);
+    }
+    const tried = [1, 3, 4];
+    for (const next of [5, 6, 2]) {
+      expect(chosen(table, { nowMs: 1_000, excluded: new Set(tried.map(keyOf)) })).toBe(`${next}`);
+      tried.push(next);
+    }
+  });
+
+  test('a service that is ejected takes no other one of its peer along', () => {
+    const services = [SERVICE, 'embeddings'];
+    const table = peers({ services }, { services });
+    for (let i = 0; i < 5; i += 1) healthOf(peerOf(table, 1), 'embeddings').failed(0);
+    expect(chosen(table)).toBe('1 2');
+    expect(chosen(table, { service: 'embeddings' })).toBe('2');
+  });
+
   test('a peer on trial gets one request, then waits for its end', () => {
     const table = peers({}, { load: 0.9 }, { load: 0.9 });
     eject(table, 1);
@@ -113,7 +156,7 @@ describe('who may be chosen', () => {
     expect(chosen(table, { nowMs: 30_000 })).toMatch(/1/);
     begin(endpointOf(table, 1), 30_000);
     expect(chosen(table, { nowMs: 30_001 })).toBe('2 3');
-    peerOf(table, 1).health.succeeded(30_002);
+    endpointOf(table, 1).standing.health.succeeded(30_002);
     expect(chosen(table, { nowMs: 30_003 })).toMatch(/1/);
   });
 
@@ -138,6 +181,20 @@ describe('who may be chosen', () => {
     expectNamed(kinds(20_000), 'the probes look after it, not the requests').toStrictEqual(['tunnel']);
     vpn?.health.succeeded(20_001);
     expect(kinds(20_002)).toStrictEqual(['vpn', 'tunnel']);
+  });
+
+  test('routes: when all are down those whose trial is due come alone; when none is due, all', () => {
+    const table = peers({ tunnel_url: 'https://w1.example' });
+    const kinds = (nowMs: number): string[] => {
+      const choice = choose(table, { nowMs });
+      return choice.kind === 'chosen' ? choice.routes.map((route) => route.kind) : [];
+    };
+    const [vpn, tunnel] = peerOf(table, 1).routes;
+    tunnel?.health.failed(0);
+    vpn?.health.failed(500);
+    expect(kinds(999)).toStrictEqual(['vpn', 'tunnel']);
+    expect(kinds(1_000)).toStrictEqual(['tunnel']);
+    expect(kinds(1_500)).toStrictEqual(['vpn', 'tunnel']);
   });
 
   test('a peer whose only route just failed is passed over, and tried when it is the last', () => {
@@ -280,5 +337,63 @@ describe('who may be chosen', () => {
     expectNamed(half, 'half of the median of the three').toBeLessThan(0.21);
     endpointOf(table, 1).reportedAtMs = 40_000;
     expectNamed(load(100_000) ?? 0, 'never always the minimum').toBeGreaterThanOrEqual(0.4);
+  });
+
+  describe('what a request asks of its worker', () => {
+    const wishes = (require: string, prefer = '') => {
+      const requirements = parseRequirements(require);
+      const preferences = parseRequirements(prefer);
+      if ('fault' in requirements || 'fault' in preferences) throw new Error('not well-formed');
+      return { requirements, preferences };
+    };
+    const fleet = () =>
+      peers(
+        { capabilities: { has_gpu: false } },
+        { capabilities: { has_gpu: true, vram_gb: 16 } },
+        { capabilities: { has_gpu: true, vram_gb: 24 } },
+      );
+
+    test('only those that meet all of it are chosen, however loaded, and suspects among them too', () => {
+      const table = fleet();
+      expect(chosen(table, wishes('has_gpu=true'))).toBe('2 3');
+      expect(chosen(table, wishes('has_gpu=true,vram_gb>=24'))).toBe('3');
+      endpointOf(table, 3).inFlight = 100;
+      endpointOf(table, 3).concurrency = 1;
+      expect(chosen(table, wishes('vram_gb>=24'))).toBe('3');
+      table.probeFailed(keyOf(3), 0);
+      expect(chosen(table, wishes('vram_gb>=24'))).toBe('3');
+      eject(table, 2);
+      expect(chosen(table, wishes('vram_gb<=16'))).toBe('2');
+    });
+
+    test('where nobody meets it the refusal says that, whatever else is wrong with them', () => {
+      expect(chosen(fleet(), wishes('vram_gb>=32'))).toBe('requirements_unmet');
+      expect(chosen(peers({ state: 'warming' }), wishes('has_gpu=true'))).toBe('requirements_unmet');
+      const warming = peers({}, { state: 'warming', capabilities: { has_gpu: true } });
+      expect(chosen(warming, wishes('has_gpu=true'))).toBe('warming');
+    });
+
+    test('the preferred come first while one of them has a free slot, then all', () => {
+      const table = fleet();
+      expect(chosen(table, wishes('', 'vram_gb>=24'))).toBe('3');
+      expect(chosen(table, wishes('has_gpu=true', 'vram_gb>=99, vram_gb<=16'))).toBe('2');
+      for (const n of [1, 2, 3]) Object.assign(endpointOf(table, n), { concurrency: 2, inFlight: 0 });
+      endpointOf(table, 3).inFlight = 2;
+      expect(chosen(table, wishes('', 'vram_gb>=24, has_gpu=true'))).toBe('2');
+      for (const n of [1, 2]) endpointOf(table, n).inFlight = 2;
+      expect(chosen(table, wishes('', 'vram_gb>=24')).split(' ').length).toBeGreaterThan(1);
+    });
+
+    test('explain says of each candidate what it lacks', () => {
+      const balancer = new Balancer('adaptive', { ttlMs: 60_000 });
+      const asked = asking(seeded(1), wishes('vram_gb>=24'));
+      const { candidates, chosen: best } = balancer.explain(fleet().offering(SERVICE), asked);
+      expect(best).toBe('worker-3');
+      expect(candidates.map(({ why_not, because }) => [why_not, because])).toStrictEqual([
+        ['unmet', 'does not meet vram_gb>=24 (not told)'],
+        ['unmet', 'does not meet vram_gb>=24 (it has 16)'],
+        [null, null],
+      ]);
+    });
   });
 });

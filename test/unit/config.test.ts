@@ -37,7 +37,7 @@ describe('the configuration', () => {
   test('with a mesh key alone everything has a default', () => {
     const config = loadEnv({});
     expect(config.worker.id).toBe('box');
-    expect(config.worker.capabilities).toStrictEqual({ has_gpu: false, worker_type: 'cpu' });
+    expect(config.worker.capabilities).toMatchObject({ has_gpu: false, worker_type: 'cpu' });
     expect(config.outbound).toStrictEqual({
       listen: [{ host: '127.0.0.1', port: 8010 }],
       token: null,
@@ -125,7 +125,7 @@ describe('the configuration', () => {
       'http://worker:9001/base',
       null,
     ]);
-    expect([llm?.queue, notes?.health.path]).toStrictEqual([7, '/health']);
+    expect([llm?.queue, notes?.health.ask]).toStrictEqual([7, { kind: 'get', path: '/health' }]);
 
     const file = `
 services:
@@ -154,8 +154,8 @@ aliases: { far: far-away }
       2,
       0,
     ]);
-    expect([service?.health.path, service?.health.intervalMs, service?.warmingLimitMs]).toStrictEqual([
-      null,
+    expect([service?.health.ask.kind, service?.health.intervalMs, service?.warmingLimitMs]).toStrictEqual([
+      'connect',
       500,
       1_200_000,
     ]);
@@ -269,13 +269,29 @@ aliases: { far: far-away }
   });
 
   test('capabilities are detected or given', () => {
+    const machine = { cpu_cores: 8, memory_gb: 16, arch: 'x64' };
     expect(loadEnv({}, { gpu: 'RTX 4090' }).worker.capabilities).toStrictEqual({
       has_gpu: true,
+      gpu_count: 1,
       gpu_type: 'RTX 4090',
       worker_type: 'gpu',
+      ...machine,
     });
     const given = loadEnv({ SIDECAR_CAPABILITIES: 'has_gpu=true,gpu_type=RTX 4090,vram_gb=24' });
-    expect(given.worker.capabilities).toStrictEqual({ has_gpu: true, gpu_type: 'RTX 4090', vram_gb: 24 });
+    const own = { has_gpu: true, gpu_type: 'RTX 4090', vram_gb: 24 };
+    expect(given.worker.capabilities).toStrictEqual({ ...own, worker_type: 'cpu', ...machine });
+  });
+
+  test('own capabilities leave room for what is detected, or none', () => {
+    const own = (count: number) => Array.from({ length: count }, (_, n) => `c${n}=1`).join(',');
+    for (const [count, names] of [
+      [31, ['has_gpu']],
+      [32, []],
+    ] as const) {
+      const { capabilities } = loadEnv({ SIDECAR_CAPABILITIES: own(count) }).worker;
+      expect(Object.keys(capabilities)).toHaveLength(32);
+      expect(Object.keys(capabilities).filter((name) => !/^c\d/.test(name))).toStrictEqual(names);
+    }
   });
 
   test('secrets come from files, and only one way', () => {

@@ -96,6 +96,113 @@ describe('the finger cache', () => {
     }
   });
 
+  test('a peer that comes in ends what a lookup in vain had begun: its belief, and the short pauses', () => {
+    const cache = cacheOf();
+    cache.ask('llm', 0, 0);
+    for (const startMs of [0, 1_000]) {
+      cache.began('llm', startMs);
+      cache.ended('llm', 'empty', startMs);
+    }
+    cache.found('llm', 1_100);
+    expectNamed(cache.ask('llm', 0, 1_200), 'all peers gone again').toStrictEqual({
+      state: { kind: 'missing' },
+      lookup: true,
+    });
+    expect(cache.ask('llm', 1, 30_000).state).toStrictEqual({ kind: 'fresh', ageMs: 28_900 });
+    expectNamed(cache.due(30_999), 'half a TTL after the last lookup').toStrictEqual([]);
+    expect(cache.due(31_000)).toStrictEqual(['llm']);
+    cache.began('llm', 31_000);
+    cache.ended('llm', 'failed', 31_000);
+    expectNamed(cache.due(31_999), 'the first in vain since').toStrictEqual([]);
+    expect(cache.due(32_000)).toStrictEqual(['llm']);
+  });
+
+  test('the pauses after refreshes in vain grow to half a TTL, and are no shorter than nobody is believed', () => {
+    for (const [emptyTtlMs, pauses] of [
+      [20_000, [20_000, 30_000, 30_000]],
+      [40_000, [40_000, 40_000, 40_000]],
+    ] as const) {
+      const cache = new FingerCache({ ttlMs: TTL, emptyTtlMs, maxServices: 100 });
+      cache.began('llm', 0);
+      cache.ended('llm', 'found', 0);
+      let nowMs = 30_000;
+      for (const pause of pauses) {
+        cache.began('llm', nowMs);
+        cache.ended('llm', 'failed', nowMs);
+        cache.ask('llm', 1, nowMs + pause - 1);
+        expectNamed(cache.due(nowMs + pause - 1), `${pause} ms`).toStrictEqual([]);
+        expectNamed(cache.due(nowMs + pause), `${pause} ms`).toStrictEqual(['llm']);
+        nowMs += pause;
+      }
+    }
+  });
+
+  test('a service that nobody has found is not refreshed, however often it is asked for', () => {
+    const cache = cacheOf();
+    cache.ask('llm', 0, 0);
+    cache.began('llm', 0);
+    cache.ended('llm', 'empty', 0);
+    for (const nowMs of [2_000, 30_000, 59_000]) expect(cache.due(nowMs)).toStrictEqual([]);
+  });
+
+  test('a view is fresh for less than the TTL, and a service in use as long', () => {
+    const cache = cacheOf();
+    cache.ask('llm', 0, 0);
+    cache.began('llm', 0);
+    cache.ended('llm', 'found', 0);
+    expect([cache.state('llm', 1, TTL - 1).kind, cache.state('llm', 1, TTL).kind]).toStrictEqual([
+      'fresh',
+      'stale',
+    ]);
+    expect([cache.inUse(TTL - 1), cache.inUse(TTL)]).toStrictEqual([['llm'], []]);
+    expect([cache.due(TTL - 1), cache.due(TTL)]).toStrictEqual([['llm'], []]);
+    expect(cache.state('other', 1, 0)).toStrictEqual({ kind: 'missing' });
+  });
+
+  test('an answer of nobody is told from one of no node', () => {
+    const cache = cacheOf();
+    for (const outcome of ['empty', 'failed'] as const) {
+      cache.began(outcome, 0);
+      cache.ended(outcome, outcome, 0);
+      expect(cache.state(outcome, 0, 10)).toStrictEqual({
+        kind: 'empty',
+        ageMs: 10,
+        failed: outcome === 'failed',
+      });
+      expectNamed(cache.state(outcome, 1, 10), 'never found, though somebody is known').toStrictEqual({
+        kind: 'empty',
+        ageMs: 10,
+        failed: outcome === 'failed',
+      });
+    }
+    expect(cache.size).toBe(0);
+  });
+
+  test('no room for another name: the one asked for the longest ago goes, but none that is looked up', () => {
+    const cache = new FingerCache({ ttlMs: TTL, emptyTtlMs: 1_000, maxServices: 3 });
+    for (const [service, nowMs] of [
+      ['a', 1],
+      ['b', 2],
+      ['c', 3],
+      ['a', 4],
+    ] as const) {
+      cache.ask(service, 0, nowMs);
+    }
+    cache.ask('d', 0, 5);
+    expect(cache.inUse(5)).toStrictEqual(['a', 'c', 'd']);
+    cache.began('c', 6);
+    cache.ask('e', 0, 7);
+    expect(cache.inUse(7)).toStrictEqual(['c', 'd', 'e']);
+    for (const service of ['d', 'e']) cache.began(service, 8);
+    cache.ask('f', 0, 9);
+    expectNamed(cache.inUse(9), 'all are looked up: for once it is one more').toStrictEqual([
+      'c',
+      'd',
+      'e',
+      'f',
+    ]);
+  });
+
   test('names that apps make up do not fill the memory', () => {
     const cache = new FingerCache({ ttlMs: TTL, emptyTtlMs: 1_000, maxServices: 3 });
     for (let name = 0; name < 50; name += 1) cache.ask(`made-up-${name}`, 0, name);

@@ -59,4 +59,17 @@ describe('two workers with one id', () => {
     take(recordOf(1, { state: 'ready', epoch: 9_000 }));
     expectNamed(said, 'it was not leaving after all').toHaveLength(1);
   });
+
+  test('a thousand pairs are remembered; past that they are said again, so that the memory ends', () => {
+    const { said, take } = setUp();
+    const claim = (n: number, seq = 1): void => take(recordOf(n, { worker_id: 'same', seq }));
+    for (let n = 1; n <= 45; n += 1) claim(n);
+    expect(said).toHaveLength((45 * 44) / 2);
+    claim(1, 2);
+    expect(said).toHaveLength((45 * 44) / 2);
+    claim(46);
+    const before = said.length;
+    claim(1, 3);
+    expect(said.length).toBeGreaterThan(before);
+  });
 });

@@ -54,6 +54,10 @@ describe('greeting a newcomer', () => {
     void moved.greeter.onIntroduction(KNOWN, { ...ADDRESS, port: 8_001 });
     expectNamed(moved.fetched, 'at another address').toHaveLength(1);
 
+    const elsewhere = setUp();
+    void elsewhere.greeter.onIntroduction(KNOWN, { ...ADDRESS, host: '10.42.0.8' });
+    expectNamed(elsewhere.fetched, 'at another host, by the same port').toHaveLength(1);
+
     const left = setUp();
     left.known.state = 'draining';
     void left.greeter.onIntroduction(KNOWN, ADDRESS);

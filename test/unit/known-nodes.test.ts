@@ -1,11 +1,16 @@
 /** Keeping known nodes in a directory: written whole, read with care, never a reason to fail. */
 
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
 import { silentLog } from '../../sidecar/core/log.ts';
-import { type Known, KnownNodes, NOTHING_KNOWN } from '../../sidecar/mesh/discovery/known-nodes.ts';
+import {
+  formatKnown,
+  type Known,
+  KnownNodes,
+  NOTHING_KNOWN,
+} from '../../sidecar/mesh/discovery/known-nodes.ts';
 import { fail } from '../support/runner/expectations.ts';
 import { FakeClock } from '../support/runner/fake-clock.ts';
 import { onTestEnd } from '../support/runner/on-test-end.ts';
@@ -48,6 +53,34 @@ describe('the file of known nodes', () => {
       expect(await make().load()).toStrictEqual(NOTHING_KNOWN);
     }
     expect(warnings).toHaveLength(6);
+  });
+
+  test('it is for its owner alone, as is the directory that is made for it', async () => {
+    const { make, path, stateDir } = await setUp('made');
+    const store = make();
+    store.start(() => KNOWN);
+    await store.stop();
+    const modes = await Promise.all([stat(stateDir), stat(path)]);
+    expect(modes.map(({ mode }) => (mode & 0o777).toString(8))).toStrictEqual(['700', '600']);
+  });
+
+  test('one as large as none of ours is not read, one at the limit is', async () => {
+    const { make, path, warnings } = await setUp();
+    const text = formatKnown(KNOWN);
+    const limit = 4 * 1024 * 1024;
+    await writeFile(path, text.padEnd(limit));
+    expect(await make().load()).toStrictEqual(KNOWN);
+    expect(warnings).toStrictEqual([]);
+    await writeFile(path, text.padEnd(limit + 1));
+    expect(await make().load()).toStrictEqual(NOTHING_KNOWN);
+    expect(warnings).toHaveLength(1);
+  });
+
+  test('a directory in its place is one line in the log and nothing known', async () => {
+    const { make, path, warnings } = await setUp();
+    await mkdir(path);
+    expect(await make().load()).toStrictEqual(NOTHING_KNOWN);
+    expect(warnings).toHaveLength(1);
   });
 
   test('a directory that cannot be written is one line in the log however often it is tried', async () => {

@@ -7,7 +7,7 @@ import {
   parseReport,
 } from '../../sidecar/core/peers/load-report.ts';
 import { decodePeerState, encodePeerState } from '../../sidecar/core/peers/peer-state.ts';
-import { endpointOf, peerOf, recordOf, SERVICE, tableOf } from '../support/meshes/peers.ts';
+import { endpointOf, healthOf, peerOf, recordOf, SERVICE, tableOf } from '../support/meshes/peers.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
 
 const report: LoadReport = {
@@ -23,6 +23,8 @@ const report: LoadReport = {
   mine: 2,
   activeCallers: 3,
   oldestMs: 900,
+  fullAt: null,
+  fullForMs: 0,
 };
 
 describe('a load report', () => {
@@ -137,7 +139,7 @@ describe('a load report', () => {
   test('a report of a new life wipes the old one and asks for the record', () => {
     const table = tableOf([recordOf(1, { epoch: report.epoch, load: 0.9 })]);
     const peer = peerOf(table, 1);
-    for (let i = 0; i < 5; i += 1) peer.health.failed(0);
+    for (let i = 0; i < 5; i += 1) healthOf(peer).failed(0);
     applyReport(peer, report, 'response', 1);
     const outcome = applyReport(
       peer,
@@ -146,7 +148,7 @@ describe('a load report', () => {
       2,
     );
     expect(outcome).toBe('restarted');
-    expect([peer.health.isEjected(2), peer.state, endpointOf(table, 1).reportSeq]).toStrictEqual([
+    expect([healthOf(peer).isEjected(2), peer.state, endpointOf(table, 1).reportSeq]).toStrictEqual([
       false,
       'ready',
       0,
@@ -169,6 +171,18 @@ describe('a load report', () => {
     expect([withOldest(900.5), withOldest(0)]).toStrictEqual([900.5, 0]);
     for (const said of [undefined, null, -1, Number.NaN, Infinity, 1e10, '900', [900], {}]) {
       expectNamed(withOldest(said), String(said)).toBe(null);
+    }
+  });
+
+  test('a peer that counts nobody who calls it has one caller: me', () => {
+    const table = tableOf([recordOf(1)]);
+    for (const [said, taken] of [
+      [0, 1],
+      [1, 1],
+      [2, 2],
+    ] as const) {
+      applyReport(peerOf(table, 1), { service: SERVICE, activeCallers: said }, 'response', 0);
+      expect(endpointOf(table, 1).activeCallers).toBe(taken);
     }
   });
 

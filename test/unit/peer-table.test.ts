@@ -75,6 +75,28 @@ describe('the peer table', () => {
     expect(table.size).toBe(1);
   });
 
+  test('one that shut down and is silent is kept out as long as any that is silent, where that is longer', () => {
+    const table = new PeerTable({ ttlMs: 10_000, evictionBanMs: 30_000 });
+    const record = recordOf(1, { state: 'draining' });
+    table.apply(record, 'record', 0);
+    for (const nowMs of [10, 20]) table.probeFailed(keyOf(1), nowMs);
+    expect(table.apply(record, 'record', 30_019)).toBe('departed');
+    expect(table.apply(record, 'record', 30_020)).toBe('added');
+  });
+
+  test('a newer record by way of others is news of the peer, but no witness of its own life', () => {
+    const table = tableOf([recordOf(1, { seq: 5 }), recordOf(2)]);
+    table.probeFailed(keyOf(1), 10);
+    table.apply(recordOf(1, { seq: 5 }), 'record', 20);
+    table.apply(recordOf(1, { seq: 4 }), 'record', 20);
+    expect(peerOf(table, 1).heardAtMs).toBe(0);
+    table.apply(recordOf(1, { seq: 6 }), 'record', 20);
+    expect(peerOf(table, 1).heardAtMs).toBe(20);
+    expect(table.isConfirmedByOthers(peerOf(table, 1))).toBe(false);
+    table.markAlive(keyOf(2), 10);
+    expect(table.isConfirmedByOthers(peerOf(table, 1))).toBe(true);
+  });
+
   test('two misses evict, and the evicted one stays out for 30 s unless it was restarted', () => {
     const table = tableOf([recordOf(1), recordOf(2)]);
     expect(table.probeFailed(keyOf(1), 0)).toBe('suspect');
@@ -169,6 +191,47 @@ describe('the peer table', () => {
     expect([table.size, table.get(keyOf(1))]).toStrictEqual([1, undefined]);
   });
 
+  test('another key of one id at the same address replaces only those that began before it', () => {
+    const place = { vpn_ip: null, inbound_port: null, tunnel_url: 'https://w1.example' };
+    const nowhere = { ...place, tunnel_url: null };
+    for (const [name, epoch, at, outcome] of [
+      ['later, by the same tunnel', 6, place, 'added'],
+      ['earlier, by the same tunnel', 4, place, 'id_conflict'],
+      ['later, by another tunnel', 6, { ...place, tunnel_url: 'https://w2.example' }, 'id_conflict'],
+    ] as const) {
+      const table = tableOf([recordOf(1, { ...place, epoch: 5 })]);
+      const other = recordOf(2, { ...at, epoch, worker_id: 'worker-1' });
+      expectNamed(table.apply(other, 'record', 1), name).toBe(outcome);
+      expectNamed(table.size, name).toBe(outcome === 'added' ? 1 : 2);
+    }
+    const table = tableOf([recordOf(1, { ...nowhere, epoch: 5 })]);
+    const other = recordOf(2, { ...nowhere, epoch: 6, worker_id: 'worker-1' });
+    expectNamed(table.apply(other, 'record', 1), 'no address is no place').toBe('id_conflict');
+  });
+
+  test('a record tells nobody what is his: of what it counts, as much as I have there is taken to be mine', () => {
+    const table = tableOf([recordOf(1)]);
+    const endpoint = endpointOf(table, 1);
+    for (let i = 0; i < 3; i += 1) begin(endpoint, 0);
+    for (const [seq, in_flight, queued, mine] of [
+      [2, 1, 1, 2],
+      [3, 4, 4, 3],
+      [4, 0, 0, 0],
+    ] as const) {
+      table.apply(recordOf(1, { seq, figures: figures({ in_flight, queued }) }), 'record', seq);
+      expect(endpoint.mineReported).toBe(mine);
+    }
+  });
+
+  test('a sweep takes nobody who was heard within the TTL', () => {
+    const table = tableOf([recordOf(1), recordOf(2)]);
+    table.markAlive(keyOf(2), 60_000);
+    table.sweep(60_000);
+    expect(table.size).toBe(2);
+    table.sweep(60_001);
+    expect([...table.all()].map(({ key }) => key)).toStrictEqual([keyOf(2)]);
+  });
+
   test('the list of a service follows what its peers offer', () => {
     const table = tableOf([recordOf(1), recordOf(2, { services: [SERVICE, 'vision-ocr'] })]);
     expect(table.offering(SERVICE)).toHaveLength(2);
@@ -203,10 +266,10 @@ describe('the peer table', () => {
     for (let i = 0; i < 6; i += 1) begin(endpoint, 0);
     for (let i = 0; i < 5; i += 1) finish(endpoint, 'failed', 0);
     peerOf(table, 1).routes[0]?.health.failed(0);
-    expect(peerOf(table, 1).health.isEjected(0)).toBe(true);
+    expect(endpointOf(table, 1).standing.health.isEjected(0)).toBe(true);
     table.apply(recordOf(1, { epoch: 2_000 }), 'record', 1);
     expect(endpointOf(table, 1)).toBe(endpoint);
-    expect(peerOf(table, 1).health.isEjected(1)).toBe(false);
+    expect(endpointOf(table, 1).standing.health.isEjected(1)).toBe(false);
     expect([endpoint.outstanding, endpoint.failureRate, endpoint.inFlight]).toStrictEqual([1, 0, 0]);
     expect(endpoint.serviceMs).toBeNaN();
     expect(peerOf(table, 1).routes[0]?.health.isUp).toBe(true);

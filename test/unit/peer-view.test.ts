@@ -5,6 +5,7 @@ import { describe, expect, test } from '@jest/globals';
 import { Peer } from '../../sidecar/core/peers/peer.ts';
 import type { WorkerRecord } from '../../sidecar/core/peers/record.ts';
 import { countPeers, describePeer, peerStateOf, scrapeTargets } from '../../sidecar/observe/peer-view.ts';
+import { healthOf } from '../support/meshes/peers.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
 
 const record = (change: Partial<WorkerRecord> = {}): WorkerRecord => ({
@@ -48,7 +49,7 @@ describe('the view of peers', () => {
     const suspect = new Peer(record(), 0);
     suspect.presence = 'suspect';
     const ejected = new Peer(record(), 0);
-    for (let i = 0; i < 5; i++) ejected.health.failed(10);
+    for (let i = 0; i < 5; i++) healthOf(ejected).failed(10);
     expect(peerStateOf(ejected, 20)).toBe('ejected');
     expect(countPeers([ready, warming, suspect, ejected], 20)).toStrictEqual({
       ready: 1,
@@ -57,6 +58,38 @@ describe('the view of peers', () => {
       suspect: 1,
       ejected: 1,
     });
+  });
+
+  test('one service that is ejected is told among its figures; all of them make the peer ejected', () => {
+    const peer = new Peer(record({ services: ['llm-inference', 'embeddings'] }), 0);
+    const told = (): unknown => {
+      const { state, health, why_not_ready, figures } = describePeer(peer, 20) as {
+        state: string;
+        health: string;
+        why_not_ready: string | null;
+        figures: Record<string, { health: string; why_ejected: string | null }>;
+      };
+      const each = Object.entries(figures).map(
+        ([name, figure]) => `${name} ${figure.health} ${figure.why_ejected?.slice(0, 7)}`,
+      );
+      return [state, health, why_not_ready?.slice(0, 7) ?? null, ...each];
+    };
+    for (let i = 0; i < 5; i++) healthOf(peer, 'embeddings').failed(10);
+    expect(told()).toStrictEqual([
+      'ready',
+      'closed',
+      null,
+      'llm-inference closed undefined',
+      'embeddings ejected ejected',
+    ]);
+    for (let i = 0; i < 5; i++) healthOf(peer).failed(10);
+    expect(told()).toStrictEqual([
+      'ejected',
+      'ejected',
+      'ejected',
+      'llm-inference ejected ejected',
+      'embeddings ejected ejected',
+    ]);
   });
 
   test('scrape targets: this one and every peer that the VPN reaches', () => {

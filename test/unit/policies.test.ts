@@ -72,6 +72,12 @@ describe('the balancing policies', () => {
     assertShares(shares('rank', peers({ load: 0.2 }, { load: 0.5 })), [62.5, 37.5], 3);
   });
 
+  test('rank: a load that is no number is the highest, not the lowest', () => {
+    const table = peers({ load: 0.2 }, { load: 0.5 }, { load: 0.8 }, { load: 0.9 });
+    endpointOf(table, 1).load = Number.NaN;
+    expect(shares('rank', table)[0]).toBe(0);
+  });
+
   test('the other policies keep their word', () => {
     const table = peers({ load: 0.2 }, { load: 0.5 }, { load: 0.8 });
     expect(shares('least-load', table)).toStrictEqual([100, 0, 0]);
@@ -131,6 +137,22 @@ describe('the balancing policies', () => {
       { figures: figures({ concurrency: 1, in_flight: 1, queued: 1, service_ms: 100 }) },
     );
     expect(shares('adaptive', table)).toStrictEqual([0, 100]);
+  });
+
+  test('adaptive: when nothing is free, of equals those that are reached directly come first, and share', () => {
+    const busy = { figures: figures({ concurrency: 1, in_flight: 1, service_ms: 100 }) };
+    const tunnel = { vpn_ip: null, inbound_port: null, tunnel_url: 'https://w.example' };
+    assertShares(shares('adaptive', peers(busy, { ...busy, ...tunnel }, busy)), [50, 0, 50], 3);
+    assertShares(shares('adaptive', peers({ ...busy, ...tunnel }, busy)), [0, 100], 0);
+    assertShares(shares('adaptive', peers(busy, { ...busy, ...tunnel })), [100, 0], 0);
+  });
+
+  test('adaptive: nobody gets a request for a try while two more of mine than elsewhere are on their way there', () => {
+    const table = peers({}, {});
+    endpointOf(table, 2).outstanding = 2;
+    expect(shares('adaptive', table)).toStrictEqual([100, 0]);
+    endpointOf(table, 2).outstanding = 1;
+    expect(shares('adaptive', table)[1] ?? 0).toBeGreaterThan(0);
   });
 
   test('adaptive: a peer of which nothing is known is tried', () => {

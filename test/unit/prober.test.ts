@@ -1,96 +1,20 @@
 /** The prober on a clock that stands still: whom it asks, when, and what silence means. */
 import { describe, expect, test } from '@jest/globals';
-import { SidecarError } from '../../sidecar/core/errors.ts';
 import { silentLog } from '../../sidecar/core/log.ts';
 import type { Peer } from '../../sidecar/core/peers/peer.ts';
-import { encodePeerState } from '../../sidecar/core/peers/peer-state.ts';
-import { PeerTable } from '../../sidecar/core/peers/peer-table.ts';
-import type { WorkerState } from '../../sidecar/core/peers/record.ts';
 import type { Route } from '../../sidecar/core/peers/route.ts';
 import { Prober } from '../../sidecar/mesh/discovery/prober.ts';
 import { member, recordOf } from '../support/meshes/members.ts';
+import { healthOf } from '../support/meshes/peers.ts';
+import { probedPeers } from '../support/meshes/probed-peers.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
-import { FakeClock } from '../support/runner/fake-clock.ts';
-import { onTestEnd } from '../support/runner/on-test-end.ts';
 
 const SERVICE = 'llm-inference';
 const IDENTITY = member('template');
 
-function setUp(count: number, tunnels = false) {
-  const clock = new FakeClock();
-  const table = new PeerTable({ ttlMs: 60_000, evictionBanMs: 30_000 });
-  const keys: string[] = [];
-  for (let n = 0; n < count; n += 1) {
-    const key = (n + 1).toString(16).padStart(64, '0');
-    keys.push(key);
-    const record = recordOf(IDENTITY, {
-      public_key: key,
-      worker_id: `w${n}`,
-      inbound_port: 8_000 + n,
-      tunnel_url: tunnels ? `https://w${n}.example` : null,
-    });
-    table.apply(record, 'record', clock.monotonicMs());
-  }
-  const asked: string[] = [];
-  const dead = new Set<string>();
-  const refusing = new Set<string>();
-  const refetched: string[] = [];
-  let report: { epoch: number; state: WorkerState } = { epoch: 0, state: 'ready' };
-  const inUse = new Set([SERVICE]);
-  const prober = new Prober({
-    table,
-    cache: { inUse: () => [...inUse] },
-    async ask(peer: Peer, route: Route, path: string, signal: AbortSignal): Promise<Buffer> {
-      expect(path).toBe('/state');
-      asked.push(`${peer.record.worker_id} ${route.kind}`);
-      if (refusing.has(`${peer.record.worker_id} ${route.kind}`)) {
-        throw new SidecarError('connect_failed', 'connect ECONNREFUSED', { isRefused: true });
-      }
-      if (dead.has(`${peer.record.worker_id} ${route.kind}`)) {
-        return await new Promise((_, reject) =>
-          signal.addEventListener('abort', () => reject(signal.reason as Error)),
-        );
-      }
-      const body = encodePeerState([
-        {
-          epoch: report.epoch || peer.epoch,
-          seq: 1_000,
-          state: report.state,
-          load: 0.5,
-          service: SERVICE,
-          inFlight: 2,
-          queued: 0,
-          concurrency: 4,
-          serviceMs: 100,
-          mine: 1,
-          activeCallers: 2,
-          oldestMs: 900,
-        },
-      ]);
-      return Buffer.from(JSON.stringify(body));
-    },
-    async refetch(peer: Peer): Promise<void> {
-      refetched.push(peer.record.worker_id);
-    },
-    fewIntervalMs: 2_000,
-    manyIntervalMs: 5_000,
-    timeoutMs: 1_000,
-    tunnelTimeoutMs: 3_000,
-    clock,
-    random: () => 0.5,
-    log: silentLog,
-  });
-  onTestEnd(() => prober.stop());
-  const peer = (n: number): Peer | undefined => table.get(keys[n] ?? '');
-  const say = (next: typeof report): void => {
-    report = next;
-  };
-  return { clock, table, asked, dead, refusing, refetched, inUse, prober, peer, say };
-}
-
 describe('the prober', () => {
   test('silent peers are asked each 2 s, and what they say is taken over', async () => {
-    const { clock, asked, prober, peer } = setUp(3);
+    const { clock, asked, prober, peer } = probedPeers(3);
     prober.start();
     await clock.advance(10_000);
     expectNamed(asked.length, `${asked.length} probes of 3 peers in 10 s`).toBeGreaterThanOrEqual(12);
@@ -104,7 +28,7 @@ describe('the prober', () => {
   });
 
   test('who was heard by a response is left alone, and so are services that nobody uses', async () => {
-    const { clock, table, asked, inUse, prober, peer } = setUp(1);
+    const { clock, table, asked, inUse, prober, peer } = probedPeers(1);
     prober.start();
     for (let half = 0; half < 8; half += 1) {
       await clock.advance(500);
@@ -117,7 +41,7 @@ describe('the prober', () => {
   });
 
   test('of many peers the 32 longest silent are asked per round, and in the next the others', async () => {
-    const { clock, table, asked, prober, peer } = setUp(60);
+    const { clock, table, asked, prober, peer } = probedPeers(60);
     const names = Array.from({ length: 60 }, (_, n) => `w${n} vpn`);
     prober.start();
     await clock.advance(2_000);
@@ -135,7 +59,7 @@ describe('the prober', () => {
   });
 
   test('no response: suspect, asked again half a second later, then gone', async () => {
-    const { clock, table, asked, dead, prober, peer } = setUp(2);
+    const { clock, table, asked, dead, prober, peer } = probedPeers(2);
     dead.add('w0 vpn');
     prober.start();
     while (peer(0)?.presence !== 'suspect') await clock.advance(100);
@@ -148,7 +72,7 @@ describe('the prober', () => {
   });
 
   test('a suspect that answers the second time is live again', async () => {
-    const { clock, dead, prober, peer } = setUp(1);
+    const { clock, dead, prober, peer } = probedPeers(1);
     dead.add('w0 vpn');
     prober.start();
     while (peer(0)?.presence !== 'suspect') await clock.advance(100);
@@ -158,7 +82,7 @@ describe('the prober', () => {
   });
 
   test('one that a request has found dead is asked within half a second', async () => {
-    const { clock, table, asked, prober, peer } = setUp(1);
+    const { clock, table, asked, prober, peer } = probedPeers(1);
     prober.start();
     await clock.advance(100);
     table.probeFailed(peer(0)?.key ?? '', clock.monotonicMs());
@@ -168,7 +92,7 @@ describe('the prober', () => {
   });
 
   test('a dead VPN route costs the route and not the peer, and is found up again', async () => {
-    const { clock, dead, prober, peer } = setUp(1, true);
+    const { clock, dead, prober, peer } = probedPeers(1, true);
     dead.add('w0 vpn');
     prober.start();
     await clock.advance(6_000);
@@ -180,7 +104,7 @@ describe('the prober', () => {
   });
 
   test('when all fall silent together it is our own network: nobody is gone, nobody barred', async () => {
-    const { clock, table, dead, prober, peer } = setUp(3);
+    const { clock, table, dead, prober, peer } = probedPeers(3);
     prober.start();
     await clock.advance(3_000);
     for (const n of [0, 1, 2]) dead.add(`w${n} vpn`);
@@ -193,7 +117,7 @@ describe('the prober', () => {
   });
 
   test('of those silent together the one that stays so is gone once another is heard', async () => {
-    const { clock, dead, prober, peer } = setUp(2);
+    const { clock, dead, prober, peer } = probedPeers(2);
     prober.start();
     await clock.advance(3_000);
     dead.add('w0 vpn').add('w1 vpn');
@@ -203,16 +127,79 @@ describe('the prober', () => {
     expect([peer(0)?.presence, peer(1)?.presence]).toStrictEqual([undefined, 'live']);
   });
 
-  test('a peer whose host says that nobody listens there is gone without a witness', async () => {
-    const { clock, refusing, prober, peer } = setUp(1);
-    refusing.add('w0 vpn');
+  test('a peer is refused by one route and silent by another: without a witness it is not gone', async () => {
+    for (const [refused, silent] of [
+      ['vpn', 'tunnel'],
+      ['tunnel', 'vpn'],
+    ]) {
+      const { clock, dead, refusing, prober, peer } = probedPeers(1, true);
+      refusing.add(`w0 ${refused}`);
+      dead.add(`w0 ${silent}`);
+      prober.start();
+      await clock.advance(20_000);
+      expectNamed(peer(0)?.presence, `refused by ${refused}`).toBe('suspect');
+    }
+  });
+
+  test('a peer whose host says that nobody listens there, by each route, is gone without a witness', async () => {
+    for (const hasTunnel of [false, true]) {
+      const { clock, refusing, prober, peer } = probedPeers(1, hasTunnel);
+      refusing.add('w0 vpn').add('w0 tunnel');
+      prober.start();
+      await clock.advance(6_000);
+      expect(peer(0)).toBe(undefined);
+    }
+  });
+
+  test('a peer that was heard by a response while its probe was lost has not missed', async () => {
+    const { clock, table, asked, dead, prober, peer } = probedPeers(1);
+    dead.add('w0 vpn');
     prober.start();
-    await clock.advance(4_000);
-    expect(peer(0)).toBe(undefined);
+    while (asked.length === 0) await clock.advance(100);
+    await clock.advance(500);
+    table.markAlive(peer(0)?.key ?? '', clock.monotonicMs());
+    await clock.advance(600);
+    expect(peer(0)?.presence).toBe('live');
+  });
+
+  test('a peer without a route is not held to be silent', async () => {
+    const { clock, table, asked, prober } = probedPeers(0);
+    const nowhere = recordOf(IDENTITY, { vpn_ip: null, inbound_port: null, tunnel_url: null });
+    table.apply(nowhere, 'record', clock.monotonicMs());
+    prober.start();
+    await clock.advance(20_000);
+    expect(asked).toHaveLength(0);
+    expect(table.get(nowhere.public_key)?.presence).toBe('live');
+  });
+
+  test('a suspect that stays silent is asked half a second after each time-out, never twice at once', async () => {
+    const { clock, asked, dead, prober, peer } = probedPeers(1);
+    dead.add('w0 vpn');
+    prober.start();
+    while (peer(0)?.presence !== 'suspect') await clock.advance(50);
+    const missedMs = clock.monotonicMs();
+    const atMs: number[] = [];
+    while (atMs.length < 4) {
+      const before = asked.length;
+      await clock.advance(50);
+      for (let n = before; n < asked.length; n += 1) atMs.push(clock.monotonicMs() - missedMs);
+    }
+    expect(atMs).toStrictEqual([500, 2_000, 3_500, 5_000]);
+  });
+
+  test('a suspect that has answered is left alone until its next round', async () => {
+    const { clock, table, asked, prober, peer } = probedPeers(1);
+    prober.start();
+    await clock.advance(100);
+    table.probeFailed(peer(0)?.key ?? '', clock.monotonicMs());
+    while (asked.length === 0) await clock.advance(50);
+    const answeredMs = clock.monotonicMs();
+    while (asked.length === 1) await clock.advance(50);
+    expect(clock.monotonicMs() - answeredMs).toBeGreaterThanOrEqual(1_000);
   });
 
   test('one that is gone is sought, less and less often, and fetched when it answers', async () => {
-    const { clock, asked, dead, prober, peer, refetched } = setUp(2);
+    const { clock, asked, dead, prober, peer, refetched } = probedPeers(2);
     dead.add('w0 vpn');
     prober.start();
     while (peer(0) !== undefined) await clock.advance(100);
@@ -230,7 +217,7 @@ describe('the prober', () => {
   });
 
   test('one silent VPN address puts the others in doubt at once', async () => {
-    const { clock, asked, dead, prober, peer } = setUp(3, true);
+    const { clock, asked, dead, prober, peer } = probedPeers(3, true);
     for (const n of [0, 1, 2]) dead.add(`w${n} vpn`);
     const [first] = [0, 1, 2].map((n) => peer(n) as Peer);
     const answers = prober.responds(first as Peer, (first as Peer).routes[0] as Route);
@@ -244,7 +231,7 @@ describe('the prober', () => {
   });
 
   test('who asks about a route while that is under way shares the response', async () => {
-    const { clock, asked, prober, peer } = setUp(1);
+    const { clock, asked, prober, peer } = probedPeers(1);
     const one = peer(0) as Peer;
     const both = [1, 2].map(() => prober.responds(one, one.routes[0] as Route));
     await clock.advance(10);
@@ -253,7 +240,7 @@ describe('the prober', () => {
   });
 
   test('a peer that answers requests while a probe is lost in its queue is slow, not cut off', async () => {
-    const { clock, dead, prober, peer } = setUp(1);
+    const { clock, dead, prober, peer } = probedPeers(1);
     dead.add('w0 vpn');
     const one = peer(0) as Peer;
     const answers = prober.responds(one, one.routes[0] as Route);
@@ -265,7 +252,7 @@ describe('the prober', () => {
   });
 
   test('a tunnel in reserve is asked now and then, and an unmeasured one is given time', async () => {
-    const { clock, asked, dead, prober, peer } = setUp(2, true);
+    const { clock, asked, dead, prober, peer } = probedPeers(2, true);
     dead.add('w1 tunnel');
     prober.start();
     await clock.advance(2_500);
@@ -279,22 +266,25 @@ describe('the prober', () => {
   });
 
   test('a peer that is warming is asked each second, and is sound when it is ready', async () => {
-    const { clock, asked, prober, peer, say } = setUp(1);
+    const { clock, asked, prober, peer, say } = probedPeers(1);
     say({ epoch: 0, state: 'warming' });
     prober.start();
     await clock.advance(3_000);
     expect(peer(0)?.state).toBe('warming');
-    for (let i = 0; i < 5; i += 1) peer(0)?.health.failed(clock.monotonicMs());
+    for (let i = 0; i < 5; i += 1) healthOf(peer(0) as Peer).failed(clock.monotonicMs());
     const before = asked.length;
     await clock.advance(5_000);
     expectNamed(asked.length - before, `${asked.length - before} times in 5 s`).toBeGreaterThanOrEqual(4);
     say({ epoch: 0, state: 'ready' });
     await clock.advance(1_500);
-    expect([peer(0)?.state, peer(0)?.health.isEjected(clock.monotonicMs())]).toStrictEqual(['ready', false]);
+    expect([peer(0)?.state, healthOf(peer(0) as Peer).isEjected(clock.monotonicMs())]).toStrictEqual([
+      'ready',
+      false,
+    ]);
   });
 
   test('a peer that has started anew is asked for its record', async () => {
-    const { clock, refetched, prober, peer, say } = setUp(1);
+    const { clock, refetched, prober, peer, say } = probedPeers(1);
     prober.start();
     say({ epoch: (peer(0)?.epoch ?? 0) + 1, state: 'ready' });
     await clock.advance(5_000);
@@ -302,7 +292,7 @@ describe('the prober', () => {
   });
 
   test('garbage as a response harms nobody', async () => {
-    const { clock, table, peer } = setUp(1);
+    const { clock, table, peer } = probedPeers(1);
     const prober = new Prober({
       table,
       cache: { inUse: () => [SERVICE] },
@@ -323,7 +313,7 @@ describe('the prober', () => {
   });
 
   test('after stop nothing is asked or judged, and no timer is left', async () => {
-    const { clock, asked, dead, prober, peer } = setUp(2);
+    const { clock, asked, dead, prober, peer } = probedPeers(2);
     dead.add('w0 vpn');
     prober.start();
     while (asked.length === 0) await clock.advance(100);

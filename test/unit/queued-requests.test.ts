@@ -92,10 +92,10 @@ describe('taking back requests that wait', () => {
         peerOf(table, 2).presence = 'suspect';
       },
       ejected: (table) => {
-        for (let i = 0; i < 5; i += 1) peerOf(table, 2).health.failed(NOW_MS - 31_000);
+        for (let i = 0; i < 5; i += 1) endpointOf(table, 2).standing.health.failed(NOW_MS - 31_000);
       },
       'half open': (table) => {
-        const { health } = peerOf(table, 2);
+        const { health } = endpointOf(table, 2).standing;
         for (let i = 0; i < 5; i += 1) health.failed(NOW_MS - 31_000);
         health.tried(NOW_MS);
         expect(health.state.kind).toBe('half_open');

@@ -1,7 +1,12 @@
 /** Records: what is believed, what is refused and with which words. */
 import { describe, expect, test } from '@jest/globals';
-import { decodeRecord, encodeRecord, type WorkerRecord } from '../../sidecar/core/peers/record.ts';
-import { recordOf, SERVICE } from '../support/meshes/peers.ts';
+import {
+  decodeRecord,
+  encodeRecord,
+  RECORD_LIMITS,
+  type WorkerRecord,
+} from '../../sidecar/core/peers/record.ts';
+import { figures, recordOf, SERVICE } from '../support/meshes/peers.ts';
 
 const honest = recordOf(1, {
   tunnel_url: 'https://w1.example/base',
@@ -10,6 +15,9 @@ const honest = recordOf(1, {
   load: 0.35,
   figures: { [SERVICE]: { in_flight: 1, concurrency: 4, queued: 0, service_ms: 812.5 } },
 });
+
+const names = (count: number): string[] => Array.from({ length: count }, (_, n) => `s${n}`);
+const entries = (count: number) => Object.fromEntries(names(count).map((name) => [name, 1]));
 
 function reasonOf(changes: Record<string, unknown>): string {
   const decoded = decodeRecord({ ...honest, ...changes });
@@ -58,6 +66,11 @@ describe("a worker's record", () => {
     ['services that are no list', { services: { length: 1, 0: SERVICE } }, /not a list/],
     ['a tunnel by http', { tunnel_url: 'http://w1.example' }, /^tunnel_url/],
     ['a tunnel with credentials', { tunnel_url: 'https://a:b@w1.example' }, /^tunnel_url/],
+    ['a tunnel with a user', { tunnel_url: 'https://a@w1.example' }, /^tunnel_url/],
+    ['a tunnel with a password', { tunnel_url: 'https://:b@w1.example' }, /^tunnel_url/],
+    ['a tunnel with a fragment', { tunnel_url: 'https://w1.example/#x' }, /^tunnel_url/],
+    ['a tunnel with a backslash', { tunnel_url: 'https://w1.example\\@evil.example' }, /^tunnel_url/],
+    ['a tunnel to nowhere', { tunnel_url: 'https://' }, /^tunnel_url/],
     ['a tunnel with a query', { tunnel_url: 'https://w1.example/?x' }, /^tunnel_url/],
     ['a tunnel with a tab in it', { tunnel_url: 'https://w1.exa\tmple' }, /^tunnel_url/],
     ['a tunnel of javascript', { tunnel_url: 'javascript:alert(1)' }, /^tunnel_url/],
@@ -107,8 +120,59 @@ describe("a worker's record", () => {
     for (const value of [null, undefined, 1, 'x', [], true]) expect(decodeRecord(value).kind).toBe('bad');
   });
 
+  const LIMITS: readonly (readonly [string, (most: number) => Record<string, unknown>, number])[] = [
+    ['characters of a worker_id', (most) => ({ worker_id: 'x'.repeat(most) }), RECORD_LIMITS.workerIdChars],
+    ['services', (most) => ({ services: names(most), figures: {} }), RECORD_LIMITS.services],
+    ['capabilities', (most) => ({ capabilities: entries(most) }), RECORD_LIMITS.capabilities],
+    [
+      'characters of a capability',
+      (n) => ({ capabilities: { a: 'x'.repeat(n) } }),
+      RECORD_LIMITS.capabilityValueChars,
+    ],
+    [
+      'characters of its name',
+      (n) => ({ capabilities: { ['a'.repeat(n)]: 1 } }),
+      RECORD_LIMITS.capabilityKeyChars,
+    ],
+    [
+      'characters of a tunnel',
+      (n) => ({ tunnel_url: 'https://w/'.padEnd(n, 'a') }),
+      RECORD_LIMITS.tunnelUrlChars,
+    ],
+    ['the port', (most) => ({ inbound_port: most }), 65_535],
+    ['the epoch', (most) => ({ epoch: most }), RECORD_LIMITS.epochMs],
+    ['requests', (most) => ({ figures: figures({ in_flight: most }) }), RECORD_LIMITS.requests],
+    ['waiting requests', (most) => ({ figures: figures({ queued: most }) }), RECORD_LIMITS.requests],
+    ['slots', (most) => ({ figures: figures({ concurrency: most }) }), RECORD_LIMITS.requests],
+    ['the service time', (most) => ({ figures: figures({ service_ms: most }) }), RECORD_LIMITS.serviceMs],
+    ['the load', (most) => ({ load: most }), 1],
+  ];
+  for (const [name, changes, most] of LIMITS) {
+    test(`at most so much is believed: ${name}`, () => {
+      expect(reasonOf(changes(most))).toBe('believed');
+      expect(reasonOf(changes(most + 1))).not.toBe('believed');
+    });
+  }
+
   test('believed: addresses of both families', () => {
     for (const ip of ['127.0.0.2', '10.42.0.10', 'fd00::1', '::1'])
       expect(reasonOf({ vpn_ip: ip })).toBe('believed');
+  });
+
+  test('refused: addresses of no host, believed: their neighbours', () => {
+    for (const ip of ['223.255.255.255', '1.0.0.0', 'fe80::1', '::2']) {
+      expect(reasonOf({ vpn_ip: ip })).toBe('believed');
+    }
+    for (const ip of [
+      '224.0.0.0',
+      '0.0.0.1',
+      '255.255.255.255',
+      'ff02::1',
+      'FF02::1',
+      '0:0::0',
+      'fe80::1%eth0',
+    ]) {
+      expect(reasonOf({ vpn_ip: ip })).toMatch(/^vpn_ip/);
+    }
   });
 });

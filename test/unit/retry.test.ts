@@ -2,7 +2,7 @@
 import { describe, expect, test } from '@jest/globals';
 import { mayRetry, RetryBudget, type Stage } from '../../sidecar/core/retry.ts';
 
-const yes = { replayable: true, idempotencyKey: false, postOptIn: false };
+const yes = { replayable: true, idempotencyKey: false, postOptIn: false, refusedOptIn: true };
 const table: readonly (readonly [Stage, string, Partial<typeof yes>, boolean])[] = [
   ['not_sent', 'GET', {}, true],
   ['not_sent', 'POST', {}, true],
@@ -25,6 +25,11 @@ const table: readonly (readonly [Stage, string, Partial<typeof yes>, boolean])[]
   ['sent', 'PATCH', {}, false],
   ['sent', 'BREW', { idempotencyKey: true, postOptIn: true }, false],
   ['sent', 'get', {}, false],
+  ['refused', 'GET', {}, true],
+  ['refused', 'POST', {}, true],
+  ['refused', 'BREW', {}, true],
+  ['refused', 'POST', { replayable: false }, false],
+  ['refused', 'GET', { refusedOptIn: false }, false],
   ['begun', 'GET', {}, false],
   ['begun', 'POST', { idempotencyKey: true, postOptIn: true }, false],
 ];

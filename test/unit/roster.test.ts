@@ -53,9 +53,10 @@ function setUp() {
     log: { ...silentLog, debug: say, info: say, warn: say },
   });
   onTestEnd(() => roster.stop());
-  const joined = (): void => {
-    for (const listener of listeners) listener({ kind: 'connected' } as DhtStatus);
+  const become = (kind: DhtStatus['kind']): void => {
+    for (const listener of listeners) listener({ kind } as DhtStatus);
   };
+  const joined = (): void => become('connected');
   /** Ends the look that runs, and lets what follows happen. */
   const end = async (): Promise<void> => {
     looks.at(-1)?.end();
@@ -64,7 +65,7 @@ function setUp() {
   const reunited = (): void => {
     for (const listener of reunions) listener({ isWide: false });
   };
-  return { roster, looks, table, lines, clock, joined, reunited, end };
+  return { roster, looks, table, lines, clock, become, joined, reunited, end };
 }
 
 describe('looking at the roster', () => {
@@ -127,5 +128,34 @@ describe('looking at the roster', () => {
     roster.stop();
     reunited();
     expect(looks).toHaveLength(3);
+  });
+
+  test('while nobody is known it is looked at ever more rarely, each 5 s in the end', async () => {
+    const { clock, looks, roster, end } = setUp();
+    roster.start();
+    const pausesMs: number[] = [];
+    for (let n = 1; n <= 9; n += 1) {
+      await end();
+      const endedMs = clock.monotonicMs();
+      while (looks.length === n) await clock.advance(1);
+      pausesMs.push(clock.monotonicMs() - endedMs);
+    }
+    expect(pausesMs.slice(0, 2)).toStrictEqual([500, 750]);
+    expect(pausesMs.slice(-3)).toStrictEqual([5_000, 5_000, 5_000]);
+  });
+
+  test('a DHT that falls silent is no reason to look, but to look often again', async () => {
+    const { clock, looks, roster, become, end } = setUp();
+    roster.start();
+    await end();
+    await clock.advance(500);
+    await end();
+    become('unreachable');
+    await clock.advance(749);
+    expect(looks).toHaveLength(2);
+    await clock.advance(1);
+    await end();
+    await clock.advance(500);
+    expect(looks).toHaveLength(4);
   });
 });

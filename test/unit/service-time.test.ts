@@ -92,6 +92,18 @@ describe('the service time of a peer', () => {
     expect(idleAt(time, 2 * MINUTE_MS)).toBe(100);
   });
 
+  test('a trial that is not quick ends the row: after the next silence it takes three again', () => {
+    const time = known(1_000);
+    for (const sample of [90, 120, 900]) time.add(sample, 2 * MINUTE_MS);
+    expect(idleAt(time, 2 * MINUTE_MS)).toBeGreaterThan(900);
+    for (const sample of [90, 120]) {
+      time.add(sample, 6 * MINUTE_MS);
+      expect(idleAt(time, 6 * MINUTE_MS)).toBe(null);
+    }
+    time.add(100, 6 * MINUTE_MS);
+    expect(idleAt(time, 6 * MINUTE_MS)).toBe(100);
+  });
+
   test('requests longer than the silence are known, and a busy worker is not forgotten', () => {
     const time = new ServiceTime();
     for (let i = 1; i <= 6; i += 1) time.add(2 * MINUTE_MS, i * 2 * MINUTE_MS);

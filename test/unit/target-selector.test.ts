@@ -5,7 +5,8 @@ import { parseRequestHead } from '../../sidecar/core/http/http1-request-head.ts'
 import { Ttfb } from '../../sidecar/core/peers/ttfb.ts';
 import type { Downstream } from '../../sidecar/http/exchange.ts';
 import { OutboundRequest } from '../../sidecar/proxy/outbound/request.ts';
-import { type PeerTarget, TargetSelector } from '../../sidecar/proxy/outbound/target-selector.ts';
+import type { PeerTarget } from '../../sidecar/proxy/outbound/target.ts';
+import { TargetSelector } from '../../sidecar/proxy/outbound/target-selector.ts';
 import { figures, recordOf, SERVICE, tableOf } from '../support/meshes/peers.ts';
 import { expectNamed, mustHold } from '../support/runner/expectations.ts';
 import { TEST_LIMITS } from '../support/wire/whole-messages.ts';
@@ -29,7 +30,7 @@ function post(...lines: string[]): OutboundRequest {
       replayBytes: REPLAY_BYTES,
       tunnelLimits: { maxBodyBytes: 1_000_000, firstByteMs: 100_000 },
       ttfb: new Ttfb(),
-      callPolicy: () => ({ vpn: TIMEOUTS, tunnel: TIMEOUTS, retryPost: false }),
+      callPolicy: () => ({ vpn: TIMEOUTS, tunnel: TIMEOUTS, retryPost: false, retryRefused: true }),
     },
   );
 }
@@ -39,6 +40,8 @@ async function chosen(request: OutboundRequest, load: typeof BUSY): Promise<Peer
   const table = tableOf([0, 1].map((n) => recordOf(n, { figures: figures(load) })));
   const peers = [...table.offering(SERVICE)];
   const selector = new TargetSelector(request, {
+    workerId: 'own',
+    capabilities: {},
     services: new Map(),
     aliases: new Map(),
     directory: {
@@ -47,6 +50,7 @@ async function chosen(request: OutboundRequest, load: typeof BUSY): Promise<Peer
       reported: () => {},
       markSuspect: () => {},
       notOffered: () => {},
+      search: async () => ({ kind: 'none', code: 'no_peers', detail: '' }),
       checkWarming: async () => {},
       absent: () => [],
       services: () => new Set(),

@@ -36,6 +36,14 @@ describe('a request that a tunnel cannot carry', () => {
     expect(times.expectedMs('t', 240_000)).toBeLessThan(100_000);
   });
 
+  test('a first byte whose time is not known is none, also the first one', () => {
+    const times = new Ttfb();
+    for (const unknown of [Number.NaN, Number.POSITIVE_INFINITY]) times.took('s', unknown, 0);
+    expect(times.expectedMs('s', 0)).toBeNaN();
+    times.took('s', 50, 1);
+    expect(times.expectedMs('s', 1)).toBe(50);
+  });
+
   const URL = 'https://t.example/base';
 
   /** 0 by both ways, 1 by tunnel alone, 2 by VPN alone and the most loaded. */

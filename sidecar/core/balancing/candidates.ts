@@ -4,7 +4,9 @@
  * What makes a peer eligible is decided here once for all policies. One pass in the usual case and an array that is
  * kept from choice to choice: a choice among 1,000 peers allocates nothing.
  */
+import { requestsAt } from '../peers/accounting.ts';
 import type { Endpoint, Peer } from '../peers/peer.ts';
+import { meetsAll, NO_REQUIREMENTS, preferenceRank, type Requirement } from '../peers/requirements.ts';
 import { badUntilMs, hasUsableRoute } from '../peers/route-order.ts';
 import type { ChoiceRequest, NoChoiceCode } from './choice.ts';
 import { selectInPlace } from './median.ts';
@@ -12,17 +14,24 @@ import { selectInPlace } from './median.ts';
 /** Why a peer is not among the first to be chosen from. */
 export type Ineligible =
   | 'not_offered'
+  /** It lacks a capability that the request requires. */
+  | 'unmet'
   | 'warming'
   | 'draining'
   | 'tried'
   | 'ejected'
+  /** Its worker has refused a request while it had as many as now. */
+  | 'full'
   | 'no_route'
   /** Reached only by routes that cannot carry the request. */
   | 'unfit_route'
   | 'suspect';
 
 /** What is asked of the candidates: the request without its randomness. */
-export type Wanted = Pick<ChoiceRequest, 'service' | 'nowMs' | 'excluded' | 'tunnelUnfit'>;
+export type Wanted = Pick<
+  ChoiceRequest,
+  'service' | 'nowMs' | 'excluded' | 'tunnelUnfit' | 'isRefused' | 'requirements' | 'preferences'
+>;
 
 export class Candidates {
   /** The first `count` are the candidates; what follows is left from earlier choices. */
@@ -34,7 +43,8 @@ export class Candidates {
   #ejectedUntilMs = new Float64Array(64);
 
   /**
-   * Fill from the peers of a service with the first of these that is not empty: sound peers; suspects; those whose
+   * Fill from the peers of a service with the first of these that is not empty: sound peers; full ones, unless one has
+   * refused the request already; suspects; those whose
    * routes do not fit the request; the least bad of those that are ejected or whose routes are all down; those that
    * shut down, which still take requests for a moment. Returns null, or why there is none.
    */
@@ -47,28 +57,35 @@ export class Candidates {
       this.#pardonedMs = selectInPlace(this.#ejectedUntilMs, ejected, excess - 1);
       this.#collect(peers, wanted, null);
     }
+    if (this.count === 0 && wanted.isRefused !== true) this.#collect(peers, wanted, 'full');
     if (this.count === 0) this.#collect(peers, wanted, 'suspect');
     if (this.count === 0 && wanted.tunnelUnfit != null) this.#collect(peers, wanted, 'unfit_route');
     if (this.count === 0) this.#collectLeastBad(peers, wanted);
     if (this.count === 0) this.#collectLeaving(peers, wanted);
     // Peers that have left must not be held by the unused end.
     if (this.endpoints.length > 2 * this.count + 64) this.endpoints.length = this.count;
-    return this.count > 0 ? null : refusalOf(peers, wanted.service);
+    if (this.count === 0) return refusalOf(peers, wanted);
+    const { preferences = NO_REQUIREMENTS } = wanted;
+    if (preferences.length > 0) this.#narrow(preferences);
+    return null;
   }
 
   verdict(peer: Peer, wanted: Wanted): Ineligible | null {
-    if (peer.endpoint(wanted.service) === undefined) return 'not_offered';
-    return this.#verdict(peer, wanted);
+    const endpoint = peer.endpoint(wanted.service);
+    if (endpoint === undefined) return 'not_offered';
+    return fittingEndpoint(peer, wanted) === undefined ? 'unmet' : this.#verdict(endpoint, wanted);
   }
 
-  #verdict(peer: Peer, wanted: Wanted): Ineligible | null {
+  #verdict(endpoint: Endpoint, wanted: Wanted): Ineligible | null {
+    const { peer } = endpoint;
     if (peer.state !== 'ready') return peer.state;
-    if (ejectedUntilMs(peer, wanted.nowMs) > this.#pardonedMs) return 'ejected';
+    if (ejectedUntilMs(endpoint, wanted.nowMs) > this.#pardonedMs) return 'ejected';
     if (wanted.excluded.size > 0 && wanted.excluded.has(peer.key)) return 'tried';
     if (!hasUsableRoute(peer.routes, wanted.nowMs)) return 'no_route';
     const unfit = wanted.tunnelUnfit ?? null;
     if (unfit !== null && !hasUsableRoute(peer.routes, wanted.nowMs, unfit)) return 'unfit_route';
-    return peer.presence === 'live' ? null : 'suspect';
+    if (peer.presence !== 'live') return 'suspect';
+    return endpoint.standing.isFull(requestsAt(endpoint), wanted.nowMs) ? 'full' : null;
   }
 
   /** Returns how many are ejected, with the ends of their ejections in `#ejectedUntilMs`. */
@@ -79,14 +96,14 @@ export class Candidates {
     let ejected = 0;
     for (let i = 0; i < peers.length; i += 1) {
       const peer = peers[i] as Peer;
-      const endpoint = peer.endpoint(wanted.service);
+      const endpoint = fittingEndpoint(peer, wanted);
       if (endpoint === undefined) continue;
-      const found = this.#verdict(peer, wanted);
+      const found = this.#verdict(endpoint, wanted);
       if (found !== 'warming' && found !== 'draining') offering += 1;
       if (found === verdict) endpoints[count++] = endpoint;
       if (found === 'ejected') {
         if (ejected === this.#ejectedUntilMs.length) this.#grow();
-        this.#ejectedUntilMs[ejected++] = ejectedUntilMs(peer, wanted.nowMs);
+        this.#ejectedUntilMs[ejected++] = ejectedUntilMs(endpoint, wanted.nowMs);
       }
     }
     this.count = count;
@@ -97,11 +114,11 @@ export class Candidates {
   #collectLeastBad(peers: readonly Peer[], wanted: Wanted): void {
     let leastMs = Number.POSITIVE_INFINITY;
     for (const peer of peers) {
-      const endpoint = peer.endpoint(wanted.service);
+      const endpoint = fittingEndpoint(peer, wanted);
       if (endpoint === undefined || peer.routes.length === 0 || wanted.excluded.has(peer.key)) continue;
-      const verdict = this.#verdict(peer, wanted);
+      const verdict = this.#verdict(endpoint, wanted);
       if (verdict !== 'ejected' && verdict !== 'no_route') continue;
-      const untilMs = Math.max(ejectedUntilMs(peer, wanted.nowMs), badUntilMs(peer.routes));
+      const untilMs = Math.max(ejectedUntilMs(endpoint, wanted.nowMs), badUntilMs(peer.routes));
       if (this.count > 0 && !(untilMs < leastMs)) continue;
       leastMs = untilMs;
       this.endpoints[0] = endpoint;
@@ -112,11 +129,28 @@ export class Candidates {
   /** Not those that are gone by now. */
   #collectLeaving(peers: readonly Peer[], wanted: Wanted): void {
     for (const peer of peers) {
-      const endpoint = peer.endpoint(wanted.service);
+      const endpoint = fittingEndpoint(peer, wanted);
       if (endpoint === undefined || peer.state !== 'draining' || peer.presence === 'suspect') continue;
       if (wanted.excluded.has(peer.key) || !hasUsableRoute(peer.routes, wanted.nowMs)) continue;
       this.endpoints[this.count++] = endpoint;
     }
+  }
+
+  /** Leaves those of the best rank of which one has a free slot; all, when nobody has one. */
+  #narrow(preferences: readonly Requirement[]): void {
+    const { count, endpoints } = this;
+    let best = -1;
+    for (let i = 0; i < count; i += 1) {
+      const endpoint = endpoints[i] as Endpoint;
+      if (hasFreeSlot(endpoint)) best = Math.max(best, rankOf(endpoint, preferences));
+    }
+    if (best === -1) return;
+    let kept = 0;
+    for (let i = 0; i < count; i += 1) {
+      const endpoint = endpoints[i] as Endpoint;
+      if (rankOf(endpoint, preferences) === best) endpoints[kept++] = endpoint;
+    }
+    this.count = kept;
   }
 
   #grow(): void {
@@ -127,20 +161,38 @@ export class Candidates {
 }
 
 /** -Infinity = not ejected. While a trial runs nobody knows its end: the same as ending now. */
-function ejectedUntilMs(peer: Peer, nowMs: number): number {
-  const { state } = peer.health;
-  if (state.kind === 'closed' || !peer.health.isEjected(nowMs)) return Number.NEGATIVE_INFINITY;
+function ejectedUntilMs({ standing: { health } }: Endpoint, nowMs: number): number {
+  const { state } = health;
+  if (state.kind === 'closed' || !health.isEjected(nowMs)) return Number.NEGATIVE_INFINITY;
   return state.kind === 'ejected' ? state.untilMs : nowMs;
 }
 
+/** undefined: not offered there, or not by a worker that the request may go to. */
+function fittingEndpoint(peer: Peer, { service, requirements }: Wanted): Endpoint | undefined {
+  const endpoint = peer.endpoint(service);
+  if (endpoint === undefined || requirements === undefined || requirements.length === 0) return endpoint;
+  return meetsAll(peer.record.capabilities, requirements) ? endpoint : undefined;
+}
+
+function rankOf({ peer }: Endpoint, preferences: readonly Requirement[]): number {
+  return preferenceRank(peer.record.capabilities, preferences);
+}
+
+/** By its last report, and what I have sent since. */
+function hasFreeSlot({ concurrency, inFlight, queued, mineReported, outstanding }: Endpoint): boolean {
+  return concurrency === 0 || inFlight + queued - mineReported + outstanding < concurrency;
+}
+
 /** Warming before draining: the first says that waiting helps. */
-function refusalOf(peers: readonly Peer[], service: string): NoChoiceCode {
+function refusalOf(peers: readonly Peer[], wanted: Wanted): NoChoiceCode {
   let refusal: NoChoiceCode = 'no_peers';
   for (const peer of peers) {
-    if (peer.endpoint(service) === undefined) continue;
-    if (peer.state === 'ready') return 'all_ejected';
-    if (peer.state === 'warming') refusal = 'warming';
-    else if (refusal === 'no_peers') refusal = 'draining';
+    if (peer.endpoint(wanted.service) === undefined) continue;
+    if (fittingEndpoint(peer, wanted) === undefined) {
+      if (refusal === 'no_peers') refusal = 'requirements_unmet';
+    } else if (peer.state === 'ready') return 'all_ejected';
+    else if (peer.state === 'warming') refusal = 'warming';
+    else if (refusal !== 'warming') refusal = 'draining';
   }
   return refusal;
 }

@@ -1,10 +1,8 @@
 /**
  * What the balancer is asked for one request, and what it answers: a peer with the routes to it, or why there is none.
  */
-/**
- * What the balancer is asked for one request, and what it answers: a peer with the routes to it, or why there is none.
- */
 import type { Endpoint, Peer } from '../peers/peer.ts';
+import type { Requirement } from '../peers/requirements.ts';
 import type { Route } from '../peers/route.ts';
 import type { TunnelUnfit } from '../peers/tunnel-limits.ts';
 
@@ -18,12 +16,24 @@ export interface ChoiceRequest {
   readonly excluded: ReadonlySet<string>;
   /** Requests with the same key go to the same peer where possible; null = the policy decides. */
   readonly affinityKey: string | null;
+  /** A worker has refused it: one that is known to be full is not asked, too. Absent = none has. */
+  readonly isRefused?: boolean;
   /** Why the request should not go by a tunnel; absent or null = it may. */
   readonly tunnelUnfit?: TunnelUnfit | null;
+  /** Who does not meet all of them is no candidate; absent = none. */
+  readonly requirements?: readonly Requirement[];
+  /** Who meets more of them, and has a free slot, comes first; absent = none. */
+  readonly preferences?: readonly Requirement[];
 }
 
 /** `saturated` is for the caller's own use: a choice never refuses for it, since a queue may be free by then. */
-export type NoChoiceCode = 'no_peers' | 'all_ejected' | 'warming' | 'draining' | 'saturated';
+export type NoChoiceCode =
+  | 'no_peers'
+  | 'requirements_unmet'
+  | 'all_ejected'
+  | 'warming'
+  | 'draining'
+  | 'saturated';
 
 export type Choice =
   | {

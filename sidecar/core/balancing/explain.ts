@@ -96,7 +96,10 @@ export function explainCandidates(options: ExplainOptions): Explanation {
     explained.push({
       ...describe(endpoint, request.nowMs, request.tunnelUnfit ?? null),
       why_not: index < 0 ? (whyNot ?? 'not a candidate') : whyNot,
-      because: index < 0 && whyNot !== 'tried' ? exclusionReason(peer, request.nowMs) : null,
+      because:
+        index < 0 && whyNot !== 'tried'
+          ? exclusionReason(peer, request.service, request.nowMs, request.requirements)
+          : null,
       score: index < 0 ? null : scoreOf(field, index),
     });
   }
@@ -135,17 +138,14 @@ function describe(
   unfit: TunnelUnfit | null,
 ): Omit<ExplainedCandidate, 'why_not' | 'because' | 'score'> {
   const { peer } = endpoint;
+  const { health } = endpoint.standing;
   const ageMs = nowMs - endpoint.reportedAtMs;
   return {
     worker_id: peer.record.worker_id,
     key: peer.key,
     state: peer.state,
     presence: peer.presence,
-    health: peer.health.isEjected(nowMs)
-      ? 'ejected'
-      : peer.health.state.kind === 'closed'
-        ? 'closed'
-        : 'half_open',
+    health: health.isEjected(nowMs) ? 'ejected' : health.state.kind === 'closed' ? 'closed' : 'half_open',
     routes: peer.routes.map((route) => ({
       kind: route.kind,
       state: route.health.state.kind,

@@ -9,7 +9,7 @@
  * burst of ten times the rate goes from 1.20 to 1.06 of the central queue, and of a fleet whose strongest worker slows
  * down from 1.45 to 1.06.
  */
-import { failureRateAt } from '../peers/accounting.ts';
+import { failureRateAt, requestsAt } from '../peers/accounting.ts';
 import type { Endpoint } from '../peers/peer.ts';
 import { firstRoute } from '../peers/route-order.ts';
 
@@ -104,8 +104,10 @@ export class QueuedRequests<T extends QueuedRequest> {
  */
 function turnAt(endpoint: Endpoint, nowMs: number, endingSlots: number): number | null {
   const { peer, queued, inFlight, concurrency, oldestMs, serviceMs } = endpoint;
-  if (peer.state !== 'ready' || peer.presence !== 'live' || peer.health.state.kind !== 'closed') return null;
+  if (peer.state !== 'ready' || peer.presence !== 'live' || endpoint.standing.health.state.kind !== 'closed')
+    return null;
   if (failureRateAt(endpoint, nowMs) > MAX_FAILURE_RATE) return null;
+  if (endpoint.standing.isFull(requestsAt(endpoint), nowMs)) return null;
   const route = firstRoute(peer.routes, nowMs);
   if (route === undefined) return null;
   const extraMs = route.kind === 'tunnel' && route.health.extraMs > 0 ? route.health.extraMs : 0;

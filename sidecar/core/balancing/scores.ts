@@ -138,9 +138,9 @@ export class Scores {
     const load = weight * (this.load[i] as number) + (1 - weight) * usualLoad;
     const known = this.serviceMs[i] as number;
     const serviceMs = known > 0 ? steady(weight * known + (1 - weight) * usualMs, usualMs) : usualMs;
-    const { health, routes } = endpoint.peer;
+    const { routes } = endpoint.peer;
     // The one trial of a peer that was ejected is not held back by what ejected it.
-    const isBlamed = endpoint.failureRate > 0 && health.state.kind === 'closed';
+    const isBlamed = endpoint.failureRate > 0 && endpoint.standing.health.state.kind === 'closed';
     const penalty = isBlamed ? 1 + FAILURE_FACTOR * failureRateAt(endpoint, nowMs) : 1;
     this.isUntried[i] = (known > 0 && weight > 0) || isBlamed ? 0 : 1;
     const route = firstRoute(routes, nowMs);

@@ -4,15 +4,20 @@
  * One prefix instead of a list, so that a field of a later version cannot be forged through an older sidecar.
  *
  * | field | in | said by | | --- | --- | --- | | `sidecar-service`, `sidecar-explain`, `sidecar-affinity`,
- * `sidecar-deadline-ms` | request | the app; read and taken out by the first sidecar | | `sidecar-auth` | both | one
+ * `sidecar-deadline-ms`, `sidecar-require`, `sidecar-prefer` | request | the app; read and taken out by the first sidecar | | `sidecar-auth` | both | one
  * sidecar to the other | | `sidecar-route` | request | one sidecar to the other: `tunnel` where it came by one | |
  * `sidecar-expected-queue`, `sidecar-under-way-ms` | request | one sidecar to the other: the longest queue that it
  * takes, and its place there | | `sidecar-inbound` | request | one that asks for a record: `host:port` where its own is
  * to be had | | `sidecar-worker`, `sidecar-route`, `sidecar-attempts`, `sidecar-request-id`, `sidecar-decision` |
- * response | the app's sidecar | | `sidecar-load` | response | one sidecar to the other: how it is | |
+ * response | the app's sidecar | | `sidecar-load` | response | one sidecar to the other: how it is | | `sidecar-slot` |
+ * response | one sidecar to the other: the stream that begins holds no slot there | |
  * `endpoint-load-metrics`, `endpoint-load-metrics-bin` | response | the worker to its sidecar, which reads it |
  */
 import type { HeadLimits } from '../http/message.ts';
+
+/** What an app requires of the worker, and what it prefers among those that have it (core/peers/requirements). */
+export const REQUIRE_HEADER = 'sidecar-require';
+export const PREFER_HEADER = 'sidecar-prefer';
 
 /** The request fields that an app may send; every one is consumed by the sidecar it is sent to. */
 export const APP_HEADERS: ReadonlySet<string> = new Set([
@@ -20,6 +25,8 @@ export const APP_HEADERS: ReadonlySet<string> = new Set([
   'sidecar-explain',
   'sidecar-affinity',
   'sidecar-deadline-ms',
+  REQUIRE_HEADER,
+  PREFER_HEADER,
 ]);
 
 /** By it the one who is asked learns where the one who asks listens (mesh/discovery/introductions). */
@@ -27,6 +34,10 @@ export const INTRODUCTION_HEADER = 'sidecar-inbound';
 
 /** In a response between sidecars: how the peer is (core/peers/load-report). */
 export const LOAD_HEADER = 'sidecar-load';
+
+/** In a response between sidecars: what is open from here on holds no slot there, and `SLOT_FREE` is all that it says. */
+export const SLOT_HEADER = 'sidecar-slot';
+export const SLOT_FREE = 'free';
 
 /** In a request between sidecars: by which way it came, where the other cannot see it. */
 export const ROUTE_HEADER = 'sidecar-route';

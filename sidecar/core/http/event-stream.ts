@@ -17,13 +17,19 @@ const CR = 13;
 /** Content with a digest must not change (RFC 9530). */
 const DIGESTS = ['content-digest', 'repr-digest', 'digest', 'content-md5'];
 
+/** Whether a response with this head is a stream of server-sent events. */
+export function isEventStream(status: number, fields: RawFields): boolean {
+  if (status !== 200) return false;
+  const type = first(fields, 'content-type');
+  return type !== undefined && trimOws(type.split(';', 1)[0] as string).toLowerCase() === 'text/event-stream';
+}
+
 /**
  * Whether comments may be added to the response with this head: a whole event stream in plain text, which nobody
  * forbids to change (RFC 9110 §7.7) and nobody has signed.
  */
 export function takesComments(status: number, fields: RawFields): boolean {
-  const type = first(fields, 'content-type')?.toLowerCase() ?? '';
-  if (status !== 200 || trimOws(type.split(';', 1)[0] as string) !== 'text/event-stream') return false;
+  if (!isEventStream(status, fields)) return false;
   const encoding = first(fields, 'content-encoding');
   if (encoding !== undefined && trimOws(encoding).toLowerCase() !== 'identity') return false;
   for (let i = 0; i < fields.length; i += 2) {

@@ -5,14 +5,12 @@
  * them in microseconds and a response updates one, neither allocating.
  */
 import type { Endpoint } from './peer.ts';
+import type { Counted } from './standing.ts';
 
 /** How a request that was sent to an endpoint ended, as far as the endpoint is to blame. */
 export type EndpointOutcome =
-  /** Answered. */
-  | 'served'
-  /** Transport failed, or the worker answered with a fault of its own (5xx). */
-  | 'failed'
-  /** It said no before the worker saw anything (saturated, draining, warming, 421): no mark. */
+  | Counted
+  /** It said no: its sidecar before the worker saw anything (saturated, draining, warming, 421), or the worker: no mark. */
   | 'refused'
   /** The client went away: no mark. */
   | 'cancelled';
@@ -28,27 +26,29 @@ const FAILURE_TAU_MS = 5_000;
 /** Count a request as mine at the moment it is sent, so that a burst between two reports spreads. */
 export function begin(endpoint: Endpoint, nowMs: number): void {
   endpoint.outstanding += 1;
-  endpoint.peer.health.tried(nowMs);
+  endpoint.standing.health.tried(nowMs);
 }
 
 /** Undo `begin` and judge. Call exactly once for each `begin`. */
 export function finish(endpoint: Endpoint, outcome: EndpointOutcome, nowMs: number): void {
   endpoint.outstanding = Math.max(0, endpoint.outstanding - 1);
-  const { health } = endpoint.peer;
+  const { standing } = endpoint;
   if (outcome === 'refused' || outcome === 'cancelled') {
-    health.abandoned(nowMs);
+    standing.health.abandoned(nowMs);
     return;
   }
-  const wasEjected = health.state.kind !== 'closed';
+  const wasEjected = standing.health.state.kind !== 'closed';
   const rate = failureRateAt(endpoint, nowMs);
   endpoint.failureAtMs = nowMs;
-  if (outcome === 'failed') {
-    endpoint.failureRate = rate + FAILURE_ALPHA * (1 - rate);
-    health.failed(nowMs);
-  } else {
-    endpoint.failureRate = wasEjected ? 0 : rate * (1 - FAILURE_ALPHA);
-    health.succeeded(nowMs);
-  }
+  if (outcome === 'failed') endpoint.failureRate = rate + FAILURE_ALPHA * (1 - rate);
+  else endpoint.failureRate = wasEjected ? 0 : rate * (1 - FAILURE_ALPHA);
+  standing.answered(outcome, nowMs);
+}
+
+/** Requests that are there now, as far as is known: those of others as reported, and mine. */
+export function requestsAt(endpoint: Endpoint): number {
+  const reported = endpoint.inFlight + endpoint.queued;
+  return Math.max(0, reported - endpoint.mineReported) + endpoint.outstanding;
 }
 
 /** The failure rate as it has faded until now, 0..1. */

@@ -3,7 +3,9 @@
  *
  * Made from the same state that decides about candidates (core/balancing/candidates), only when nobody could be chosen.
  */
-import type { Peer } from './peer.ts';
+import { requestsAt } from './accounting.ts';
+import type { Endpoint, Peer } from './peer.ts';
+import { NO_REQUIREMENTS, type Requirement, unmetText } from './requirements.ts';
 import type { Route } from './route.ts';
 import { routeAddress } from './route.ts';
 import type { Tombstone } from './tombstones.ts';
@@ -21,18 +23,24 @@ const MAX_LISTED = 8;
 /** Older failures say nothing of the present. */
 const RECENT_MS = 300_000;
 
-/** Of the peers that offer a service those that were not tried. */
+/** Of the peers that offer the service those that were not tried. */
 export function skippedPeers(
   peers: readonly Peer[],
+  service: string,
   triedKeys: ReadonlySet<string>,
   nowMs: number,
+  requirements: readonly Requirement[] = NO_REQUIREMENTS,
 ): { readonly listed: readonly SkippedPeer[]; readonly more: number } {
   const listed: SkippedPeer[] = [];
   let more = 0;
   for (const peer of peers) {
     if (triedKeys.has(peer.key)) continue;
     if (listed.length === MAX_LISTED) more += 1;
-    else listed.push({ peer: peer.record.worker_id, reason: exclusionReason(peer, nowMs) });
+    else
+      listed.push({
+        peer: peer.record.worker_id,
+        reason: exclusionReason(peer, service, nowMs, requirements),
+      });
   }
   return { listed, more };
 }
@@ -44,7 +52,14 @@ export function skippedText(listed: readonly SkippedPeer[], more: number): strin
   return parts.join('; ');
 }
 
-export function exclusionReason(peer: Peer, nowMs: number): string {
+export function exclusionReason(
+  peer: Peer,
+  service: string,
+  nowMs: number,
+  requirements: readonly Requirement[] = NO_REQUIREMENTS,
+): string {
+  const unmet = unmetText(peer.record.capabilities, requirements);
+  if (unmet !== '') return `does not meet ${unmet}`;
   switch (peer.state) {
     case 'warming': {
       const { stateReason } = peer;
@@ -58,13 +73,16 @@ export function exclusionReason(peer: Peer, nowMs: number): string {
       return `draining: it shuts down and takes no new requests${silence(peer, nowMs)}`;
   }
   if (peer.routes.length === 0) return noRoute(peer);
-  if (peer.health.isEjected(nowMs)) return `${ejected(peer, nowMs)}${lastFault(peer, nowMs)}`;
+  const endpoint = peer.endpoint(service);
+  if (endpoint?.standing.health.isEjected(nowMs) === true)
+    return `${ejected(endpoint, nowMs)}${lastFault(peer, nowMs)}`;
   if (peer.routes.every(({ health }) => !health.isUp)) {
     return `no route works: ${peer.routes.map((route) => downRoute(route, nowMs)).join(', ')}`;
   }
   if (peer.presence === 'suspect') {
     return `suspect: it did not answer when asked, last heard ${span(nowMs - peer.heardAtMs)} ago${lastFault(peer, nowMs)}`;
   }
+  if (endpoint?.standing.isFull(requestsAt(endpoint), nowMs) === true) return full(endpoint, nowMs);
   return `ready, and not chosen${lastFault(peer, nowMs)}`;
 }
 
@@ -93,11 +111,20 @@ function noRoute({ record }: Peer): string {
   return `no route from here: it has the VPN address ${record.vpn_ip} and no tunnel, and this sidecar has no VPN`;
 }
 
-function ejected(peer: Peer, nowMs: number): string {
-  const { consecutiveFailures, state } = peer.health;
-  const failures = `after ${consecutiveFailures} failures in a row`;
-  if (state.kind !== 'ejected') return `ejected ${failures}, and on trial with another request now`;
-  return `ejected for ${span(state.untilMs - nowMs)} more ${failures}`;
+function ejected({ service, standing: { health } }: Endpoint, nowMs: number): string {
+  const { consecutiveFailures, outlier, state } = health;
+  const why =
+    outlier === null
+      ? ` after ${consecutiveFailures} failures in a row`
+      : ` as an outlier of ${service}: ${outlier.text}`;
+  if (state.kind !== 'ejected') return `ejected${why}, and on trial with another request now`;
+  return `ejected for ${span(state.untilMs - nowMs)} more${why}`;
+}
+
+function full({ standing }: Endpoint, nowMs: number): string {
+  const most = standing.fullAt(nowMs) ?? 0;
+  const others = most === 0 ? '' : ` while it had ${most}`;
+  return `full: its worker refused a request${others}, and takes no more for ${span(standing.fullForMs(nowMs))}`;
 }
 
 function downRoute(route: Route, nowMs: number): string {

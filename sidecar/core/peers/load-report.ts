@@ -25,12 +25,16 @@ export interface LoadReport {
   activeCallers: number;
   /** How long the first in the queue is under way; null = nobody waits. */
   oldestMs: number | null;
+  /** Its worker has refused a request while it had so many others; null = it has not, or that is over. */
+  fullAt: number | null;
+  /** How long that holds, in ms. */
+  fullForMs: number;
 }
 
 /** What is taken over: absent = not said. */
 export type ReportPatch = Partial<LoadReport>;
 
-/** Ten numbers of at most 16 characters. */
+/** Thirteen numbers of at most 16 characters, most of them short. */
 const MAX_CHARS = 200;
 
 /** Nothing stands where a number could: it is not known. */
@@ -42,14 +46,16 @@ const BAD = -2;
 /**
  * The value of `sidecar-load`: state (its place among WORKER_STATES), load, in flight, queued, concurrency, the reader's
  * share, active callers, service time and age of the queue in ms (empty = not known), epoch, sequence number. The
- * service is not in it: the reader asked for one.
+ * service is not in it: the reader asked for one. Only while the worker is full, two more: with how many, and how long
+ * that holds; older sidecars do not read such a report.
  */
 export function encodeReport(r: LoadReport): string {
   const serviceMs = r.serviceMs === null ? '' : round(r.serviceMs, 100);
   const oldestMs = r.oldestMs === null ? '' : Math.round(r.oldestMs);
   return (
     `${WORKER_STATES.indexOf(r.state)},${round(r.load, 1000)},${r.inFlight},${r.queued},${r.concurrency},${r.mine},` +
-    `${r.activeCallers},${serviceMs},${oldestMs},${r.epoch},${r.seq}`
+    `${r.activeCallers},${serviceMs},${oldestMs},${r.epoch},${r.seq}` +
+    (r.fullAt === null ? '' : `,${r.fullAt},${Math.round(r.fullForMs)}`)
   );
 }
 
@@ -68,6 +74,10 @@ export function parseReport(value: string): Omit<LoadReport, 'service'> | null {
   const oldestMs = reader.next(RECORD_LIMITS.serviceMs);
   const epoch = reader.next(RECORD_LIMITS.epochMs);
   const seq = reader.next(Number.MAX_SAFE_INTEGER);
+  const isFull = !reader.isAtEnd;
+  const fullAt = isFull ? reader.next(RECORD_LIMITS.requests) : 0;
+  const fullForMs = isFull ? reader.next(RECORD_LIMITS.serviceMs) : 0;
+  if (fullAt < 0 || fullForMs < 0) return null;
   if (state === undefined || !reader.isAtEnd || serviceMs === BAD || oldestMs === BAD) return null;
   if (load < 0 || inFlight < 0 || queued < 0 || concurrency < 0 || mine < 0 || activeCallers < 0) return null;
   if (!Number.isSafeInteger(epoch) || !Number.isSafeInteger(seq) || epoch < 0 || seq < 0) return null;
@@ -83,6 +93,8 @@ export function parseReport(value: string): Omit<LoadReport, 'service'> | null {
     mine,
     activeCallers,
     oldestMs: oldestMs === NOT_KNOWN ? null : oldestMs,
+    fullAt: isFull ? fullAt : null,
+    fullForMs,
   };
 }
 
@@ -184,6 +196,9 @@ export function applyReport(
   if (report.oldestMs !== undefined) endpoint.oldestMs = report.oldestMs ?? Number.NaN;
   if (report.mine !== undefined) endpoint.mineReported = report.mine;
   if (report.activeCallers !== undefined) endpoint.activeCallers = Math.max(1, report.activeCallers);
+  if (report.fullAt === null) endpoint.standing.hasRoom();
+  else if (report.fullAt !== undefined)
+    endpoint.standing.refusedAt(report.fullAt, nowMs, report.fullForMs ?? 0);
   endpoint.reportedAtMs = nowMs;
   endpoint.reportSource = source;
   return hasRestarted ? 'restarted' : 'applied';

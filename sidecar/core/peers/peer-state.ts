@@ -23,6 +23,7 @@ export function encodePeerState(reports: readonly LoadReport[], reason = ''): Re
       mine: r.mine,
       sharers: r.activeCallers,
       oldest_ms: r.oldestMs,
+      ...(r.fullAt === null ? {} : { full_at: r.fullAt, full_for_ms: r.fullForMs }),
     };
   }
   const first = reports[0];
@@ -70,6 +71,8 @@ export function decodePeerState(json: unknown): LoadReport[] | null {
       mine,
       activeCallers,
       oldestMs: amount(figures.oldest_ms, RECORD_LIMITS.serviceMs),
+      fullAt: count(figures.full_at, RECORD_LIMITS.requests),
+      fullForMs: amount(figures.full_for_ms, RECORD_LIMITS.serviceMs) ?? 0,
     });
   }
   return reports;

@@ -4,10 +4,10 @@
  * One mutable object per peer for its whole stay in the table, instead of a new one per record: health, outstanding
  * counts and route states survive a refresh.
  */
-import { PeerHealth } from './peer-health.ts';
 import type { ServiceFigures, WorkerRecord, WorkerState } from './record.ts';
 import type { Route, UsableKinds } from './route.ts';
 import { ALL_KINDS, isSameAddress, routesOf } from './route.ts';
+import { Standing } from './standing.ts';
 
 /** `suspect`: missed once, so not chosen while others are there. */
 export type Presence = 'live' | 'suspect';
@@ -17,7 +17,6 @@ export class Peer {
   readonly key: string;
   /** 32 bits of the key, for consistent hashing. */
   readonly keyHash: number;
-  readonly health: PeerHealth = new PeerHealth();
   presence: Presence = 'live';
   /** Monotonic ms of the miss that made it suspect; NaN while it is live. */
   suspectedAtMs: number = Number.NaN;
@@ -104,16 +103,16 @@ export class Peer {
     this.#stateSeq = -1;
     this.stateReason = '';
     this.lastFault = null;
-    const isExcused = this.health.reset(nowMs);
     for (const route of this.#routes) route.health.reset();
-    for (const endpoint of this.#endpoints.values()) forget(endpoint, isExcused);
+    for (const endpoint of this.#endpoints.values()) forget(endpoint, nowMs);
   }
 
   /** What the peer says its state is, in a record or a report: the newest word counts. */
   reportState(state: WorkerState, seq: number, nowMs: number): void {
     if (seq < this.#stateSeq) return;
     // Its worker was gone and is back: not the one that failed.
-    if (this.state === 'warming' && state === 'ready') this.health.reset(nowMs);
+    if (this.state === 'warming' && state === 'ready')
+      for (const { standing } of this.#endpoints.values()) standing.startAnew(nowMs);
     if (this.state !== state) {
       this.stateSinceMs = nowMs;
       this.stateReason = '';
@@ -154,6 +153,8 @@ export type ReportSource = 'record' | 'probe' | 'response';
 export interface Endpoint {
   readonly peer: Peer;
   readonly service: string;
+  /** By its answers to me. */
+  readonly standing: Standing;
   /** Last reported load, 0..1. */
   load: number;
   /** Requests being served there at the last report. */
@@ -187,6 +188,7 @@ function createEndpoint(peer: Peer, service: string): Endpoint {
   return {
     peer,
     service,
+    standing: new Standing(),
     load: 0,
     inFlight: 0,
     queued: 0,
@@ -205,8 +207,10 @@ function createEndpoint(peer: Peer, service: string): Endpoint {
 }
 
 /** Back to nothing known, except for what I have outstanding there; and for its failures, unless it is excused. */
-function forget(endpoint: Endpoint, isExcused: boolean): void {
-  const { outstanding, failureRate, failureAtMs } = endpoint;
-  const kept = isExcused ? { outstanding } : { outstanding, failureRate, failureAtMs };
+function forget(endpoint: Endpoint, nowMs: number): void {
+  const { outstanding, failureRate, failureAtMs, standing } = endpoint;
+  const kept = standing.startAnew(nowMs)
+    ? { outstanding, standing }
+    : { outstanding, standing, failureRate, failureAtMs };
   Object.assign(endpoint, createEndpoint(endpoint.peer, endpoint.service), kept);
 }

@@ -1,12 +1,13 @@
 /**
- * The slots of one local service: who may go in now, who waits, who is turned away.
+ * Admission to one local service: who may go in now, who waits, who is turned away.
  *
  * A bounded queue with admission by the caller's expectation, instead of an endless one: a caller with a stale view is
  * told at once, before the worker saw anything, and may choose again. First come, first served counts from where a
  * request entered the mesh, so that being sent from queue to queue costs nobody his turn. Callbacks and no promises, so
  * that a request whose client has gone leaves the queue in the same tick.
  */
-import { ServiceTime } from './service-time.ts';
+import { ServiceTimes } from './service-times.ts';
+import { Slots, type Waiter } from './slots.ts';
 
 /**
  * In a full queue who is under way so much longer takes the place of the last: one that has waited elsewhere and comes
@@ -19,17 +20,20 @@ export interface AdmissionOptions {
   readonly concurrency: number | null;
   /** Stands in for the concurrency in the load figure when there is no limit. */
   readonly assumedConcurrency: number;
-  /** Requests that may wait. */
+  /** Requests of this service that may wait. */
   readonly queue: number;
+  /** Those that it shares with others, whose limit then counts; its own where there are none. */
+  readonly slots?: Slots;
 }
 
 export interface Slot {
   readonly kind: 'granted';
   /**
    * Give the slot back, to the one who is under way longest if any; more than once does nothing.
-   * `serviceMs`: how long the worker took, or null when it did not serve (a quick failure must not look fast).
+   * `serviceMs`: how long the worker took, or null when it did not serve (a quick failure must not look fast);
+   * `requestClass`: for requests of what kind (core/worker/service-times). Returns whether it was held until now.
    */
-  release(nowMs: number, serviceMs: number | null): void;
+  release(nowMs: number, serviceMs: number | null, requestClass?: number): boolean;
 }
 
 export type Acquired =
@@ -57,46 +61,50 @@ export interface AcquireOptions {
   readonly onDisplaced?: () => void;
 }
 
-interface Waiter extends Pick<AcquireOptions, 'sinceMs' | 'onGranted' | 'onDisplaced'> {
-  isWaiting: boolean;
-}
-
 export class Admission {
   readonly #options: AdmissionOptions;
-  #serviceMs = new ServiceTime();
-  /** Those under way longest first, equals as they came; those who left stay until they are at the front. */
-  #waiters: Waiter[] = [];
-  #front = 0;
-  #queued = 0;
+  readonly #slots: Slots;
+  #serviceMs = new ServiceTimes();
   #inFlight = 0;
+  #queued = 0;
 
   constructor(options: AdmissionOptions) {
     this.#options = options;
+    this.#slots = options.slots ?? new Slots(options.concurrency);
   }
 
+  /** Requests of this service that hold a slot. */
   get inFlight(): number {
     return this.#inFlight;
   }
 
+  /** Requests of this service that wait. */
   get queued(): number {
     return this.#queued;
   }
 
+  /** The slots, with all that hold one and wait for one: what a request of this service meets. */
+  get slots(): Pick<Slots, 'inFlight' | 'queued' | 'open'> {
+    return this.#slots;
+  }
+
   /** Since when the first in the queue is under way, monotonic ms; null = nobody waits. */
   get longestSinceMs(): number | null {
-    while (this.#waiters[this.#front]?.isWaiting === false) this.#front += 1;
-    return this.#waiters[this.#front]?.sinceMs ?? null;
+    return this.#slots.longestSinceMs;
   }
 
   /** As it is reported: 0 = not limited. */
   get concurrency(): number {
-    return this.#options.concurrency ?? 0;
+    return this.#slots.concurrency ?? 0;
   }
 
-  /** Requests per slot, 0..1. */
+  /** Requests and open channels per slot, 0..1. */
   get load(): number {
-    const slots = this.#options.concurrency ?? this.#options.assumedConcurrency;
-    return Math.min(1, (this.#inFlight + this.#queued) / Math.max(1, slots));
+    const { concurrency, inFlight, queued, open } = this.#slots;
+    return Math.min(
+      1,
+      (inFlight + queued + open) / Math.max(1, concurrency ?? this.#options.assumedConcurrency),
+    );
   }
 
   /** Moving average of the service time; null = unknown. */
@@ -109,116 +117,87 @@ export class Admission {
    * quick it will be when it is back. Kept, it would hold a sound worker out of use for a minute.
    */
   workerFailed(): void {
-    this.#serviceMs = new ServiceTime();
+    this.#serviceMs = new ServiceTimes();
+  }
+
+  /** Something is open at the worker that holds no slot; until `closed`. */
+  opened(): void {
+    this.#slots.open += 1;
+  }
+
+  /** Once for each `opened`. */
+  closed(): void {
+    this.#slots.open -= 1;
   }
 
   /** A slot if one is free now, for a request that expects whatever queue. */
   acquireFree(): Slot | null {
-    const { concurrency } = this.#options;
-    return concurrency === null || this.#inFlight < concurrency ? this.#grant() : null;
+    return this.#slots.isFree ? this.#grant() : null;
   }
 
   acquire(options: AcquireOptions): Acquired {
     const slot = this.acquireFree();
     if (slot !== null) return slot;
-    const { queue } = this.#options;
-    const isFull = this.#queued >= queue;
-    const displaced = isFull ? this.#youngestAfter(options.sinceMs + DISPLACED_BY_MS) : null;
+    const { sinceMs, expectedQueue, onGranted, onDisplaced } = options;
+    const isFull = this.#queued >= this.#options.queue;
+    const displaced = isFull ? this.#slots.youngestAfter(sinceMs + DISPLACED_BY_MS, this) : null;
     if (isFull && displaced === null) return { kind: 'saturated', reason: 'queue_full' };
-    const { index, place } = this.#placeOf(options.sinceMs);
-    if (options.expectedQueue !== null && place > options.expectedQueue) {
+    const { index, place } = this.#slots.placeOf(sinceMs);
+    if (expectedQueue !== null && place > expectedQueue) {
       return { kind: 'saturated', reason: 'longer_than_expected' };
     }
-    const { sinceMs, onGranted, onDisplaced } = options;
-    const waiter: Waiter = { sinceMs, onGranted, isWaiting: true, ...(onDisplaced && { onDisplaced }) };
-    this.#waiters.splice(index, 0, waiter);
+    const waiter: Waiter = {
+      sinceMs,
+      owner: this,
+      isWaiting: true,
+      grant: () => {
+        this.#queued -= 1;
+        onGranted(this.#grant());
+      },
+      onDisplaced,
+    };
+    this.#slots.wait(waiter, index);
     this.#queued += 1;
     if (displaced !== null && this.#leave(displaced)) displaced.onDisplaced?.();
     return { kind: 'queued', place, cancel: () => this.#leave(waiter) };
   }
 
-  /** Nearly always the end: only who comes from another queue is older than those who are here. */
-  #placeOf(sinceMs: number): { readonly index: number; readonly place: number } {
-    let index = this.#waiters.length;
-    let place = this.#queued + 1;
-    for (; index > this.#front; index -= 1) {
-      const before = this.#waiters[index - 1] as Waiter;
-      if (before.sinceMs <= sinceMs) break;
-      if (before.isWaiting) place -= 1;
-    }
-    return { index, place };
-  }
-
-  /** The last in the queue, if it is under way since later than that. */
-  #youngestAfter(sinceMs: number): Waiter | null {
-    while (this.#waiters.length > this.#front && this.#waiters.at(-1)?.isWaiting === false)
-      this.#waiters.pop();
-    const last = this.#waiters.at(-1);
-    const mayGo = last?.isWaiting === true && last.onDisplaced !== undefined;
-    return mayGo && last.sinceMs > sinceMs ? last : null;
-  }
-
   /** Of a slot, once. `measure`: as it was when the slot was granted. */
-  released(measure: ServiceTime, nowMs: number, serviceMs: number | null): void {
+  released(measure: ServiceTimes, nowMs: number, serviceMs: number | null, requestClass: number): void {
     this.#inFlight -= 1;
-    if (serviceMs !== null) measure.add(serviceMs, nowMs);
-    const next = this.#next();
-    // The state is settled before the callback, which may acquire, release or throw.
-    next?.onGranted(this.#grant());
+    if (serviceMs !== null) measure.add(requestClass, serviceMs, nowMs);
+    // The state is settled before the callback of who is next, which may acquire, release or throw.
+    this.#slots.freed();
   }
 
   #grant(): Slot {
     this.#inFlight += 1;
+    this.#slots.inFlight += 1;
     return new HeldSlot(this, this.#serviceMs);
   }
 
-  #next(): Waiter | undefined {
-    while (this.#front < this.#waiters.length) {
-      const waiter = this.#waiters[this.#front] as Waiter;
-      this.#front += 1;
-      if (!waiter.isWaiting) continue;
-      waiter.isWaiting = false;
-      this.#queued -= 1;
-      this.#compact();
-      return waiter;
-    }
-    this.#compact();
-    return undefined;
-  }
-
   #leave(waiter: Waiter): boolean {
-    if (!waiter.isWaiting) return false;
-    waiter.isWaiting = false;
+    if (!this.#slots.leave(waiter)) return false;
     this.#queued -= 1;
-    // Under a storm of cancels the array may not outgrow the queue by much.
-    if (this.#waiters.length > 2 * this.#queued + 64) {
-      this.#waiters = this.#waiters.filter((each) => each.isWaiting);
-      this.#front = 0;
-    }
     return true;
-  }
-
-  #compact(): void {
-    if (this.#front < 64 && this.#front < this.#waiters.length) return;
-    this.#waiters = this.#waiters.slice(this.#front);
-    this.#front = 0;
   }
 }
 
 class HeldSlot implements Slot {
   readonly kind = 'granted';
   readonly #admission: Admission;
-  readonly #measure: ServiceTime;
+  readonly #measure: ServiceTimes;
   #isHeld = true;
 
-  constructor(admission: Admission, measure: ServiceTime) {
+  constructor(admission: Admission, measure: ServiceTimes) {
     this.#admission = admission;
     this.#measure = measure;
   }
 
-  release(nowMs: number, serviceMs: number | null): void {
-    if (!this.#isHeld) return;
+  release(nowMs: number, serviceMs: number | null, requestClass = 0): boolean {
+    if (!this.#isHeld) return false;
     this.#isHeld = false;
-    this.#admission.released(this.#measure, nowMs, serviceMs);
+    this.#admission.released(this.#measure, nowMs, serviceMs, requestClass);
+    return true;
   }
 }

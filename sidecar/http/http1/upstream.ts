@@ -18,6 +18,7 @@ import type {
 } from '../exchange.ts';
 import type { ReadBuffer } from '../sockets/read-buffer.ts';
 import { CoarseTimer, type CoarseTimers, tooLate } from '../sockets/timers.ts';
+import { readPastWriteErrors } from '../sockets/write-errors.ts';
 import { abortConnection } from './close.ts';
 import { Http1RequestWriter } from './request-writer.ts';
 import { Http1ResponseReader, type ResponseSink } from './response-reader.ts';
@@ -51,6 +52,8 @@ export class Http1Upstream implements UpstreamRequest, ResponseSink {
   #isPaused = false;
   /** Served another request before this one. */
   #isKept = false;
+  /** The origin takes nothing more; what it has said may still be here. */
+  #isWriteBroken = false;
   /** A byte of the response to this request came. */
   #hasHeard = false;
   readonly #onSocketData = (chunk: Buffer): void => void this.#received(chunk);
@@ -71,6 +74,9 @@ export class Http1Upstream implements UpstreamRequest, ResponseSink {
     socket.on('close', this.#onSocketClose);
     socket.on('drain', this.#onSocketDrain);
     socket.on('error', () => {}); // 'close' follows
+    readPastWriteErrors(socket, () => {
+      this.#isWriteBroken = true;
+    });
   }
 
   get isIdle(): boolean {
@@ -151,7 +157,7 @@ export class Http1Upstream implements UpstreamRequest, ResponseSink {
 
   onWhole(trailers: RawFields, isClean: boolean): void {
     const handler = this.#handler;
-    const isReusable = isClean && this.#writer.isComplete && !this.#socket.destroyed;
+    const isReusable = isClean && !this.#isWriteBroken && this.#writer.isComplete && !this.#socket.destroyed;
     this.#release();
     if (isReusable) {
       this.#isKept = true;
@@ -235,7 +241,8 @@ export class Http1Upstream implements UpstreamRequest, ResponseSink {
   }
 
   #ended(): void {
-    if (!this.#reader.ended()) this.#socket.destroy();
+    // After a reset the end of the connection is not that of a response without another one.
+    if (this.#isWriteBroken || !this.#reader.ended()) this.#socket.destroy();
   }
 
   #closed(): void {

@@ -11,6 +11,7 @@ import type { FingerCache, FingerCounters } from '../../core/peers/finger-cache.
 import type { Peer } from '../../core/peers/peer.ts';
 import { within } from '../clock.ts';
 import type { DhtNode } from '../dht/node.ts';
+import { type Fits, FittingSearch } from './fitting-search.ts';
 import type { KnownPeer } from './known-nodes.ts';
 import { LastKnown } from './last-known.ts';
 import { describeLookup, type LookupOptions, type LookupReport, lookUp } from './lookup.ts';
@@ -52,6 +53,7 @@ export class Directory {
   /** Why there is nobody, by service. */
   readonly #lastReports = new BoundedCache<string, LookupReport>(MAX_REPORTS, () => {});
   readonly #lastKnown: LastKnown;
+  readonly #fitting: FittingSearch;
   #cancelTick = (): void => {};
   #stopped = false;
 
@@ -62,6 +64,7 @@ export class Directory {
       peers: options.lastKnown,
       isDhtReachable: () => options.node.status().kind !== 'unreachable',
     });
+    this.#fitting = new FittingSearch({ ...options, onEnded: (service) => this.#trim(service) });
     options.fetcher.onRecord((record) => {
       for (const service of record.services) this.#arrived(service);
     });
@@ -93,6 +96,7 @@ export class Directory {
     this.#stopped = true;
     this.#cancelTick();
     for (const flight of this.#flights.values()) flight.landed();
+    this.#fitting.stop();
   }
 
   /** For a request, and counted as one. `nowMs` is monotonic. `ready` never rejects. */
@@ -113,6 +117,16 @@ export class Directory {
     if (flight === undefined) return { kind: 'wait', ready: Promise.resolve(this.#outcome(service)) };
     const ready = within(this.#options.clock, this.#options.firstLookupWaitMs, flight.ready, undefined);
     return { kind: 'wait', ready: ready.then(() => this.#outcome(service)) };
+  }
+
+  /**
+   * The view once a peer is known that fits, or once all who can be found were asked in vain; `wish` names what fits.
+   * Waits no longer than a first lookup. Never rejects.
+   */
+  async search(service: string, wish: string, fits: Fits): Promise<DirectoryLookup> {
+    const { clock, firstLookupWaitMs } = this.#options;
+    await within(clock, firstLookupWaitMs, this.#fitting.begin(service, wish, fits), undefined);
+    return this.#outcome(service);
   }
 
   /** How old the view of a service is, for those who only look; not counted. null = never found. */
@@ -197,6 +211,7 @@ export class Directory {
   }
 
   #arrived(service: string): void {
+    this.#fitting.arrived(service);
     const flight = this.#flights.get(service);
     if (flight === undefined) return;
     // Who is still warming, or leaving, is no answer to a request that waits; the end of the lookup is.
@@ -224,7 +239,10 @@ export class Directory {
     const { sampleSize, table } = this.#options;
     const surplus = table.offering(service).length - sampleSize;
     if (surplus <= 0) return;
-    const idle = table.offering(service).filter((peer) => peer.endpoint(service)?.outstanding === 0);
+    const kept = this.#fitting.kept(service);
+    const idle = table
+      .offering(service)
+      .filter((peer) => peer.endpoint(service)?.outstanding === 0 && !kept.has(peer));
     idle.sort((a, b) => a.heardAtMs - b.heardAtMs);
     for (const peer of idle.slice(0, surplus)) table.dropService(peer.key, service);
   }

@@ -51,12 +51,17 @@ const SHARDS_PER_LOOKUP = 2;
 const ROTATION = 4;
 
 /** Rejects when the DHT node is stopped. Resolves when the DHT has answered and all records are in or given up. */
-export async function lookUp(service: string, options: LookupOptions): Promise<LookupReport> {
+/** `isEnough`: whether further shards need not be asked; absent: once anybody is announced. */
+export async function lookUp(
+  service: string,
+  options: LookupOptions,
+  isEnough: (() => boolean) | null = null,
+): Promise<LookupReport> {
   const order = shuffledShards(options.shards, options.random);
   const walk = new Walk(service, options);
   for (let at = 0; at < order.length; at += SHARDS_PER_LOOKUP) {
     await Promise.all(order.slice(at, at + SHARDS_PER_LOOKUP).map((shard) => walk.ask(shard)));
-    if (walk.foundAny) break;
+    if (isEnough === null ? walk.foundAny : isEnough()) break;
   }
   return await walk.end();
 }

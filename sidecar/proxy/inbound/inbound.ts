@@ -7,10 +7,17 @@
 import { CODES, type Code } from '../../core/errors.ts';
 import { endToEndTrailers } from '../../core/forwarding/end-to-end.ts';
 import { serviceAddress } from '../../core/forwarding/service-address.ts';
-import { INTRODUCTION_HEADER, LOAD_HEADER, ROUTE_HEADER } from '../../core/forwarding/sidecar-headers.ts';
+import {
+  INTRODUCTION_HEADER,
+  LOAD_HEADER,
+  ROUTE_HEADER,
+  SLOT_FREE,
+  SLOT_HEADER,
+} from '../../core/forwarding/sidecar-headers.ts';
 import { viaContains } from '../../core/forwarding/via.ts';
 import { type HostPort, parseHostPort } from '../../core/host-port.ts';
 import { first } from '../../core/http/headers.ts';
+import { http2Status } from '../../core/http/http2-head.ts';
 import type { RawFields } from '../../core/http/message.ts';
 import type { Stage } from '../../core/retry.ts';
 import type { AttemptOutcome } from '../../http/attempt-outcome.ts';
@@ -57,6 +64,8 @@ export interface InboundOptions {
   readonly auth: PeerAuth;
   readonly self: InboundSelf;
   readonly observer: InboundObserver;
+  /** Of a body so much is kept, to be sent to a worker of HTTP/2 again. */
+  readonly replayBytes: number;
   /** True once no new request is taken. */
   isClosed(): boolean;
   /** For event streams that leave by a tunnel; null: they stay as silent as the worker. */
@@ -68,7 +77,7 @@ export interface InboundOptions {
 const NO_FIELDS: RawFields = [];
 const NO_ALIASES: ReadonlyMap<string, string> = new Map();
 
-/** The worker's side is never sent a body twice: retries are the caller's affair. */
+/** Retries are the caller's affair; only what a worker says it has not looked at (HTTP/2) is sent there again. */
 const NO_REPLAY = 0;
 
 export function createInbound(options: InboundOptions): (downstream: Downstream) => void {
@@ -154,7 +163,8 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
     observer.inboundFinished({
       service,
       outcome: inboundOutcome(outcome),
-      code: outcome.kind === 'failed' ? outcome.code : null,
+      code: outcome.kind === 'failed' || outcome.kind === 'broken' ? outcome.code : null,
+      detail: outcome.kind === 'failed' || outcome.kind === 'broken' ? outcome.detail : null,
       durationMs: performance.now() - startedMs,
     });
   }
@@ -176,7 +186,7 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
     if (last.kind === 'refuse') return failed(last.code, last.detail);
     if (last.kind === 'reply') {
       sendReply(downstream, last.reply, signature(caller, last.reply.status));
-      return { kind: 'completed', status: last.reply.status, firstByteMs: 0 };
+      return { kind: 'completed', status: last.reply.status, firstByteMs: 0, answer: 'served' };
     }
     const sent = workerRequest(local, target, head, {
       version: downstream.version,
@@ -193,15 +203,17 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
         : downstream;
     const outcome = await local.attempt({
       downstream: client,
-      relay: new RequestRelay(client, NO_REPLAY),
+      relay: new RequestRelay(client, local.isHttp2 ? options.replayBytes : NO_REPLAY),
       head: sent,
       callerKey: caller.key,
       expectedQueue: parseCount(first(head.fields, EXPECTED_QUEUE_HEADER)),
       sinceMs: performance.now() - underWayMs(head.fields),
       nonce: caller.nonce,
-      judge: (response) => {
+      judge: (response, _answer, holdsSlot) => {
         const fields = forApp(local, sent, responseHeaders(response.fields, response.version, pseudonym));
-        fields.push(LOAD_HEADER, self.report(service, caller.key), ...signature(caller, response.status));
+        const status = downstream.version === '2.0' ? http2Status(response.status) : response.status;
+        fields.push(LOAD_HEADER, self.report(service, caller.key), ...signature(caller, status));
+        if (!holdsSlot) fields.push(SLOT_HEADER, SLOT_FREE);
         return { kind: 'forward', fields };
       },
       informational: (fields) => forApp(local, sent, interimHeaders(fields, '1.1', pseudonym)),

@@ -26,6 +26,11 @@ const OWN_DOING: ReadonlySet<Code> = new Set([
   'body_too_large',
 ]);
 
+/** A worker has refused it, and another may be asked. */
+export function refusedText(status: number): string {
+  return status === 200 ? 'its worker refused it by its gRPC status' : `its worker refused it with ${status}`;
+}
+
 /** By then a sidecar that lives has been asked over the route, and has answered. */
 const TELLING_MS = 1_500;
 
@@ -80,7 +85,9 @@ export function faultText(outcome: AttemptOutcome): string | null {
       return outcome.status >= 500 ? `its worker answered with ${outcome.status}` : null;
     case 'failed':
     case 'broken':
-      return OWN_DOING.has(outcome.code) ? null : `${outcome.code}: ${outcome.detail}`;
+      return OWN_DOING.has(outcome.code) || outcome.code === 'worker_refused'
+        ? null
+        : `${outcome.code}: ${outcome.detail}`;
     case 'client_gone':
       return null;
   }

@@ -2,28 +2,34 @@
  * An attempt on the worker beside this sidecar, for an app's request.
  */
 import { endToEndTrailers } from '../../core/forwarding/end-to-end.ts';
+import type { RawFields } from '../../core/http/message.ts';
 import type { AttemptOutcome } from '../../http/attempt-outcome.ts';
 import { interimHeaders, responseHeaders } from '../hop-headers.ts';
 import { forApp, workerRequest } from '../worker/worker-hop.ts';
+import { refusedText } from './attempt-trace.ts';
+import { ejectOutlier, type OutlierOptions } from './outliers.ts';
 import type { RequestReport } from './report.ts';
 import type { OutboundRequest } from './request.ts';
-import type { LocalTarget } from './target-selector.ts';
+import type { LocalTarget } from './target.ts';
+import type { TargetSelector } from './target-selector.ts';
 
-export interface LocalAttemptOptions {
+export interface LocalAttemptOptions extends OutlierOptions {
   readonly pseudonym: string;
   readonly trustForwarded: boolean;
 }
 
 interface LocalAttemptContext {
   readonly request: OutboundRequest;
+  readonly selector: Pick<TargetSelector, 'hasOther'>;
   readonly report: Pick<RequestReport, 'pushResponseHeaders'>;
 }
 
-export function attemptLocal(
+export async function attemptLocal(
   target: LocalTarget,
-  { request, report }: LocalAttemptContext,
-  { pseudonym, trustForwarded }: LocalAttemptOptions,
+  { request, selector, report }: LocalAttemptContext,
+  options: LocalAttemptOptions,
 ): Promise<AttemptOutcome> {
+  const { pseudonym, trustForwarded } = options;
   const { downstream, relay, deadline } = request;
   const { service } = target;
   const head = workerRequest(service, request.target, downstream.head, {
@@ -34,15 +40,19 @@ export function attemptLocal(
     prefix: request.prefix,
     sender: 'app',
   });
-  return service.attempt({
+  const outcome = await service.attempt({
     downstream,
     relay,
     head,
     callerKey: '',
     expectedQueue: null,
     sinceMs: request.sinceMs,
-    judge: (response) => {
+    judge: (response, answer) => {
       const fields = forApp(service, head, responseHeaders(response.fields, response.version, pseudonym));
+      if (answer === 'refused' && request.mayAskAnother && selector.hasOther) {
+        const passedOn = (to: RawFields): void => report.pushResponseHeaders(to, target);
+        return { kind: 'hold', fields, detail: refusedText(response.status), passedOn };
+      }
       report.pushResponseHeaders(fields, target);
       return { kind: 'forward', fields };
     },
@@ -50,4 +60,7 @@ export function attemptLocal(
     trailers: endToEndTrailers,
     deadline: deadline?.passed ?? null,
   });
+  if (outcome.kind === 'completed' && (outcome.answer === 'failed' || outcome.answer === 'rejected'))
+    ejectOutlier(service.standing, outcome.answer, service.name, options, performance.now());
+  return outcome;
 }

@@ -7,6 +7,12 @@ import type { Code } from '../../core/errors.ts';
 import { nearestWord } from '../../core/nearest-word.ts';
 import { type SkippedPeer, skippedPeers, skippedText } from '../../core/peers/exclusion-reason.ts';
 import type { Peer } from '../../core/peers/peer.ts';
+import {
+  type Capabilities,
+  NO_REQUIREMENTS,
+  type Requirement,
+  unmetSummary,
+} from '../../core/peers/requirements.ts';
 import type { AttemptTrace } from '../problem.ts';
 import { attemptText } from './attempt-trace.ts';
 import type { PeerDirectory } from './directory.ts';
@@ -30,6 +36,14 @@ interface Asked {
   readonly service: string;
   /** Those that failed. */
   readonly attempts: readonly AttemptTrace[];
+  readonly requirements?: readonly Requirement[];
+  /** The worker beside this sidecar, where it offers the service and lacks what is required. */
+  readonly lacking?: Worker | null;
+}
+
+interface Worker {
+  readonly worker_id: string;
+  readonly capabilities: Capabilities;
 }
 
 const MAX_NAMES = 20;
@@ -43,11 +57,13 @@ export function noUpstreamAmong(
   triedKeys: ReadonlySet<string>,
   options: NoUpstreamOptions,
 ): NoUpstream {
-  const { listed, more } = skippedPeers(peers, triedKeys, performance.now());
+  const { service, requirements } = asked;
+  const { listed, more } = skippedPeers(peers, service, triedKeys, performance.now(), requirements);
   const skipped = [...listed, ...absentOf(asked, options)];
   const others = skippedText(skipped, more);
   const last = asked.attempts.at(-1);
   if (last !== undefined) return afterLast(last, others, skipped);
+  if (code === 'requirements_unmet') return unmet(asked, peers, skipped);
   const known = peers.length === 1 ? '1 worker offers' : `${peers.length} workers offer`;
   const detail = `${known} ${asked.service}, and none can take the request now: ${others}`;
   return { kind: 'no_upstream', code, detail, skipped };
@@ -63,10 +79,22 @@ export function noUpstreamKnown(
   const skipped = absentOf(asked, options);
   const last = asked.attempts.at(-1);
   if (last !== undefined) return afterLast(last, skippedText(skipped, 0), skipped);
+  if (asked.lacking != null) return unmet(asked, [], skipped);
   const parts = [detail];
   if (skipped.length > 0) parts.push(`Known until a moment ago: ${skippedText(skipped, 0)}.`);
   else if (code === 'no_peers') parts.push(namesText(asked.service, options));
   return { kind: 'no_upstream', code, detail: parts.filter((part) => part !== '').join(' '), skipped };
+}
+
+function unmet(
+  { service, requirements = NO_REQUIREMENTS, lacking = null }: Asked,
+  peers: readonly Peer[],
+  skipped: readonly SkippedPeer[],
+): NoUpstream {
+  const workers: Worker[] = peers.map(({ record }) => record);
+  if (lacking !== null) workers.push(lacking);
+  const detail = `no worker of ${service} has what is required: ${unmetSummary(workers, requirements)}`;
+  return { kind: 'no_upstream', code: 'requirements_unmet', detail, skipped };
 }
 
 /** Nobody was asked in time. */

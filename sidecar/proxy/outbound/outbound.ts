@@ -19,11 +19,17 @@ import type { PeerDirectory } from './directory.ts';
 import { attemptLocal, type LocalAttemptOptions } from './local-attempt.ts';
 import { attemptPeer, type PeerAttemptOptions } from './peer-attempt.ts';
 import { type ReportOptions, RequestReport } from './report.ts';
-import { OutboundRequest, type RequestOptions } from './request.ts';
+import { OutboundRequest, type RequestOptions, type WorkerWishes, workerWishes } from './request.ts';
 import { type SelectorOptions, TargetSelector } from './target-selector.ts';
 
-/** More attempts than this have never helped anyone; each one is listed in the response. */
-const MAX_ATTEMPTS = 8;
+/** More repeats of what a worker may have done have never helped anyone. */
+const MAX_SENT = 8;
+
+/**
+ * What nobody took is bounded by the candidates, each of whom is asked once, and by the time that it takes to find them
+ * dead: no client waits much longer.
+ */
+const MAX_SEARCH_MS = 30_000;
 
 /**
  * Ends that no other peer could better: the app's own doing, or its time is up. `timeouts.head` is the time that an
@@ -97,7 +103,7 @@ export function createOutbound(options: OutboundOptions): (downstream: Downstrea
 function classify(
   { head }: Downstream,
   { pseudonym, aliases }: ClassifyOptions,
-): Addressed | Refused | LocallyAnswered {
+): (Addressed & WorkerWishes) | Refused | LocallyAnswered {
   if (head.method === 'CONNECT') return { code: 'not_supported', detail: 'CONNECT is not carried' };
   if (viaContains(head.fields, pseudonym))
     return {
@@ -107,7 +113,9 @@ function classify(
   const last = finalRecipient(head);
   if (last.kind !== 'forward') return last;
   const addressed = serviceAddress(head, aliases);
-  return 'error' in addressed ? { code: addressed.error, detail: addressed.detail } : addressed;
+  if ('error' in addressed) return { code: addressed.error, detail: addressed.detail };
+  const wishes = workerWishes(head.fields);
+  return 'fault' in wishes ? { code: 'bad_request', detail: wishes.fault } : { ...addressed, ...wishes };
 }
 
 async function forward(
@@ -116,7 +124,7 @@ async function forward(
   options: OutboundOptions,
 ): Promise<void> {
   const { budget, observer, services } = options;
-  budget.deposit(performance.now());
+  budget.deposit(request.sinceMs);
   const local = services.get(request.service);
   if (local !== undefined && local.state !== 'ready') report.localNotReady(local);
   const selector = new TargetSelector(request, options);
@@ -140,7 +148,8 @@ async function forward(
     if (outcome.kind !== 'failed') return report.responded(target, outcome);
     const trace = report.failed(target, outcome, startedMs);
     observer.attemptFailed(outcome.code);
-    const end = judge(request, outcome, report.attempts.length, options);
+    if (outcome.stage === 'refused') selector.refused();
+    const end = judge(request, outcome, report, options);
     if (end !== null) {
       const last = attemptText(trace);
       return report.refuse(outcome.code, end === '' ? last : `${last}; ${end}`);
@@ -154,14 +163,15 @@ async function forward(
 function judge(
   request: OutboundRequest,
   { code, isPathLost, stage }: Extract<AttemptOutcome, { kind: 'failed' }>,
-  attempts: number,
+  { searchMs, sentCount }: Pick<RequestReport, 'searchMs' | 'sentCount'>,
   { budget, observer }: Pick<OutboundOptions, 'budget' | 'observer'>,
 ): string | null {
   if (isPathLost !== true && FINAL.has(code)) return '';
-  if (attempts >= MAX_ATTEMPTS) return `${MAX_ATTEMPTS} attempts are enough`;
+  if (sentCount >= MAX_SENT) return `${MAX_SENT} attempts that were sent are enough`;
+  if (searchMs >= MAX_SEARCH_MS) return `nobody took it within ${MAX_SEARCH_MS / 1000} s of trying`;
   const why = whyNoRetry(request.retryQuestion(stage));
-  // What no worker saw cost none of them anything; turning away is bounded by itself. The budget is for repeats.
-  if (why !== null || stage === 'not_sent' || budget.withdraw(performance.now())) return why;
+  // What no worker took cost none of them anything; turning away is bounded by itself. The budget is for repeats.
+  if (why !== null || stage !== 'sent' || budget.withdraw(performance.now())) return why;
   observer.retryRefused();
   return 'not sent again, since the retry budget is used up (retries.budgetRatio, retries.perSecond)';
 }

@@ -7,11 +7,12 @@
  */
 import { CODES, type Code } from '../../core/errors.ts';
 import { endToEndTrailers } from '../../core/forwarding/end-to-end.ts';
-import { LOAD_HEADER } from '../../core/forwarding/sidecar-headers.ts';
+import { LOAD_HEADER, SLOT_FREE, SLOT_HEADER } from '../../core/forwarding/sidecar-headers.ts';
+import { type Answer, refusalMs } from '../../core/http/answer.ts';
 import { isGrpc } from '../../core/http/grpc.ts';
 import { first } from '../../core/http/headers.ts';
 import type { RawFields } from '../../core/http/message.ts';
-import { begin, type EndpointOutcome, finish } from '../../core/peers/accounting.ts';
+import { begin, type EndpointOutcome, finish, requestsAt } from '../../core/peers/accounting.ts';
 import type { Endpoint, Peer } from '../../core/peers/peer.ts';
 import type { Route } from '../../core/peers/route.ts';
 import { usableRoutes } from '../../core/peers/route-order.ts';
@@ -30,18 +31,20 @@ import type { RequestRelay } from '../../http/request-relay.ts';
 import { interimHeaders, responseHeaders } from '../hop-headers.ts';
 import { hasLearntClock } from '../peer/auth.ts';
 import { parseRefusal, REFUSAL_HEADER } from '../peer/refusal.ts';
-import { faultText, withSigns } from './attempt-trace.ts';
+import { faultText, refusedText, withSigns } from './attempt-trace.ts';
 import type { PeerDirectory } from './directory.ts';
+import { ejectOutlier, type OutlierOptions } from './outliers.ts';
 import { type PeerRequestOptions, peerOrigin, peerRequestHead } from './peer-request.ts';
 import type { MigratableAttempt, QueueMigration } from './queue-migration.ts';
 import type { RequestReport } from './report.ts';
 import type { OutboundRequest } from './request.ts';
 import type { StallWatch, WatchedRequest } from './stall-watch.ts';
-import type { Attempted, PeerTarget, Remaining, TargetSelector } from './target-selector.ts';
+import type { Attempted, PeerTarget, Remaining } from './target.ts';
+import type { TargetSelector } from './target-selector.ts';
 import { judgeUnsigned } from './unsigned-response.ts';
 
-export interface PeerAttemptOptions extends PeerRequestOptions {
-  readonly directory: Pick<PeerDirectory, 'reported' | 'markSuspect' | 'notOffered' | 'silent'>;
+export interface PeerAttemptOptions extends PeerRequestOptions, OutlierOptions {
+  readonly directory: Pick<PeerDirectory, 'peek' | 'reported' | 'markSuspect' | 'notOffered' | 'silent'>;
   readonly upstreams: Upstreams;
   readonly stallWatch: StallWatch;
   readonly queueMigration: QueueMigration;
@@ -71,6 +74,7 @@ const NO_FAULT_OF_THE_PEER: ReadonlySet<Code> = new Set([
   'saturated',
   'draining',
   'warming',
+  'worker_refused',
 ]);
 
 /**
@@ -82,7 +86,7 @@ type Responder = 'nobody' | 'peer' | 'edge' | 'stranger';
 /** What an attempt needs of the request that it is made for. */
 export interface AttemptContext {
   readonly request: OutboundRequest;
-  readonly selector: Pick<TargetSelector, 'hasElsewhere'>;
+  readonly selector: Pick<TargetSelector, 'hasElsewhere' | 'hasOther'>;
   readonly report: Pick<RequestReport, 'pushResponseHeaders'>;
 }
 
@@ -129,6 +133,9 @@ class PeerAttempt implements AttemptOptions, WatchedRequest, MigratableAttempt {
   readonly #clockMs: number | null;
   #responder: Responder = 'nobody';
   #isStream = false;
+  #endpoint: Endpoint | undefined;
+  /** It goes on without a slot there, and so is not counted among what I have outstanding. */
+  #isOpen = false;
   #askedBackFor: Peer | null = null;
   #remaining: Remaining = 'other_routes';
 
@@ -165,6 +172,7 @@ class PeerAttempt implements AttemptOptions, WatchedRequest, MigratableAttempt {
     const { queueMigration } = this.#options;
     const { peer, route, service } = this;
     const endpoint: Endpoint | undefined = peer.endpoint(service);
+    this.#endpoint = endpoint;
     let judged: EndpointOutcome = 'cancelled'; // of a fault in this program the peer knows nothing
     if (this.#target.isMigratable) queueMigration.sent(this);
     if (endpoint !== undefined) begin(endpoint, this.#startedMs);
@@ -178,11 +186,17 @@ class PeerAttempt implements AttemptOptions, WatchedRequest, MigratableAttempt {
       return this.#ended(outcome);
     } finally {
       if (this.#target.isMigratable) queueMigration.answered(this);
-      if (endpoint !== undefined) finish(endpoint, judged, performance.now());
+      if (endpoint !== undefined) {
+        if (this.#isOpen) endpoint.outstanding += 1;
+        const nowMs = performance.now();
+        finish(endpoint, judged, nowMs);
+        if (judged === 'failed' || judged === 'rejected')
+          ejectOutlier(endpoint.standing, judged, service, this.#options, nowMs);
+      }
     }
   }
 
-  judge(response: IncomingHead): Judgement {
+  judge(response: IncomingHead, answer: Answer): Judgement {
     const { peer, route, nonce } = this;
     const { auth } = this.#options;
     const header = first(response.fields, 'sidecar-auth');
@@ -192,7 +206,7 @@ class PeerAttempt implements AttemptOptions, WatchedRequest, MigratableAttempt {
       if (this.#target.isMigratable) this.#options.queueMigration.answered(this);
       this.#isStream = !isShort(response);
       route.health.succeeded(performance.now());
-      return this.#judgeSigned(response);
+      return this.#judgeSigned(response, answer);
     }
     const { isEdge, judgement } = judgeUnsigned(response, route.kind);
     if (isEdge) this.#responder = 'edge';
@@ -217,7 +231,7 @@ class PeerAttempt implements AttemptOptions, WatchedRequest, MigratableAttempt {
     this.#askedBackFor = to;
   }
 
-  #judgeSigned(response: IncomingHead): Judgement {
+  #judgeSigned(response: IncomingHead, answer: Answer): Judgement {
     const { peer, service } = this;
     const { directory, pseudonym, queueMigration } = this.#options;
     const load = first(response.fields, LOAD_HEADER);
@@ -229,10 +243,34 @@ class PeerAttempt implements AttemptOptions, WatchedRequest, MigratableAttempt {
       const said = (detail === '' ? CODES[code].meaning : detail).replace(/\.$/, '');
       return { kind: 'refuse', code, stage, detail: `its sidecar says: ${said}` };
     }
-    if (load !== undefined && response.status < 500) queueMigration.onReport(peer, service, !this.#isStream);
+    // A short response is over before anybody could count it.
+    if (this.#isStream && first(response.fields, SLOT_HEADER) === SLOT_FREE) this.#goesOnOpen();
+    if (load !== undefined && response.status < 500 && answer !== 'refused')
+      queueMigration.onReport(peer, service, !this.#isStream);
     const fields = responseHeaders(response.fields, response.version, pseudonym);
+    if (answer === 'refused') {
+      this.#noteFull(response.fields);
+      if (this.#context.request.mayAskAnother && this.#context.selector.hasOther) {
+        const passedOn = (to: RawFields): void => this.#context.report.pushResponseHeaders(to, this.#target);
+        return { kind: 'hold', fields, detail: refusedText(response.status), passedOn };
+      }
+    }
     this.#context.report.pushResponseHeaders(fields, this.#target);
     return { kind: 'forward', fields };
+  }
+
+  /** Unless its sidecar has said with how many its worker is full, as older ones do not. */
+  #noteFull(fields: RawFields): void {
+    const endpoint = this.peer.endpoint(this.service);
+    const nowMs = performance.now();
+    if (endpoint === undefined || endpoint.standing.fullAt(nowMs) !== null) return;
+    endpoint.standing.refusedAt(requestsAt(endpoint) - 1, nowMs, refusalMs(fields, Date.now()));
+  }
+
+  #goesOnOpen(): void {
+    if (this.#endpoint === undefined || this.#isOpen) return;
+    this.#isOpen = true;
+    this.#endpoint.outstanding -= 1;
   }
 
   /** The outcome with what the peer says of it: a request that it takes back was not sent. Never rejects. */
@@ -269,7 +307,7 @@ class PeerAttempt implements AttemptOptions, WatchedRequest, MigratableAttempt {
     if (outcome.kind === 'client_gone') return 'cancelled';
     if (outcome.kind === 'completed') {
       route.health.succeeded(nowMs);
-      return outcome.status >= 500 ? 'failed' : 'served';
+      return outcome.answer;
     }
     if (this.#isRefusedByClock(outcome)) {
       this.#remaining = 'same_route';

@@ -11,7 +11,7 @@ import { outgoingBody, outgoingUpgrade, requestHeaders, withoutEdgeHeaders } fro
 import type { PeerAuth } from '../peer/auth.ts';
 import { EXPECTED_QUEUE_HEADER, MAX_UNDER_WAY_MS, UNDER_WAY_HEADER } from '../peer/refusal.ts';
 import type { OutboundRequest } from './request.ts';
-import type { PeerTarget } from './target-selector.ts';
+import type { PeerTarget } from './target.ts';
 
 export interface PeerRequestOptions {
   readonly auth: PeerAuth;

@@ -8,15 +8,15 @@ import type { RawFields } from '../../core/http/message.ts';
 import type { SkippedPeer } from '../../core/peers/exclusion-reason.ts';
 import type { Ttfb } from '../../core/peers/ttfb.ts';
 import type { TunnelLimits } from '../../core/peers/tunnel-limits.ts';
-import { mayRetry } from '../../core/retry.ts';
-import type { AttemptOutcome } from '../../http/attempt-outcome.ts';
+import { mayRetry, type Stage } from '../../core/retry.ts';
+import type { AttemptOutcome, HeldAnswer } from '../../http/attempt-outcome.ts';
 import type { LocalReply } from '../../http/local-reply.ts';
 import type { OutboundObserver, RequestOutcome } from '../observers.ts';
 import { type AttemptTrace, inFormOf, problemReply, sendReply } from '../problem.ts';
 import type { LocalService } from '../worker/local-service.ts';
 import { kindOf, type Tried, traceOf, workerOf } from './attempt-trace.ts';
 import type { OutboundRequest } from './request.ts';
-import { NOTHING_SEEN, type Seen, type Target } from './target-selector.ts';
+import { NOTHING_SEEN, type Seen, type Target } from './target.ts';
 
 export interface ReportOptions {
   readonly workerId: string;
@@ -34,10 +34,21 @@ type Responded = Extract<AttemptOutcome, { kind: 'completed' | 'broken' }>;
 const CLIENT_GONE_STATUS = 499;
 const NOBODY: readonly SkippedPeer[] = [];
 
+/** The list of a request that was tried everywhere stays one that can be read: of more, the last one is kept. */
+const MAX_LISTED = 32;
+
+/** Ends of an attempt after which a refusal that was held back is the best that can be told. */
+const UNTAKEN: ReadonlySet<Stage> = new Set(['not_sent', 'refused']);
+
 export class RequestReport {
   readonly #request: OutboundRequest;
   readonly #options: ReportOptions;
   readonly #attempts: AttemptTrace[] = [];
+  #count = 0;
+  #sentCount = 0;
+  #searchMs = 0;
+  /** The last refusal of a worker, for when nobody takes it. */
+  #held: { readonly answer: HeldAnswer; readonly tried: Tried } | null = null;
   /** Workers that could not be asked, once nobody else can. */
   #skipped: readonly SkippedPeer[] = NOBODY;
   #seen: Seen = NOTHING_SEEN;
@@ -53,6 +64,16 @@ export class RequestReport {
   /** The attempts that failed, in their order. */
   get attempts(): readonly AttemptTrace[] {
     return this.#attempts;
+  }
+
+  /** Attempts of which a worker may have seen the request. */
+  get sentCount(): number {
+    return this.#sentCount;
+  }
+
+  /** Time spent on attempts that did not come to a worker; its turn in a queue is no such time. */
+  get searchMs(): number {
+    return this.#searchMs;
   }
 
   /** Where the request goes next, and what was seen of the mesh for that. Counts where it goes first; once. */
@@ -76,18 +97,22 @@ export class RequestReport {
     const { ttfb, tunnelLimits } = this.#options;
     if (outcome.code === 'response_timeout' && kindOf(tried) === 'tunnel')
       ttfb.cutAt(this.#request.service, tunnelLimits.firstByteMs, performance.now());
-    return this.#list(tried, outcome, startedMs);
+    if (outcome.held !== undefined) this.#held = { answer: outcome.held, tried };
+    const trace = this.#list(tried, outcome, startedMs);
+    if (outcome.stage === 'sent') this.#sentCount++;
+    else if (outcome.stage === 'not_sent' && outcome.code !== 'saturated') this.#searchMs += trace.took_ms;
+    return trace;
   }
 
   /** Adds the fields that tell the app who answered; the decision too, if it asked. */
-  pushResponseHeaders(fields: RawFields, tried: Tried): void {
+  pushResponseHeaders(fields: RawFields, tried: Tried, attempts = this.#count + 1): void {
     fields.push(
       'sidecar-worker',
       workerOf(tried, this.#options.workerId),
       'sidecar-route',
       kindOf(tried),
       'sidecar-attempts',
-      String(this.#attempts.length + 1),
+      String(attempts),
     );
     this.#pushIds(fields);
   }
@@ -111,11 +136,16 @@ export class RequestReport {
     this.#finish('client_gone', null, CLIENT_GONE_STATUS, firstByteMs, tried);
   }
 
-  /** Answers in place of a worker. */
+  /** Answers in place of a worker; if one has refused the request and none has taken it, with that refusal. */
   refuse(code: Code, detail: string): void {
     const { downstream, id, relay, service } = this.#request;
     if (relay.isGone) {
       this.clientGone(null, null);
+      return;
+    }
+    const last = this.#attempts.at(-1);
+    if (this.#held !== null && last !== undefined && UNTAKEN.has(last.stage) && code !== 'internal') {
+      this.#giveHeld(this.#held);
       return;
     }
     const reply = problemReply({
@@ -134,6 +164,18 @@ export class RequestReport {
     this.#finish(status < 500 || code === 'loop_detected' ? 'rejected' : 'failed', code, status, null, null);
   }
 
+  #giveHeld({ answer, tried }: { readonly answer: HeldAnswer; readonly tried: Tried }): void {
+    const { downstream } = this.#request;
+    const { status, reason, body, trailers, firstByteMs } = answer;
+    const fields = [...answer.fields];
+    this.pushResponseHeaders(fields, tried, this.#count);
+    const bodyBytes = trailers.length > 0 ? null : body.length;
+    downstream.start(status, reason, fields, bodyBytes);
+    if (body.length > 0) downstream.write(body);
+    downstream.end(trailers);
+    this.responded(tried, { kind: 'completed', status, firstByteMs, answer: 'refused' });
+  }
+
   /** By the app, which has the whole body. */
   #isRepeatable(): boolean {
     const wasSent = this.#attempts.some(({ stage }) => stage !== 'not_sent');
@@ -145,12 +187,14 @@ export class RequestReport {
     const startedMs = attemptStartedMs - sinceMs;
     const times = { arrivedAtMs, startedMs, tookMs: elapsedMs - startedMs };
     const trace = traceOf(tried, this.#options.workerId, failure, times);
+    this.#count++;
+    if (this.#attempts.length === MAX_LISTED) this.#attempts.pop();
     this.#attempts.push(trace);
     return trace;
   }
 
   #replyHeaders(): RawFields {
-    const fields = ['sidecar-attempts', String(this.#attempts.length)];
+    const fields = ['sidecar-attempts', String(this.#count)];
     this.#pushIds(fields);
     return fields;
   }

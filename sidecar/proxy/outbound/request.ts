@@ -6,11 +6,14 @@
  */
 import { randomBytes } from 'node:crypto';
 import type { Addressed } from '../../core/forwarding/service-address.ts';
+import { PREFER_HEADER, REQUIRE_HEADER } from '../../core/forwarding/sidecar-headers.ts';
 import { isGrpc } from '../../core/http/grpc.ts';
-import { first, has } from '../../core/http/headers.ts';
+import { all, first, has } from '../../core/http/headers.ts';
+import type { RawFields } from '../../core/http/message.ts';
+import { NO_REQUIREMENTS, parseRequirements, type Requirement } from '../../core/peers/requirements.ts';
 import type { Ttfb } from '../../core/peers/ttfb.ts';
 import { type TunnelLimits, type TunnelUnfit, tunnelUnfit } from '../../core/peers/tunnel-limits.ts';
-import type { RetryQuestion } from '../../core/retry.ts';
+import { mayRetry, type RetryQuestion } from '../../core/retry.ts';
 import type { Downstream, RequestTimeouts } from '../../http/exchange.ts';
 import { RequestRelay, willKeep } from '../../http/request-relay.ts';
 import { RequestDeadline } from '../../http/sockets/timers.ts';
@@ -22,6 +25,29 @@ export interface CallPolicy {
   readonly tunnel: RequestTimeouts;
   /** A POST with Idempotency-Key may be sent again. */
   readonly retryPost: boolean;
+  /** What a worker refused (429, 503 with Retry-After, …) may go to another. */
+  readonly retryRefused: boolean;
+  /** Asked of the workers by the configuration, besides what the request asks. */
+  readonly requirements?: readonly Requirement[];
+  readonly preferences?: readonly Requirement[];
+}
+
+/** What an app asks of the worker that is to serve it. */
+export interface WorkerWishes {
+  readonly requirements: readonly Requirement[];
+  readonly preferences: readonly Requirement[];
+}
+
+const NO_WISHES: WorkerWishes = { requirements: NO_REQUIREMENTS, preferences: NO_REQUIREMENTS };
+
+/** As the fields of a request say; or what is wrong with them. */
+export function workerWishes(fields: RawFields): WorkerWishes | { readonly fault: string } {
+  if (!has(fields, REQUIRE_HEADER) && !has(fields, PREFER_HEADER)) return NO_WISHES;
+  const requirements = parseRequirements(all(fields, REQUIRE_HEADER).join(','));
+  if ('fault' in requirements) return { fault: `${REQUIRE_HEADER}: ${requirements.fault}` };
+  const preferences = parseRequirements(all(fields, PREFER_HEADER).join(','));
+  if ('fault' in preferences) return { fault: `${PREFER_HEADER}: ${preferences.fault}` };
+  return { requirements, preferences };
 }
 
 export interface RequestOptions {
@@ -49,6 +75,9 @@ export class OutboundRequest {
   readonly app: string | null;
   readonly policy: CallPolicy;
   readonly affinityKey: string | null;
+  /** Of configuration and app together. */
+  readonly requirements: readonly Requirement[];
+  readonly preferences: readonly Requirement[];
   readonly wantsDecision: boolean;
   readonly deadline: RequestDeadline | null;
   /** Why it should not go by a tunnel. */
@@ -59,7 +88,13 @@ export class OutboundRequest {
 
   constructor(
     downstream: Downstream,
-    { service, target, prefix }: Pick<Addressed, 'service' | 'target' | 'prefix'>,
+    {
+      service,
+      target,
+      prefix,
+      requirements,
+      preferences,
+    }: Pick<Addressed, 'service' | 'target' | 'prefix'> & Partial<WorkerWishes>,
     options: RequestOptions,
     app: string | null = null,
   ) {
@@ -71,6 +106,8 @@ export class OutboundRequest {
     this.prefix = prefix;
     this.app = app;
     this.policy = options.callPolicy(service);
+    this.requirements = joined(this.policy.requirements, requirements);
+    this.preferences = joined(preferences, this.policy.preferences);
     this.affinityKey = first(fields, 'sidecar-affinity') ?? null;
     this.wantsDecision = first(fields, 'sidecar-explain') === '1';
     const deadlineMs = parseCount(first(fields, 'sidecar-deadline-ms'));
@@ -89,6 +126,11 @@ export class OutboundRequest {
     return performance.now() - this.sinceMs;
   }
 
+  /** What a worker refuses may go to another one. */
+  get mayAskAnother(): boolean {
+    return mayRetry(this.retryQuestion('refused'));
+  }
+
   /** May it be sent again after an attempt that got so far? Asked of what is left of its body now. */
   retryQuestion(stage: RetryQuestion['stage']): RetryQuestion {
     const { method, fields } = this.downstream.head;
@@ -98,13 +140,27 @@ export class OutboundRequest {
       replayable: this.relay.isReplayable,
       idempotencyKey: has(fields, 'idempotency-key'),
       postOptIn: this.policy.retryPost,
+      refusedOptIn: this.policy.retryRefused,
     };
   }
 }
 
+function joined(
+  a: readonly Requirement[] = NO_REQUIREMENTS,
+  b: readonly Requirement[] = NO_REQUIREMENTS,
+): readonly Requirement[] {
+  if (a.length === 0) return b;
+  return b.length === 0 ? a : [...a, ...b];
+}
+
 const idPrefix = randomBytes(6).toString('hex');
 
+const DIGITS = '0123456789abcdefghijklmnopqrstuvwxyz';
+
 let idCount = 0;
+/** All digits of the count but the last. */
+let idHigh = 0;
+let idHighText = `${idPrefix}-0`;
 
 /**
  * Unique in the fleet by a random prefix per process and a counter: randomUUID costs 5 µs, as much as the rest of the
@@ -112,5 +168,10 @@ let idCount = 0;
  */
 function nextRequestId(): string {
   idCount++;
-  return `${idPrefix}-${idCount.toString(36)}`;
+  const high = Math.floor(idCount / DIGITS.length);
+  if (high !== idHigh) {
+    idHigh = high;
+    idHighText = `${idPrefix}-${high.toString(DIGITS.length)}`;
+  }
+  return idHighText + DIGITS[idCount % DIGITS.length];
 }

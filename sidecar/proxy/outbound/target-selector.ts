@@ -7,7 +7,9 @@
 import type { Balancer } from '../../core/balancing/balancer.ts';
 import type { Choice } from '../../core/balancing/choice.ts';
 import { type Explanation, truncateExplanation } from '../../core/balancing/explain.ts';
+import { requestsAt } from '../../core/peers/accounting.ts';
 import type { Peer } from '../../core/peers/peer.ts';
+import { type Capabilities, meetsAll, preferenceRank } from '../../core/peers/requirements.ts';
 import type { Route } from '../../core/peers/route.ts';
 import { usableRoutes } from '../../core/peers/route-order.ts';
 import { sortedByFitness } from '../../core/peers/tunnel-limits.ts';
@@ -22,63 +24,20 @@ import {
   noUpstreamKnown,
   tooLate,
 } from './no-upstream.ts';
+import { isLeftOut } from './outliers.ts';
 import type { OutboundRequest } from './request.ts';
+import type { Attempted, LocalTarget, PeerTarget, Seen, Target } from './target.ts';
 
 export interface SelectorOptions extends NoUpstreamOptions {
   readonly services: ReadonlyMap<string, LocalService>;
   readonly directory: PeerDirectory;
   readonly balancer: Balancer;
   readonly observer: Pick<OutboundObserver, 'decided'>;
+  /** Of the worker beside this sidecar. */
+  readonly workerId: string;
+  readonly capabilities: Capabilities;
   random(): number;
 }
-
-export interface LocalTarget {
-  readonly kind: 'local';
-  readonly service: LocalService;
-}
-
-export interface PeerTarget {
-  readonly kind: 'peer';
-  readonly peer: Peer;
-  readonly route: Route;
-  /** The queue that the request counts on there; null = it takes any. */
-  readonly expectedQueue: number | null;
-  /** After this one no other route to the peer is left. */
-  readonly isLastRoute: boolean;
-  /** It may be asked back from the queue there, to go where its turn comes sooner. */
-  readonly isMigratable: boolean;
-}
-
-export type Target = LocalTarget | PeerTarget | NoUpstream;
-
-/** What an attempt leaves to be tried of its peer. */
-export type Remaining =
-  /** The routes that are left: nothing is known of the peer itself. */
-  | 'other_routes'
-  /** The same route once more. */
-  | 'same_route'
-  /** Nothing: the peer itself has answered. */
-  | 'no_route'
-  /** Nothing for now: its queue was longer than expected, or it gave the request back from there. */
-  | 'queue';
-
-/** What an attempt on a peer says about who is next. */
-export interface Attempted {
-  readonly remaining: Remaining;
-  /** During it, the request was asked back from the queue there, to go to this peer. */
-  readonly askedBackFor: Peer | null;
-}
-
-/** How the choice was come by. */
-export interface Seen {
-  /** How the view was got: from the cache, by waiting for a lookup, or not needed. */
-  readonly view: 'hit' | 'wait' | 'local' | 'none';
-  readonly viewAgeMs: number | null;
-  /** What the balancer saw; null unless the app asked for it. */
-  readonly decision: Explanation | null;
-}
-
-export const NOTHING_SEEN: Seen = { view: 'none', viewAgeMs: null, decision: null };
 
 /** Turned away so often, a request takes any queue (design, Balancing). */
 const MAX_REJECTIONS = 2;
@@ -86,6 +45,7 @@ const MAX_REJECTIONS = 2;
 /** A request that had so many attempts has none to spare for being asked back. */
 const MAX_ATTEMPTS_BEFORE_MIGRATION = 4;
 const NO_ROUTES: readonly Route[] = [];
+const NOBODY: ReadonlySet<string> = new Set();
 
 export class TargetSelector {
   readonly #request: OutboundRequest;
@@ -94,8 +54,14 @@ export class TargetSelector {
   #viewAgeMs: number | null = null;
   #decision: Explanation | null = null;
   #hasCheckedWarming = false;
-  /** Keys of peers. */
-  readonly #tried = new Set<string>();
+  #hasSearched = false;
+  /** Keys of peers; an array, since nearly every request tries one. */
+  #tried: string[] = [];
+  #hasTriedLocal = false;
+  /** A worker has refused it: those that are known to be full would, too. */
+  #isRefused = false;
+  /** To whom it was sent by the same route again, which happens once. */
+  #repeatedAt: Peer | null = null;
   /** The peer that it goes to, with the routes to it; those from `#routeIndex` on are left. */
   #peer: Peer | null = null;
   #routes = NO_ROUTES;
@@ -133,18 +99,56 @@ export class TargetSelector {
     return peers.some((peer) => this.#isUntriedAndReady(peer));
   }
 
+  /** Whether a worker is there that may take what this one refuses. */
+  get hasOther(): boolean {
+    const nowMs = performance.now();
+    const { service } = this.#request;
+    const local = this.#untriedLocal;
+    if (local !== null && !local.isLeftOut(nowMs)) return true;
+    return this.#options.directory.peek(service).some((peer) => {
+      const endpoint = peer.endpoint(service);
+      if (endpoint === undefined || !this.#isUntriedAndReady(peer)) return false;
+      return !endpoint.standing.isFull(requestsAt(endpoint), nowMs);
+    });
+  }
+
+  /** A worker has refused it, and it goes to another one. */
+  refused(): void {
+    this.#isRefused = true;
+  }
+
   /** `attempts`: those that failed. A promise only where it must wait; rejects only for a fault of this program. */
   next(attempts: readonly AttemptTrace[]): Target | Promise<Target> {
-    const local = this.#options.services.get(this.#request.service);
-    if (attempts.length === 0 && local?.state === 'ready') {
-      this.#view = 'local';
-      return { kind: 'local', service: local };
-    }
+    const local = this.#untriedLocal;
+    if (
+      local !== null &&
+      !isLeftOut(local, this.#options, performance.now()) &&
+      this.#isLocalPreferred(attempts)
+    )
+      return this.#toLocal(local);
     this.#isMigrating = false;
     const left = this.#nextRoute(attempts);
     if (left !== null) return left;
     const found = this.#find();
+    // One that is left out serves rather than that a request waits for others to be found.
+    if (local !== null && found.kind === 'wait') return this.#toLocal(local);
     return found.kind === 'hit' ? this.#among(found.view, attempts) : this.#looked(found.ready, attempts);
+  }
+
+  /** Nobody who is known to be ready has more of what is preferred. */
+  #isLocalPreferred(attempts: readonly AttemptTrace[]): boolean {
+    const { requirements, preferences, service } = this.#request;
+    const { capabilities, directory } = this.#options;
+    if (preferences.length === 0 || attempts.length > 0) return true;
+    const rank = preferenceRank(capabilities, preferences);
+    return !directory
+      .peek(service)
+      .some(
+        (peer) =>
+          this.#isUntriedAndReady(peer) &&
+          meetsAll(peer.record.capabilities, requirements) &&
+          preferenceRank(peer.record.capabilities, preferences) > rank,
+      );
   }
 
   async #looked(ready: Promise<View>, attempts: readonly AttemptTrace[]): Promise<Target> {
@@ -154,13 +158,28 @@ export class TargetSelector {
   }
 
   #among(view: View, attempts: readonly AttemptTrace[]): Target | Promise<Target> {
-    const { service } = this.#request;
     if (view.kind === 'none')
-      return noUpstreamKnown({ service, attempts }, view.code, view.detail, this.#options);
+      return (
+        this.#lastResort ?? noUpstreamKnown(this.#asked(attempts), view.code, view.detail, this.#options)
+      );
     this.#viewAgeMs = view.ageMs;
     const choice = this.#choose(view.peers);
-    if (choice.kind === 'refused' && this.#mayBeReadyByNow(view.peers)) return this.#checked(attempts);
+    if (choice.kind === 'refused') {
+      if (choice.code === 'requirements_unmet' && !this.#hasSearched) return this.#searched(attempts);
+      if (this.#mayBeReadyByNow(view.peers)) return this.#checked(attempts);
+    }
     return this.#chosen(choice, view.peers, attempts);
+  }
+
+  /** The view is a sample, and may lack the one worker that fits. */
+  async #searched(attempts: readonly AttemptTrace[]): Promise<Target> {
+    const { directory } = this.#options;
+    const { service, requirements } = this.#request;
+    this.#hasSearched = true;
+    const view = await this.#whileWanted(directory.search(service, requirements));
+    if (view === null)
+      return tooLate('the deadline of the caller passed while a worker that fits was searched');
+    return this.#among(view, attempts);
   }
 
   /** Those that were warming are asked once more. */
@@ -174,21 +193,42 @@ export class TargetSelector {
     return this.#chosen(this.#choose(peers), peers, attempts);
   }
 
+  /** The worker beside us, while the request has not been there. */
+  get #untriedLocal(): LocalService | null {
+    const local = this.#options.services.get(this.#request.service);
+    if (this.#hasTriedLocal || local === undefined || local.state !== 'ready') return null;
+    return meetsAll(this.#options.capabilities, this.#request.requirements) ? local : null;
+  }
+
+  #toLocal(service: LocalService): LocalTarget {
+    this.#hasTriedLocal = true;
+    if (this.#view === 'none') this.#view = 'local';
+    return { kind: 'local', service };
+  }
+
+  /** The worker beside us is left out, and nobody else is there. One that is full is not asked after a refusal. */
+  get #lastResort(): LocalTarget | null {
+    const local = this.#untriedLocal;
+    return local === null || this.#isRefused ? null : this.#toLocal(local);
+  }
+
   #chosen(choice: Choice, peers: readonly Peer[], attempts: readonly AttemptTrace[]): Target {
     if (choice.kind === 'refused') this.#takeSpare();
     else {
       for (const route of choice.spare) this.#spare.push({ peer: choice.peer, route });
       this.#goTo(choice.peer, choice.routes, choice.expectedQueue);
     }
-    return this.#nextRoute(attempts) ?? this.#nobody(choice, peers, attempts);
+    return this.#nextRoute(attempts) ?? this.#lastResort ?? this.#nobody(choice, peers, attempts);
   }
 
   /** An attempt on a peer is over. */
   attempted({ peer, route }: PeerTarget, { remaining, askedBackFor }: Attempted): void {
     if (askedBackFor !== null) this.#askedBackFor = askedBackFor;
     if (remaining === 'other_routes') return;
+    const isRepeated = remaining === 'same_route' && this.#repeatedAt !== peer;
+    if (isRepeated) this.#repeatedAt = peer;
     this.#peer = peer;
-    this.#routes = remaining === 'same_route' ? [route] : NO_ROUTES;
+    this.#routes = isRepeated ? [route] : NO_ROUTES;
     this.#routeIndex = 0;
     if (remaining === 'queue') this.#rejectedByQueue(peer, askedBackFor);
   }
@@ -202,7 +242,7 @@ export class TargetSelector {
     // Where it was moved to it should have come first: no more of that.
     if (this.#askedBackFor === peer) this.#acceptsAnyQueue = true;
     if (this.#acceptsAnyQueue && goesTo === null) return;
-    this.#tried.delete(peer.key);
+    this.#tried = this.#tried.filter((key) => key !== peer.key);
     if (goesTo !== null) this.#migrate(goesTo);
     else if (++this.#rejections >= MAX_REJECTIONS) this.#acceptsAnyQueue = true;
   }
@@ -210,8 +250,9 @@ export class TargetSelector {
   /** It comes first at the peer that it was asked back for; unless that one cannot be asked any more. */
   #migrate(to: Peer): void {
     this.#isMigrating = true;
-    const { service, tunnelUnfit } = this.#request;
+    const { service, requirements, tunnelUnfit } = this.#request;
     if (!this.#isUntriedAndReady(to) || to.endpoint(service) === undefined) return;
+    if (!meetsAll(to.record.capabilities, requirements)) return;
     const { routes } = sortedByFitness(usableRoutes(to.routes, performance.now()), tunnelUnfit);
     if (routes.length > 0) this.#goTo(to, routes, null);
   }
@@ -223,7 +264,7 @@ export class TargetSelector {
 
   /** By these routes, in their order. */
   #goTo(peer: Peer, routes: readonly Route[], expectedQueue: number | null): void {
-    this.#tried.add(peer.key);
+    this.#tried.push(peer.key);
     this.#peer = peer;
     this.#routes = routes;
     this.#routeIndex = 0;
@@ -247,28 +288,41 @@ export class TargetSelector {
 
   /** Once; and only what is sent into a queue by the expected time, can be sent again as it is, and goes anywhere. */
   #isMigratable(attempts: readonly AttemptTrace[]): boolean {
-    const { affinityKey, isBodyKept, tunnelUnfit } = this.#request;
-    const goesAnywhere = isBodyKept && affinityKey === null && tunnelUnfit === null;
+    const { affinityKey, isBodyKept, requirements, tunnelUnfit } = this.#request;
+    const goesAnywhere =
+      isBodyKept && affinityKey === null && tunnelUnfit === null && requirements.length === 0;
     const isSpent = this.#askedBackFor !== null || attempts.length > MAX_ATTEMPTS_BEFORE_MIGRATION;
     const queue = this.#expectedQueue;
     return goesAnywhere && !isSpent && queue !== null && (this.#acceptsAnyQueue || queue > 0);
   }
 
   #nobody(choice: Choice, peers: readonly Peer[], attempts: readonly AttemptTrace[]): NoUpstream {
-    const asked = { service: this.#request.service, attempts };
+    const asked = this.#asked(attempts);
     const code = choice.kind === 'refused' ? choice.code : 'no_peers';
-    if (peers.length > 0) return noUpstreamAmong(asked, code, peers, this.#tried, this.#options);
+    if (peers.length > 0) return noUpstreamAmong(asked, code, peers, this.#excluded, this.#options);
     return noUpstreamKnown(asked, code, 'No worker is known to offer this service any more.', this.#options);
+  }
+
+  /** For the words of a refusal. */
+  #asked(attempts: readonly AttemptTrace[]) {
+    const { requirements, service } = this.#request;
+    const { capabilities, services, workerId: worker_id } = this.#options;
+    const isLacking = services.has(service) && !meetsAll(capabilities, requirements);
+    return { service, attempts, requirements, lacking: isLacking ? { worker_id, capabilities } : null };
   }
 
   /** What is known of those that were warming is a moment old, and there is nobody else. */
   #mayBeReadyByNow(peers: readonly Peer[]): boolean {
     if (this.#hasCheckedWarming || this.#spare.length > 0) return false;
-    return peers.some(({ key, state }) => state === 'warming' && !this.#tried.has(key));
+    return peers.some(({ key, state }) => state === 'warming' && !this.#tried.includes(key));
   }
 
   #isUntriedAndReady(peer: Peer): boolean {
-    return peer.state === 'ready' && peer.presence === 'live' && !this.#tried.has(peer.key);
+    return peer.state === 'ready' && peer.presence === 'live' && !this.#tried.includes(peer.key);
+  }
+
+  get #excluded(): ReadonlySet<string> {
+    return this.#tried.length === 0 ? NOBODY : new Set(this.#tried);
   }
 
   /** For the first choice as the directory has it; for a later one the peers as they are by then. */
@@ -304,9 +358,10 @@ export class TargetSelector {
 
   #choose(peers: readonly Peer[]): Choice {
     const { balancer, observer, random } = this.#options;
-    const { affinityKey, service, tunnelUnfit, wantsDecision } = this.#request;
+    const { affinityKey, preferences, requirements, service, tunnelUnfit, wantsDecision } = this.#request;
     const nowMs = performance.now();
-    const question = { service, nowMs, random, excluded: this.#tried, affinityKey, tunnelUnfit };
+    const wishes = { affinityKey, tunnelUnfit, requirements, preferences, isRefused: this.#isRefused };
+    const question = { service, nowMs, random, excluded: this.#excluded, ...wishes };
     let choice: Choice;
     if (wantsDecision) {
       const decided = balancer.decide(peers, question);

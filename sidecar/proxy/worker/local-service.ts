@@ -6,18 +6,22 @@
 import { BoundedCache } from '../../core/bounded-cache.ts';
 import type { Code } from '../../core/errors.ts';
 import type { SentHost } from '../../core/forwarding/mount.ts';
+import { type Answer, refusalMs } from '../../core/http/answer.ts';
 import { hostHeader } from '../../core/http/base-url.ts';
 import { isGrpc } from '../../core/http/grpc.ts';
 import { first } from '../../core/http/headers.ts';
 import type { WorkerState } from '../../core/peers/record.ts';
+import { Standing } from '../../core/peers/standing.ts';
 import type { Acquired, Admission, Slot } from '../../core/worker/admission.ts';
 import { CallerCounts } from '../../core/worker/caller-counts.ts';
 import { loadInOrca } from '../../core/worker/orca.ts';
 import { SelfReportedLoad } from '../../core/worker/self-reported-load.ts';
+import { requestClass } from '../../core/worker/service-times.ts';
 import { type AttemptOptions, runAttempt } from '../../http/attempt.ts';
-import type { AttemptOutcome } from '../../http/attempt-outcome.ts';
-import type { Origin, RequestTimeouts, Upstreams } from '../../http/exchange.ts';
-import type { WorkerHealth } from './worker-health.ts';
+import type { AttemptOutcome, Judgement } from '../../http/attempt-outcome.ts';
+import type { IncomingHead, Origin, RequestTimeouts, Upstreams } from '../../http/exchange.ts';
+import type { SlotUse } from './slot-use.ts';
+import type { AtWork, WorkerHealth } from './worker-health.ts';
 
 export interface LocalServiceOptions {
   readonly name: string;
@@ -28,11 +32,16 @@ export interface LocalServiceOptions {
   readonly sentHost?: SentHost;
   readonly timeouts: RequestTimeouts;
   readonly admission: Admission;
+  readonly slotUse: SlotUse;
   readonly health: WorkerHealth;
   readonly upstreams: Upstreams;
 }
 
-export type LocalAttempt = Omit<AttemptOptions, 'upstreams' | 'origin' | 'timeouts' | 'repeatStale'> & {
+type Given = 'upstreams' | 'origin' | 'timeouts' | 'repeatStale' | 'judge';
+
+export type LocalAttempt = Omit<AttemptOptions, Given> & {
+  /** `holdsSlot`: whether it goes on holding one. */
+  judge(response: IncomingHead, answer: Answer, holdsSlot: boolean): Judgement;
   /** Key of the peer that asks; '' for the app beside this sidecar. */
   readonly callerKey: string;
   /** The queue that the caller counts on; a longer one is refused at once. null = any. */
@@ -53,10 +62,16 @@ export class LocalService {
   readonly host: string;
   readonly sentHost: SentHost;
   readonly admission: Admission;
+  /** By its answers, to the app here and to peers. */
+  readonly standing = new Standing();
   /** What the worker itself says of its load. */
   readonly selfReportedLoad = new SelfReportedLoad();
   readonly #options: LocalServiceOptions;
   readonly #callers = new CallerCounts();
+  /** Responses that are coming from the worker to those who hold a slot. */
+  #coming = 0;
+  /** Monotonic ms at which the worker last gave a sign, or was given the first of the requests that it has. */
+  #signMs = Number.NEGATIVE_INFINITY;
   /** Requests in the queue whose callers may want them back. */
   readonly #cancellable = new Map<string, () => boolean>();
   readonly #stateListeners: (() => void)[] = [];
@@ -85,6 +100,25 @@ export class LocalService {
     for (const listener of this.#stateListeners) listener();
   }
 
+  /** By its answers: one of another worker is the better choice for the app here, if there is one. */
+  isLeftOut(nowMs: number): boolean {
+    return this.standing.health.isEjected(nowMs) || this.standing.isFull(this.admission.inFlight, nowMs);
+  }
+
+  /**
+   * A response that stands still ends by `timeouts.idle`, so one that goes on moves; and no worker is silent about all
+   * that it has for longer than one answer may take.
+   */
+  get atWork(): AtWork {
+    if (this.#coming > 0) return 'moves';
+    if (this.admission.inFlight === 0) return 'no';
+    return performance.now() - this.#signMs < this.#options.timeouts.headMs ? 'waits' : 'no';
+  }
+
+  get isHttp2(): boolean {
+    return this.#options.origin.scheme === 'h2c';
+  }
+
   /** Where the worker is reached. */
   get address(): string {
     return `${this.#options.origin.scheme}://${this.host}${this.basePath}`;
@@ -94,7 +128,7 @@ export class LocalService {
     return this.#options.health.reason;
   }
 
-  /** Requests of this caller that are here now. */
+  /** Requests of this caller that hold a slot here now, or wait for one. */
   outstandingOf(callerKey: string): number {
     return this.#callers.outstandingOf(callerKey);
   }
@@ -123,48 +157,125 @@ export class LocalService {
   /** Waits for a slot, then makes the attempt; a refusal is an outcome with stage `not_sent`. */
   async attempt(attempt: LocalAttempt): Promise<AttemptOutcome> {
     if (this.state !== 'ready') return refused('warming', `the worker is not ready: ${this.healthReason}`);
-    if (this.#options.origin.scheme !== 'h2c' && isGrpc(attempt.head.fields))
+    if (!this.isHttp2 && isGrpc(attempt.head.fields))
       return refused('grpc_not_carried', 'the worker is spoken to in HTTP/1.1: its URL lacks h2c://');
+    const { slotUse } = this.#options;
+    if (slotUse.isFree(attempt.head, this.basePath)) return this.#attemptBeside(attempt);
     this.#callers.began(attempt.callerKey);
+    const slot = this.admission.acquireFree() ?? (await this.#queue(attempt));
+    if (typeof slot !== 'string') return this.#attemptIn(slot, attempt);
+    this.#callers.ended(attempt.callerKey, performance.now());
+    return this.#turnedAway(slot);
+  }
+
+  /** Without a slot: it neither waits nor has others wait. */
+  async #attemptBeside(attempt: LocalAttempt): Promise<AttemptOutcome> {
+    this.admission.opened();
+    this.standing.health.tried(performance.now());
+    let counted: Answer | null = null;
     try {
-      const slot = this.admission.acquireFree() ?? (await this.#queue(attempt));
-      return typeof slot === 'string' ? this.#turnedAway(slot) : await this.#attemptIn(slot, attempt);
+      const outcome = await this.#run(attempt, (response, answer) => {
+        this.#heard(response, answer);
+        return attempt.judge(response, answer, false);
+      });
+      counted = answerIn(outcome);
+      return this.#noted(outcome);
     } finally {
-      this.#callers.ended(attempt.callerKey, performance.now());
+      this.admission.closed();
+      this.#counted(counted, performance.now());
     }
   }
 
   async #attemptIn(slot: Slot, attempt: LocalAttempt): Promise<AttemptOutcome> {
     const startedMs = performance.now();
-    const { upstreams, origin, timeouts, health } = this.#options;
-    const { downstream, relay, head, deadline, informational, trailers } = attempt;
+    const { head, callerKey } = attempt;
+    const { slotUse } = this.#options;
+    const others = this.admission.inFlight - 1;
     let serviceMs: number | null = null;
+    let counted: Answer | null = null;
+    let isComing = false;
+    if (this.admission.inFlight === 1) this.#signMs = startedMs;
+    this.standing.health.tried(startedMs);
     try {
-      const outcome = await runAttempt({
-        downstream,
-        relay,
-        head,
-        deadline,
-        informational,
-        trailers,
-        upstreams,
-        origin,
-        timeouts,
-        repeatStale: true,
-        judge: (response) => {
-          const report = first(response.fields, 'endpoint-load-metrics');
-          if (report !== undefined) this.reported(report);
-          return attempt.judge(response);
-        },
+      const outcome = await this.#run(attempt, (response, answer) => {
+        this.#heard(response, answer);
+        const nowMs = performance.now();
+        this.#signMs = nowMs;
+        if (answer === 'served') this.standing.took(others, startedMs, nowMs);
+        const isChannel = head.method === 'GET' && slotUse.isFreeStream(response);
+        if (isChannel) this.#giveBack(slot, callerKey);
+        else {
+          this.#coming++;
+          isComing = true;
+        }
+        return attempt.judge(response, answer, !isChannel);
       });
-      if (outcome.kind === 'completed') serviceMs = performance.now() - startedMs;
-      if (outcome.kind === 'failed' && outcome.stage === 'not_sent') {
-        health.suspect(outcome.detail, outcome.isRefused === true);
-      }
-      return outcome;
+      counted = answerIn(outcome);
+      // A session (101) is as long as its two ends like: it says nothing of the worker.
+      if (
+        counted === 'served' &&
+        outcome.kind === 'completed' &&
+        outcome.status !== 101 &&
+        slotUse.isWork(head, this.basePath)
+      )
+        serviceMs = performance.now() - startedMs;
+      return this.#noted(outcome);
     } finally {
-      slot.release(performance.now(), serviceMs); // also after a fault of this program: a slot is never lost
+      // Also after a fault of this program: a slot is never lost.
+      const nowMs = performance.now();
+      if (isComing) this.#coming--;
+      const kind = serviceMs === null ? 0 : requestClass(head.method, head.target);
+      if (slot.release(nowMs, serviceMs, kind)) this.#callers.ended(callerKey, nowMs);
+      else this.admission.closed();
+      this.#counted(counted, nowMs);
     }
+  }
+
+  /** What has begun goes on without a slot. */
+  #giveBack(slot: Slot, callerKey: string): void {
+    const nowMs = performance.now();
+    this.#callers.ended(callerKey, nowMs);
+    this.admission.opened();
+    slot.release(nowMs, null);
+  }
+
+  #run(attempt: LocalAttempt, judge: AttemptOptions['judge']): Promise<AttemptOutcome> {
+    const { upstreams, origin, timeouts } = this.#options;
+    const { downstream, relay, head, deadline, informational, trailers } = attempt;
+    return runAttempt({
+      downstream,
+      relay,
+      head,
+      deadline,
+      informational,
+      trailers,
+      upstreams,
+      origin,
+      timeouts,
+      repeatStale: true,
+      judge,
+    });
+  }
+
+  /** What the head of a response tells of the worker. One that refuses is full with what it has besides. */
+  #heard({ fields }: IncomingHead, answer: Answer): void {
+    const report = first(fields, 'endpoint-load-metrics');
+    if (report !== undefined) this.reported(report);
+    if (answer !== 'refused') return;
+    const nowMs = performance.now();
+    this.standing.refusedAt(this.admission.inFlight - 1, nowMs, refusalMs(fields, Date.now()));
+  }
+
+  /** null: the worker is not to blame for how it ended. */
+  #counted(answer: Answer | null, nowMs: number): void {
+    if (answer === null || answer === 'refused') this.standing.health.abandoned(nowMs);
+    else this.standing.answered(answer, nowMs);
+  }
+
+  #noted(outcome: AttemptOutcome): AttemptOutcome {
+    if (outcome.kind === 'failed' && outcome.stage === 'not_sent')
+      this.#options.health.suspect(outcome.detail, outcome.isRefused === true);
+    return outcome;
   }
 
   #turnedAway(why: Lack | Left): AttemptOutcome {
@@ -218,10 +329,26 @@ type Left = 'gone' | 'late' | 'cancelled';
 
 type Lack = Extract<Acquired, { kind: 'saturated' }>['reason'];
 
-function full({ inFlight, queued, concurrency }: Admission, lack: Lack): string {
+function full({ slots: { inFlight, queued }, concurrency }: Admission, lack: Lack): string {
   const slots = `${inFlight} of ${concurrency} slots are taken and ${queued} requests wait`;
   return lack === 'queue_full' ? `${slots}: the queue is full` : `${slots}: more than the caller counted on`;
 }
+
+/** What the end of an attempt says of the worker; null = nothing. */
+function answerIn(outcome: AttemptOutcome): Answer | null {
+  switch (outcome.kind) {
+    case 'completed':
+      return outcome.answer;
+    case 'failed':
+    case 'broken':
+      return WORKERS_FAULT.has(outcome.code) ? 'failed' : null;
+    case 'client_gone':
+      return null;
+  }
+}
+
+/** One that takes no connection is withdrawn by its health checks. */
+const WORKERS_FAULT: ReadonlySet<Code> = new Set(['upstream_reset', 'upstream_protocol', 'response_timeout']);
 
 /** What went wrong between this sidecar and its worker, told so that a peer does not take it for its own way here. */
 export function atWorker(service: LocalService, outcome: AttemptOutcome): AttemptOutcome {

@@ -29,7 +29,12 @@ export function configInput(made: MadeUp = {}): ConfigInput {
     host: {
       hostName: made.hostName ?? 'box',
       addresses: made.addresses ?? ['127.0.0.1', '192.0.2.7'],
-      gpu: { present: made.gpu !== undefined, model: made.gpu ?? null },
+      gpu: {
+        present: made.gpu !== undefined,
+        count: made.gpu === undefined ? null : 1,
+        model: made.gpu ?? null,
+      },
+      hardware: { cpuCores: 8, memoryBytes: 16 * 2 ** 30, arch: 'x64' },
     },
     checkMembership: (claim) => openIdentity({ ...claim, stateDir: null, nowMs: 1_750_000_000_000 }),
   };

@@ -14,7 +14,7 @@ export function assertCountsAreZero(pair: SidecarPair): void {
     outstanding: b.outstanding,
     inFlight: b.service.admission.inFlight,
     queued: b.service.admission.queued,
-    failures: b.peer.health.consecutiveFailures,
+    failures: b.standing.health.consecutiveFailures,
     route: b.peer.routes[0]?.health.state.kind,
   }).toStrictEqual({
     running: 0,

@@ -1,9 +1,12 @@
 import type { SentHost } from '../../../sidecar/core/forwarding/mount.ts';
 import { betweenSidecars } from '../../../sidecar/core/forwarding/sidecar-headers.ts';
+import type { HostPort } from '../../../sidecar/core/host-port.ts';
 import type { HeadLimits } from '../../../sidecar/core/http/message.ts';
 import { encodeReport } from '../../../sidecar/core/peers/load-report.ts';
-import { Peer } from '../../../sidecar/core/peers/peer.ts';
+import { type Endpoint, Peer } from '../../../sidecar/core/peers/peer.ts';
+import type { Standing } from '../../../sidecar/core/peers/standing.ts';
 import { Admission } from '../../../sidecar/core/worker/admission.ts';
+import { CONNECT } from '../../../sidecar/core/worker/health-ask.ts';
 import type { RequestTimeouts } from '../../../sidecar/http/exchange.ts';
 import { Http1Pool } from '../../../sidecar/http/http1/pool.ts';
 import { HttpListener } from '../../../sidecar/http/listener.ts';
@@ -14,6 +17,7 @@ import { createInbound } from '../../../sidecar/proxy/inbound/inbound.ts';
 import type { FinishedInbound } from '../../../sidecar/proxy/observers.ts';
 import { problemReply } from '../../../sidecar/proxy/problem.ts';
 import { LocalService } from '../../../sidecar/proxy/worker/local-service.ts';
+import { SlotUse, type SlotUseOptions } from '../../../sidecar/proxy/worker/slot-use.ts';
 import { WorkerHealth } from '../../../sidecar/proxy/worker/worker-health.ts';
 import { Arrivals } from '../runner/arrivals.ts';
 import { ScriptedOrigin } from '../workers/scripted-origin.ts';
@@ -27,6 +31,7 @@ export interface InboundSetup {
   readonly name?: string;
   readonly concurrency?: number | null;
   readonly queue?: number;
+  readonly slotUse?: Partial<SlotUseOptions>;
   /** false: the worker never becomes ready. */
   readonly isReady?: boolean;
   /** Failed checks in a row that withdraw the worker. */
@@ -52,6 +57,8 @@ export class InboundSide {
   readonly bugs: unknown[] = [];
   /** Whether the worker is ready, as it was found from one change to the next. */
   readonly readiness: readonly boolean[];
+  /** Where callers said that their records are to be had. */
+  readonly introduced: HostPort[] = [];
   /** Requests that are being served. */
   running = 0;
   isClosed = false;
@@ -72,7 +79,8 @@ export class InboundSide {
     const readiness: boolean[] = [];
     const health = new WorkerHealth({
       origin: address,
-      path: null,
+      ask: CONNECT,
+      atWork: () => 'no',
       intervalMs: 600_000,
       timeoutMs: 2_000,
       healthyAfter: 1,
@@ -93,6 +101,7 @@ export class InboundSide {
         assumedConcurrency: 8,
         queue: setup.queue ?? 10,
       }),
+      slotUse: new SlotUse({ byChannels: false, free: null, light: null, ...setup.slotUse }),
       health,
       upstreams: pool,
     });
@@ -120,8 +129,9 @@ export class InboundSide {
         pseudonym: `${name}-inbound`,
         services: new Map([[SERVICE, service]]),
         auth: new RequestAuth(identity),
+        replayBytes: 65_536,
         isClosed: () => side().isClosed,
-        onIntroduction: () => {},
+        onIntroduction: (_key, address) => side().introduced.push(address),
         heartbeat:
           setup.heartbeatMs === undefined ? null : { intervalMs: setup.heartbeatMs, timers: parts.timers },
         observer: {
@@ -164,6 +174,11 @@ export class InboundSide {
     this.#pool = parts.pool;
   }
 
+  /** Of the service, as the caller sees it by its answers. */
+  get standing(): Standing {
+    return (this.peer.endpoint(SERVICE) as Endpoint).standing;
+  }
+
   /** Requests that the caller believes to have outstanding here. */
   get outstanding(): number {
     return this.peer.endpoint(SERVICE)?.outstanding ?? 0;
@@ -202,5 +217,7 @@ function reportOf(service: LocalService): string {
     mine: 0,
     activeCallers: 1,
     oldestMs: sinceMs === null ? null : performance.now() - sinceMs,
+    fullAt: service.standing.fullAt(performance.now()),
+    fullForMs: service.standing.fullForMs(performance.now()),
   });
 }

@@ -5,6 +5,7 @@ import type { ChoiceRequest } from '../../../sidecar/core/balancing/choice.ts';
 import type { Endpoint, Peer } from '../../../sidecar/core/peers/peer.ts';
 import { PeerTable } from '../../../sidecar/core/peers/peer-table.ts';
 import type { ServiceFigures, WorkerRecord } from '../../../sidecar/core/peers/record.ts';
+import type { ServiceHealth } from '../../../sidecar/core/peers/service-health.ts';
 
 export const SERVICE = 'llm-inference';
 
@@ -52,6 +53,13 @@ export function endpointOf(table: PeerTable, n: number): Endpoint {
   const endpoint = peerOf(table, n).endpoint(SERVICE);
   if (endpoint === undefined) throw new Error(`no endpoint ${n}`);
   return endpoint;
+}
+
+/** Of a service of a peer, by its answers. */
+export function healthOf(peer: Peer, service = SERVICE): ServiceHealth {
+  const endpoint = peer.endpoint(service);
+  if (endpoint === undefined) throw new Error(`the peer does not offer ${service}`);
+  return endpoint.standing.health;
 }
 
 export function asking(random: () => number, changes: Partial<ChoiceRequest> = {}): ChoiceRequest {

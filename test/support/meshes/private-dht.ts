@@ -173,18 +173,19 @@ export interface TestReader {
 
 export function startReader(
   web: RecordWeb,
-  node: DhtNode,
+  node: Pick<DhtNode, 'lookup' | 'mutableGet' | 'onStatus' | 'status'>,
   o: Partial<DirectoryOptions> & { emptyTtlMs?: number; recordTimeoutMs?: number } = {},
 ): TestReader {
   const ttlMs = o.ttlMs ?? 60_000;
+  const clock = o.clock ?? systemClock;
   const table = new PeerTable({ ttlMs, evictionBanMs: 30_000 });
   const cache = new FingerCache({ ttlMs, emptyTtlMs: o.emptyTtlMs ?? 1_000, maxServices: 1_024 });
   const fetcher = new RecordFetcher({
     node,
     table,
     fetchRecord: web.fetch,
-    openRecord: (bytes, maxSkewMs) => openRecord(SECRETS, bytes, { nowMs: Date.now(), maxSkewMs }),
-    clock: systemClock,
+    openRecord: (bytes, maxSkewMs) => openRecord(SECRETS, bytes, { nowMs: clock.unixMs(), maxSkewMs }),
+    clock,
     log: silentLog,
     timeoutMs: o.recordTimeoutMs ?? 1_000,
     maxSkewMs: 30_000,
@@ -197,7 +198,7 @@ export function startReader(
     fetcher,
     topicKey: SECRETS.topicKey,
     ownKeyHex: '',
-    clock: systemClock,
+    clock,
     random: Math.random,
     shards: 1,
     sampleSize: 64,
@@ -221,7 +222,7 @@ export function startReader(
     cache,
     fetcher,
     async find(service) {
-      const finding = directory.find(service, systemClock.monotonicMs());
+      const finding = directory.find(service, clock.monotonicMs());
       return finding.kind === 'hit' ? finding : await finding.ready;
     },
   };

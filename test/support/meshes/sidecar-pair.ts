@@ -141,6 +141,7 @@ export class SidecarPair {
           reported: () => {},
           markSuspect: (peer) => this.suspected.push(peer),
           notOffered: (peer) => this.notOffered.push(peer),
+          search: async () => ({ kind: 'none', code: 'no_peers', detail: '' }),
           checkWarming: async () => {},
           absent: () => [],
           services: () => new Set(),
@@ -173,7 +174,8 @@ export class SidecarPair {
           internalError: (error) => this.bugs.push(error),
         },
         random: () => 0,
-        callPolicy: () => ({ vpn: TIMEOUTS, tunnel: TIMEOUTS, retryPost: false }),
+        capabilities: {},
+        callPolicy: () => ({ vpn: TIMEOUTS, tunnel: TIMEOUTS, retryPost: false, retryRefused: true }),
         ...outbound,
       }),
     });

@@ -15,6 +15,7 @@ import {
   Server,
   ServerCredentials,
   type ServerDuplexStream,
+  type ServerOptions,
   type ServerReadableStream,
   type ServerUnaryCall,
   type ServerWritableStream,
@@ -54,16 +55,23 @@ export interface GrpcWorker {
   /** Names of methods whose caller left before their end. */
   readonly cancelled: Arrivals<string>;
   readonly began: Arrivals<string>;
+  /** From now on each unary call ends so, before any message; null = it is answered. */
+  refuse(refusal: { readonly code: status; readonly details: string } | null): void;
   /** Breaks all connections. */
   crash(): void;
 }
 
-export async function startGrpcWorker(): Promise<GrpcWorker> {
+export async function startGrpcWorker(options: ServerOptions = {}): Promise<GrpcWorker> {
   const cancelled: Arrivals<string> = new Arrivals('a cancelled call');
   const began: Arrivals<string> = new Arrivals('a call that began');
-  const server = new Server({ 'grpc.max_receive_message_length': -1 });
+  const server = new Server({ 'grpc.max_receive_message_length': -1, ...options });
+  let refusal: Parameters<GrpcWorker['refuse']>[0] = null;
   server.addService(ECHO, {
     One(call: ServerUnaryCall<string, string>, answer: sendUnaryData<string>): void {
+      if (refusal !== null) {
+        answer(refusal);
+        return;
+      }
       const head = new Metadata();
       head.set('x-saw', String(call.metadata.get('x-app')[0]));
       call.sendMetadata(head);
@@ -104,7 +112,15 @@ export async function startGrpcWorker(): Promise<GrpcWorker> {
     );
   });
   onTestEnd(() => server.forceShutdown());
-  return { url: `h2c://127.0.0.1:${port}`, cancelled, began, crash: () => server.forceShutdown() };
+  return {
+    url: `h2c://127.0.0.1:${port}`,
+    cancelled,
+    began,
+    refuse: (wanted) => {
+      refusal = wanted;
+    },
+    crash: () => server.forceShutdown(),
+  };
 }
 
 export interface Unary {

@@ -105,6 +105,11 @@ class Behaviour {
         response.write('a drop');
         request.resume();
         return;
+      case '/events':
+        served.head(200, { 'content-type': 'text/event-stream' });
+        response.write('data: 1\n\n');
+        request.resume();
+        return;
       case '/flood':
         served.head(200, {});
         this.#flood(response);

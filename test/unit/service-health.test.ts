@@ -1,23 +1,23 @@
 /** Health: ejection of peers, and routes that go down and come back. */
 import { describe, expect, test } from '@jest/globals';
+import { RouteHealth } from '../../sidecar/core/peers/route-health.ts';
 import {
   EJECT_AFTER_FAILURES,
   EJECTION_MS,
   MAX_EJECTION_MS,
-  PeerHealth,
-} from '../../sidecar/core/peers/peer-health.ts';
-import { RouteHealth } from '../../sidecar/core/peers/route-health.ts';
+  ServiceHealth,
+} from '../../sidecar/core/peers/service-health.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
 
-function ejected(): PeerHealth {
-  const health = new PeerHealth();
+function ejected(): ServiceHealth {
+  const health = new ServiceHealth();
   for (let i = 0; i < EJECT_AFTER_FAILURES; i += 1) health.failed(0);
   return health;
 }
 
 describe('the health of peers and routes', () => {
   test('five failures in a row eject, four and a success do not', () => {
-    const health = new PeerHealth();
+    const health = new ServiceHealth();
     for (let i = 0; i < 4; i += 1) health.failed(0);
     health.succeeded(0);
     for (let i = 0; i < 4; i += 1) health.failed(0);
@@ -73,6 +73,30 @@ describe('the health of peers and routes', () => {
     expect(health.isEjected(laterMs + EJECTION_MS)).toBe(false);
   });
 
+  test('a peer that recovers and fails again soon is ejected for longer than before', () => {
+    const health = ejected();
+    health.tried(EJECTION_MS);
+    health.succeeded(EJECTION_MS);
+    const againMs = EJECTION_MS + MAX_EJECTION_MS;
+    for (let i = 0; i < EJECT_AFTER_FAILURES; i += 1) health.failed(againMs);
+    expect(health.state).toStrictEqual({ kind: 'ejected', untilMs: againMs + 2 * EJECTION_MS });
+  });
+
+  test('requests that an ejected peer gets because nobody else is left are no trial: their failures prolong nothing', () => {
+    const health = ejected();
+    health.tried(EJECTION_MS - 1);
+    expect(health.state).toStrictEqual({ kind: 'ejected', untilMs: EJECTION_MS });
+    health.failed(EJECTION_MS - 1);
+    expect(health.state).toStrictEqual({ kind: 'ejected', untilMs: EJECTION_MS });
+    expect(health.isEjected(EJECTION_MS)).toBe(false);
+  });
+
+  test('a success of a request that an ejected peer got because nobody else was left ends the ejection', () => {
+    const health = ejected();
+    health.succeeded(1);
+    expect([health.state.kind, health.consecutiveFailures]).toStrictEqual(['closed', 0]);
+  });
+
   test('a route is down after one failure, and a probe is due a second later', () => {
     const route = new RouteHealth();
     route.failed(0);
@@ -107,7 +131,7 @@ describe('the health of peers and routes', () => {
   });
 
   test('one that has started anew is excused, and not again a moment later', () => {
-    const health = new PeerHealth();
+    const health = new ServiceHealth();
     const failUntilEjected = (nowMs: number): void => {
       for (let n = 0; n < EJECT_AFTER_FAILURES; n += 1) health.failed(nowMs);
       expect(health.isEjected(nowMs)).toBe(true);

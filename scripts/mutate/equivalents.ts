@@ -1,0 +1,29 @@
+/**
+ * Mutants that change nothing which anybody could observe, each with the reason, so that they are not counted.
+ *
+ * An entry is known by its file and by the lines as the mutant makes them, each blank as one. One that fits no mutant
+ * any more is an error: the rule has changed, and the reason may have too.
+ */
+import type { Mutant } from './mutants.ts';
+
+interface Equivalent {
+  readonly file: string;
+  readonly after: string;
+  readonly why: string;
+}
+
+const EQUIVALENTS: readonly Equivalent[] = [];
+
+/** The mutants without those, and the entries that fit none. */
+export function withoutEquivalents(mutants: readonly Mutant[]): {
+  readonly rest: readonly Mutant[];
+  readonly stale: readonly Equivalent[];
+} {
+  const idOf = ({ file, after }: Pick<Equivalent, 'file' | 'after'>): string => `${file}\0${after}`;
+  const known = new Set(EQUIVALENTS.map(idOf));
+  const made = new Set(mutants.map(idOf));
+  return {
+    rest: mutants.filter((mutant) => !known.has(idOf(mutant))),
+    stale: EQUIVALENTS.filter((entry) => !made.has(idOf(entry))),
+  };
+}

@@ -1,0 +1,67 @@
+/** A worker that answers unlike the others is left out of that service, whatever it answers; and so is the one beside the app. */
+import { describe, expect, test } from '@jest/globals';
+import { first } from '../../sidecar/core/http/headers.ts';
+import { exclusionReason } from '../../sidecar/core/peers/exclusion-reason.ts';
+import { InboundSide, SERVICE } from '../support/meshes/inbound-side.ts';
+import { pairFor, type SidecarPair } from '../support/meshes/sidecar-pair.ts';
+import { expectNamed } from '../support/runner/expectations.ts';
+import { onTestEnd } from '../support/runner/on-test-end.ts';
+import { answer } from '../support/wire/wire-messages.ts';
+
+const POST = 'POST /service/llm-inference/ HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi';
+const OK = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';
+const REQUESTS = 60;
+
+function error(status: number): string {
+  return `HTTP/1.1 ${status} Wrong\r\nContent-Length: 0\r\n\r\n`;
+}
+
+/** How many of the requests each worker answered, and the last half of them. */
+async function spread(pair: SidecarPair): Promise<{ all: string[]; late: string[] }> {
+  const client = await pair.client();
+  const all: string[] = [];
+  for (let n = 0; n < REQUESTS; n++) {
+    client.send(POST);
+    all.push(first((await answer(client, 'POST')).head.fields, 'sidecar-worker') ?? '-');
+  }
+  return { all, late: [...new Set(all.slice(REQUESTS / 2))].sort() };
+}
+
+describe('a worker that answers unlike the others', () => {
+  for (const status of [400, 401, 404, 418, 500, 503]) {
+    test(`${status} to everything: it is left out, and explained`, async () => {
+      const pair = await pairFor({ peers: [{}, {}, {}] });
+      for (const side of pair.sides) side.origin.reply = OK;
+      pair.b.origin.reply = error(status);
+      const { all, late } = await spread(pair);
+      expect(late).toStrictEqual(['c', 'd']);
+      const lost = all.filter((worker) => worker === 'b').length;
+      expectNamed(lost, `${lost} of ${REQUESTS}`).toBeLessThanOrEqual(9);
+      expect(exclusionReason(pair.b.peer, SERVICE, performance.now())).toMatch(
+        status < 500
+          ? /as an outlier of llm-inference: 100 % of its answers are client errors/
+          : /^ejected for/,
+      );
+    });
+  }
+
+  test('all of them answer so: it is the clients’ fault, and nobody is left out', async () => {
+    const pair = await pairFor({ peers: [{}, {}, {}] });
+    for (const side of pair.sides) side.origin.reply = error(404);
+    expect((await spread(pair)).late).toStrictEqual(['b', 'c', 'd']);
+  });
+
+  test('the one beside the app loses its requests to the others, and keeps them when it is alone', async () => {
+    for (const status of [404, 500]) {
+      const local = await InboundSide.start({ name: 'x' });
+      onTestEnd(() => local.close());
+      local.origin.reply = error(status);
+      const pair = await pairFor({ peers: [{}, {}], local: local.service });
+      for (const side of pair.sides) side.origin.reply = OK;
+      expectNamed((await spread(pair)).late, `${status}`).toStrictEqual(['b', 'c']);
+
+      const alone = await pairFor({ peers: [], local: local.service });
+      expectNamed((await spread(alone)).late, `${status} alone`).toStrictEqual(['a']);
+    }
+  });
+});
