@@ -173,7 +173,7 @@ export class DataPlane {
       auth,
       observer: inboundObserver(metrics, this.#inboundActivity, onInternalError),
       isClosed: () => this.#isClosed,
-      onIntroduction: (callerKey, address) => void mesh.introductions.onIntroduction(callerKey, address),
+      onIntroduction: (callerKey, by) => void mesh.introductions.onIntroduction(callerKey, by),
       heartbeat: heartbeatMs > 0 ? { intervalMs: heartbeatMs, timers: connections.timers } : null,
       self: this.#inboundSelf(),
     });

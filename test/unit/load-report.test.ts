@@ -46,6 +46,10 @@ describe('a load report', () => {
   });
 
   test('what is no report is null as a whole', () => {
+    expect(encodeReport(report, 3)).toBe(`${encodeReport(report)},3`);
+    expect(parseReport(encodeReport(report, 3))?.revision).toBe(3);
+    for (const bad of ['', '1.5', '-1', 'x', '3,4', '99999999999999999'])
+      expectNamed(parseReport(`${encodeReport(report)},${bad}`), `revision ${bad}`).toBe(null);
     const good = encodeReport(report);
     const parts = good.split(',');
     for (const value of [
@@ -53,7 +57,7 @@ describe('a load report', () => {
       ',',
       good.slice(2),
       `${good},`,
-      `${good},1`,
+      `${good},1,1`,
       `${good} `,
       good.replace(',', ';'),
     ]) {

@@ -35,7 +35,7 @@ function setUp(count: number, tunnels = false) {
   const dead = new Set<string>();
   const refusing = new Set<string>();
   const refetched: string[] = [];
-  let report: { epoch: number; state: WorkerState } = { epoch: 0, state: 'ready' };
+  let report: { epoch: number; state: WorkerState; revision?: number } = { epoch: 0, state: 'ready' };
   const inUse = new Set([SERVICE]);
   const prober = new Prober({
     table,
@@ -51,7 +51,7 @@ function setUp(count: number, tunnels = false) {
           signal.addEventListener('abort', () => reject(signal.reason as Error)),
         );
       }
-      const body = encodePeerState([
+      const reports = [
         {
           epoch: report.epoch || peer.epoch,
           seq: 1_000,
@@ -66,7 +66,8 @@ function setUp(count: number, tunnels = false) {
           activeCallers: 2,
           oldestMs: 900,
         },
-      ]);
+      ];
+      const body = encodePeerState(reports, '', report.revision ?? null);
       return Buffer.from(JSON.stringify(body));
     },
     async refetch(peer: Peer): Promise<void> {
@@ -101,6 +102,21 @@ describe('the prober', () => {
       2,
       'probe',
     ]);
+  });
+
+  test('one whose record has changed is asked for it within a round, and not once the record is in', async () => {
+    const { clock, table, refetched, prober, peer, say } = setUp(1);
+    prober.start();
+    await clock.advance(4_000);
+    expect(refetched).toStrictEqual([]);
+    say({ epoch: 0, state: 'ready', revision: 1 });
+    await clock.advance(2_400);
+    expect(refetched).toStrictEqual(['w0']);
+    const record = peer(0)?.record;
+    if (record !== undefined)
+      table.apply({ ...record, seq: record.seq + 1, revision: 1 }, 'probe', clock.monotonicMs());
+    await clock.advance(10_000);
+    expect(refetched).toHaveLength(1);
   });
 
   test('who was heard by a response is left alone, and so are services that nobody uses', async () => {

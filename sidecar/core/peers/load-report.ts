@@ -30,7 +30,7 @@ export interface LoadReport {
 /** What is taken over: absent = not said. */
 export type ReportPatch = Partial<LoadReport>;
 
-/** Ten numbers of at most 16 characters. */
+/** Twelve numbers of at most 16 characters. */
 const MAX_CHARS = 200;
 
 /** Nothing stands where a number could: it is not known. */
@@ -39,22 +39,25 @@ const NOT_KNOWN = -1;
 /** Not even that. */
 const BAD = -2;
 
+/** Of the service that was asked for. */
+export type ReceivedReport = Omit<LoadReport, 'service'> & { readonly revision?: number };
+
 /**
  * The value of `sidecar-load`: state (its place among WORKER_STATES), load, in flight, queued, concurrency, the reader's
- * share, active callers, service time and age of the queue in ms (empty = not known), epoch, sequence number. The
- * service is not in it: the reader asked for one.
+ * share, active callers, service time and age of the queue in ms (empty = not known), epoch, sequence number; and for a
+ * while after its record has changed, the record's revision. The service is not in it: the reader asked for one.
  */
-export function encodeReport(r: LoadReport): string {
+export function encodeReport(r: LoadReport, revision: number | null = null): string {
   const serviceMs = r.serviceMs === null ? '' : round(r.serviceMs, 100);
   const oldestMs = r.oldestMs === null ? '' : Math.round(r.oldestMs);
   return (
     `${WORKER_STATES.indexOf(r.state)},${round(r.load, 1000)},${r.inFlight},${r.queued},${r.concurrency},${r.mine},` +
-    `${r.activeCallers},${serviceMs},${oldestMs},${r.epoch},${r.seq}`
+    `${r.activeCallers},${serviceMs},${oldestMs},${r.epoch},${r.seq}${revision === null ? '' : `,${revision}`}`
   );
 }
 
 /** What such a value says; null when it is not one. Never throws; every number is finite and bounded. */
-export function parseReport(value: string): Omit<LoadReport, 'service'> | null {
+export function parseReport(value: string): ReceivedReport | null {
   if (value.length > MAX_CHARS) return null;
   reader.begin(value);
   const state = WORKER_STATES[reader.next(WORKER_STATES.length)];
@@ -68,8 +71,10 @@ export function parseReport(value: string): Omit<LoadReport, 'service'> | null {
   const oldestMs = reader.next(RECORD_LIMITS.serviceMs);
   const epoch = reader.next(RECORD_LIMITS.epochMs);
   const seq = reader.next(Number.MAX_SAFE_INTEGER);
+  const revision = reader.isAtEnd ? null : reader.next(Number.MAX_SAFE_INTEGER);
   if (state === undefined || !reader.isAtEnd || serviceMs === BAD || oldestMs === BAD) return null;
   if (load < 0 || inFlight < 0 || queued < 0 || concurrency < 0 || mine < 0 || activeCallers < 0) return null;
+  if (revision !== null && (revision < 0 || !Number.isSafeInteger(revision))) return null;
   if (!Number.isSafeInteger(epoch) || !Number.isSafeInteger(seq) || epoch < 0 || seq < 0) return null;
   return {
     epoch,
@@ -83,8 +88,11 @@ export function parseReport(value: string): Omit<LoadReport, 'service'> | null {
     mine,
     activeCallers,
     oldestMs: oldestMs === NOT_KNOWN ? null : oldestMs,
+    ...(revision === null ? NOTHING_TOLD : { revision }),
   };
 }
+
+const NOTHING_TOLD = {};
 
 const COMMA = 0x2c;
 const POINT = 0x2e;

@@ -12,6 +12,9 @@ import { ALL_KINDS, isSameAddress, routesOf } from './route.ts';
 /** `suspect`: missed once, so not chosen while others are there. */
 export type Presence = 'live' | 'suspect';
 
+/** Many responses tell that a record has changed, while it is being fetched. */
+const BEHIND_PAUSE_MS = 500;
+
 export class Peer {
   /** Public key, 64 hex digits. */
   readonly key: string;
@@ -36,6 +39,7 @@ export class Peer {
   /** Sequence number of the newest record or report that told the state; -1 = none in this life. */
   #stateSeq = -1;
   #record: WorkerRecord;
+  #behindAtMs = Number.NEGATIVE_INFINITY;
   #routes: readonly Route[] = [];
   readonly #kinds: UsableKinds;
   readonly #endpoints = new Map<string, Endpoint>();
@@ -107,6 +111,18 @@ export class Peer {
     const isExcused = this.health.reset(nowMs);
     for (const route of this.#routes) route.health.reset();
     for (const endpoint of this.#endpoints.values()) forget(endpoint, isExcused);
+  }
+
+  /**
+   * Whether its record is behind what it says of it, and was not asked for a moment ago: who finds out fetches it. A
+   * lower revision is old news; that of another life comes with its epoch.
+   */
+  isRecordBehind(revision: number | null, nowMs: number): boolean {
+    const known = this.#record.revision;
+    if (revision === null || known === null || revision <= known) return false;
+    if (nowMs - this.#behindAtMs < BEHIND_PAUSE_MS) return false;
+    this.#behindAtMs = nowMs;
+    return true;
   }
 
   /** What the peer says its state is, in a record or a report: the newest word counts. */
