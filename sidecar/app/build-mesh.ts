@@ -174,6 +174,7 @@ export async function buildMesh(options: MeshOptions): Promise<Mesh> {
     cache,
     ttlMs,
     firstLookupWaitMs,
+    prove: (peer) => prober.prove(peer),
     lastKnown: remembered.peers,
     log,
   });

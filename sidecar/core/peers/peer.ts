@@ -8,6 +8,7 @@ import { PeerHealth } from './peer-health.ts';
 import type { ServiceFigures, WorkerRecord, WorkerState } from './record.ts';
 import type { Route, UsableKinds } from './route.ts';
 import { ALL_KINDS, isSameAddress, routesOf } from './route.ts';
+import { isProved } from './route-order.ts';
 
 /** `suspect`: missed once, so not chosen while others are there. */
 export type Presence = 'live' | 'suspect';
@@ -136,6 +137,12 @@ export class Peer {
     }
     this.state = state;
     this.#stateSeq = seq;
+  }
+
+  /** Ready by its own word, and found to be reachable from here: a request would go there and come back. */
+  isReachable(nowMs: number): boolean {
+    const isSound = this.state === 'ready' && this.presence === 'live' && !this.health.isEjected(nowMs);
+    return isSound && isProved(this.#routes);
   }
 
   /** Returns whether it was offered. */

@@ -2,13 +2,14 @@
  * The directory: who offers a service, at once from the cache, else after one shared lookup.
  *
  * What `find` answers without waiting is a plain value and not a promise, because nearly every request goes that way
- * and must not pay for the few that wait. Nobody waits longer than for the first usable peer; a lookup that brings
+ * and must not pay for the few that wait. Nobody waits longer than for the first peer that was reached; a lookup that brings
  * nothing leaves the older view in place.
  */
 import { BoundedCache } from '../../core/bounded-cache.ts';
 import type { Log } from '../../core/log.ts';
 import type { FingerCache, FingerCounters } from '../../core/peers/finger-cache.ts';
 import type { Peer } from '../../core/peers/peer.ts';
+import { isProved } from '../../core/peers/route-order.ts';
 import { within } from '../clock.ts';
 import type { DhtNode } from '../dht/node.ts';
 import type { KnownPeer } from './known-nodes.ts';
@@ -32,13 +33,15 @@ export interface DirectoryOptions extends LookupOptions {
   readonly ttlMs: number;
   /** The longest that a request waits for its first peer. */
   readonly firstLookupWaitMs: number;
+  /** Whether a peer can be reached, whose record has come by no route of its own. Must not reject. */
+  readonly prove: (peer: Peer) => Promise<boolean>;
   /** From the last run; asked for their records beside the first lookup of their services. */
   readonly lastKnown: readonly KnownPeer[];
   readonly log: Log;
 }
 
 interface Flight {
-  /** Settles at the first usable peer, or at the end. */
+  /** Settles at the first peer that was reached, or at the end. */
   readonly ready: Promise<void>;
   readonly landed: () => void;
 }
@@ -52,6 +55,8 @@ export class Directory {
   /** Why there is nobody, by service. */
   readonly #lastReports = new BoundedCache<string, LookupReport>(MAX_REPORTS, () => {});
   readonly #lastKnown: LastKnown;
+  /** Peers of which it is being found out whether they can be reached. */
+  readonly #proving = new Map<Peer, Promise<void>>();
   #cancelTick = (): void => {};
   #stopped = false;
 
@@ -63,6 +68,8 @@ export class Directory {
       isDhtReachable: () => options.node.status().kind !== 'unreachable',
     });
     options.fetcher.onRecord((record) => {
+      const peer = options.table.get(record.public_key);
+      if (peer !== undefined) this.#prove(peer);
       for (const service of record.services) this.#arrived(service);
     });
   }
@@ -169,6 +176,7 @@ export class Directory {
       if (node.status().kind === 'unreachable') await this.#untilReachable();
       const report = await lookUp(service, this.#options);
       await remembered;
+      await this.#untilProved(service);
       this.#lastReports.set(service, report);
       const unreachable = node.status().kind === 'unreachable';
       const peers = table.offering(service).length;
@@ -181,6 +189,24 @@ export class Directory {
       await remembered;
       return 'failed';
     }
+  }
+
+  #prove(peer: Peer): void {
+    if (isProved(peer.routes) || peer.routes.length === 0 || this.#proving.has(peer)) return;
+    const proving = this.#options.prove(peer).then(() => {
+      this.#proving.delete(peer);
+      for (const { service } of peer.endpoints()) this.#arrived(service);
+    });
+    this.#proving.set(peer, proving);
+  }
+
+  /** Somebody was reached, or all were asked that might be. */
+  async #untilProved(service: string): Promise<void> {
+    const { clock, firstLookupWaitMs, table } = this.#options;
+    const peers = table.offering(service);
+    if (peers.some((peer) => peer.isReachable(clock.monotonicMs()))) return;
+    const asked = Promise.all(peers.map((peer) => this.#proving.get(peer))).then(() => {});
+    await within(clock, firstLookupWaitMs, asked, undefined);
   }
 
   /** Returns also when it took too long: then the lookup fails, and says so. */
@@ -199,9 +225,10 @@ export class Directory {
   #arrived(service: string): void {
     const flight = this.#flights.get(service);
     if (flight === undefined) return;
-    // Who is still warming, or leaving, is no answer to a request that waits; the end of the lookup is.
-    if (!this.#options.table.offering(service).some((peer) => peer.state === 'ready')) return;
-    this.#options.cache.found(service, this.#options.clock.monotonicMs());
+    // Who is still warming, or leaving, or out of reach, is no answer to a request that waits; the end of the lookup is.
+    const nowMs = this.#options.clock.monotonicMs();
+    if (!this.#options.table.offering(service).some((peer) => peer.isReachable(nowMs))) return;
+    this.#options.cache.found(service, nowMs);
     flight.landed();
   }
 
@@ -236,6 +263,6 @@ export class Directory {
 
   /** One that can take a request was heard within the TTL. */
   #anyHeard(peers: readonly Peer[], nowMs: number): boolean {
-    return peers.some((peer) => peer.state === 'ready' && nowMs - peer.heardAtMs < this.#options.ttlMs);
+    return peers.some((peer) => peer.isReachable(nowMs) && nowMs - peer.heardAtMs < this.#options.ttlMs);
   }
 }
