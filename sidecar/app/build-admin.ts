@@ -32,10 +32,10 @@ export interface AdminParts {
 }
 
 export function readiness({ mesh, self }: AdminParts): Readiness {
-  const counts = countPeers(mesh.table.all(), performance.now());
+  const nowMs = performance.now();
   return assessReadiness({
     peersKnown: mesh.table.size,
-    peersUsable: counts.ready,
+    peersUsable: [...mesh.table.all()].filter((peer) => peer.isReachable(null, nowMs)).length,
     dht: mesh.node.status(),
     draining: self.state === 'draining',
   });

@@ -182,7 +182,7 @@ export class DataPlane {
       observer: inboundObserver(metrics, this.#inboundActivity, this.#malformed, onInternalError),
       replayBytes: config.retries.replayBytes,
       isClosed: () => this.#isClosed,
-      onIntroduction: (callerKey, address) => void mesh.introductions.onIntroduction(callerKey, address),
+      onIntroduction: (callerKey, by) => void mesh.introductions.onIntroduction(callerKey, by),
       heartbeat: heartbeatMs > 0 ? { intervalMs: heartbeatMs, timers: connections.timers } : null,
       self: this.#inboundSelf(),
     });

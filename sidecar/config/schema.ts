@@ -200,7 +200,7 @@ export const SCHEMA = {
     }),
     firstLookupWait: option(duration('10ms', '60s'), '3s', {
       env: 'SIDECAR_FIRST_LOOKUP_WAIT',
-      doc: 'How long the first request for a service waits for the first usable peer.',
+      doc: 'How long the first request for a service waits for the first worker that can be reached.',
     }),
   },
   probe: {

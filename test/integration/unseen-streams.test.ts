@@ -75,7 +75,10 @@ describe('a stream that its worker has not looked at', () => {
   test('it is sent to the same worker again, with its body, and done once', async () => {
     const mesh = new TestMesh();
     const worker = await startRefuser(2);
-    const called = await mesh.join({ id: 'called', services: { work: worker.url } });
+    const called = await mesh.join({
+      id: 'called',
+      services: { work: { url: worker.url, health: { path: 'none' } } },
+    });
     const caller = await mesh.join({ id: 'caller' });
     await caller.knows(['called']);
     for (const member of [called, caller]) {
@@ -88,8 +91,11 @@ describe('a stream that its worker has not looked at', () => {
   test('a worker that refuses all of them: another one serves it', async () => {
     const mesh = new TestMesh();
     const [full, well] = [await startRefuser(Number.POSITIVE_INFINITY), await startRefuser(0)];
-    const called = await mesh.join({ id: 'full', services: { work: full.url } });
-    await mesh.join({ id: 'well', services: { work: well.url } });
+    const called = await mesh.join({
+      id: 'full',
+      services: { work: { url: full.url, health: { path: 'none' } } },
+    });
+    await mesh.join({ id: 'well', services: { work: { url: well.url, health: { path: 'none' } } } });
     const caller = await mesh.join({ id: 'caller' });
     await caller.knows(['full', 'well']);
     await called.knows(['well']);

@@ -10,6 +10,7 @@ import { serviceAddress } from '../../core/forwarding/service-address.ts';
 import {
   INTRODUCTION_HEADER,
   LOAD_HEADER,
+  REVISION_HEADER,
   ROUTE_HEADER,
   SLOT_FREE,
   SLOT_HEADER,
@@ -44,6 +45,12 @@ import { StreamHeartbeat } from './stream-heartbeat.ts';
 type Member = Extract<CallerVerdict, { kind: 'member' }>;
 type Proved = Pick<Member, 'key' | 'nonce'>;
 
+export interface Introduction {
+  readonly address: HostPort;
+  /** How often its record has changed in this life; null = not told. */
+  readonly revision: number | null;
+}
+
 /** What peers may learn of this sidecar. */
 export interface InboundSelf {
   readonly workerId: string;
@@ -71,7 +78,7 @@ export interface InboundOptions {
   /** For event streams that leave by a tunnel; null: they stay as silent as the worker. */
   readonly heartbeat: { readonly intervalMs: number; readonly timers: CoarseTimers } | null;
   /** A member asked for our record, and says where it has its own. */
-  onIntroduction(callerKey: string, address: HostPort): void;
+  onIntroduction(callerKey: string, introduction: Introduction): void;
 }
 
 const NO_FIELDS: RawFields = [];
@@ -136,7 +143,8 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
 
   function introduce(fields: RawFields, caller: Member): void {
     const address = parseHostPort(first(fields, INTRODUCTION_HEADER) ?? '');
-    if (address !== null) options.onIntroduction(caller.key, address);
+    const revision = parseCount(first(fields, REVISION_HEADER));
+    if (address !== null) options.onIntroduction(caller.key, { address, revision });
   }
 
   async function serve(

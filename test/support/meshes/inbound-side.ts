@@ -131,7 +131,7 @@ export class InboundSide {
         auth: new RequestAuth(identity),
         replayBytes: 65_536,
         isClosed: () => side().isClosed,
-        onIntroduction: (_key, address) => side().introduced.push(address),
+        onIntroduction: (_key, { address }) => side().introduced.push(address),
         heartbeat:
           setup.heartbeatMs === undefined ? null : { intervalMs: setup.heartbeatMs, timers: parts.timers },
         observer: {
