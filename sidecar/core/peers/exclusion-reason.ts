@@ -109,6 +109,8 @@ function ejected({ service, standing: { health } }: Endpoint, nowMs: number): st
 }
 
 function full({ standing }: Endpoint, nowMs: number): string {
+  if (standing.isSetAside(nowMs))
+    return 'set aside for a second: many of its answers are faults, and those of the others are not known yet';
   const most = standing.fullAt(nowMs) ?? 0;
   const others = most === 0 ? '' : ` while it had ${most}`;
   return `full: its worker refused a request${others}, and takes no more for ${span(standing.fullForMs(nowMs))}`;

@@ -15,6 +15,9 @@ export interface OutlierOptions {
   readonly services: ReadonlyMap<string, LocalService>;
 }
 
+/** So long the others come first, so that there is something to compare with; quick errors come by the hundred. */
+const MEASURE_MS = 1_000;
+
 /** `own` has just given an answer of this kind. */
 export function ejectOutlier(
   own: Standing,
@@ -25,7 +28,10 @@ export function ejectOutlier(
 ): void {
   if (own.health.state.kind !== 'closed') return;
   const outlier = outlierAmong(own, kind, standingsOf(service, options), nowMs);
-  if (outlier === null) return;
+  if (outlier === null) {
+    if (lacksMeasure(own, standingsOf(service, options), nowMs)) own.setAside(nowMs + MEASURE_MS);
+    return;
+  }
   own.health.stoodOut(outlier, nowMs);
   own.forgetAnswers();
 }
