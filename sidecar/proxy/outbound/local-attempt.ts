@@ -12,12 +12,11 @@ import {
   responseHeaders,
 } from '../hop-headers.ts';
 import { refusedText } from './attempt-trace.ts';
-import { ejectOutlier, type OutlierOptions } from './outliers.ts';
 import type { RequestReport } from './report.ts';
 import type { OutboundRequest } from './request.ts';
 import type { LocalTarget, TargetSelector } from './target-selector.ts';
 
-export interface LocalAttemptOptions extends OutlierOptions {
+export interface LocalAttemptOptions {
   readonly pseudonym: string;
   readonly trustForwarded: boolean;
 }
@@ -28,15 +27,14 @@ interface LocalAttemptContext {
   readonly report: Pick<RequestReport, 'pushResponseHeaders'>;
 }
 
-export async function attemptLocal(
+export function attemptLocal(
   target: LocalTarget,
   { request, selector, report }: LocalAttemptContext,
-  options: LocalAttemptOptions,
+  { pseudonym, trustForwarded }: LocalAttemptOptions,
 ): Promise<AttemptOutcome> {
-  const { pseudonym, trustForwarded } = options;
   const { downstream, relay, deadline } = request;
   const { service } = target;
-  const outcome = await service.attempt({
+  return service.attempt({
     downstream,
     relay,
     head: {
@@ -68,7 +66,4 @@ export async function attemptLocal(
     trailers: endToEndTrailers,
     deadline: deadline?.passed ?? null,
   });
-  if (outcome.kind === 'completed' && (outcome.answer === 'failed' || outcome.answer === 'rejected'))
-    ejectOutlier(service.standing, outcome.answer, service.name, options, performance.now());
-  return outcome;
 }
