@@ -1,7 +1,7 @@
 /** A worker that answers unlike the others is left out of that service, whatever it answers; and so is the one beside the app. */
 import { describe, expect, test } from '@jest/globals';
 import { first } from '../../sidecar/core/http/headers.ts';
-import { exclusionReason } from '../../sidecar/core/peers/exclusion-reason.ts';
+import { exclusionReason, passedOverReason } from '../../sidecar/core/peers/exclusion-reason.ts';
 import { InboundSide, SERVICE } from '../support/meshes/inbound-side.ts';
 import { pairFor, type SidecarPair } from '../support/meshes/sidecar-pair.ts';
 import { eventually } from '../support/runner/eventually.ts';
@@ -85,6 +85,15 @@ describe('a worker that answers unlike the others', () => {
       const pair = await pairFor({ peers: [{}, {}], local: local.service });
       for (const side of pair.sides) side.origin.reply = OK;
       expectNamed((await spread(pair)).late, `${status}`).toStrictEqual(['b', 'c']);
+      const { admission, standing } = local.service;
+      expect(passedOverReason(standing, SERVICE, admission.inFlight, performance.now())).toMatch(
+        status < 500
+          ? /as an outlier of llm-inference|set aside for a second/
+          : /^ejected for \d+ s more after 5 failures in a row$/,
+      );
+
+      local.service.stateChanged();
+      expectNamed(local.service.isLeftOut(performance.now()), 'back after it was gone').toBe(false);
 
       const alone = await pairFor({ peers: [], local: local.service });
       expectNamed((await spread(alone)).late, `${status} alone`).toStrictEqual(['a']);
