@@ -252,6 +252,21 @@ aliases: { far: far-away }
     }
   });
 
+  test('what a worker refuses goes to another one, unless it is switched off: for all, or for a service', () => {
+    const file = `
+services: { own: { url: "http://127.0.0.1:9000", retryRefused: true } }
+calls: { far: { retryRefused: false }, other: {} }
+retries: { post: [posted] }
+`;
+    const refusedOf = (env: Readonly<Record<string, string>>): unknown[] => {
+      const { calls } = loadEnv(env, { files: { 'c.yml': file }, args: ['--config', 'c.yml'] });
+      const named = ['own', 'far', 'other', 'posted'].map((name) => calls.byService.get(name)?.retryRefused);
+      return [calls.default.retryRefused, ...named];
+    };
+    expect(refusedOf({})).toStrictEqual([true, true, false, true, true]);
+    expect(refusedOf({ SIDECAR_RETRY_REFUSED: 'false' })).toStrictEqual([false, true, false, false, false]);
+  });
+
   test('the VPN address is found inside the network, and decides listeners', () => {
     const addresses = ['127.0.0.1', '10.42.3.4', '10.42.3.5'];
     const config = loadEnv({}, { addresses });

@@ -24,61 +24,66 @@ const MAX_PATH = 128;
 const MAX_WORD = 32;
 
 interface ClassTime {
+  readonly requestClass: number;
   readonly time: ServiceTime;
   spentMs: number;
 }
 
 export class ServiceTimes {
-  readonly #classes = new Map<number, ClassTime>();
-  /** Of any class: for when most of the time goes to classes of which too little is known. */
-  readonly #all = new ServiceTime();
+  /** Few, and searched for each request without leaving anything behind. */
+  readonly #classes: ClassTime[] = [];
+  /** Since there is a second class, of any: for when most of the time goes to classes of which too little is known. */
+  #all: ServiceTime | null = null;
   #count = 0;
 
   add(requestClass: number, serviceMs: number, nowMs: number): void {
     if (!Number.isFinite(serviceMs)) return;
-    this.#all.add(serviceMs, nowMs);
-    const entry = this.#classes.get(requestClass) ?? this.#begin(requestClass);
+    const entry = this.#find(requestClass) ?? this.#begin(requestClass);
     entry.time.add(serviceMs, nowMs);
     entry.spentMs += Math.max(0, serviceMs);
+    this.#all?.add(serviceMs, nowMs);
     this.#count += 1;
-    if (this.#count % HALVE_EVERY === 0) for (const each of this.#classes.values()) each.spentMs /= 2;
+    if (this.#count % HALVE_EVERY === 0) for (const each of this.#classes) each.spentMs /= 2;
   }
 
   /** null = unknown. A busy worker is not forgotten, however long its requests take. */
   valueAt(nowMs: number, isBusy: boolean): number | null {
+    const all = this.#all;
+    if (all === null) return this.#classes[0]?.time.valueAt(nowMs, isBusy) ?? null;
     let spentMs = 0;
     let knownMs = 0;
     let sum = 0;
-    let only: number | null = null;
-    for (const { time, spentMs: spent } of this.#classes.values()) {
-      spentMs += spent;
-      const value = time.valueAt(nowMs, isBusy);
+    for (const each of this.#classes) {
+      spentMs += each.spentMs;
+      const value = each.time.valueAt(nowMs, isBusy);
       if (value === null) continue;
-      only = value;
-      knownMs += spent;
-      sum += spent * value;
+      knownMs += each.spentMs;
+      sum += each.spentMs * value;
     }
-    if (this.#classes.size <= 1) return only;
     if (knownMs > 0 && 2 * knownMs >= spentMs) return sum / knownMs;
-    return this.#count < FEW ? null : this.#all.valueAt(nowMs, isBusy);
+    return this.#count < FEW ? null : all.valueAt(nowMs, isBusy);
+  }
+
+  #find(requestClass: number): ClassTime | undefined {
+    const classes = this.#classes;
+    for (let i = 0; i < classes.length; i += 1)
+      if ((classes[i] as ClassTime).requestClass === requestClass) return classes[i];
+    return undefined;
   }
 
   #begin(requestClass: number): ClassTime {
-    if (this.#classes.size >= MAX_CLASSES) this.#dropLeast();
-    const entry = { time: new ServiceTime(), spentMs: 0 };
-    this.#classes.set(requestClass, entry);
+    if (this.#classes.length > 0) this.#all ??= new ServiceTime();
+    const entry = { requestClass, time: new ServiceTime(), spentMs: 0 };
+    if (this.#classes.length < MAX_CLASSES) this.#classes.push(entry);
+    else this.#classes[this.#indexOfLeast()] = entry;
     return entry;
   }
 
-  #dropLeast(): void {
+  #indexOfLeast(): number {
     let least = 0;
-    let leastMs = Number.POSITIVE_INFINITY;
-    for (const [requestClass, { spentMs }] of this.#classes) {
-      if (spentMs >= leastMs) continue;
-      least = requestClass;
-      leastMs = spentMs;
-    }
-    this.#classes.delete(least);
+    for (const [at, { spentMs }] of this.#classes.entries())
+      if (spentMs < (this.#classes[least] as ClassTime).spentMs) least = at;
+    return least;
   }
 }
 

@@ -95,8 +95,9 @@ export class LocalService {
     this.#stateListeners.push(listener);
   }
 
-  /** By its health checks. */
+  /** By its health checks. One that was gone and is back is not the one that failed. */
   stateChanged(): void {
+    if (this.state === 'ready') this.standing.startAnew(performance.now());
     for (const listener of this.#stateListeners) listener();
   }
 
