@@ -52,6 +52,20 @@ describe('a certificate', () => {
     expect(decodeCertificate(Buffer.alloc(MAX_CERTIFICATE_BYTES + 1, 1))).toBe(null);
   });
 
+  test('a byte more than a certificate may have is one too many, though all in it is right', () => {
+    const names = Array.from({ length: 14 }, (_, n) => `${String(n).padStart(2, '0')}${'x'.repeat(61)}`);
+    const known = encodeCertificate({ ...certificate, offers: [], calls: names });
+    const ofBytes = (bytes: number): Buffer => {
+      const calls = [...names, 'y'.repeat(bytes - signature.length - known.length - 1)];
+      const texts = calls.map((name) => Buffer.from(`${String.fromCharCode(name.length)}${name}`, 'latin1'));
+      const head = encodeCertificate({ ...certificate, offers: [], calls: [] }).subarray(0, -1);
+      return Buffer.concat([head, Buffer.of(calls.length), ...texts, signature]);
+    };
+    expect(ofBytes(MAX_CERTIFICATE_BYTES)).toHaveLength(MAX_CERTIFICATE_BYTES);
+    expect(decodeCertificate(ofBytes(MAX_CERTIFICATE_BYTES))?.certificate.calls).toHaveLength(15);
+    expect(decodeCertificate(ofBytes(MAX_CERTIFICATE_BYTES + 1))).toBe(null);
+  });
+
   test('names that a certificate may not carry are refused when it is made and when it is read', () => {
     const bad = ['', 'a/b', 'UPPER', 'a\u0000b', 'x'.repeat(64), '-a', '*'];
     for (const name of bad) {
