@@ -12,7 +12,7 @@ import {
 import { checkCertificate, issueCertificate } from '../../sidecar/mesh/membership/certificate-issuer.ts';
 import { fromMeshKey } from '../../sidecar/mesh/membership/mesh-keys.ts';
 import { MESH_KEY, OTHER_MESH_KEY } from '../support/meshes/members.ts';
-import { expectNamed } from '../support/runner/expectations.ts';
+import { expectNamed, mustHold } from '../support/runner/expectations.ts';
 
 const certificate: Certificate = {
   workerKey: 'ab'.repeat(32),
@@ -61,9 +61,14 @@ describe('a certificate', () => {
       const head = encodeCertificate({ ...certificate, offers: [], calls: [] }).subarray(0, -1);
       return Buffer.concat([head, Buffer.of(calls.length), ...texts, signature]);
     };
-    expect(ofBytes(MAX_CERTIFICATE_BYTES)).toHaveLength(MAX_CERTIFICATE_BYTES);
-    expect(decodeCertificate(ofBytes(MAX_CERTIFICATE_BYTES))?.certificate.calls).toHaveLength(15);
+    const longest = ofBytes(MAX_CERTIFICATE_BYTES);
+    expect(longest).toHaveLength(MAX_CERTIFICATE_BYTES);
+    const read = decodeCertificate(longest)?.certificate;
+    mustHold(read !== undefined);
+    expect(encodeCertificate(read)).toStrictEqual(longest.subarray(0, -signature.length));
     expect(decodeCertificate(ofBytes(MAX_CERTIFICATE_BYTES + 1))).toBe(null);
+    const calls = [...read.calls.slice(0, -1), `${read.calls.at(-1)}y`];
+    expect(certificateFault({ ...read, calls }) ?? '').toMatch(/would be 1025 bytes long/);
   });
 
   test('names that a certificate may not carry are refused when it is made and when it is read', () => {
