@@ -4,9 +4,8 @@
  * Those that reach it are asked in order of nearness: unit and property tests in one process, then each integration
  * file in its own, until one fails. One of these that fails without the mutant too has said nothing.
  */
-import { basename } from 'node:path';
-import type { ImportGraph } from './import-graph.ts';
 import type { Mutant } from './mutants.ts';
+import type { Nearness } from './nearness.ts';
 import type { MeasuredFile, Reach } from './reach.ts';
 import { type Failure, type Outcome, runJest } from './run-jest.ts';
 
@@ -32,24 +31,12 @@ const runLimitMs = (ms: number): number => 3 * ms + 40_000;
 
 const isIntegration = ({ file }: { readonly file: string }): boolean => file.startsWith('test/integration/');
 
-/** `isLastRoute`, `proxy-routes.test.ts` → is, last, route, proxy, test, t. */
-function wordsOf(text: string): ReadonlySet<string> {
-  const words =
-    text
-      .replace(/([a-z])([A-Z])/g, '$1 $2')
-      .toLowerCase()
-      .match(/[a-z]+/g) ?? [];
-  return new Set(words.map((word) => word.replace(/s$/, '')));
-}
-
 export class Judge {
   readonly #tree: string;
   readonly #count: number;
   readonly #reach: Reach;
-  readonly #graph: ImportGraph;
+  readonly #nearness: Nearness;
   readonly #lastCatch: Map<string, Failure>;
-  /** Test file → the words of its name. */
-  readonly #namesOf: ReadonlyMap<string, ReadonlySet<string>>;
   /** Test → whether it passes alone and with no mutant. */
   readonly #isSound = new Map<string, Promise<boolean>>();
 
@@ -57,15 +44,14 @@ export class Judge {
     tree: string,
     count: number,
     reach: Reach,
-    graph: ImportGraph,
+    nearness: Nearness,
     lastCatch: Map<string, Failure>,
   ) {
     this.#tree = tree;
     this.#count = count;
     this.#reach = reach;
-    this.#graph = graph;
+    this.#nearness = nearness;
     this.#lastCatch = lastCatch;
-    this.#namesOf = new Map([...reach.keys()].map((file) => [file, wordsOf(basename(file, '.test.ts'))]));
   }
 
   async judge(mutant: Mutant): Promise<Verdict> {
@@ -83,24 +69,11 @@ export class Judge {
   /** The tests that reach it, the nearest first. */
   #questions(mutant: Mutant): Question[] {
     const questions: Question[] = [];
-    const about = wordsOf(`${basename(mutant.file)} ${mutant.around}`);
-    for (const [file, measured] of this.#reach) {
-      const steps = this.#graph.distances(file).get(mutant.file);
-      if (steps === undefined) continue;
-      const question = questionFor(mutant, file, measured, steps - 3 * this.#likeness(file, about));
+    for (const [file, nearness] of this.#nearness.of(mutant)) {
+      const question = questionFor(mutant, file, this.#reach.get(file) as MeasuredFile, nearness);
       if (question !== null) questions.push(question);
     }
     return questions.sort((a, b) => a.nearness - b.nearness || a.ms - b.ms);
-  }
-
-  /** 1 for each word that its name alone among those of the test files shares with the text, less for one of many. */
-  #likeness(file: string, about: ReadonlySet<string>): number {
-    let likeness = 0;
-    for (const word of this.#namesOf.get(file) ?? []) {
-      if (!about.has(word)) continue;
-      likeness += 1 / [...this.#namesOf.values()].filter((names) => names.has(word)).length;
-    }
-    return likeness;
   }
 
   /** The one test that caught it last time. */

@@ -110,6 +110,14 @@ describe('a certificate', () => {
     expect(includesService(['a', 'b'], 'b')).toBe(true);
     expect(includesService(['a', 'b'], 'c')).toBe(false);
     expect(includesService([], 'c')).toBe(false);
+    expect(certificateFault({ ...certificate, offers: ['*'], calls: ['*'] })).toBe(null);
+    for (const list of [
+      ['*', 'a'],
+      ['a', '*'],
+    ]) {
+      expect(certificateFault({ ...certificate, offers: list })).toBe('"*" is not a service name');
+      expect(certificateFault({ ...certificate, calls: list })).toBe('"*" is not a service name');
+    }
   });
 
   test('only the mesh that signed a certificate takes it', () => {
