@@ -124,6 +124,7 @@ const record = {
   public_key: a.keyHex,
   epoch: START_MS,
   seq: 1,
+  revision: 0,
   state: 'ready' as const,
   inbound_port: 8000,
   figures: {},

@@ -51,6 +51,7 @@ function tableOf(count: number, random: () => number): PeerTable {
       public_key: i.toString(16).padStart(8, '0').repeat(8),
       epoch: 1,
       seq: 1,
+      revision: 0,
       state: 'ready',
       inbound_port: 8000,
       figures: {

@@ -246,6 +246,7 @@ function recordOf(index: number, worker: SimWorker): WorkerRecord {
     public_key: ((index + 1) * 0x9e3779b1).toString(16).padStart(16, '0').repeat(4),
     epoch: 1,
     seq: 0,
+    revision: 0,
     state: 'ready',
     inbound_port: 8000,
     figures: {

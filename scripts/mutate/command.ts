@@ -16,6 +16,7 @@ import { ImportGraph } from './import-graph.ts';
 import { copyTree, temporaryFolder } from './instrumented-tree.ts';
 import { Judge, type Verdict } from './judge.ts';
 import { areaOf, type Mutant, makeMutants, shuffled } from './mutants.ts';
+import { Nearness } from './nearness.ts';
 import { measureReach } from './reach.ts';
 import { mutantText, tableText } from './report.ts';
 import type { Failure } from './run-jest.ts';
@@ -70,7 +71,7 @@ async function judgeAll(mutants: readonly Mutant[]): Promise<boolean> {
   const lastCatch = new Map<string, Failure>(
     existsSync(LAST_CATCHES) ? JSON.parse(readFileSync(LAST_CATCHES, 'utf8')) : [],
   );
-  const judge = new Judge(tree, count, reach, graph, lastCatch);
+  const judge = new Judge(tree, count, reach, new Nearness(graph, made.mutants, reach), lastCatch);
 
   const verdicts = new Map<Mutant, Verdict>();
   const waiting = [...mutants];

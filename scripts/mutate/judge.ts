@@ -4,8 +4,8 @@
  * Those that reach it are asked in order of nearness: unit and property tests in one process, then each integration
  * file in its own, until one fails. One of these that fails without the mutant too has said nothing.
  */
-import type { ImportGraph } from './import-graph.ts';
 import type { Mutant } from './mutants.ts';
+import type { Nearness } from './nearness.ts';
 import type { MeasuredFile, Reach } from './reach.ts';
 import { type Failure, type Outcome, runJest } from './run-jest.ts';
 
@@ -22,9 +22,8 @@ interface Question {
   readonly nearness: number;
 }
 
-/** So much of integration tests, the nearest first, each mutant is worth. */
-const INTEGRATION_BUDGET_MS = 45_000;
-const MIN_INTEGRATION_FILES = 3;
+/** The nearest that reach it: those of loopback take seconds, and most of them reach most of the request path. */
+const MAX_INTEGRATION_FILES = 8;
 
 /** Others may use the machine as well. */
 const testLimitMs = (ms: number): number => 3 * ms + 8_000;
@@ -32,13 +31,11 @@ const runLimitMs = (ms: number): number => 3 * ms + 40_000;
 
 const isIntegration = ({ file }: { readonly file: string }): boolean => file.startsWith('test/integration/');
 
-const wordsOf = (path: string): string[] => path.replace(/^.*\//, '').replace(/\..*$/, '').split('-');
-
 export class Judge {
   readonly #tree: string;
   readonly #count: number;
   readonly #reach: Reach;
-  readonly #graph: ImportGraph;
+  readonly #nearness: Nearness;
   readonly #lastCatch: Map<string, Failure>;
   /** Test → whether it passes alone and with no mutant. */
   readonly #isSound = new Map<string, Promise<boolean>>();
@@ -47,13 +44,13 @@ export class Judge {
     tree: string,
     count: number,
     reach: Reach,
-    graph: ImportGraph,
+    nearness: Nearness,
     lastCatch: Map<string, Failure>,
   ) {
     this.#tree = tree;
     this.#count = count;
     this.#reach = reach;
-    this.#graph = graph;
+    this.#nearness = nearness;
     this.#lastCatch = lastCatch;
   }
 
@@ -72,11 +69,8 @@ export class Judge {
   /** The tests that reach it, the nearest first. */
   #questions(mutant: Mutant): Question[] {
     const questions: Question[] = [];
-    for (const [file, measured] of this.#reach) {
-      const steps = this.#graph.distances(file).get(mutant.file);
-      if (steps === undefined) continue;
-      const alike = wordsOf(file).filter((word) => wordsOf(mutant.file).includes(word)).length;
-      const question = questionFor(mutant, file, measured, steps - 2 * alike);
+    for (const [file, nearness] of this.#nearness.of(mutant)) {
+      const question = questionFor(mutant, file, this.#reach.get(file) as MeasuredFile, nearness);
       if (question !== null) questions.push(question);
     }
     return questions.sort((a, b) => a.nearness - b.nearness || a.ms - b.ms);
@@ -156,14 +150,11 @@ function questionFor(
 }
 
 function groupsOf(questions: readonly Question[]): Question[][] {
-  const groups: Question[][] = [questions.filter((question) => !isIntegration(question))];
-  let ms = 0;
-  for (const question of questions.filter(isIntegration)) {
-    if (ms > INTEGRATION_BUDGET_MS && groups.length > MIN_INTEGRATION_FILES) break;
-    groups.push([question]);
-    ms += question.ms;
-  }
-  return groups;
+  const integration = questions.filter(isIntegration).slice(0, MAX_INTEGRATION_FILES);
+  return [
+    questions.filter((question) => !isIntegration(question)),
+    ...integration.map((question) => [question]),
+  ];
 }
 
 function without(question: Question, { file, name }: Failure): Question | null {

@@ -23,6 +23,8 @@ export interface Mutant {
   /** The lines that it is in, as they are and as it makes them, each blank as one. */
   readonly before: string;
   readonly after: string;
+  /** Some lines more, which tell what it is about. */
+  readonly around: string;
   /** Where in the file's text, and what stands there instead. */
   readonly from: number;
   readonly to: number;
@@ -51,6 +53,8 @@ const HEADER = [
   'const stryMutAct_9fa48 = (id) => id === active_ && mutation_.hit();',
   'const stryCov_9fa48 = mutation_.cover ?? (() => {});',
 ].join(' ');
+
+const LINES_AROUND = 6;
 
 const nothing = (): void => {};
 const no = (): boolean => false;
@@ -102,7 +106,8 @@ export async function makeMutants(): Promise<Mutants> {
     seen.set(`${file}\0${before}\0${after}`, nth);
     const key = hash(file, before, after, nth).slice(0, 8);
     const line = location.start.line + 1;
-    mutants.push({ id: Number(id), key, file, line, before, after, from, to, replacement });
+    const around = lines.slice(Math.max(0, line - LINES_AROUND), line + LINES_AROUND).join('\n');
+    mutants.push({ id: Number(id), key, file, line, before, after, around, from, to, replacement });
   }
   const instrumented = made.files.map(({ name, content }) => [name, withHeader(content)] as const);
   return { mutants, instrumented: new Map(instrumented) };

@@ -33,7 +33,7 @@ export interface MeasuredFile {
 export type Reach = ReadonlyMap<string, MeasuredFile>;
 
 const CACHE = join(tmpdir(), 'dht-sidecar-reach');
-const PROGRAM = 'scripts/mutate/{environment.mjs,jest.config.mjs,mutants.ts}';
+const PROGRAM = 'scripts/mutate/{environment,jest.config}.mjs';
 const LIMIT_MS = 300_000;
 const BROKEN: MeasuredFile = { ms: 0, tests: [], shared: [], isBroken: true };
 

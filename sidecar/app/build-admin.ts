@@ -6,6 +6,7 @@
 import type { Config } from '../config/config.ts';
 import type { Balancer } from '../core/balancing/balancer.ts';
 import type { Log } from '../core/log.ts';
+import { passedOverReason } from '../core/peers/exclusion-reason.ts';
 import { SELF_REPORT_TTL_MS } from '../core/worker/self-reported-load.ts';
 import { PushWatch } from '../load/source-watch.ts';
 import type { RequestAuth } from '../mesh/membership/request-auth.ts';
@@ -32,10 +33,10 @@ export interface AdminParts {
 }
 
 export function readiness({ mesh, self }: AdminParts): Readiness {
-  const counts = countPeers(mesh.table.all(), performance.now());
+  const nowMs = performance.now();
   return assessReadiness({
     peersKnown: mesh.table.size,
-    peersUsable: counts.ready,
+    peersUsable: [...mesh.table.all()].filter((peer) => peer.isReachable(null, nowMs)).length,
     dht: mesh.node.status(),
     draining: self.state === 'draining',
   });
@@ -139,7 +140,14 @@ export function buildAdmin(parts: AdminParts): Admin {
       ...explanation,
       absent: mesh.table.absent(service, nowMs),
       known_services: [...new Set([...mesh.table.services(), ...parts.services.keys()])].sort(),
-      local: local === undefined ? null : { state: local.state, reason: local.healthReason },
+      local:
+        local === undefined
+          ? null
+          : {
+              state: local.state,
+              reason: local.healthReason,
+              passed_over: passedOverReason(local.standing, service, local.admission.inFlight, nowMs),
+            },
       view_age_ms: mesh.directory.ageMs(service, nowMs),
       dht: mesh.node.status(),
     };

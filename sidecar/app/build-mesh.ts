@@ -5,7 +5,7 @@
  */
 import type { Config } from '../config/config.ts';
 import { subnetOf } from '../config/parsers.ts';
-import { INTRODUCTION_HEADER } from '../core/forwarding/sidecar-headers.ts';
+import { INTRODUCTION_HEADER, REVISION_HEADER } from '../core/forwarding/sidecar-headers.ts';
 import type { HostPort } from '../core/host-port.ts';
 import { formatHostPort } from '../core/host-port.ts';
 import { baseUrlOf } from '../core/http/base-url.ts';
@@ -43,6 +43,8 @@ export interface Mesh {
   readonly fetcher: RecordFetcher;
   readonly prober: Prober;
   readonly peerDirectory: PeerDirectory;
+  /** What this sidecar says of itself may have changed: all are told. */
+  selfChanged(): void;
   /** Looks a service up now, for one who asks about it; counts as no request. Never rejects. */
   lookUpNow(service: string): Promise<void>;
 }
@@ -109,10 +111,11 @@ export async function buildMesh(options: MeshOptions): Promise<Mesh> {
   const routeKinds = new Set<Route['kind']>(hasVpn ? ['vpn', 'tunnel'] : ['tunnel']);
   const table = new PeerTable({ ttlMs, evictionBanMs: EVICTION_BAN_MS, routeKinds });
   const cache = new FingerCache({ ttlMs, emptyTtlMs: EMPTY_TTL_MS, maxServices: MAX_SERVICES });
-  const introduction =
-    config.vpn.ip === null
-      ? []
-      : [INTRODUCTION_HEADER, formatHostPort({ host: config.vpn.ip, port: self.inboundPort })];
+  const introduction = (): string[] => {
+    if (config.vpn.ip === null || self.state === 'draining') return [];
+    const address = formatHostPort({ host: config.vpn.ip, port: self.inboundPort });
+    return [INTRODUCTION_HEADER, address, REVISION_HEADER, String(self.revision)];
+  };
   const fetcher = new RecordFetcher({
     node,
     table,
@@ -123,7 +126,7 @@ export async function buildMesh(options: MeshOptions): Promise<Mesh> {
         address,
         peerKey: expectedKey,
         path: '/record',
-        fields: self.state === 'draining' ? [] : introduction,
+        fields: introduction(),
         signal,
         maxBytes: MAX_RECORD_BYTES,
       });
@@ -171,6 +174,7 @@ export async function buildMesh(options: MeshOptions): Promise<Mesh> {
     cache,
     ttlMs,
     firstLookupWaitMs,
+    prove: (peer) => prober.prove(peer),
     lastKnown: remembered.peers,
     log,
   });
@@ -244,6 +248,11 @@ export async function buildMesh(options: MeshOptions): Promise<Mesh> {
     fetcher,
     prober,
     peerDirectory: peerDirectory(directory, table, prober),
+    selfChanged: () => {
+      const hasChanged = self.changed();
+      announcer.changed();
+      if (hasChanged) introductions.recordChanged();
+    },
     lookUpNow,
   };
 }

@@ -7,10 +7,12 @@ import type { Metrics } from '../observe/metrics.ts';
 import type { RequestHistory } from '../observe/request-history.ts';
 import type { InboundObserver, OutboundObserver } from '../proxy/observers.ts';
 import type { InFlightCount } from './in-flight-count.ts';
+import type { MalformedLog } from './malformed-log.ts';
 
 export function inboundObserver(
   metrics: Metrics,
   activity: InFlightCount,
+  malformed: MalformedLog,
   internalError: (error: unknown) => void,
 ): InboundObserver {
   return {
@@ -20,6 +22,7 @@ export function inboundObserver(
     },
     inboundFinished(request) {
       metrics.inboundFinished(request);
+      malformed.inbound(request);
       activity.ended();
     },
     inputRefused: (kind, reason) => metrics.inputRefused(kind, reason),
@@ -31,6 +34,7 @@ export function outboundObserver(
   metrics: Metrics,
   requests: RequestHistory,
   activity: InFlightCount,
+  malformed: MalformedLog,
   internalError: (error: unknown) => void,
 ): OutboundObserver {
   return {
@@ -41,6 +45,7 @@ export function outboundObserver(
     requestFinished(request) {
       metrics.requestFinished(request);
       requests.add(request);
+      malformed.outbound(request);
       activity.ended();
     },
     requestRouted: (to) => metrics.requestRouted(to),

@@ -11,6 +11,7 @@ import type { Balancer } from '../core/balancing/balancer.ts';
 import { betweenSidecars } from '../core/forwarding/sidecar-headers.ts';
 import { viaPseudonym } from '../core/forwarding/via.ts';
 import type { HostPort } from '../core/host-port.ts';
+import type { Log } from '../core/log.ts';
 import { Ttfb } from '../core/peers/ttfb.ts';
 import { RetryBudget } from '../core/retry.ts';
 import type { Upstreams } from '../http/exchange.ts';
@@ -37,6 +38,7 @@ import { inboundObserver, outboundObserver } from './build-observers.ts';
 import { drain } from './drain.ts';
 import { InFlightCount } from './in-flight-count.ts';
 import type { Lifecycle } from './lifecycle.ts';
+import { MalformedLog } from './malformed-log.ts';
 import type { SelfReport } from './self-report.ts';
 
 const DEADLINE_TICK_MS = 250;
@@ -98,6 +100,7 @@ export interface DataPlaneOptions {
   readonly mesh: Pick<Mesh, 'introductions' | 'peerDirectory' | 'prober'>;
   readonly metrics: Metrics;
   readonly requests: RequestHistory;
+  readonly log: Log;
   onInternalError(error: unknown): void;
 }
 
@@ -106,11 +109,13 @@ export class DataPlane {
   readonly #options: DataPlaneOptions;
   readonly #inboundActivity = new InFlightCount();
   readonly #outboundActivity = new InFlightCount();
+  readonly #malformed: MalformedLog;
   /** No new request of a peer is taken. */
   #isClosed = false;
 
   constructor(options: DataPlaneOptions) {
     this.#options = options;
+    this.#malformed = new MalformedLog(options.log);
   }
 
   serve(): void {
@@ -174,9 +179,10 @@ export class DataPlane {
       pseudonym,
       services,
       auth,
-      observer: inboundObserver(metrics, this.#inboundActivity, onInternalError),
+      observer: inboundObserver(metrics, this.#inboundActivity, this.#malformed, onInternalError),
+      replayBytes: config.retries.replayBytes,
       isClosed: () => this.#isClosed,
-      onIntroduction: (callerKey, address) => void mesh.introductions.onIntroduction(callerKey, address),
+      onIntroduction: (callerKey, by) => void mesh.introductions.onIntroduction(callerKey, by),
       heartbeat: heartbeatMs > 0 ? { intervalMs: heartbeatMs, timers: connections.timers } : null,
       self: this.#inboundSelf(),
     });
@@ -237,7 +243,7 @@ export class DataPlane {
       trustForwarded,
       token: outbound.token,
       tokens: outbound.tokens,
-      observer: outboundObserver(metrics, requests, this.#outboundActivity, onInternalError),
+      observer: outboundObserver(metrics, requests, this.#outboundActivity, this.#malformed, onInternalError),
       random: Math.random,
       callPolicy: callPolicies(config),
     };

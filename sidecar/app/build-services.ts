@@ -4,15 +4,18 @@
  * Composition only.
  */
 import type { Config, ServiceConfig } from '../config/config.ts';
+import { hostHeader } from '../core/http/base-url.ts';
 import type { Log } from '../core/log.ts';
 import { Admission } from '../core/worker/admission.ts';
+import { below } from '../core/worker/health-ask.ts';
 import { Slots } from '../core/worker/slots.ts';
-import type { Upstreams } from '../http/exchange.ts';
+import type { Origin, Upstreams } from '../http/exchange.ts';
 import { loadOfTerms, namedTerms, vllmTerms } from '../load/metric-terms.ts';
 import { MetricsPage } from '../load/metrics-page.ts';
 import { SourceWatch } from '../load/source-watch.ts';
-import { LocalService, type SlotUse } from '../proxy/worker/local-service.ts';
-import { WorkerHealth } from '../proxy/worker/worker-health.ts';
+import { LocalService } from '../proxy/worker/local-service.ts';
+import { SlotUse } from '../proxy/worker/slot-use.ts';
+import { type AtWork, WorkerHealth } from '../proxy/worker/worker-health.ts';
 import type { Lifecycle } from './lifecycle.ts';
 
 export interface ServicesOptions {
@@ -31,63 +34,94 @@ export function buildServices({
 }: ServicesOptions): Map<string, LocalService> {
   const services = new Map<string, LocalService>();
   const groups = new Map<string, Slots>();
+  const workers = new Map<string, Worker>();
   for (const service of config.services) {
-    const { scheme, host, port, sentHost } = service;
-    const origin = { scheme, host, port };
-    const { path, intervalMs, timeoutMs, healthyAfter, unhealthyAfter } = service.health;
-    const health = new WorkerHealth({
-      origin,
-      path: path === null ? null : `${service.basePath}${path}`,
-      host: sentHost.kind === 'name' ? sentHost.name : undefined,
-      intervalMs,
-      timeoutMs,
-      healthyAfter,
-      unhealthyAfter,
+    const key = JSON.stringify([originOf(service), service.basePath, service.health, service.sentHost]);
+    const worker = workers.get(key) ?? watchWorker(service, services, { upstreams, log });
+    workers.set(key, worker);
+    const { workerConnectMs, headMs, idleMs } = service.timeouts;
+    const local = new LocalService({
+      name: service.name,
+      origin: originOf(service),
+      basePath: service.basePath,
+      sentHost: service.sentHost,
+      timeouts: { connectMs: workerConnectMs, headMs, idleMs },
+      admission: new Admission({ ...service, slots: slotsOf(service, groups) }),
+      slotUse: slotUseOf(service),
+      health: worker.health,
       upstreams,
-      onChange: (isReady, reason) => {
-        const fields = {
-          service: service.name,
-          state: isReady ? 'ready' : 'warming',
-          reason,
-          url: service.url,
-        };
+    });
+    worker.services.push(local);
+    services.set(service.name, local);
+    const late = setTimeout(() => {
+      if (worker.health.isReady) return;
+      const fields = { service: service.name, url: service.url, reason: worker.health.reason };
+      log.error(fields, `the worker is still not ready after ${Math.round(service.warmingLimitMs / 1000)} s`);
+    }, service.warmingLimitMs);
+    late.unref();
+    const page = followMetrics(service, local, log);
+    lifecycle.onStop(`health of ${service.name}`, () => {
+      clearTimeout(late);
+      worker.health.stop();
+      page?.stop();
+    });
+  }
+  for (const { health } of workers.values()) void health.start();
+  return services;
+}
+
+/** What is asked for its health, once for all services that would ask the same. */
+interface Worker {
+  readonly health: WorkerHealth;
+  readonly services: LocalService[];
+}
+
+function watchWorker(
+  service: ServiceConfig,
+  all: ReadonlyMap<string, LocalService>,
+  { upstreams, log }: Pick<ServicesOptions, 'upstreams' | 'log'>,
+): Worker {
+  const origin = originOf(service);
+  const host = hostHeader(origin);
+  const { ask, intervalMs, timeoutMs, healthyAfter, unhealthyAfter } = service.health;
+  const services: LocalService[] = [];
+  const health = new WorkerHealth({
+    origin,
+    ask: below(service.basePath, ask),
+    host: service.sentHost.kind === 'name' ? service.sentHost.name : undefined,
+    intervalMs,
+    timeoutMs,
+    healthyAfter,
+    unhealthyAfter,
+    upstreams,
+    // One program, whichever of its services it is at work for.
+    atWork: () => mostOf([...all.values()].filter((each) => each.host === host)),
+    onChange: (isReady, reason) => {
+      for (const local of services) {
+        const state = isReady ? 'ready' : 'warming';
+        const fields = { service: local.name, state, reason, url: local.address };
         if (isReady) log.info(fields, 'the worker is ready');
         else {
           log.warn(fields, 'the worker is not ready: withdrawn until it is');
           local.admission.workerFailed();
         }
         local.stateChanged();
-      },
-      onReport: (value) => local.reported(value),
-    });
-    const { workerConnectMs, headMs, idleMs } = service.timeouts;
-    const local: LocalService = new LocalService({
-      name: service.name,
-      origin,
-      basePath: service.basePath,
-      sentHost,
-      timeouts: { connectMs: workerConnectMs, headMs, idleMs },
-      admission: new Admission({ ...service, slots: slotsOf(service, groups) }),
-      slotUse: slotUseOf(service),
-      health,
-      upstreams,
-    });
-    services.set(service.name, local);
-    const late = setTimeout(() => {
-      if (health.isReady) return;
-      const fields = { service: service.name, url: service.url, reason: health.reason };
-      log.error(fields, `the worker is still not ready after ${Math.round(service.warmingLimitMs / 1000)} s`);
-    }, service.warmingLimitMs);
-    late.unref();
-    void health.start();
-    const page = followMetrics(service, local, log);
-    lifecycle.onStop(`health of ${service.name}`, () => {
-      clearTimeout(late);
-      health.stop();
-      page?.stop();
-    });
-  }
-  return services;
+      }
+    },
+    onReport: (value) => {
+      for (const local of services) local.reported(value);
+    },
+  });
+  return { health, services };
+}
+
+function mostOf(services: readonly LocalService[]): AtWork {
+  const found = new Set(services.map(({ atWork }) => atWork));
+  return found.has('moves') ? 'moves' : found.has('waits') ? 'waits' : 'no';
+}
+
+function originOf({ scheme, host, port }: ServiceConfig): Origin {
+  return { scheme, host, port };
 }
 
 /** Its own, or those of its group. */
@@ -99,11 +133,11 @@ function slotsOf({ concurrency, slots }: ServiceConfig, groups: Map<string, Slot
 }
 
 function slotUseOf({ slots: { byChannels, free, light } }: ServiceConfig): SlotUse {
-  return {
+  return new SlotUse({
     byChannels,
     free: free.length === 0 ? null : free,
     light: light.length === 0 ? null : light,
-  };
+  });
 }
 
 /** Asks the worker's own metrics page for its load, where there is one. */

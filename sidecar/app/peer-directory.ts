@@ -37,7 +37,8 @@ export function peerDirectory(directory: Directory, table: PeerTable, prober: Pr
       const nowMs = performance.now();
       table.markAlive(peer.key, nowMs);
       const outcome = applyReport(peer, { ...report, service }, 'response', nowMs);
-      if (outcome === 'restarted') void directory.refetch(peer);
+      if (outcome === 'restarted' || peer.isRecordBehind(report.revision ?? null, nowMs))
+        void directory.refetch(peer);
     },
     // One doubt, however many requests shared the failure: the prober settles it.
     markSuspect: (peer) => {

@@ -26,6 +26,9 @@ export interface SelfReportOptions {
 
 const NOTHING_SAID = { slots: null, orca: null, push: null, metrics: null } as const;
 
+/** Responses tell so long that the record has changed: who gets none in this time asks for the state. */
+const NEWS_MS = 30_000;
+
 export class SelfReport {
   readonly #options: SelfReportOptions;
   readonly #choices: ReadonlyMap<string, LoadChoice>;
@@ -34,10 +37,15 @@ export class SelfReport {
   #seq = 0;
   #isDraining = false;
   #tunnelUrl: string | null;
+  /** What records say besides state and figures, as of its last change. */
+  #content: string;
+  #revision = 0;
+  #changedAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: SelfReportOptions) {
     this.#options = options;
     this.#tunnelUrl = options.config.tunnel.url;
+    this.#content = this.#contentNow();
     this.#choices = new Map(options.config.services.map(({ name, load }) => [name, load.source]));
   }
 
@@ -58,6 +66,27 @@ export class SelfReport {
     if (url === this.#tunnelUrl) return false;
     this.#tunnelUrl = url;
     return true;
+  }
+
+  /** To be asked after anything that could change its record: whether it did. From then on everybody is told. */
+  changed(): boolean {
+    const content = this.#contentNow();
+    if (content === this.#content) return false;
+    this.#content = content;
+    this.#revision += 1;
+    this.#changedAtMs = performance.now();
+    return true;
+  }
+
+  /** Of its record. */
+  get revision(): number {
+    return this.#revision;
+  }
+
+  #contentNow(): string {
+    const { config, inboundPort } = this.#options;
+    const { capabilities } = config.worker;
+    return JSON.stringify([this.offered, config.vpn.ip, inboundPort, this.#tunnelUrl, capabilities]);
   }
 
   drain(): void {
@@ -104,6 +133,7 @@ export class SelfReport {
   record(): WorkerRecord {
     const { config, inboundPort, keyHex } = this.#options;
     this.#seq++;
+    this.changed();
     const figures: Record<string, ServiceFigures> = {};
     const offered = this.offered;
     for (const name of offered) figures[name] = this.#figures(name);
@@ -118,6 +148,7 @@ export class SelfReport {
       public_key: keyHex,
       epoch: this.epoch,
       seq: this.#seq,
+      revision: this.#revision,
       state: this.state,
       inbound_port: config.vpn.ip === null ? null : inboundPort,
       figures,
@@ -127,16 +158,19 @@ export class SelfReport {
   /** Body of GET /state. */
   stateFor(callerKey: string): unknown {
     this.#seq++;
+    this.changed();
     return encodePeerState(
       this.offered.map((service) => this.#report(service, callerKey)),
       this.#reason,
+      this.#revision,
     );
   }
 
   /** Value of `sidecar-load` on a response to this caller. */
   report(service: string, callerKey: string): string {
     this.#seq++;
-    return encodeReport(this.#report(service, callerKey));
+    const isNews = performance.now() - this.#changedAtMs < NEWS_MS;
+    return encodeReport(this.#report(service, callerKey), isNews ? this.#revision : null);
   }
 
   /** Why it is warming, for the one who is refused elsewhere. */

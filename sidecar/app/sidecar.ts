@@ -128,7 +128,7 @@ async function start(
   const client = createPeerClient(connections.toPeers, auth, CONTROL_LIMIT_MS);
   await mayGoOn(unless);
   const mesh = await buildMesh({ config, identity, auth, self, client, lifecycle, log });
-  for (const service of services.values()) service.onStateChange(() => mesh.announcer.changed());
+  for (const service of services.values()) service.onStateChange(() => mesh.selfChanged());
   const parts = { config, services, self, auth, balancer, mesh, metrics, requests, version, log };
   const dataPlane = new DataPlane({ ...parts, ports, connections, identity, client, onInternalError });
   dataPlane.serve();
@@ -157,7 +157,7 @@ async function start(
     'first word',
     sayDiscovery(log, () => readiness(parts)),
   );
-  followTunnel(config, () => mesh.announcer.changed(), self, lifecycle, log);
+  followTunnel(config, () => mesh.selfChanged(), self, lifecycle, log);
   mesh.node.onPartitionHealed(({ isWide }) => {
     const fields = { part: 'dht', nodes: mesh.node.status().nodes };
     if (isWide) log.info(fields, 'parted from others for a while, and not any more');

@@ -9,6 +9,7 @@ import { messageOf } from '../core/errors.ts';
 import type { HostPort } from '../core/host-port.ts';
 import { formatHostPort } from '../core/host-port.ts';
 import { silentLog } from '../core/log.ts';
+import { below } from '../core/worker/health-ask.ts';
 import type { Upstreams } from '../http/exchange.ts';
 import { CoarseTimers } from '../http/sockets/timers.ts';
 import { workerPools } from '../http/upstream-pools.ts';
@@ -37,9 +38,10 @@ async function checkService(service: ServiceConfig, upstreams: Upstreams): Promi
   const { scheme, host, port, basePath, health, sentHost } = service;
   const { fault } = await checkWorker({
     origin: { scheme, host, port },
-    path: health.path === null ? null : `${basePath}${health.path}`,
     host: sentHost.kind === 'name' ? sentHost.name : undefined,
+    ask: below(basePath, health.ask),
     timeoutMs: health.timeoutMs,
+    limitMs: health.timeoutMs,
     upstreams,
     isFresh: true,
   });

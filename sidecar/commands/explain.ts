@@ -96,6 +96,7 @@ function nobodyLines(body: Readonly<Record<string, unknown>>): string[] {
   const local = fields(body.local);
   if (textOf(local.state) !== '')
     lines.push(`here     ${cellText(textOf(local.state))}: ${cellText(textOf(local.reason))}`);
+  if (textOf(local.passed_over) !== '') lines.push(`         ${cellText(textOf(local.passed_over))}`);
   const hint = textOf(fields(body.dht).hint);
   if (hint !== '') lines.push(`DHT      ${cellText(hint)}`);
   return lines;

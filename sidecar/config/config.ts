@@ -10,6 +10,7 @@ import type { SentHost } from '../core/forwarding/mount.ts';
 import type { HostPort } from '../core/host-port.ts';
 import type { LogFormat, LogLevel } from '../core/log.ts';
 import type { Capabilities, Requirement } from '../core/peers/requirements.ts';
+import type { HealthAsk } from '../core/worker/health-ask.ts';
 import type { SlotRule } from '../core/worker/slot-rules.ts';
 
 export const LOAD_SOURCES = ['auto', 'in-flight', 'cpu', 'gpu', 'worker'] as const;
@@ -18,8 +19,8 @@ export const LOAD_SOURCES = ['auto', 'in-flight', 'cpu', 'gpu', 'worker'] as con
 export type LoadSource = (typeof LOAD_SOURCES)[number];
 
 export interface HealthConfig {
-  /** Asked with GET on the worker; null = a TCP connection is enough. */
-  readonly path: string | null;
+  /** A path is below the base path of the worker's URL. */
+  readonly ask: HealthAsk;
   readonly intervalMs: number;
   readonly timeoutMs: number;
   /** Successes in a row before the worker counts as ready. */

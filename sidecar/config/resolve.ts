@@ -76,7 +76,7 @@ function servicesOf({ tree, problems }: Context): Pick<Config, 'services' | 'cal
   const defaults = {
     concurrency: values.defaults.concurrency,
     queue: values.defaults.queue,
-    healthPath: values.defaults.health,
+    healthAsk: values.defaults.health,
     assumedConcurrency: values.assumedConcurrency,
     timeouts,
     retryPost: new Set(values.retries.post ?? []),

@@ -28,7 +28,7 @@ import {
   aliasMap,
   appTokens,
   capabilityMap,
-  pathText,
+  healthAsk,
   perService,
   serviceMap,
   serviceName,
@@ -79,11 +79,11 @@ export const SCHEMA = {
       mapping: true,
       doc: 'Requests that may wait for a slot, likewise. Beyond that the response is `saturated`.',
     }),
-    health: optional(perService(orNone(pathText)), {
+    health: optional(perService(healthAsk), {
       env: 'SIDECAR_HEALTH',
       mapping: true,
-      defaultDoc: 'none',
-      doc: 'Health path of the worker, likewise: `/health`. `none` = a TCP connection is enough.',
+      defaultDoc: 'none; `h2c://`: `grpc` where the worker serves it',
+      doc: 'Health path of the worker, likewise: `/health`; `grpc` or `grpc:<service>` = by `grpc.health.v1`. `none` = a TCP connection is enough.',
     }),
   },
   assumedConcurrency: option(integer(1, 100_000), '16', {
@@ -200,7 +200,7 @@ export const SCHEMA = {
     }),
     firstLookupWait: option(duration('10ms', '60s'), '3s', {
       env: 'SIDECAR_FIRST_LOOKUP_WAIT',
-      doc: 'How long the first request for a service waits for the first usable peer.',
+      doc: 'How long the first request for a service waits for the first worker that can be reached.',
     }),
   },
   probe: {

@@ -10,6 +10,7 @@ import { isWorkerId } from '../core/peers/certificate.ts';
 import { RECORD_LIMITS, UNPRINTABLE } from '../core/peers/record.ts';
 import { type Capabilities, parseRequirements, type Requirement } from '../core/peers/requirements.ts';
 import { isServiceName } from '../core/service-name.ts';
+import { type HealthAsk, parseHealthAsk } from '../core/worker/health-ask.ts';
 import { parseSlotRule, type SlotRule } from '../core/worker/slot-rules.ts';
 import type { Parser } from './option.ts';
 import { decimal, pairs, shown, text } from './parsers.ts';
@@ -45,11 +46,11 @@ export const sentHost: Parser<SentHost> = (raw) => {
   throw new Error(`${shown(raw)} is neither worker, keep nor a host (such as jupyter.example or a:8080)`);
 };
 
-/** An absolute path of visible ASCII, with or without a query. */
-export const pathText: Parser<string> = (raw) => {
-  const value = text('the path', 2048)(raw);
-  if (/^\/[\x21-\x7e]*$/.test(value) && !value.includes('#')) return value;
-  throw new Error(`${shown(raw)} is not a path that starts with /`);
+/** A path of visible ASCII with or without a query, `grpc`, `grpc:<service>`, or `none`. */
+export const healthAsk: Parser<HealthAsk> = (raw) => {
+  const ask = parseHealthAsk(text('the path', 2048)(raw));
+  if (ask !== null) return ask;
+  throw new Error(`${shown(raw)} is not a path that starts with /, nor grpc, grpc:<service> or none`);
 };
 
 /** `/interrupt`, `GET`, `GET /models`, `/files/*`. */

@@ -9,7 +9,7 @@ import { LOAD_SOURCES } from './config.ts';
 import { type Option, option, optional, type Parser } from './option.ts';
 import { duration, flag, integer, list, oneOf, orNone, shown, text, url } from './parsers.ts';
 import { SCHEMA } from './schema.ts';
-import { metricMap, pathText, requirementList, sentHost, serviceName, slotRule } from './service-parsers.ts';
+import { healthAsk, metricMap, requirementList, sentHost, serviceName, slotRule } from './service-parsers.ts';
 
 export interface WorkerUrl extends Omit<BaseUrl, 'scheme'> {
   /** As it is shown. */
@@ -104,12 +104,14 @@ export const SERVICE_SCHEMA = {
     doc: 'Other names for it, for apps that call here.',
   }),
   health: {
-    path: optional(orNone(pathText), {
+    path: optional(healthAsk, {
       defaultDoc: '`defaults.health`',
-      doc: 'Asked with GET; any 2xx or 3xx is healthy. `none` = a TCP connection is enough.',
+      doc: 'Asked with GET; any 2xx or 3xx is healthy. `grpc`, or `grpc:<service>` = `SERVING` by `grpc.health.v1` (`h2c://` alone; unless told otherwise it is asked there, and where the worker does not serve it a connection is enough). `none` = a TCP connection is enough.',
     }),
     interval: option(duration('50ms', '10m'), '2s', { doc: 'How often it is asked.' }),
-    timeout: option(duration('10ms', '5m'), '1s', { doc: 'How long it may take.' }),
+    timeout: option(duration('10ms', '5m'), '1s', {
+      doc: 'How long it may take; while the worker is at work, as long as that.',
+    }),
     healthyAfter: option(integer(1, 100), '1', { doc: 'Successes in a row before the worker is ready.' }),
     unhealthyAfter: option(integer(1, 100), '3', {
       doc: 'Failures in a row before a ready worker counts as gone; a refused connection counts at once. By default that is within two intervals.',

@@ -5,6 +5,7 @@
  * nothing is checked twice or differently.
  */
 import { NO_REQUIREMENTS } from '../core/peers/requirements.ts';
+import { type HealthAsk, unsaidHealthAsk } from '../core/worker/health-ask.ts';
 import type { CallConfig, ServiceConfig, TimeoutsConfig } from './config.ts';
 import type { OptionTree, ValuesOf } from './option.ts';
 import type { Problems } from './problems.ts';
@@ -17,7 +18,7 @@ import { flattenFile, readTree, type TreeResult } from './tree.ts';
 export interface ServiceDefaults {
   readonly concurrency: PerService<number | 'none'>;
   readonly queue: PerService<number>;
-  readonly healthPath: PerService<string> | null;
+  readonly healthAsk: PerService<HealthAsk> | null;
   readonly assumedConcurrency: number;
   readonly timeouts: TimeoutsConfig;
   readonly retryPost: ReadonlySet<string>;
@@ -92,6 +93,8 @@ export function readServices(
     if (values.load.metrics !== null && values.load.metricsUrl === null && !failed.has('load.metricsUrl')) {
       problems.add(label('load.metrics'), 'needs load.metricsUrl: on which page are they?');
     }
+    if (values.url.scheme === 'http' && values.health.path?.kind === 'grpc')
+      problems.add(label('health.path'), 'is for workers of h2c://: gRPC needs HTTP/2');
     said.set(name, saidConcurrency(values.concurrency, name, defaults));
     services.push({
       name,
@@ -108,9 +111,10 @@ export function readServices(
       },
       aliases: values.aliases ?? [],
       health: {
-        path: unlessNone(
-          values.health.path ?? (defaults.healthPath && valueFor(defaults.healthPath, name)) ?? 'none',
-        ),
+        ask:
+          values.health.path ??
+          (defaults.healthAsk && valueFor(defaults.healthAsk, name)) ??
+          unsaidHealthAsk(values.url.scheme),
         intervalMs: values.health.interval,
         timeoutMs: values.health.timeout,
         healthyAfter: values.health.healthyAfter,

@@ -63,7 +63,7 @@ export function flattenFile(
 
 function keyWords(tree: OptionTree): string {
   const names = Object.keys(tree);
-  return names.length > 12 ? '' : ` of ${names.join(', ')}`;
+  return names.length > 24 ? '' : ` of ${names.join(', ')}`;
 }
 
 function shortKey(key: string): string {

@@ -53,6 +53,9 @@ export interface AttemptOptions {
  */
 const REFUSAL_BODY_BYTES = 65_536;
 
+/** An origin that has not looked at a request gets it again so often: one is a race with its goodbye. */
+const MAX_UNSEEN = 2;
+
 /** And how long it is read: the request waits to go elsewhere, and a body may come byte by byte without end. */
 const REFUSAL_BODY_MS = 250;
 
@@ -76,6 +79,7 @@ class Attempt implements UpstreamHandler, RelayListener, WaitingAttempt {
   #refusalBytes = 0;
   #held: Held | null = null;
   #refusalEnd: NodeJS.Timeout | null = null;
+  #unseen = 0;
 
   constructor(options: AttemptOptions, resolve: (outcome: AttemptOutcome) => void) {
     this.#options = options;
@@ -269,7 +273,7 @@ class Attempt implements UpstreamHandler, RelayListener, WaitingAttempt {
       this.#settle(this.#heldOutcome(this.#held));
       return;
     }
-    if (fault.wasStale === true && this.#mayRepeat()) {
+    if ((fault.wasStale === true && this.#mayRepeat()) || (fault.isUnseen === true && this.#maySendAgain())) {
       this.#options.relay.disconnect();
       this.#upstream = null;
       this.#stage = 'not_sent';
@@ -290,6 +294,12 @@ class Attempt implements UpstreamHandler, RelayListener, WaitingAttempt {
     const { repeatStale, head, relay } = this.#options;
     const question = { method: head.method, replayable: relay.isReplayable, idempotencyKey: false };
     return repeatStale && mayRetry({ ...question, stage: 'sent', postOptIn: false, refusedOptIn: false });
+  }
+
+  /** Whatever its method, and to a peer as it is: its signature was not used up. */
+  #maySendAgain(): boolean {
+    this.#unseen++;
+    return this.#unseen <= MAX_UNSEEN && this.#options.relay.isReplayable;
   }
 
   #deadlinePassed(): void {

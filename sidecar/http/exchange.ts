@@ -92,6 +92,8 @@ export interface UpstreamFault {
   readonly isRefused?: boolean;
   /** A kept connection broke before a byte of a response: most likely it was being closed as it was used. */
   readonly wasStale?: boolean;
+  /** The other side said that it has not looked at it: a refused stream, or one above the last of a goodbye. */
+  readonly isUnseen?: boolean;
 }
 
 /** Interim responses to one request; more is an origin that talks without end. */

@@ -29,10 +29,12 @@ export function ownGet(get: OwnGet): Promise<SmallResponse> {
 }
 
 async function request(get: OwnGet, signal: AbortSignal): Promise<SmallResponse> {
-  const { origin, target, host = hostHeader(origin), fields, limitMs, stepMs = limitMs, maxBytes } = get;
+  const { origin, target, host = hostHeader(origin), fields, maxBytes, limitMs } = get;
+  const { stepMs = limitMs, connectMs = stepMs } = get;
   const timeout = stepMs + UNDICI_TICK_MS;
+  const connectTimeout = connectMs + UNDICI_TICK_MS;
   const client = new Client(`${origin.scheme}://${hostHeader(origin)}`, {
-    connect: { timeout, ...loopbackOptions(origin.host, timeout) },
+    connect: { timeout: connectTimeout, ...loopbackOptions(origin.host, connectTimeout) },
     headersTimeout: timeout,
     bodyTimeout: timeout,
     maxHeaderSize: MAX_HEAD_BYTES,

@@ -1,5 +1,5 @@
 /**
- * A GET whose response is small and wanted whole, over the connections that requests take.
+ * A GET (or a small POST) whose response is small and wanted whole, over the connections that requests take.
  *
  * For what the sidecar asks of peers, where a response has to prove the route, and of HTTP/2 workers. Whatever the other
  * side does (hangs, drips, never ends), the time and the memory are bounded.
@@ -19,6 +19,8 @@ export interface SmallGet {
   readonly fields: RawFields;
   /** From the call to the last byte of the body. */
   readonly limitMs: number;
+  /** For the connection; as long as the whole unless given. */
+  readonly connectMs?: number;
   readonly maxBytes: number;
   readonly signal?: AbortSignal | undefined;
 }
@@ -29,7 +31,13 @@ export interface SmallResponse {
   readonly body: Buffer;
 }
 
+export interface UpstreamResponse extends SmallResponse {
+  readonly trailers: RawFields;
+}
+
 export interface UpstreamGet extends SmallGet {
+  /** Sent by POST in place of GET. */
+  readonly post?: Buffer;
   /** Over a connection of its own: one that is kept may be dead while the path lives. */
   readonly isFresh: boolean;
   /** Why the response is not taken, told by its head; null = it is. */
@@ -40,7 +48,7 @@ export interface UpstreamGet extends SmallGet {
  * Rejects with the signal's reason, or with a SidecarError: `connect_*`, `response_timeout`, `upstream_*`, and
  * `upstream_protocol` when the response is refused or too large.
  */
-export function smallGet(upstreams: Upstreams, get: UpstreamGet): Promise<SmallResponse> {
+export function smallGet(upstreams: Upstreams, get: UpstreamGet): Promise<UpstreamResponse> {
   return withinLimit(get, (signal) => collect(upstreams, get, signal));
 }
 
@@ -71,8 +79,9 @@ export function tooLarge(maxBytes: number): SidecarError {
   return new SidecarError('upstream_protocol', `the response is larger than ${maxBytes} bytes`);
 }
 
-function collect(upstreams: Upstreams, get: UpstreamGet, signal: AbortSignal): Promise<SmallResponse> {
-  const { origin, target, host = hostHeader(origin), fields, limitMs, maxBytes } = get;
+function collect(upstreams: Upstreams, get: UpstreamGet, signal: AbortSignal): Promise<UpstreamResponse> {
+  const { origin, target, host = hostHeader(origin), fields, limitMs, connectMs = limitMs } = get;
+  const { maxBytes, post } = get;
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];
     let bytes = 0;
@@ -88,10 +97,21 @@ function collect(upstreams: Upstreams, get: UpstreamGet, signal: AbortSignal): P
     };
     const request = upstreams.request(
       origin,
-      { method: 'GET', target, host, fields, body: { kind: 'none' }, upgrade: null },
-      { connectMs: limitMs, headMs: limitMs, idleMs: limitMs },
       {
-        onSent: () => {},
+        method: post === undefined ? 'GET' : 'POST',
+        target,
+        host,
+        fields,
+        body: post === undefined ? { kind: 'none' } : { kind: 'length', bytes: post.length },
+        upgrade: null,
+      },
+      { connectMs, headMs: limitMs, idleMs: limitMs },
+      {
+        onSent: (sent) => {
+          if (post === undefined) return;
+          sent.write(post);
+          sent.end([]);
+        },
         onInformational: () => {},
         onHead: (received) => {
           head = received;
@@ -107,9 +127,10 @@ function collect(upstreams: Upstreams, get: UpstreamGet, signal: AbortSignal): P
           chunks.push(chunk);
           return true;
         },
-        onEnd: () => {
+        onEnd: (trailers) => {
           signal.removeEventListener('abort', onAbort);
-          resolve({ status: head?.status ?? 0, fields: head?.fields ?? [], body: Buffer.concat(chunks) });
+          const { status, fields: received } = head ?? { status: 0, fields: [] };
+          resolve({ status, fields: received, trailers, body: Buffer.concat(chunks) });
         },
         onUpgrade: (_head, stream) => {
           stream.socket.destroy();

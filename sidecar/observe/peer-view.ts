@@ -63,6 +63,7 @@ export function describePeer(peer: Peer, nowMs: number, clockOffsetMs: number | 
     public_key: peer.key,
     epoch: peer.epoch,
     seq: record.seq,
+    revision: record.revision,
     routes: peer.routes.map((route) => ({
       kind: route.kind,
       address: routeAddress(route),

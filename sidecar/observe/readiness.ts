@@ -10,7 +10,7 @@ import type { DhtState } from './labels.ts';
 export interface ReadinessFacts {
   /** Peers with a verified record that have not departed. */
   readonly peersKnown: number;
-  /** Of those, ready and neither suspect nor ejected. */
+  /** Of those, ready, neither suspect nor ejected, and heard over a route that has not failed since. */
   readonly peersUsable: number;
   /** The DHT node's own judgement; its hint says what is wrong and what to do, or how others join. */
   readonly dht: { readonly kind: DhtState; readonly nodes: number; readonly hint: string };
@@ -81,7 +81,7 @@ function peersReason({ peersKnown, peersUsable }: ReadinessFacts): Reason | null
   if (peersKnown === 0 || peersUsable > 0) return null;
   return {
     code: 'no_usable_peers',
-    detail: `Peers known: ${peersKnown}; ready now: none.`,
-    hint: 'They are warming, draining, suspect or ejected: `dht-sidecar peers` shows each.',
+    detail: `Peers known: ${peersKnown}; ready and reached from here: none.`,
+    hint: 'They are warming, draining, suspect, ejected, or out of reach: `dht-sidecar peers` shows each.',
   };
 }

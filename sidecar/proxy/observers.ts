@@ -43,6 +43,8 @@ export interface FinishedInbound {
   readonly outcome: RequestOutcome;
   readonly code: Code | null;
   readonly durationMs: number;
+  /** Of a failure, for people; null when there is none. */
+  readonly detail: string | null;
 }
 
 export interface OutboundObserver {

@@ -101,14 +101,29 @@ describe('the choice of VPN or tunnel', () => {
     expect(made.worker.seen).toHaveLength(0);
   });
 
-  testUnless(vpnLinkReason)('VPN refused: the tunnel, once, and then at once', async () => {
+  testUnless(vpnLinkReason)(
+    'VPN refused: that is known before the first request, and each goes by tunnel',
+    async () => {
+      const made = await bed(VPN_ADDRESS);
+      const cpu = await caller(made, NO_PROBES);
+      expect(routeOf(await post(cpu))).toBe('tunnel after 1');
+      expectNamed(made.worker.seen, 'it arrived exactly once').toHaveLength(1);
+      expectNamed(routeOf(await post(cpu)), 'and so does the next').toBe('tunnel after 1');
+      expect(made.worker.seen).toHaveLength(2);
+      expect(made.edge.seen.filter((line) => line.startsWith('POST'))).toHaveLength(2);
+    },
+  );
+
+  testUnless(vpnLinkReason)('VPN refused later: the tunnel, once, and then at once', async () => {
     const made = await bed(VPN_ADDRESS);
+    const vpn = link(made.gpu);
+    await vpn.carry();
     const cpu = await caller(made, NO_PROBES);
+    expect(routeOf(await post(cpu))).toBe('vpn after 1');
+    await vpn.refuse();
     expect(routeOf(await post(cpu))).toBe('tunnel after 2');
-    expectNamed(made.worker.seen, 'it arrived exactly once').toHaveLength(1);
+    expectNamed(made.worker.seen, 'it arrived exactly once').toHaveLength(2);
     expectNamed(routeOf(await post(cpu)), 'the VPN is known to be down').toBe('tunnel after 1');
-    expect(made.worker.seen).toHaveLength(2);
-    expect(made.edge.seen.filter((line) => line.startsWith('POST'))).toHaveLength(2);
   });
 
   testUnless(vpnLinkReason)(

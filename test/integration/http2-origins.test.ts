@@ -114,7 +114,7 @@ describe('a request to an HTTP/2 worker', () => {
     ],
     ['no status', (s) => [h2.headers(s, ['x', '1'], h2.END_STREAM)], 'upstream_protocol sent'],
     ['status 99', (s) => [h2.headers(s, [':status', '99'], h2.END_STREAM)], 'upstream_protocol sent'],
-    ['status 600', (s) => [h2.headers(s, [':status', '600'], h2.END_STREAM)], 'upstream_protocol sent'],
+    ['status 1000', (s) => [h2.headers(s, [':status', '1000'], h2.END_STREAM)], 'upstream_protocol sent'],
     ['status 101', (s) => [h2.headers(s, [':status', '101'], 0)], 'upstream_protocol sent'],
     ['a status of words', (s) => [h2.headers(s, [':status', 'abc'], 0)], 'upstream_protocol sent'],
     ['connection', (s) => [h2.headers(s, [...OK, 'connection', 'close'], 0)], 'upstream_protocol sent'],

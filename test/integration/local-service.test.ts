@@ -9,6 +9,7 @@ import type { LocalAttempt } from '../../sidecar/proxy/worker/local-service.ts';
 import { type InboundSetup, InboundSide, LIMITS } from '../support/meshes/inbound-side.ts';
 import { pairFor, type SidecarPair } from '../support/meshes/sidecar-pair.ts';
 import { Arrivals, within } from '../support/runner/arrivals.ts';
+import { eventually } from '../support/runner/eventually.ts';
 import { expectNamed, fail, mustHold } from '../support/runner/expectations.ts';
 import { onTestEnd } from '../support/runner/on-test-end.ts';
 import { Wire } from '../support/wire/wire.ts';
@@ -120,6 +121,47 @@ describe('the worker beside a sidecar', () => {
     client.send(POST);
     expect(JSON.parse((await answer(client, 'POST')).body).code).toBe('connect_failed');
     expect([side.service.state, side.readiness]).toStrictEqual(['warming', [true, false]]);
+  });
+
+  test('it is at work while it has requests, and moves while a response is coming', async () => {
+    const { side, pair } = await workerBeside();
+    const { service } = side;
+    expect(service.atWork).toBe('no');
+    const first = await arrived(pair, side);
+    const second = await arrived(pair, side);
+    expect(service.atWork).toBe('waits');
+    first.worker.send('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n');
+    await answerHead(first.client);
+    expect(service.atWork).toBe('moves');
+    first.worker.send('ok');
+    await pair.finished.next();
+    expect(service.atWork).toBe('waits');
+    second.client.reset();
+    await pair.finished.next();
+    expect(service.atWork).toBe('no');
+  });
+
+  test('one that has been silent about all that it has for as long as an answer may take is not at work', async () => {
+    const headMs = 400;
+    const { side, pair } = await workerBeside({ timeouts: { connectMs: 1_000, headMs, idleMs: 8_000 } });
+    const first = await arrived(pair, side);
+    // Those that come later do not make it a worker that answers.
+    await eventually(
+      'half of the time has passed',
+      () => performance.now(),
+      (
+        (startedMs) => (nowMs: number) =>
+          nowMs > startedMs + headMs / 2
+      )(performance.now()),
+    );
+    await arrived(pair, side);
+    expect((await answer(first.client, 'POST')).head.status).toBe(504);
+    await eventually(
+      'it is not at work',
+      () => side.service.atWork,
+      (atWork) => atWork === 'no',
+    );
+    expect(side.service.admission.inFlight).toBe(1);
   });
 
   test('a request whose client has left before takes no place in its queue', async () => {

@@ -2,6 +2,7 @@
 import http from 'node:http';
 import net from 'node:net';
 import { describe, expect, test } from '@jest/globals';
+import { CONNECT } from '../../sidecar/core/worker/health-ask.ts';
 import { HttpListener } from '../../sidecar/http/listener.ts';
 import { CoarseTimers } from '../../sidecar/http/sockets/timers.ts';
 import { workerPools } from '../../sidecar/http/upstream-pools.ts';
@@ -115,9 +116,10 @@ describe('a sidecar and its worker at localhost', () => {
     const { port } = server;
     await server.destroy();
     const origin = { scheme: 'http', host: 'localhost', port } as const;
-    for (const path of [null, '/health']) {
-      const { fault } = await checkWorker({ origin, path, timeoutMs: 5_000, upstreams, isFresh: true });
-      expect(fault?.isGone).toBe(true);
+    const limits = { timeoutMs: 5_000, limitMs: 5_000 };
+    for (const ask of [CONNECT, { kind: 'get', path: '/health' } as const]) {
+      const { fault } = await checkWorker({ origin, ask, ...limits, upstreams, isFresh: true });
+      expect(fault?.kind).toBe('gone');
       expect(fault?.reason).toMatch(/connection refused.*127\.0\.0\.1:\d+/);
     }
   });

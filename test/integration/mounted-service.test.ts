@@ -295,7 +295,9 @@ describe('the health check of a worker with virtual hosts', () => {
     for (const scheme of ['http', 'h2c'] as const) {
       const origin = { scheme, host: '127.0.0.1', port: ports[scheme] };
       for (const host of [undefined, 'jupyter.example']) {
-        const check = { origin, path: '/health', host, timeoutMs: 5_000, upstreams, isFresh: true };
+        const ask = { kind: 'get', path: '/health' } as const;
+        const limits = { timeoutMs: 5_000, limitMs: 5_000 };
+        const check = { origin, ask, host, ...limits, upstreams, isFresh: true };
         expect((await checkWorker(check)).fault).toBe(null);
         const seen = scheme === 'http' ? asked.at(-1) : two.seen.at(-1);
         expect(seen).toBe(host ?? `127.0.0.1:${origin.port}`);

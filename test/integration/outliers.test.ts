@@ -1,9 +1,10 @@
 /** A worker that answers unlike the others is left out of that service, whatever it answers; and so is the one beside the app. */
 import { describe, expect, test } from '@jest/globals';
 import { first } from '../../sidecar/core/http/headers.ts';
-import { exclusionReason } from '../../sidecar/core/peers/exclusion-reason.ts';
+import { exclusionReason, passedOverReason } from '../../sidecar/core/peers/exclusion-reason.ts';
 import { InboundSide, SERVICE } from '../support/meshes/inbound-side.ts';
 import { pairFor, type SidecarPair } from '../support/meshes/sidecar-pair.ts';
+import { eventually } from '../support/runner/eventually.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
 import { onTestEnd } from '../support/runner/on-test-end.ts';
 import { answer } from '../support/wire/wire-messages.ts';
@@ -45,6 +46,31 @@ describe('a worker that answers unlike the others', () => {
     });
   }
 
+  test('quick errors do not fill the time until the others have answered', async () => {
+    const pair = await pairFor({ peers: [{}, {}] });
+    pair.b.origin.reply = error(404);
+    const other = pair.sides[1] as InboundSide;
+    const arrived = (count: number) =>
+      eventually(
+        `${count} requests are at the other`,
+        () => other.service.admission.inFlight,
+        (inFlight) => inFlight === count,
+      );
+    const ask = async (): Promise<void> => (await pair.client()).send(POST);
+    // In turns: one gets its error at once, the other is at work.
+    for (let n = 1; n <= 5; n++) {
+      await ask();
+      await pair.finished.next();
+      await ask();
+      await arrived(n);
+    }
+    expect(exclusionReason(pair.b.peer, SERVICE, performance.now())).toMatch(/^set aside for a second/);
+    await ask();
+    await arrived(6);
+    await ask();
+    await arrived(7);
+  });
+
   test('all of them answer so: it is the clients’ fault, and nobody is left out', async () => {
     const pair = await pairFor({ peers: [{}, {}, {}] });
     for (const side of pair.sides) side.origin.reply = error(404);
@@ -59,6 +85,15 @@ describe('a worker that answers unlike the others', () => {
       const pair = await pairFor({ peers: [{}, {}], local: local.service });
       for (const side of pair.sides) side.origin.reply = OK;
       expectNamed((await spread(pair)).late, `${status}`).toStrictEqual(['b', 'c']);
+      const { admission, standing } = local.service;
+      expect(passedOverReason(standing, SERVICE, admission.inFlight, performance.now())).toMatch(
+        status < 500
+          ? /as an outlier of llm-inference|set aside for a second/
+          : /^ejected for \d+ s more after 5 failures in a row$/,
+      );
+
+      local.service.stateChanged();
+      expectNamed(local.service.isLeftOut(performance.now()), 'back after it was gone').toBe(false);
 
       const alone = await pairFor({ peers: [], local: local.service });
       expectNamed((await spread(alone)).late, `${status} alone`).toStrictEqual(['a']);

@@ -6,10 +6,16 @@ import type http from 'node:http';
 import type { ServerResponse } from 'node:http';
 import { setTimeout as pause } from 'node:timers/promises';
 import { describe, expect, test } from '@jest/globals';
+import type { Peer } from '../../sidecar/core/peers/peer.ts';
+import { QueueMigration } from '../../sidecar/proxy/outbound/queue-migration.ts';
 import { TestMesh } from '../support/meshes/mesh.ts';
+import { pairFor } from '../support/meshes/sidecar-pair.ts';
+import { Arrivals } from '../support/runner/arrivals.ts';
 import { eventually } from '../support/runner/eventually.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
 import { open, wholeAnswer } from '../support/wire/http-client.ts';
+import type { Wire } from '../support/wire/wire.ts';
+import { answerHead, request } from '../support/wire/wire-messages.ts';
 import { type HoldingWorker, holdingWorker, queuedAt } from '../support/workers/holding-worker.ts';
 
 /** Only answers tell of load. */
@@ -59,7 +65,41 @@ async function stream({ all, elsewhere }: Bed): Promise<ServerResponse> {
   return response;
 }
 
+/** Of whose streams it hears that they have ended. */
+class Ends extends QueueMigration {
+  readonly heard = new Arrivals<string>('the end of a stream');
+
+  constructor() {
+    super({ look: async () => {}, cancelQueued: async () => false });
+  }
+
+  override async streamEnded(peer: Peer): Promise<void> {
+    this.heard.push(peer.record.worker_id);
+  }
+}
+
 describe('moving a waiting request among streams', () => {
+  test('a stream that broke off makes no room: nobody is asked what became of its slot', async () => {
+    const ends = new Ends();
+    const pair = await pairFor({ outbound: { queueMigration: ends } });
+    const begin = async (): Promise<Wire> => {
+      const client = await pair.client();
+      client.send('GET /service/llm-inference/ HTTP/1.1\r\nHost: a\r\n\r\n');
+      const worker = await pair.b.origin.connection();
+      await request(worker);
+      worker.send('HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n');
+      await answerHead(client);
+      return worker;
+    };
+    (await begin()).reset();
+    expect((await pair.finished.next()).outcome).toBe('broken');
+    const whole = await begin();
+    whole.send('0\r\n\r\n');
+    expect((await pair.finished.next()).outcome).toBe('ok');
+    expect(await ends.heard.next()).toBe('b');
+    expect(ends.heard.size).toBe(0);
+  });
+
   test('who waits is not sent behind a stream that has just begun', async () => {
     const bed = await oneWaits();
     const { all, there, elsewhere } = bed;

@@ -1,5 +1,6 @@
 /** What holds a slot of a worker and what does not, asked by the app beside it and by one behind another sidecar. */
-import type { ServerResponse } from 'node:http';
+import { createServer, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { describe, expect, test } from '@jest/globals';
 import { parseSlotRule, type SlotRule } from '../../sidecar/core/worker/slot-rules.ts';
 import type { InboundSetup } from '../support/meshes/inbound-side.ts';
@@ -265,6 +266,51 @@ describe('services that share the slots of one GPU', () => {
       if (each !== first) (await jobs.next()).end('done');
     }
     for (const each of await Promise.all([first, second, third])) expect(each.status).toBe(200);
+  });
+});
+
+describe('two services of one program that does one thing at a time', () => {
+  test('a job of one is no reason for the other to be warming, and its health is asked once for both', async () => {
+    const mesh = new TestMesh();
+    const jobs = new Arrivals<ServerResponse>('a job');
+    let isBusy = false;
+    const checks: ServerResponse[] = [];
+    const server = createServer((request, response) => {
+      if (request.method === 'POST') {
+        isBusy = true;
+        jobs.push(response);
+      } else if (isBusy) checks.push(response);
+      else response.end('well');
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    onTestEnd(() => {
+      server.close();
+      server.closeAllConnections();
+    });
+    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    const health = { path: '/health', interval: '50ms', timeout: '20ms', unhealthyAfter: 1 };
+    const member = await mesh.join({ id: 'gpu', services: { llm: { url, health }, ocr: { url, health } } });
+    const answered = member.call({ method: 'POST', target: '/service/llm/', body: 'hi' });
+    const job = await jobs.next();
+    const idle = await startHttpWorker();
+    const twin = await mesh.join({ id: 'twin', services: { idle: { url: idle.url, health } } });
+    await eventually(
+      'it is asked',
+      () => checks.length,
+      (count) => count > 0,
+    );
+    idle.isHealthy = false;
+    await eventually(
+      'another worker is withdrawn meanwhile',
+      () => twin.get('idle'),
+      ({ status }) => status === 503,
+    );
+    expect(checks).toHaveLength(1);
+    const { body } = await member.admin('/explain?service=ocr');
+    expect((JSON.parse(body) as { local: { state: string } }).local.state).toBe('ready');
+    job.end('done');
+    expect((await answered).status).toBe(200);
+    for (const check of checks) check.end('well');
   });
 });
 

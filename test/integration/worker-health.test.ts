@@ -1,12 +1,18 @@
 /** The health of the local worker: how soon one that dies, hangs or falls ill is withdrawn, and comes back. */
 import http from 'node:http';
-import type { AddressInfo } from 'node:net';
+import net, { type AddressInfo, type Socket } from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
 import { describe, expect, test } from '@jest/globals';
+import { CONNECT } from '../../sidecar/core/worker/health-ask.ts';
 import { CoarseTimers } from '../../sidecar/http/sockets/timers.ts';
 import { workerPools } from '../../sidecar/http/upstream-pools.ts';
-import { WorkerHealth, type WorkerHealthOptions } from '../../sidecar/proxy/worker/worker-health.ts';
+import {
+  type AtWork,
+  WorkerHealth,
+  type WorkerHealthOptions,
+} from '../../sidecar/proxy/worker/worker-health.ts';
 import { LIMITS } from '../support/meshes/inbound-side.ts';
+import { Arrivals } from '../support/runner/arrivals.ts';
 import { eventually } from '../support/runner/eventually.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
 import { onTestEnd } from '../support/runner/on-test-end.ts';
@@ -33,8 +39,10 @@ class Bed {
   open = 0;
   mostOpen = 0;
   checks = 0;
+  readonly #waiting = new Set<http.ServerResponse>();
   port = 0;
   health!: WorkerHealth;
+  atWork: AtWork = 'no';
   #server = http.createServer();
 
   static async start(options: Partial<WorkerHealthOptions> = {}, status = 200): Promise<Bed> {
@@ -44,7 +52,8 @@ class Bed {
     const upstreams = workerPools({ limits: LIMITS, timers: new CoarseTimers(10), tlsCa: null });
     bed.health = new WorkerHealth({
       origin: { scheme: 'http', host: '127.0.0.1', port: bed.port },
-      path: '/health',
+      ask: { kind: 'get', path: '/health' },
+      atWork: () => bed.atWork,
       intervalMs: INTERVAL_MS,
       timeoutMs: TIMEOUT_MS,
       healthyAfter: 1,
@@ -74,7 +83,8 @@ class Bed {
       if (this.status === 'drips') {
         const drip = setInterval(() => response.write('x'), 20);
         response.on('close', () => clearInterval(drip));
-      } else if (this.status !== null) response.writeHead(this.status).end();
+      } else if (this.status === null) this.#waiting.add(response);
+      else response.writeHead(this.status).end();
       const untilMs = performance.now() + this.standStillMs;
       while (performance.now() < untilMs);
     });
@@ -87,6 +97,12 @@ class Bed {
     const closed = new Promise((resolve) => this.#server.close(resolve));
     this.#server.closeAllConnections();
     await closed;
+  }
+
+  /** Those that wait get their answer, and so do all from now on. */
+  answerAll(): void {
+    this.status = 200;
+    for (const response of this.#waiting) response.writeHead(200).end();
   }
 
   /** No new connections; those that are there go on. */
@@ -127,7 +143,7 @@ describe('the health of the local worker', () => {
   });
 
   test('the same where a connection is all that is asked for', async () => {
-    const bed = await Bed.start({ path: null, unhealthyAfter: 1_000 });
+    const bed = await Bed.start({ ask: CONNECT, unhealthyAfter: 1_000 });
     expect((await changedWithin(bed, 1, () => bed.die())).isReady).toBe(false);
   });
 
@@ -142,7 +158,8 @@ describe('the health of the local worker', () => {
       });
       expect(isReady).toBe(false);
       expect(reason).toMatch(status === null ? /no answer to GET \/health within 300 ms/ : /gave 503/);
-      expectNamed(bed.checks, 'three have failed since the first').toBeGreaterThanOrEqual(4);
+      const failed = status === null ? 2 : 3;
+      expectNamed(bed.checks, 'they have failed since the first').toBeGreaterThanOrEqual(1 + failed);
       bed.status = 200;
       expect((await bed.changed(3)).isReady).toBe(true);
     });
@@ -197,15 +214,119 @@ describe('the health of the local worker', () => {
     expect(bed.changes).toHaveLength(1);
   });
 
-  test('checks of a worker that hangs do not pile up', async () => {
-    const bed = await Bed.start({ intervalMs: 60, timeoutMs: 1_000, unhealthyAfter: 1_000 });
-    bed.status = null;
+  for (const atWork of ['no', 'waits', 'moves'] as const) {
+    test(`checks of a worker that hangs come one at a time, and soon no more of them (at work: ${atWork})`, async () => {
+      const bed = await Bed.start({ intervalMs: 60, timeoutMs: 20, unhealthyAfter: 1_000 });
+      const twin = await Bed.start({ intervalMs: 60 });
+      bed.atWork = atWork;
+      bed.status = null;
+      const [before, twinBefore] = [bed.checks, twin.checks];
+      await eventually(
+        'another one is asked again and again',
+        () => twin.checks - twinBefore,
+        (checks) => checks > 10,
+      );
+      expectNamed(bed.mostOpen, `${bed.mostOpen} at once`).toBe(1);
+      expect(bed.checks - before).toBeLessThanOrEqual(atWork === 'no' ? 3 : 2);
+    });
+  }
+
+  test('a connection that it does not take up is closed by us, and the only one', async () => {
+    const connections: Socket[] = [];
+    const ends = new Arrivals<void>('our end of a connection');
+    // It sees our end and keeps its own, as one does that has not taken the connection up.
+    const server = net.createServer({ allowHalfOpen: true }, (socket) => {
+      connections.push(socket);
+      socket.resume();
+      socket.on('end', () => ends.push());
+      socket.on('error', () => {});
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const { port } = server.address() as AddressInfo;
+    onTestEnd(() => {
+      for (const socket of connections) socket.destroy();
+      server.close();
+    });
+    const origin = { scheme: 'http', host: '127.0.0.1', port } as const;
+    const bed = await Bed.start({ origin, ask: CONNECT, intervalMs: 20 });
+    expect(bed.health.isReady).toBe(true);
+    await ends.next();
+    const twin = await Bed.start({ intervalMs: 20 });
     await eventually(
-      'many were begun',
-      () => bed.checks,
-      (checks) => checks > 6,
+      'another one is asked again and again',
+      () => twin.checks,
+      (checks) => checks > 10,
     );
-    expectNamed(bed.mostOpen, `${bed.mostOpen} at once`).toBeLessThanOrEqual(3);
+    expect(connections).toHaveLength(1);
+    connections[0]?.end();
+    await ends.next();
+    expect(connections.length).toBeGreaterThan(1);
+  });
+
+  for (const atWork of ['waits', 'moves'] as const) {
+    test(`one that is at work (${atWork}) stays ready for as long as it does not answer`, async () => {
+      const bed = await Bed.start({ intervalMs: 50, timeoutMs: 20, unhealthyAfter: 1 });
+      bed.atWork = atWork;
+      bed.status = null;
+      // Time enough for three that are idle, one after the other.
+      for (let n = 0; n < 3; n++) {
+        const idle = await Bed.start({ intervalMs: 50, timeoutMs: 20, unhealthyAfter: 1 });
+        idle.status = null;
+        await idle.changed(2);
+      }
+      expect(bed.changes).toHaveLength(1);
+      bed.atWork = 'no';
+      expect((await bed.changed(2)).reason).toMatch(/no answer to GET \/health within 20 ms/);
+    });
+
+    test(`one that is at work (${atWork}) and refuses connections is withdrawn at once`, async () => {
+      const bed = await Bed.start({ intervalMs: 50, unhealthyAfter: 1_000 });
+      bed.atWork = atWork;
+      await bed.die();
+      expect((await bed.changed(2)).reason).toMatch(/ECONNREFUSED/);
+    });
+
+    test(`one that is at work (${atWork}) and says itself that it is ill is withdrawn`, async () => {
+      const bed = await Bed.start({ intervalMs: 50 });
+      bed.atWork = atWork;
+      bed.status = 503;
+      expect((await bed.changed(2)).reason).toMatch(/gave 503/);
+    });
+  }
+
+  test('a request that gets no connection counts where nothing moves, and does not where a response is coming', async () => {
+    for (const [atWork, isReady] of [
+      ['waits', false],
+      ['moves', true],
+    ] as const) {
+      const bed = await Bed.start({ intervalMs: 60_000, unhealthyAfter: 1 });
+      bed.atWork = atWork;
+      bed.health.suspect('timed out', false);
+      expectNamed(bed.health.isReady, atWork).toBe(isReady);
+    }
+  });
+
+  test('once its work is done it has its time to answer', async () => {
+    const bed = await Bed.start({ intervalMs: 50, timeoutMs: 300, unhealthyAfter: 1 });
+    bed.atWork = 'waits';
+    bed.status = null;
+    const before = bed.checks;
+    await eventually(
+      'it is asked',
+      () => bed.checks,
+      (checks) => checks > before,
+    );
+    const idle = await Bed.start({ intervalMs: 50, timeoutMs: 300, unhealthyAfter: 1 });
+    idle.status = null;
+    await idle.changed(2);
+    bed.atWork = 'no';
+    bed.answerAll();
+    await eventually(
+      'it is asked again',
+      () => bed.checks,
+      (checks) => checks > before + 1,
+    );
+    expect(bed.changes).toHaveLength(1);
   });
 
   test('one that closes its door is withdrawn, although it answers on kept connections', async () => {

@@ -12,7 +12,7 @@ import {
 import { checkCertificate, issueCertificate } from '../../sidecar/mesh/membership/certificate-issuer.ts';
 import { fromMeshKey } from '../../sidecar/mesh/membership/mesh-keys.ts';
 import { MESH_KEY, OTHER_MESH_KEY } from '../support/meshes/members.ts';
-import { expectNamed } from '../support/runner/expectations.ts';
+import { expectNamed, mustHold } from '../support/runner/expectations.ts';
 
 const certificate: Certificate = {
   workerKey: 'ab'.repeat(32),
@@ -50,6 +50,25 @@ describe('a certificate', () => {
     }
     expect(decodeCertificate(Buffer.concat([whole, Buffer.of(0)]))).toBe(null);
     expect(decodeCertificate(Buffer.alloc(MAX_CERTIFICATE_BYTES + 1, 1))).toBe(null);
+  });
+
+  test('a byte more than a certificate may have is one too many, though all in it is right', () => {
+    const names = Array.from({ length: 14 }, (_, n) => `${String(n).padStart(2, '0')}${'x'.repeat(61)}`);
+    const known = encodeCertificate({ ...certificate, offers: [], calls: names });
+    const ofBytes = (bytes: number): Buffer => {
+      const calls = [...names, 'y'.repeat(bytes - signature.length - known.length - 1)];
+      const texts = calls.map((name) => Buffer.from(`${String.fromCharCode(name.length)}${name}`, 'latin1'));
+      const head = encodeCertificate({ ...certificate, offers: [], calls: [] }).subarray(0, -1);
+      return Buffer.concat([head, Buffer.of(calls.length), ...texts, signature]);
+    };
+    const longest = ofBytes(MAX_CERTIFICATE_BYTES);
+    expect(longest).toHaveLength(MAX_CERTIFICATE_BYTES);
+    const read = decodeCertificate(longest)?.certificate;
+    mustHold(read !== undefined);
+    expect(encodeCertificate(read)).toStrictEqual(longest.subarray(0, -signature.length));
+    expect(decodeCertificate(ofBytes(MAX_CERTIFICATE_BYTES + 1))).toBe(null);
+    const calls = [...read.calls.slice(0, -1), `${read.calls.at(-1)}y`];
+    expect(certificateFault({ ...read, calls }) ?? '').toMatch(/would be 1025 bytes long/);
   });
 
   test('names that a certificate may not carry are refused when it is made and when it is read', () => {
@@ -91,6 +110,14 @@ describe('a certificate', () => {
     expect(includesService(['a', 'b'], 'b')).toBe(true);
     expect(includesService(['a', 'b'], 'c')).toBe(false);
     expect(includesService([], 'c')).toBe(false);
+    expect(certificateFault({ ...certificate, offers: ['*'], calls: ['*'] })).toBe(null);
+    for (const list of [
+      ['*', 'a'],
+      ['a', '*'],
+    ]) {
+      expect(certificateFault({ ...certificate, offers: list })).toBe('"*" is not a service name');
+      expect(certificateFault({ ...certificate, calls: list })).toBe('"*" is not a service name');
+    }
   });
 
   test('only the mesh that signed a certificate takes it', () => {

@@ -132,11 +132,13 @@ describe('a request for a service that nobody was looked up for', () => {
 });
 
 describe('a request for a service of which peers are known', () => {
-  /** One that others told of, so that no lookup has found it. */
+  /** One that introduced itself and was heard, so that no lookup has found it. */
   function known(state: WorkerRecord['state'] = 'ready') {
     const stage = setUp();
     const identity = member('known', { nowMs: stage.clock.unixMs() });
     stage.table.apply(recordOf(identity, { state }), 'record', stage.clock.monotonicMs());
+    for (const { health } of stage.table.get(identity.keyHex)?.routes ?? [])
+      health.succeeded(stage.clock.monotonicMs());
     const find = (): string => {
       const finding = stage.directory.find(SERVICE, stage.clock.monotonicMs());
       return finding.kind === 'hit' ? `${shown(finding)}, ${finding.ageMs} ms` : 'waiting';

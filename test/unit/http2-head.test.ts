@@ -64,6 +64,14 @@ describe('an HTTP/2 head', () => {
     expect(fault([':method', 'CONNECT', ':authority', 'x'])).toBe('malformed');
   });
 
+  test('a path begins with a slash, and * is one for OPTIONS alone', () => {
+    const pathOf = (path: string, method = 'GET') =>
+      fault([':method', method, ':scheme', 'http', ':path', path, ':authority', 'x']);
+    expect([pathOf('/'), pathOf('*', 'OPTIONS')]).toStrictEqual(['head', 'head']);
+    for (const path of ['', 'a', 'a/b', '?q', 'http://x/', '*'])
+      expectNamed(pathOf(path), path).toBe('malformed');
+  });
+
   test('what is over a limit is refused by its code', () => {
     expect(fault([...GET.slice(0, 4), ':path', `/${'p'.repeat(50)}`, ':authority', 'x'])).toBe(
       'uri_too_long',

@@ -48,6 +48,12 @@ describe('a load report', () => {
   });
 
   test('what is no report is null as a whole', () => {
+    expect(encodeReport(report, 3)).toBe(`${encodeReport(report)},,,3`);
+    expect(parseReport(encodeReport(report, 3))?.revision).toBe(3);
+    const full = { ...report, fullAt: 2, fullForMs: 1_500 };
+    expect(parseReport(encodeReport(full, 3))).toMatchObject({ fullAt: 2, fullForMs: 1_500, revision: 3 });
+    for (const bad of [',,1.5', ',,-1', ',,x', ',,3,4', ',,99999999999999999', '2', ',5', '2,,3', 'x,5'])
+      expectNamed(parseReport(`${encodeReport(report)},${bad}`), `tail ${bad}`).toBe(null);
     const good = encodeReport(report);
     const parts = good.split(',');
     for (const value of [
@@ -55,7 +61,7 @@ describe('a load report', () => {
       ',',
       good.slice(2),
       `${good},`,
-      `${good},1`,
+      `${good},1,1,1,1`,
       `${good} `,
       good.replace(',', ';'),
     ]) {

@@ -19,6 +19,7 @@ const record = (change: Partial<WorkerRecord> = {}): WorkerRecord => ({
   public_key: 'ab'.repeat(32),
   epoch: 1_702_140_000_000,
   seq: 4,
+  revision: 0,
   state: 'ready',
   inbound_port: 8000,
   figures: { 'llm-inference': { in_flight: 3, concurrency: 8, queued: 1, service_ms: null } },

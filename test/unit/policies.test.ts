@@ -14,7 +14,7 @@ import {
   seeded,
   tableOf,
 } from '../support/meshes/peers.ts';
-import { expectNamed } from '../support/runner/expectations.ts';
+import { expectNamed, mustHold } from '../support/runner/expectations.ts';
 
 const CHOICES = 10_000;
 
@@ -196,6 +196,26 @@ describe('the balancing policies', () => {
         expectNamed(there, `${there} of ${i}`).toBeLessThanOrEqual(Math.ceil((1.25 * i) / 5));
       }
     }
+  });
+
+  test('affinity: where each has more than its share, as old reports may say, the emptiest is taken', () => {
+    const few = figures({ concurrency: 4, in_flight: 1 });
+    const idle = Array.from({ length: 30 }, () => ({ figures: figures({ concurrency: 1 }) }));
+    const busy = Array.from({ length: 30 }, () => ({ figures: figures({ concurrency: 1, in_flight: 1 }) }));
+    const table = peers({ figures: few }, ...idle, ...busy);
+    const nowMs = 60_000;
+    for (let n = 1; n <= 61; n += 1) {
+      // Reports of the idle count for nearly all, those of the busy for nearly nothing.
+      const ageMs = n === 1 ? 0 : n <= 31 ? 8_700 : 54_300;
+      endpointOf(table, n).reportedAtMs = nowMs - ageMs;
+    }
+    const balancer = new Balancer('adaptive', { ttlMs: 60_000 });
+    const request = asking(seeded(1), { nowMs, affinityKey: 'any' });
+    const { candidates } = balancer.explain(table.offering(SERVICE), request);
+    for (const { score } of candidates) expect(score?.requests).toBeGreaterThan(0);
+    const choice = balancer.choose(table.offering(SERVICE), request);
+    mustHold(choice.kind === 'chosen');
+    expect(choice.peer.record.worker_id).toBe('worker-2');
   });
 
   test('a steady stream of short requests spreads by live load', () => {

@@ -27,6 +27,21 @@ describe('the prober', () => {
     ]);
   });
 
+  test('one whose record has changed is asked for it within a round, and not once the record is in', async () => {
+    const { clock, table, refetched, prober, peer, say } = probedPeers(1);
+    prober.start();
+    await clock.advance(4_000);
+    expect(refetched).toStrictEqual([]);
+    say({ epoch: 0, state: 'ready', revision: 1 });
+    await clock.advance(2_400);
+    expect(refetched).toStrictEqual(['w0']);
+    const record = peer(0)?.record;
+    if (record !== undefined)
+      table.apply({ ...record, seq: record.seq + 1, revision: 1 }, 'probe', clock.monotonicMs());
+    await clock.advance(10_000);
+    expect(refetched).toHaveLength(1);
+  });
+
   test('who was heard by a response is left alone, and so are services that nobody uses', async () => {
     const { clock, table, asked, inUse, prober, peer } = probedPeers(1);
     prober.start();

@@ -30,6 +30,13 @@ describe('the refusal of a sidecar', () => {
     expect(parseRefusal(`warming;sent;${hostile}`)?.detail ?? '').toMatch(/^[\x20-\x7e]+$/);
   });
 
+  test('blanks around the words are none of them, also where they are cut', () => {
+    const field = (detail: string) => encodeRefusal({ code: 'warming', stage: 'sent', detail });
+    expect(field(' it loads ')).toBe('warming;sent;it loads');
+    expect(field(`${'a '.repeat(200)}`)).toMatch(/ a$/);
+    expect(parseRefusal('warming;sent; it loads ')?.detail).toBe('it loads');
+  });
+
   test('what is no refusal is none; an unknown stage is the worse one', () => {
     for (const value of ['', 'nonsense;sent', ';;;', '__proto__;sent'])
       expect(parseRefusal(value)).toBe(null);

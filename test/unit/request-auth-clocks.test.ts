@@ -87,6 +87,20 @@ describe('the clock of a worker that answered', () => {
     }
   });
 
+  test('one that is off by more than a day is taken at its word for nothing', () => {
+    const DAY_MS = 86_400_000;
+    for (const [offsetMs, knownMs] of [
+      [DAY_MS, DAY_MS],
+      [-DAY_MS, -DAY_MS],
+      [DAY_MS + 1, null],
+      [-DAY_MS - 1, null],
+    ] as const) {
+      const out = new RequestAuth(caller);
+      expect(signedAfter(out, NOW_MS + offsetMs) - NOW_MS).toBe(knownMs ?? 0);
+      expect(out.clockOffsetMs(callee.keyHex)).toBe(knownMs);
+    }
+  });
+
   test('it is news when it is more than 30 s off and was not before, or has changed by as much', () => {
     const news: number[] = [];
     const out = new RequestAuth(caller, { onClock: (_peer, offsetMs) => news.push(offsetMs) });

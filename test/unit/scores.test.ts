@@ -52,6 +52,14 @@ describe('the figures of candidates', () => {
     expect(scoreOf(table, 1, TTL).unreported).toBe(6);
   });
 
+  test('an aged service time lies between what was said and the usual one', () => {
+    const said = (ms: number) => ({ figures: figures({ service_ms: ms }) });
+    const table = peers(said(1_000), said(100), said(100));
+    for (const n of [2, 3]) endpointOf(table, n).reportedAtMs = HALF_AGED;
+    expect(scoreOf(table, 1, FRESH).service_ms).toBe(1_000);
+    expect(scoreOf(table, 1, HALF_AGED).service_ms).toBeCloseTo(550, 6);
+  });
+
   test('more reported as mine than I have there is not less than nothing', () => {
     const table = peers({ figures: figures({ concurrency: 100, in_flight: 4 }) });
     Object.assign(endpointOf(table, 1), { outstanding: 1, mineReported: 4 });

@@ -37,14 +37,20 @@ export function isForwardingInDisguise(name: string): boolean {
   return /^x[^a-z0-9]forwarded[^a-z0-9]/i.test(name) && /[^a-z0-9-]/i.test(name);
 }
 
+/** The last that was usable: nearly all requests of a service come with the same. */
+let lastPrefix = '';
+
 /** A path that may stand before others: no second slash that would name a host, nothing that ends an attribute. */
 function usablePrefix(value: string): string {
+  if (value === lastPrefix) return lastPrefix;
   const path = value.endsWith('/') ? value.slice(0, -1) : value;
   const isUsable =
     path.length <= MAX_PREFIX_CHARS &&
     /^(?:\/[\w.~!$&()*+=:@%-]+)+$/.test(path) &&
     !/\/\.\.?(?:\/|$)/.test(path);
-  return isUsable ? path : '';
+  if (!isUsable) return '';
+  lastPrefix = path;
+  return path;
 }
 
 /** The fields of one request: what earlier hops said is taken out of it, and told anew with this hop. */

@@ -80,7 +80,7 @@ function toAppRefresh(value: string, mount: Mount): string {
  * A cookie for the worker's own paths alone, also where others share the origin that the app called. One for the
  * worker's own host is one for whatever host the app called. `__Host-` promises the path `/`, and keeps it.
  */
-export function toAppCookie(cookie: string, mount: Mount): string {
+function toAppCookie(cookie: string, mount: Mount): string {
   const end = cookie.indexOf(';');
   if (end === -1) return cookie;
   const keepsPath = /^[ \t]*__host-/i.test(cookie);

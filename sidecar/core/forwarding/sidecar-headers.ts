@@ -7,7 +7,7 @@
  * `sidecar-deadline-ms`, `sidecar-require`, `sidecar-prefer` | request | the app; read and taken out by the first sidecar | | `sidecar-auth` | both | one
  * sidecar to the other | | `sidecar-route` | request | one sidecar to the other: `tunnel` where it came by one | |
  * `sidecar-expected-queue`, `sidecar-under-way-ms` | request | one sidecar to the other: the longest queue that it
- * takes, and its place there | | `sidecar-inbound` | request | one that asks for a record: `host:port` where its own is
+ * takes, and its place there | | `sidecar-inbound`, `sidecar-revision` | request | one that asks for a record: `host:port` where its own is
  * to be had | | `sidecar-worker`, `sidecar-route`, `sidecar-attempts`, `sidecar-request-id`, `sidecar-decision` |
  * response | the app's sidecar | | `sidecar-load` | response | one sidecar to the other: how it is | | `sidecar-slot` |
  * response | one sidecar to the other: the stream that begins holds no slot there | |
@@ -31,6 +31,9 @@ export const APP_HEADERS: ReadonlySet<string> = new Set([
 
 /** By it the one who is asked learns where the one who asks listens (mesh/discovery/introductions). */
 export const INTRODUCTION_HEADER = 'sidecar-inbound';
+
+/** Beside it: which revision its record has. */
+export const REVISION_HEADER = 'sidecar-revision';
 
 /** In a response between sidecars: how the peer is (core/peers/load-report). */
 export const LOAD_HEADER = 'sidecar-load';

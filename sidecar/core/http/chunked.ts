@@ -53,6 +53,12 @@ export class ChunkedDecoder {
   /** Start of a trailer section that came in pieces. */
   #held: Buffer | null = null;
   #detail = '';
+  #chunks = 0;
+
+  /** Chunks with data that were whole so far. */
+  get chunks(): number {
+    return this.#chunks;
+  }
 
   /**
    * Takes `b[start, end)`. Data is handed out as views into `b`, without copying, before the call returns: keep
@@ -105,6 +111,7 @@ export class ChunkedDecoder {
           break;
         case 'data_lf':
           if (b[at++] !== LF) return this.#fail('chunk data that does not end with CRLF');
+          this.#chunks++;
           this.#state = 'size';
           break;
         case 'trailers':

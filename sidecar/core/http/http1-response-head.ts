@@ -50,7 +50,7 @@ export function parseResponseHead(
     if (digit < 0 || digit > 9) return bad('a status that is not three digits');
     status = status * 10 + digit;
   }
-  if (status < 100 || status > 599) return bad('a status outside 100 to 599');
+  if (status < 100) return bad('a status below 100');
   if (++at >= limit) return runOut;
   let reasonFrom = at;
   if (b[at] === SP) {

@@ -179,6 +179,14 @@ export function listBytes(raw: readonly string[]): number {
   return bytes;
 }
 
+/** The highest status that node:http2 sends; a client has to take what is beyond for a 5xx (RFC 9110 §15). */
+const MAX_STATUS = 599;
+
+/** A response's status as HTTP/2 carries it. */
+export function http2Status(status: number): number {
+  return status > MAX_STATUS ? 500 : status;
+}
+
 /** Fields without pseudo-header fields. */
 export function withoutPseudoFields(raw: readonly string[]): RawFields {
   const fields: RawFields = [];

@@ -44,7 +44,7 @@ export interface RequestHead {
 }
 
 export interface ResponseHead {
-  /** 100 to 599. */
+  /** 100 to 999: classes that nobody knows pass, too. */
   status: number;
   /** As received; may be empty. */
   reason: string;

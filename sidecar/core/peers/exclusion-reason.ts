@@ -4,10 +4,11 @@
  * Made from the same state that decides about candidates (core/balancing/candidates), only when nobody could be chosen.
  */
 import { requestsAt } from './accounting.ts';
-import type { Endpoint, Peer } from './peer.ts';
+import type { Peer } from './peer.ts';
 import { NO_REQUIREMENTS, type Requirement, unmetText } from './requirements.ts';
 import type { Route } from './route.ts';
 import { routeAddress } from './route.ts';
+import type { Standing } from './standing.ts';
 import type { Tombstone } from './tombstones.ts';
 
 /** A known worker that was not asked, and why. */
@@ -75,15 +76,26 @@ export function exclusionReason(
   if (peer.routes.length === 0) return noRoute(peer);
   const endpoint = peer.endpoint(service);
   if (endpoint?.standing.health.isEjected(nowMs) === true)
-    return `${ejected(endpoint, nowMs)}${lastFault(peer, nowMs)}`;
+    return `${ejected(endpoint.standing, service, nowMs)}${lastFault(peer, nowMs)}`;
   if (peer.routes.every(({ health }) => !health.isUp)) {
     return `no route works: ${peer.routes.map((route) => downRoute(route, nowMs)).join(', ')}`;
   }
   if (peer.presence === 'suspect') {
     return `suspect: it did not answer when asked, last heard ${span(nowMs - peer.heardAtMs)} ago${lastFault(peer, nowMs)}`;
   }
-  if (endpoint?.standing.isFull(requestsAt(endpoint), nowMs) === true) return full(endpoint, nowMs);
+  if (endpoint?.standing.isFull(requestsAt(endpoint), nowMs) === true) return full(endpoint.standing, nowMs);
   return `ready, and not chosen${lastFault(peer, nowMs)}`;
+}
+
+/** Why the worker beside the app is passed over while it has so many requests; null = it is not. */
+export function passedOverReason(
+  standing: Standing,
+  service: string,
+  requests: number,
+  nowMs: number,
+): string | null {
+  if (standing.health.isEjected(nowMs)) return ejected(standing, service, nowMs);
+  return standing.isFull(requests, nowMs) ? full(standing, nowMs) : null;
 }
 
 /** Of a peer that was known. `hasLeft`: it said good-bye; else it did not answer. */
@@ -111,7 +123,7 @@ function noRoute({ record }: Peer): string {
   return `no route from here: it has the VPN address ${record.vpn_ip} and no tunnel, and this sidecar has no VPN`;
 }
 
-function ejected({ service, standing: { health } }: Endpoint, nowMs: number): string {
+function ejected({ health }: Standing, service: string, nowMs: number): string {
   const { consecutiveFailures, outlier, state } = health;
   const why =
     outlier === null
@@ -121,7 +133,9 @@ function ejected({ service, standing: { health } }: Endpoint, nowMs: number): st
   return `ejected for ${span(state.untilMs - nowMs)} more${why}`;
 }
 
-function full({ standing }: Endpoint, nowMs: number): string {
+function full(standing: Standing, nowMs: number): string {
+  if (standing.isSetAside(nowMs))
+    return 'set aside for a second: many of its answers are faults, and those of the others are not known yet';
   const most = standing.fullAt(nowMs) ?? 0;
   const others = most === 0 ? '' : ` while it had ${most}`;
   return `full: its worker refused a request${others}, and takes no more for ${span(standing.fullForMs(nowMs))}`;

@@ -34,7 +34,7 @@ export interface LoadReport {
 /** What is taken over: absent = not said. */
 export type ReportPatch = Partial<LoadReport>;
 
-/** Thirteen numbers of at most 16 characters, most of them short. */
+/** Fourteen numbers of at most 16 characters, most of them short. */
 const MAX_CHARS = 200;
 
 /** Nothing stands where a number could: it is not known. */
@@ -43,24 +43,26 @@ const NOT_KNOWN = -1;
 /** Not even that. */
 const BAD = -2;
 
+/** Of the service that was asked for. */
+export type ReceivedReport = Omit<LoadReport, 'service'> & { readonly revision?: number };
+
 /**
  * The value of `sidecar-load`: state (its place among WORKER_STATES), load, in flight, queued, concurrency, the reader's
  * share, active callers, service time and age of the queue in ms (empty = not known), epoch, sequence number. The
- * service is not in it: the reader asked for one. Only while the worker is full, two more: with how many, and how long
- * that holds; older sidecars do not read such a report.
+ * service is not in it: the reader asked for one. Only where there is something to say, three more: with how many its
+ * worker is full, and for how many ms that holds; and for a while after its record has changed, the record's revision.
  */
-export function encodeReport(r: LoadReport): string {
+export function encodeReport(r: LoadReport, revision: number | null = null): string {
   const serviceMs = r.serviceMs === null ? '' : round(r.serviceMs, 100);
   const oldestMs = r.oldestMs === null ? '' : Math.round(r.oldestMs);
   return (
     `${WORKER_STATES.indexOf(r.state)},${round(r.load, 1000)},${r.inFlight},${r.queued},${r.concurrency},${r.mine},` +
-    `${r.activeCallers},${serviceMs},${oldestMs},${r.epoch},${r.seq}` +
-    (r.fullAt === null ? '' : `,${r.fullAt},${Math.round(r.fullForMs)}`)
+    `${r.activeCallers},${serviceMs},${oldestMs},${r.epoch},${r.seq}${tailOf(r, revision)}`
   );
 }
 
 /** What such a value says; null when it is not one. Never throws; every number is finite and bounded. */
-export function parseReport(value: string): Omit<LoadReport, 'service'> | null {
+export function parseReport(value: string): ReceivedReport | null {
   if (value.length > MAX_CHARS) return null;
   reader.begin(value);
   const state = WORKER_STATES[reader.next(WORKER_STATES.length)];
@@ -74,12 +76,14 @@ export function parseReport(value: string): Omit<LoadReport, 'service'> | null {
   const oldestMs = reader.next(RECORD_LIMITS.serviceMs);
   const epoch = reader.next(RECORD_LIMITS.epochMs);
   const seq = reader.next(Number.MAX_SAFE_INTEGER);
-  const isFull = !reader.isAtEnd;
-  const fullAt = isFull ? reader.next(RECORD_LIMITS.requests) : 0;
-  const fullForMs = isFull ? reader.next(RECORD_LIMITS.serviceMs) : 0;
-  if (fullAt < 0 || fullForMs < 0) return null;
+  const hasTail = !reader.isAtEnd;
+  const fullAt = hasTail ? reader.next(RECORD_LIMITS.requests) : NOT_KNOWN;
+  const fullForMs = hasTail ? reader.next(RECORD_LIMITS.serviceMs) : NOT_KNOWN;
+  const revision = reader.isAtEnd ? NOT_KNOWN : reader.next(Number.MAX_SAFE_INTEGER);
+  if (fullAt === BAD || fullForMs === BAD || fullAt < 0 !== fullForMs < 0) return null;
   if (state === undefined || !reader.isAtEnd || serviceMs === BAD || oldestMs === BAD) return null;
   if (load < 0 || inFlight < 0 || queued < 0 || concurrency < 0 || mine < 0 || activeCallers < 0) return null;
+  if (revision === BAD || !Number.isSafeInteger(revision)) return null;
   if (!Number.isSafeInteger(epoch) || !Number.isSafeInteger(seq) || epoch < 0 || seq < 0) return null;
   return {
     epoch,
@@ -93,9 +97,18 @@ export function parseReport(value: string): Omit<LoadReport, 'service'> | null {
     mine,
     activeCallers,
     oldestMs: oldestMs === NOT_KNOWN ? null : oldestMs,
-    fullAt: isFull ? fullAt : null,
-    fullForMs,
+    fullAt: fullAt < 0 ? null : fullAt,
+    fullForMs: Math.max(0, fullForMs),
+    ...(revision < 0 ? NOTHING_TOLD : { revision }),
   };
+}
+
+const NOTHING_TOLD = {};
+
+function tailOf({ fullAt, fullForMs }: LoadReport, revision: number | null): string {
+  if (fullAt === null && revision === null) return '';
+  const full = fullAt === null ? ',,' : `,${fullAt},${Math.round(fullForMs)}`;
+  return revision === null ? full : `${full},${revision}`;
 }
 
 const COMMA = 0x2c;

@@ -51,11 +51,16 @@ export function outlierAmong(
 
 /** It may be one, and of the others too little is known to tell: some requests should go there. */
 export function lacksMeasure(own: Standing, others: Iterable<Standing>, nowMs: number): boolean {
-  if (own.health.state.kind !== 'closed') return false;
-  if (!isStriking(own, 'failed', nowMs) && !isStriking(own, 'rejected', nowMs)) return false;
+  if (!isSuspicious(own, nowMs)) return false;
   let total = 0;
   for (const other of others) if (other !== own) total += other.total(nowMs);
   return total < MIN_OTHERS;
+}
+
+/** It gives many faults; a comparison tells whether it alone does. */
+export function isSuspicious(own: Standing, nowMs: number): boolean {
+  if (own.health.state.kind !== 'closed') return false;
+  return isStriking(own, 'failed', nowMs) || isStriking(own, 'rejected', nowMs);
 }
 
 function isStriking(own: Standing, kind: Outlier['of'], nowMs: number): boolean {

@@ -10,8 +10,15 @@ import { RECORD_LIMITS, WORKER_STATES } from './record.ts';
 
 const MAX_REASON_CHARS = 240;
 
-/** The reports of one peer: one epoch, sequence number and state for all. `reason`: why that state; '' = none. */
-export function encodePeerState(reports: readonly LoadReport[], reason = ''): Record<string, unknown> {
+/**
+ * The reports of one peer: one epoch, sequence number and state for all. `reason`: why that state; '' = none.
+ * `revision`: of its record; null = not told.
+ */
+export function encodePeerState(
+  reports: readonly LoadReport[],
+  reason = '',
+  revision: number | null = null,
+): Record<string, unknown> {
   const services: Record<string, unknown> = {};
   for (const r of reports) {
     services[r.service] = {
@@ -27,7 +34,13 @@ export function encodePeerState(reports: readonly LoadReport[], reason = ''): Re
     };
   }
   const first = reports[0];
-  return { epoch: first?.epoch ?? 0, seq: first?.seq ?? 0, state: first?.state ?? 'ready', reason, services };
+  const { epoch, seq, state } = first ?? { epoch: 0, seq: 0, state: 'ready' };
+  return { epoch, seq, state, reason, ...(revision === null ? {} : { revision }), services };
+}
+
+/** The revision of the peer's record; null = not told. Never throws. */
+export function decodeRevision(json: unknown): number | null {
+  return isObject(json) ? count(json.revision, Number.MAX_SAFE_INTEGER) : null;
 }
 
 /** Why the peer is in its state, as it may be shown; '' = not told. Never throws. */

@@ -7,10 +7,14 @@
 import type { ServiceFigures, WorkerRecord, WorkerState } from './record.ts';
 import type { Route, UsableKinds } from './route.ts';
 import { ALL_KINDS, isSameAddress, routesOf } from './route.ts';
+import { isProved } from './route-order.ts';
 import { Standing } from './standing.ts';
 
 /** `suspect`: missed once, so not chosen while others are there. */
 export type Presence = 'live' | 'suspect';
+
+/** Many responses tell that a record has changed, while it is being fetched. */
+const BEHIND_PAUSE_MS = 500;
 
 export class Peer {
   /** Public key, 64 hex digits. */
@@ -35,6 +39,7 @@ export class Peer {
   /** Sequence number of the newest record or report that told the state; -1 = none in this life. */
   #stateSeq = -1;
   #record: WorkerRecord;
+  #behindAtMs = Number.NEGATIVE_INFINITY;
   #routes: readonly Route[] = [];
   readonly #kinds: UsableKinds;
   readonly #endpoints = new Map<string, Endpoint>();
@@ -107,6 +112,18 @@ export class Peer {
     for (const endpoint of this.#endpoints.values()) forget(endpoint, nowMs);
   }
 
+  /**
+   * Whether its record is behind what it says of it, and was not asked for a moment ago: who finds out fetches it. A
+   * lower revision is old news; that of another life comes with its epoch.
+   */
+  isRecordBehind(revision: number | null, nowMs: number): boolean {
+    const known = this.#record.revision;
+    if (revision === null || known === null || revision <= known) return false;
+    if (nowMs - this.#behindAtMs < BEHIND_PAUSE_MS) return false;
+    this.#behindAtMs = nowMs;
+    return true;
+  }
+
   /** What the peer says its state is, in a record or a report: the newest word counts. */
   reportState(state: WorkerState, seq: number, nowMs: number): void {
     if (seq < this.#stateSeq) return;
@@ -119,6 +136,17 @@ export class Peer {
     }
     this.state = state;
     this.#stateSeq = seq;
+  }
+
+  /**
+   * Ready by its own word, and found to be reachable from here: a request for the service (null: for any) would go there
+   * and come back.
+   */
+  isReachable(service: string | null, nowMs: number): boolean {
+    if (this.state !== 'ready' || this.presence !== 'live' || !isProved(this.#routes)) return false;
+    if (service !== null) return this.#endpoints.get(service)?.standing.health.isEjected(nowMs) === false;
+    for (const { standing } of this.#endpoints.values()) if (!standing.health.isEjected(nowMs)) return true;
+    return false;
   }
 
   /** Returns whether it was offered. */

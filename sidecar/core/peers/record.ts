@@ -39,6 +39,8 @@ export interface WorkerRecord {
   readonly epoch: number;
   /** Counts the records of one life. */
   readonly seq: number;
+  /** Counts the changes of what records say besides state and figures, in one life; null = not told (an older sidecar). */
+  readonly revision: number | null;
   readonly state: WorkerState;
   /** Port of the inbound listener at `vpn_ip`; null without VPN. */
   readonly inbound_port: number | null;
@@ -106,6 +108,7 @@ export function decodeRecord(json: unknown): DecodedRecord {
     public_key: raw.public_key,
     epoch: raw.epoch,
     seq: raw.seq,
+    revision: raw.revision ?? null,
     state: raw.state,
     inbound_port: raw.inbound_port ?? null,
     figures,
@@ -126,6 +129,7 @@ export function encodeRecord(record: WorkerRecord): string {
     public_key: record.public_key,
     epoch: record.epoch,
     seq: record.seq,
+    ...(record.revision === null ? {} : { revision: record.revision }),
     state: record.state,
     inbound_port: record.inbound_port,
     figures: record.figures,
@@ -142,6 +146,8 @@ function faultOf(json: unknown): string | null {
   if (typeof key !== 'string' || !PUBLIC_KEY.test(key)) return 'public_key: not 64 lower-case hex digits';
   if (!isNumber(json.epoch, L.epochMs, true)) return 'epoch: not a time in Unix ms';
   if (!isNumber(json.seq, Number.MAX_SAFE_INTEGER, true)) return 'seq: not a count';
+  const revision = json.revision ?? null;
+  if (revision !== null && !isNumber(revision, Number.MAX_SAFE_INTEGER, true)) return 'revision: not a count';
   if (!isNumber(json.load, 1, false)) return 'load: not a number from 0 to 1';
   if (!isNumber(json.last_seen, L.lastSeenS, false)) return 'last_seen: not a time in Unix seconds';
   if (!WORKER_STATES.some((state) => state === json.state)) return 'state: not warming, ready or draining';

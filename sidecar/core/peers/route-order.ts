@@ -34,6 +34,11 @@ export function usableRoutes(routes: readonly Route[], nowMs: number): readonly 
   return due.length > 0 ? due : routes;
 }
 
+/** The peer was heard over one of its routes, and nothing has failed there since. */
+export function isProved(routes: readonly Route[]): boolean {
+  return routes.some(({ health }) => health.isUp && health.heardAtMs > Number.NEGATIVE_INFINITY);
+}
+
 /** The route that a request would take first, for what it costs; undefined for a peer without routes. */
 export function firstRoute(routes: readonly Route[], nowMs: number): Route | undefined {
   for (let i = 0; i < routes.length; i += 1) {

@@ -32,6 +32,7 @@ export class Standing {
   #fullAt = Number.POSITIVE_INFINITY;
   #fullSinceMs = Number.NEGATIVE_INFINITY;
   #fullUntilMs = Number.NEGATIVE_INFINITY;
+  #asideUntilMs = Number.NEGATIVE_INFINITY;
 
   answered(kind: Counted, nowMs: number): void {
     this.#fade(nowMs);
@@ -67,8 +68,18 @@ export class Standing {
     this.#fullUntilMs = Number.NEGATIVE_INFINITY;
   }
 
+  /** By its own word, or set aside: others come first. */
   isFull(requests: number, nowMs: number): boolean {
-    return nowMs < this.#fullUntilMs && requests >= this.#fullAt;
+    return (nowMs < this.#fullUntilMs && requests >= this.#fullAt) || this.isSetAside(nowMs);
+  }
+
+  /** Many of its answers are faults, and the others have yet to show whether theirs are. */
+  setAside(untilMs: number): void {
+    this.#asideUntilMs = untilMs;
+  }
+
+  isSetAside(nowMs: number): boolean {
+    return nowMs < this.#asideUntilMs;
   }
 
   /** How many it takes at most, as its worker has said; null = it has not, or that is over. */
@@ -84,6 +95,7 @@ export class Standing {
   /** Begins anew after a new start of the worker; false when it did so a moment ago, then its faults stay. */
   startAnew(nowMs: number): boolean {
     this.hasRoom();
+    this.#asideUntilMs = Number.NEGATIVE_INFINITY;
     const isExcused = this.health.reset(nowMs);
     if (isExcused) this.forgetAnswers();
     return isExcused;

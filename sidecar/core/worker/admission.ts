@@ -6,7 +6,7 @@
  * request entered the mesh, so that being sent from queue to queue costs nobody his turn. Callbacks and no promises, so
  * that a request whose client has gone leaves the queue in the same tick.
  */
-import { ServiceTime } from './service-time.ts';
+import { ServiceTimes } from './service-times.ts';
 import { Slots, type Waiter } from './slots.ts';
 
 /**
@@ -30,10 +30,10 @@ export interface Slot {
   readonly kind: 'granted';
   /**
    * Give the slot back, to the one who is under way longest if any; more than once does nothing.
-   * `serviceMs`: how long the worker took, or null when it did not serve (a quick failure must not look fast).
-   * Returns whether it was held until now.
+   * `serviceMs`: how long the worker took, or null when it did not serve (a quick failure must not look fast);
+   * `requestClass`: for requests of what kind (core/worker/service-times). Returns whether it was held until now.
    */
-  release(nowMs: number, serviceMs: number | null): boolean;
+  release(nowMs: number, serviceMs: number | null, requestClass?: number): boolean;
 }
 
 export type Acquired =
@@ -64,7 +64,7 @@ export interface AcquireOptions {
 export class Admission {
   readonly #options: AdmissionOptions;
   readonly #slots: Slots;
-  #serviceMs = new ServiceTime();
+  #serviceMs = new ServiceTimes();
   #inFlight = 0;
   #queued = 0;
 
@@ -117,7 +117,7 @@ export class Admission {
    * quick it will be when it is back. Kept, it would hold a sound worker out of use for a minute.
    */
   workerFailed(): void {
-    this.#serviceMs = new ServiceTime();
+    this.#serviceMs = new ServiceTimes();
   }
 
   /** Something is open at the worker that holds no slot; until `closed`. */
@@ -163,9 +163,9 @@ export class Admission {
   }
 
   /** Of a slot, once. `measure`: as it was when the slot was granted. */
-  released(measure: ServiceTime, nowMs: number, serviceMs: number | null): void {
+  released(measure: ServiceTimes, nowMs: number, serviceMs: number | null, requestClass: number): void {
     this.#inFlight -= 1;
-    if (serviceMs !== null) measure.add(serviceMs, nowMs);
+    if (serviceMs !== null) measure.add(requestClass, serviceMs, nowMs);
     // The state is settled before the callback of who is next, which may acquire, release or throw.
     this.#slots.freed();
   }
@@ -186,18 +186,18 @@ export class Admission {
 class HeldSlot implements Slot {
   readonly kind = 'granted';
   readonly #admission: Admission;
-  readonly #measure: ServiceTime;
+  readonly #measure: ServiceTimes;
   #isHeld = true;
 
-  constructor(admission: Admission, measure: ServiceTime) {
+  constructor(admission: Admission, measure: ServiceTimes) {
     this.#admission = admission;
     this.#measure = measure;
   }
 
-  release(nowMs: number, serviceMs: number | null): boolean {
+  release(nowMs: number, serviceMs: number | null, requestClass = 0): boolean {
     if (!this.#isHeld) return false;
     this.#isHeld = false;
-    this.#admission.released(this.#measure, nowMs, serviceMs);
+    this.#admission.released(this.#measure, nowMs, serviceMs, requestClass);
     return true;
   }
 }

@@ -4,7 +4,7 @@
  *
  * Apart from the connection, because what bytes mean and what becomes of the socket are two questions.
  */
-import { ChunkedDecoder } from '../../core/http/chunked.ts';
+import { ChunkedDecoder, type ChunkedStep } from '../../core/http/chunked.ts';
 import { responseFraming } from '../../core/http/http1-framing.ts';
 import { parseResponseHead } from '../../core/http/http1-response-head.ts';
 import type { HeadLimits, RawFields, ResponseHead } from '../../core/http/message.ts';
@@ -168,11 +168,18 @@ export class Http1ResponseReader {
       this.#sink.onBad(framing.detail);
       return;
     }
+    const decoder = framing.kind === 'chunked' ? new ChunkedDecoder() : null;
+    // What came with the head is read first: an answer that is bad from its first chunk on is none.
+    const early = decoder === null || rest.length === 0 ? null : earlyChunks(decoder, rest);
+    if (early?.step.kind === 'bad' && decoder?.chunks === 0) {
+      this.#sink.onBad(early.step.detail);
+      return;
+    }
     this.#keepAlive = head.keepAlive && framing.kind !== 'close';
     const bodyBytes = framing.kind === 'none' ? 0 : framing.kind === 'length' ? framing.bytes : null;
     const reading: Reading =
-      framing.kind === 'chunked'
-        ? { kind: 'chunked', decoder: new ChunkedDecoder() }
+      decoder !== null
+        ? { kind: 'chunked', decoder }
         : framing.kind === 'close'
           ? { kind: 'until_close' }
           : { kind: 'length', left: bodyBytes ?? 0 };
@@ -181,11 +188,31 @@ export class Http1ResponseReader {
     this.#sink.onHead({ status: head.status, reason: head.reason, version, fields: head.fields, bodyBytes });
     if (this.#reading !== reading) return; // given up from inside onHead
     if (bodyBytes === 0) this.#whole([], rest.length > 0);
+    else if (early !== null) this.#readEarly(reading, early, rest.length);
     else if (rest.length > 0) this.#read(rest);
+  }
+
+  /** Chunks that came with the head. */
+  #readEarly(reading: Reading, { slices, step }: EarlyChunks, bytes: number): void {
+    for (const slice of slices) if (this.#reading === reading) this.#hand(slice);
+    if (this.#reading !== reading) return; // given up from inside onData
+    if (step.kind === 'bad') this.#sink.onBad(step.detail);
+    else if (step.kind === 'done') this.#whole(step.trailers, step.end < bytes);
   }
 
   #whole(trailers: RawFields, hasSurplus: boolean): void {
     this.#reading = IDLE;
     this.#sink.onWhole(trailers, this.#keepAlive && !hasSurplus);
   }
+}
+
+interface EarlyChunks {
+  readonly slices: readonly Buffer[];
+  readonly step: ChunkedStep;
+}
+
+function earlyChunks(decoder: ChunkedDecoder, bytes: Buffer): EarlyChunks {
+  const slices: Buffer[] = [];
+  const step = decoder.feed(bytes, 0, bytes.length, (slice) => slices.push(slice));
+  return { slices, step };
 }

@@ -11,6 +11,7 @@ import {
   addHttp2Fields,
   type Http2List,
   http2List,
+  http2Status,
   withoutPseudoFields,
 } from '../../core/http/http2-head.ts';
 import type { RawFields, RequestHead } from '../../core/http/message.ts';
@@ -98,7 +99,7 @@ export class Http2Downstream implements Downstream {
   start(status: number, _reason: string, fields: RawFields, bodyBytes: number | null): void {
     if (this.#isUnusable || this.isStarted) return;
     const list = http2List();
-    list[':status'] = String(status);
+    list[':status'] = String(http2Status(status));
     addHttp2Fields(list, fields);
     // 205 too: node:http2 sends no body with it (RFC 9110 §15.3.6 allows none).
     if (this.head.method === 'HEAD' || status === 204 || status === 205 || status === 304) {

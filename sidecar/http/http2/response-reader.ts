@@ -76,8 +76,8 @@ export class Http2ResponseReader {
   #onResponse(flags: number, raw: Raw): void {
     if (this.#isOver || this.#hasHead || this.#isTooLarge(raw)) return;
     const status = statusOf(raw);
-    if (status < 200 || status > 599) {
-      this.#bad('a status outside 200 to 599');
+    if (status < 200 || status > 999) {
+      this.#bad('a status outside 200 to 999');
       return;
     }
     const fields = withoutPseudoFields(raw);

@@ -44,6 +44,12 @@ const LINGER_MS = 2_000;
 /** Stream ids run out at 2^31 (RFC 9113 §5.1.1). */
 const LAST_STREAM_ID = 2 ** 31 - 1_000;
 
+/** The library's word for a frame that breaks the rules: of its stream, or of the connection (NGHTTP2_ERR_PROTO). */
+const PROTOCOL_FAULT = -505;
+
+/** So long a connection that breaks the rules has to show that it lives: then only one of its streams was to blame. */
+const TRIAL_MS = 1_000;
+
 /** Different in each request: in the compression table it would only push out what repeats (RFC 7541 §7.1.3). */
 const NEVER_INDEXED = { [sensitiveHeaders]: ['sidecar-auth'] };
 
@@ -75,11 +81,39 @@ export class Http2Session implements StreamSession {
       createConnection: () => socket,
     });
     this.#session = session;
+    this.#outlive(session);
     session.on('error', (error) => this.#broke(error));
     session.once('close', () => this.#closed()); // after 'error', which the socket's own 'close' is not
     session.on('remoteSettings', ({ maxConcurrentStreams }) => this.#settled(maxConcurrentStreams));
     session.on('goaway', (_code, lastStream) => this.#dismissed(lastStream));
     session.once('connect', () => session.setLocalWindowSize(CONNECTION_WINDOW_BYTES));
+  }
+
+  /**
+   * Node ends the whole session for a frame that breaks the rules of one stream alone (RFC 9113 §5.4.2: more DATA than
+   * its length, DATA before a head or where none may be). The library below has reset that stream, and goes on if it can:
+   * whether it does, a ping tells.
+   */
+  #outlive(session: ClientHttp2Session): void {
+    const destroy = session.destroy.bind(session);
+    let isOnTrial = false;
+    session.destroy = (error, code) => {
+      const { errno } = (error ?? {}) as NodeJS.ErrnoException;
+      if (errno !== PROTOCOL_FAULT || this.#state === 'connecting' || session.closed) {
+        destroy(error, code);
+      } else if (!isOnTrial) {
+        isOnTrial = true;
+        const end = setTimeout(() => destroy(error, code), TRIAL_MS).unref();
+        const over = (): void => {
+          clearTimeout(end);
+          isOnTrial = false;
+        };
+        this.prove(over, () => {
+          over();
+          destroy(error, code);
+        });
+      }
+    };
   }
 
   get hasRoom(): boolean {

@@ -216,7 +216,7 @@ export class Http2Upstream implements UpstreamRequest, Http2ResponseSink {
       return;
     }
     const detail = 'the other side takes no more requests on this connection';
-    this.fail({ code: 'upstream_reset', stage: 'not_sent', detail });
+    this.fail({ code: 'upstream_reset', stage: 'not_sent', detail, isUnseen: true });
   }
 
   #fault(code: Code, detail: string): void {

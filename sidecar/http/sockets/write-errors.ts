@@ -10,7 +10,10 @@ import type { Socket } from 'node:net';
 
 type Done = (error?: Error | null) => void;
 
-/** `onBroken`: called once, at the first write that failed. */
+/**
+ * For a socket that nobody else has changed so, once in its life. `onBroken`: called once, at the first write that failed;
+ * what is written from then on is dropped, and counts as written.
+ */
 export function readPastWriteErrors(socket: Socket, onBroken: () => void): void {
   let isBroken = false;
   let done: Done = () => {};

@@ -2,13 +2,14 @@
  * The directory: who offers a service, at once from the cache, else after one shared lookup.
  *
  * What `find` answers without waiting is a plain value and not a promise, because nearly every request goes that way
- * and must not pay for the few that wait. Nobody waits longer than for the first usable peer; a lookup that brings
+ * and must not pay for the few that wait. Nobody waits longer than for the first peer that was reached; a lookup that brings
  * nothing leaves the older view in place.
  */
 import { BoundedCache } from '../../core/bounded-cache.ts';
 import type { Log } from '../../core/log.ts';
 import type { FingerCache, FingerCounters } from '../../core/peers/finger-cache.ts';
 import type { Peer } from '../../core/peers/peer.ts';
+import { isProved } from '../../core/peers/route-order.ts';
 import { within } from '../clock.ts';
 import type { DhtNode } from '../dht/node.ts';
 import { type Fits, FittingSearch } from './fitting-search.ts';
@@ -33,13 +34,15 @@ export interface DirectoryOptions extends LookupOptions {
   readonly ttlMs: number;
   /** The longest that a request waits for its first peer. */
   readonly firstLookupWaitMs: number;
+  /** Whether a peer can be reached, whose record has come by no route of its own. Must not reject. */
+  readonly prove: (peer: Peer) => Promise<boolean>;
   /** From the last run; asked for their records beside the first lookup of their services. */
   readonly lastKnown: readonly KnownPeer[];
   readonly log: Log;
 }
 
 interface Flight {
-  /** Settles at the first usable peer, or at the end. */
+  /** Settles at the first peer that was reached, or at the end. */
   readonly ready: Promise<void>;
   readonly landed: () => void;
 }
@@ -54,6 +57,8 @@ export class Directory {
   readonly #lastReports = new BoundedCache<string, LookupReport>(MAX_REPORTS, () => {});
   readonly #lastKnown: LastKnown;
   readonly #fitting: FittingSearch;
+  /** Peers of which it is being found out whether they can be reached. */
+  readonly #proving = new Map<Peer, Promise<void>>();
   #cancelTick = (): void => {};
   #stopped = false;
 
@@ -66,6 +71,8 @@ export class Directory {
     });
     this.#fitting = new FittingSearch({ ...options, onEnded: (service) => this.#trim(service) });
     options.fetcher.onRecord((record) => {
+      const peer = options.table.get(record.public_key);
+      if (peer !== undefined) this.#prove(peer);
       for (const service of record.services) this.#arrived(service);
     });
   }
@@ -107,7 +114,7 @@ export class Directory {
     if (lookup) this.#launch(service);
     // Peers known by an older view, or through another service, are good while one of them was heard lately
     // or nothing better can come. Else they may be long gone: a lookup is cheaper than a dead connect.
-    const isHeard = this.#anyHeard(peers, nowMs);
+    const isHeard = this.#anyHeard(service, peers, nowMs);
     // A first view: the end of its lookup, which dead nodes delay, must not cost the next request a miss.
     if (isHeard && state.kind === 'missing') this.#options.cache.found(service, nowMs);
     if (peers.length > 0 && (!this.#canHope(service) || isHeard)) {
@@ -183,6 +190,7 @@ export class Directory {
       if (node.status().kind === 'unreachable') await this.#untilReachable();
       const report = await lookUp(service, this.#options);
       await remembered;
+      await this.#untilProved(service);
       this.#lastReports.set(service, report);
       const unreachable = node.status().kind === 'unreachable';
       const peers = table.offering(service).length;
@@ -195,6 +203,24 @@ export class Directory {
       await remembered;
       return 'failed';
     }
+  }
+
+  #prove(peer: Peer): void {
+    if (isProved(peer.routes) || peer.routes.length === 0 || this.#proving.has(peer)) return;
+    const proving = this.#options.prove(peer).then(() => {
+      this.#proving.delete(peer);
+      for (const { service } of peer.endpoints()) this.#arrived(service);
+    });
+    this.#proving.set(peer, proving);
+  }
+
+  /** Somebody was reached, or all were asked that might be. */
+  async #untilProved(service: string): Promise<void> {
+    const { clock, firstLookupWaitMs, table } = this.#options;
+    const peers = table.offering(service);
+    if (peers.some((peer) => peer.isReachable(service, clock.monotonicMs()))) return;
+    const asked = Promise.all(peers.map((peer) => this.#proving.get(peer))).then(() => {});
+    await within(clock, firstLookupWaitMs, asked, undefined);
   }
 
   /** Returns also when it took too long: then the lookup fails, and says so. */
@@ -214,9 +240,10 @@ export class Directory {
     this.#fitting.arrived(service);
     const flight = this.#flights.get(service);
     if (flight === undefined) return;
-    // Who is still warming, or leaving, is no answer to a request that waits; the end of the lookup is.
-    if (!this.#options.table.offering(service).some((peer) => peer.state === 'ready')) return;
-    this.#options.cache.found(service, this.#options.clock.monotonicMs());
+    // Who is still warming, or leaving, or out of reach, is no answer to a request that waits; the end of the lookup is.
+    const nowMs = this.#options.clock.monotonicMs();
+    if (!this.#options.table.offering(service).some((peer) => peer.isReachable(service, nowMs))) return;
+    this.#options.cache.found(service, nowMs);
     flight.landed();
   }
 
@@ -253,7 +280,9 @@ export class Directory {
   }
 
   /** One that can take a request was heard within the TTL. */
-  #anyHeard(peers: readonly Peer[], nowMs: number): boolean {
-    return peers.some((peer) => peer.state === 'ready' && nowMs - peer.heardAtMs < this.#options.ttlMs);
+  #anyHeard(service: string, peers: readonly Peer[], nowMs: number): boolean {
+    return peers.some(
+      (peer) => peer.isReachable(service, nowMs) && nowMs - peer.heardAtMs < this.#options.ttlMs,
+    );
   }
 }

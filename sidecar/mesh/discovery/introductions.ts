@@ -3,7 +3,7 @@
  *
  * A newcomer reads the roster and so meets everybody, or a fair sample; by the same stroke it becomes known to them,
  * rather than half a TTL later at their next lookup. Its word is only where it listens: what it offers is in the
- * record, which is verified as any other. Likewise one that was known in a former life: it came back.
+ * record, which is verified as any other. Likewise one that was known in a former life, or before its record changed.
  */
 
 import type { HostPort } from '../../core/host-port.ts';
@@ -13,7 +13,7 @@ import type { PeerTable } from '../../core/peers/peer-table.ts';
 import type { RecordFetcher } from './record-fetcher.ts';
 
 export interface IntroductionsOptions {
-  readonly table: Pick<PeerTable, 'get' | 'size'>;
+  readonly table: Pick<PeerTable, 'all' | 'get' | 'size'>;
   readonly fetcher: Pick<RecordFetcher, 'fetch'>;
   readonly ownKeyHex: string;
   /** As for announcements: an introduction is a request to connect somewhere. */
@@ -22,6 +22,15 @@ export interface IntroductionsOptions {
   readonly maxPeers: number;
   readonly log: Log;
 }
+
+/** What it says of itself; `revision` of its record, null = not told. */
+interface Introduced {
+  readonly address: HostPort;
+  readonly revision: number | null;
+}
+
+/** Peers that are told of a change at once. */
+const MAX_TOLD = 64;
 
 /** A fleet that starts at once introduces itself at once; the rest is found by lookups. */
 const MAX_RUNNING = 32;
@@ -35,21 +44,45 @@ export class Introductions {
     this.#options = options;
   }
 
-  /** `keyHex` is proven, `address` is its word. Resolves when its record is in, or was not to be had. */
-  async onIntroduction(keyHex: string, address: HostPort): Promise<void> {
+  /** `keyHex` is proven, the rest is its word. Resolves when its record is in, or was not to be had. */
+  async onIntroduction(keyHex: string, { address, revision }: Introduced): Promise<void> {
     const { fetcher, log, maxPeers, mayAsk, ownKeyHex, table } = this.#options;
-    if (keyHex === ownKeyHex || isAsKnown(table.get(keyHex), address)) return;
-    if (table.size >= maxPeers || this.#running.size >= MAX_RUNNING || !mayAsk(address)) return;
+    const known = table.get(keyHex);
+    if (keyHex === ownKeyHex || isAsKnown(known, address, revision)) return;
+    if (
+      (known === undefined && table.size >= maxPeers) ||
+      this.#running.size >= MAX_RUNNING ||
+      !mayAsk(address)
+    )
+      return;
     if (this.#running.has(keyHex)) return;
     this.#running.add(keyHex);
     const outcome = await fetcher.fetch(keyHex, [{ kind: 'address', address }]);
     this.#running.delete(keyHex);
     log.debug({ peer: keyHex, address, outcome }, 'a newcomer introduced itself');
   }
+
+  /**
+   * What our record says has changed. Those who know us hear of it by being asked for theirs, the most recently heard
+   * first; the others by our responses, and when they ask for our state.
+   */
+  recordChanged(): void {
+    const { fetcher, table } = this.#options;
+    const peers = [...table.all()].filter(
+      ({ presence, state }) => presence === 'live' && state !== 'draining',
+    );
+    peers.sort((a, b) => b.heardAtMs - a.heardAtMs);
+    for (const { key, record } of peers.slice(0, MAX_TOLD)) {
+      const { vpn_ip: host, inbound_port: port } = record;
+      if (host !== null && port !== null)
+        void fetcher.fetch(key, [{ kind: 'address', address: { host, port } }]);
+    }
+  }
 }
 
 /** One that shuts down introduces itself to nobody: if it does, it has started anew. */
-function isAsKnown(peer: Peer | undefined, { host, port }: HostPort): boolean {
+function isAsKnown(peer: Peer | undefined, { host, port }: HostPort, revision: number | null): boolean {
   if (peer === undefined || peer.state === 'draining' || peer.presence === 'suspect') return false;
+  if (revision !== null && peer.record.revision !== null && revision > peer.record.revision) return false;
   return peer.record.vpn_ip === host && peer.record.inbound_port === port;
 }

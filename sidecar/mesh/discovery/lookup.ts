@@ -7,6 +7,7 @@
 
 import type { HostPort } from '../../core/host-port.ts';
 import type { PeerTable } from '../../core/peers/peer-table.ts';
+import { isServiceName } from '../../core/service-name.ts';
 import type { Clock } from '../clock.ts';
 import type { Announcement, DhtNode } from '../dht/node.ts';
 import { shuffledShards, topicOf } from '../dht/topic.ts';
@@ -46,6 +47,9 @@ export interface LookupReport {
 
 /** Shards asked at once; more only while nobody was found. */
 const SHARDS_PER_LOOKUP = 2;
+
+/** Of a record that does not name the service. */
+const UNNAMED_MAX_AGE_MS = 1_000;
 
 /** When the sample is full, so many new peers are still let in, that a newcomer is not unknown for ever. */
 const ROTATION = 4;
@@ -129,7 +133,7 @@ class Walk {
       this.#failed('banned');
       return;
     }
-    if (nowMs - this.#options.fetcher.fetchedAtMs(key) < this.#options.recordMaxAgeMs) {
+    if (nowMs - this.#options.fetcher.fetchedAtMs(key) < this.#maxAgeMs(key)) {
       this.#usable += 1;
       return;
     }
@@ -148,6 +152,15 @@ class Walk {
         else this.#failed(outcome);
       }),
     );
+  }
+
+  /** A record that does not name what its worker announces may have changed since. */
+  #maxAgeMs(key: string): number {
+    const { recordMaxAgeMs, table } = this.#options;
+    const known = table.get(key);
+    if (known === undefined || !isServiceName(this.#service)) return recordMaxAgeMs;
+    const isNamed = known.record.services.includes(this.#service);
+    return isNamed ? recordMaxAgeMs : Math.min(recordMaxAgeMs, UNNAMED_MAX_AGE_MS);
   }
 
   /** A worker with VPN and tunnel is announced by its VPN address, and has its record in the DHT as well. */

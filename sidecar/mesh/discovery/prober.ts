@@ -140,6 +140,17 @@ export class Prober {
     return (await this.#routes.ask(peer, route)) === 'answered';
   }
 
+  /** Whether the peer can be reached, over any of its routes; told as soon as one has answered. Never rejects. */
+  prove(peer: Peer): Promise<boolean> {
+    const asked = peer.routes.map(async (route) => {
+      if ((await this.#routes.ask(peer, route)) !== 'answered') throw new Error('silent');
+    });
+    return Promise.any(asked).then(
+      () => true,
+      () => false,
+    );
+  }
+
   /** A request found nothing but silence at the other end of this route. */
   silent(route: Route): void {
     this.#routes.silent(route);

@@ -7,9 +7,12 @@
  */
 
 import type { HostPort } from '../../core/host-port.ts';
+import { baseUrlOf } from '../../core/http/base-url.ts';
 import type { Log } from '../../core/log.ts';
+import type { Peer } from '../../core/peers/peer.ts';
 import type { PeerTable } from '../../core/peers/peer-table.ts';
 import type { WorkerRecord } from '../../core/peers/record.ts';
+import { type Route, routeAddress } from '../../core/peers/route.ts';
 import type { Clock } from '../clock.ts';
 import type { DhtNode } from '../dht/node.ts';
 
@@ -45,6 +48,27 @@ export function sourcesOf(address: HostPort | null, tunnelUrl: string | null): R
   if (tunnelUrl !== null) sources.push({ kind: 'tunnel', url: tunnelUrl });
   sources.push({ kind: 'dht' });
   return sources;
+}
+
+/** The route that a record has come by; undefined for one from the DHT, which proves none. */
+function routeBy({ routes }: Peer, source: RecordSource): Route | undefined {
+  switch (source.kind) {
+    case 'address':
+      return routes.find(
+        ({ kind, host, port }) =>
+          kind === 'vpn' && host === source.address.host && port === source.address.port,
+      );
+    case 'tunnel':
+      return routes.find((route) => route.kind === 'tunnel' && routeAddress(route) === addressOf(source.url));
+    case 'dht':
+      return undefined;
+  }
+}
+
+/** As that of a route. */
+function addressOf(url: string): string | null {
+  const parsed = URL.parse(url);
+  return parsed === null ? null : routeAddress(baseUrlOf(parsed));
 }
 
 /** Why there is no record; `ok` means that it is in the table, now or since before. */
@@ -154,7 +178,9 @@ export class RecordFetcher {
     const key = record.public_key;
     // What came from the peer's own listener also proves that it lives; a copy in the DHT proves nothing.
     const outcome = this.#options.table.apply(record, source.kind === 'dht' ? 'record' : 'probe', nowMs);
-    if (outcome === 'departed' || this.#options.table.get(key) === undefined) return 'gone';
+    const peer = this.#options.table.get(key);
+    if (outcome === 'departed' || peer === undefined) return 'gone';
+    routeBy(peer, source)?.health.succeeded(nowMs);
     if (this.#fetchedAtMs.size > 4 * this.#options.table.size + 64) this.#forgetGone();
     this.#fetchedAtMs.set(key, nowMs);
     for (const listener of this.#listeners) listener(record);

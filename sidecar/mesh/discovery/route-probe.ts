@@ -9,7 +9,7 @@ import { parseJson } from '../../core/json.ts';
 import type { Log } from '../../core/log.ts';
 import { applyReport } from '../../core/peers/load-report.ts';
 import type { Peer } from '../../core/peers/peer.ts';
-import { decodePeerState, decodeReason } from '../../core/peers/peer-state.ts';
+import { decodePeerState, decodeReason, decodeRevision } from '../../core/peers/peer-state.ts';
 import type { PeerTable } from '../../core/peers/peer-table.ts';
 import type { Route } from '../../core/peers/route.ts';
 import type { Clock } from '../clock.ts';
@@ -20,7 +20,7 @@ export type Ask = (peer: Peer, route: Route, path: string, signal: AbortSignal) 
 export interface RouteProbeOptions {
   readonly table: PeerTable;
   readonly ask: Ask;
-  /** The peer has started anew: its record is needed. Must not reject. */
+  /** The peer has started anew, or its record has changed: it is needed. Must not reject. */
   readonly refetch: (peer: Peer) => Promise<void>;
   /** At least 300: a busy host answers late. */
   readonly timeoutMs: number;
@@ -143,6 +143,6 @@ export class RouteProbe {
       if (applyReport(peer, report, 'probe', nowMs) === 'restarted') restarted = true;
     }
     peer.stateReason = decodeReason(json);
-    if (restarted) void refetch(peer);
+    if (restarted || peer.isRecordBehind(decodeRevision(json), nowMs)) void refetch(peer);
   }
 }

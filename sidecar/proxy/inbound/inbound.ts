@@ -10,6 +10,7 @@ import { serviceAddress } from '../../core/forwarding/service-address.ts';
 import {
   INTRODUCTION_HEADER,
   LOAD_HEADER,
+  REVISION_HEADER,
   ROUTE_HEADER,
   SLOT_FREE,
   SLOT_HEADER,
@@ -17,6 +18,7 @@ import {
 import { viaContains } from '../../core/forwarding/via.ts';
 import { type HostPort, parseHostPort } from '../../core/host-port.ts';
 import { first } from '../../core/http/headers.ts';
+import { http2Status } from '../../core/http/http2-head.ts';
 import type { RawFields } from '../../core/http/message.ts';
 import type { Stage } from '../../core/retry.ts';
 import type { AttemptOutcome } from '../../http/attempt-outcome.ts';
@@ -43,6 +45,12 @@ import { StreamHeartbeat } from './stream-heartbeat.ts';
 type Member = Extract<CallerVerdict, { kind: 'member' }>;
 type Proved = Pick<Member, 'key' | 'nonce'>;
 
+export interface Introduction {
+  readonly address: HostPort;
+  /** How often its record has changed in this life; null = not told. */
+  readonly revision: number | null;
+}
+
 /** What peers may learn of this sidecar. */
 export interface InboundSelf {
   readonly workerId: string;
@@ -63,18 +71,20 @@ export interface InboundOptions {
   readonly auth: PeerAuth;
   readonly self: InboundSelf;
   readonly observer: InboundObserver;
+  /** Of a body so much is kept, to be sent to a worker of HTTP/2 again. */
+  readonly replayBytes: number;
   /** True once no new request is taken. */
   isClosed(): boolean;
   /** For event streams that leave by a tunnel; null: they stay as silent as the worker. */
   readonly heartbeat: { readonly intervalMs: number; readonly timers: CoarseTimers } | null;
   /** A member asked for our record, and says where it has its own. */
-  onIntroduction(callerKey: string, address: HostPort): void;
+  onIntroduction(callerKey: string, introduction: Introduction): void;
 }
 
 const NO_FIELDS: RawFields = [];
 const NO_ALIASES: ReadonlyMap<string, string> = new Map();
 
-/** The worker's side is never sent a body twice: retries are the caller's affair. */
+/** Retries are the caller's affair; only what a worker says it has not looked at (HTTP/2) is sent there again. */
 const NO_REPLAY = 0;
 
 export function createInbound(options: InboundOptions): (downstream: Downstream) => void {
@@ -133,7 +143,8 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
 
   function introduce(fields: RawFields, caller: Member): void {
     const address = parseHostPort(first(fields, INTRODUCTION_HEADER) ?? '');
-    if (address !== null) options.onIntroduction(caller.key, address);
+    const revision = parseCount(first(fields, REVISION_HEADER));
+    if (address !== null) options.onIntroduction(caller.key, { address, revision });
   }
 
   async function serve(
@@ -160,7 +171,8 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
     observer.inboundFinished({
       service,
       outcome: inboundOutcome(outcome),
-      code: outcome.kind === 'failed' ? outcome.code : null,
+      code: outcome.kind === 'failed' || outcome.kind === 'broken' ? outcome.code : null,
+      detail: outcome.kind === 'failed' || outcome.kind === 'broken' ? outcome.detail : null,
       durationMs: performance.now() - startedMs,
     });
   }
@@ -199,7 +211,7 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
         : downstream;
     const outcome = await local.attempt({
       downstream: client,
-      relay: new RequestRelay(client, NO_REPLAY),
+      relay: new RequestRelay(client, local.isHttp2 ? options.replayBytes : NO_REPLAY),
       head: sent,
       callerKey: caller.key,
       expectedQueue: parseCount(first(head.fields, EXPECTED_QUEUE_HEADER)),
@@ -207,7 +219,8 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
       nonce: caller.nonce,
       judge: (response, _answer, holdsSlot) => {
         const fields = forApp(local, sent, responseHeaders(response.fields, response.version, pseudonym));
-        fields.push(LOAD_HEADER, self.report(service, caller.key), ...signature(caller, response.status));
+        const status = downstream.version === '2.0' ? http2Status(response.status) : response.status;
+        fields.push(LOAD_HEADER, self.report(service, caller.key), ...signature(caller, status));
         if (!holdsSlot) fields.push(SLOT_HEADER, SLOT_FREE);
         return { kind: 'forward', fields };
       },

@@ -7,13 +7,12 @@ import type { AttemptOutcome } from '../../http/attempt-outcome.ts';
 import { interimHeaders, responseHeaders } from '../hop-headers.ts';
 import { forApp, workerRequest } from '../worker/worker-hop.ts';
 import { refusedText } from './attempt-trace.ts';
-import { ejectOutlier, type OutlierOptions } from './outliers.ts';
 import type { RequestReport } from './report.ts';
 import type { OutboundRequest } from './request.ts';
 import type { LocalTarget } from './target.ts';
 import type { TargetSelector } from './target-selector.ts';
 
-export interface LocalAttemptOptions extends OutlierOptions {
+export interface LocalAttemptOptions {
   readonly pseudonym: string;
   readonly trustForwarded: boolean;
 }
@@ -24,12 +23,11 @@ interface LocalAttemptContext {
   readonly report: Pick<RequestReport, 'pushResponseHeaders'>;
 }
 
-export async function attemptLocal(
+export function attemptLocal(
   target: LocalTarget,
   { request, selector, report }: LocalAttemptContext,
-  options: LocalAttemptOptions,
+  { pseudonym, trustForwarded }: LocalAttemptOptions,
 ): Promise<AttemptOutcome> {
-  const { pseudonym, trustForwarded } = options;
   const { downstream, relay, deadline } = request;
   const { service } = target;
   const head = workerRequest(service, request.target, downstream.head, {
@@ -40,7 +38,7 @@ export async function attemptLocal(
     prefix: request.prefix,
     sender: 'app',
   });
-  const outcome = await service.attempt({
+  return service.attempt({
     downstream,
     relay,
     head,
@@ -60,7 +58,4 @@ export async function attemptLocal(
     trailers: endToEndTrailers,
     deadline: deadline?.passed ?? null,
   });
-  if (outcome.kind === 'completed' && (outcome.answer === 'failed' || outcome.answer === 'rejected'))
-    ejectOutlier(service.standing, outcome.answer, service.name, options, performance.now());
-  return outcome;
 }

@@ -17,6 +17,7 @@ import { AppTokens } from './app-tokens.ts';
 import { attemptText, kindOf } from './attempt-trace.ts';
 import type { PeerDirectory } from './directory.ts';
 import { attemptLocal, type LocalAttemptOptions } from './local-attempt.ts';
+import { ejectOutlier } from './outliers.ts';
 import { attemptPeer, type PeerAttemptOptions } from './peer-attempt.ts';
 import { type ReportOptions, RequestReport } from './report.ts';
 import { OutboundRequest, type RequestOptions, type WorkerWishes, workerWishes } from './request.ts';
@@ -138,8 +139,11 @@ async function forward(
     const startedMs = performance.now();
     observer.attempted(kindOf(target));
     let outcome: AttemptOutcome;
-    if (target.kind === 'local') outcome = await attemptLocal(target, context, options);
-    else {
+    if (target.kind === 'local') {
+      outcome = await attemptLocal(target, context, options);
+      if (outcome.kind === 'completed' && (outcome.answer === 'failed' || outcome.answer === 'rejected'))
+        ejectOutlier(target.service.standing, outcome.answer, request.service, options, performance.now());
+    } else {
       const ended = await attemptPeer(target, context, options, startedMs);
       selector.attempted(target, ended);
       outcome = ended.outcome;

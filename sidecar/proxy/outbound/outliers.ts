@@ -4,7 +4,7 @@
  *
  * Called after an answer that was a fault, so that those that are good pay nothing for it.
  */
-import { lacksMeasure, outlierAmong } from '../../core/peers/outlier.ts';
+import { isSuspicious, lacksMeasure, outlierAmong } from '../../core/peers/outlier.ts';
 import type { Outlier } from '../../core/peers/service-health.ts';
 import type { Standing } from '../../core/peers/standing.ts';
 import type { LocalService } from '../worker/local-service.ts';
@@ -14,6 +14,9 @@ export interface OutlierOptions {
   readonly directory: Pick<PeerDirectory, 'peek'>;
   readonly services: ReadonlyMap<string, LocalService>;
 }
+
+/** So long the others come first, so that there is something to compare with; quick errors come by the hundred. */
+const MEASURE_MS = 1_000;
 
 /** `own` has just given an answer of this kind. */
 export function ejectOutlier(
@@ -25,7 +28,10 @@ export function ejectOutlier(
 ): void {
   if (own.health.state.kind !== 'closed') return;
   const outlier = outlierAmong(own, kind, standingsOf(service, options), nowMs);
-  if (outlier === null) return;
+  if (outlier === null) {
+    if (lacksMeasure(own, standingsOf(service, options), nowMs)) own.setAside(nowMs + MEASURE_MS);
+    return;
+  }
   own.health.stoodOut(outlier, nowMs);
   own.forgetAnswers();
 }
@@ -33,7 +39,8 @@ export function ejectOutlier(
 /** Whether the app here is better served by another worker, or the one beside it has to be measured against others. */
 export function isLeftOut(local: LocalService, options: OutlierOptions, nowMs: number): boolean {
   const { name, standing } = local;
-  return local.isLeftOut(nowMs) || lacksMeasure(standing, standingsOf(name, options), nowMs);
+  if (local.isLeftOut(nowMs)) return true;
+  return isSuspicious(standing, nowMs) && lacksMeasure(standing, standingsOf(name, options), nowMs);
 }
 
 function* standingsOf(service: string, { directory, services }: OutlierOptions): Iterable<Standing> {

@@ -8,7 +8,6 @@ import type { Code } from '../../core/errors.ts';
 import type { SentHost } from '../../core/forwarding/mount.ts';
 import { type Answer, refusalMs } from '../../core/http/answer.ts';
 import { hostHeader } from '../../core/http/base-url.ts';
-import { isEventStream } from '../../core/http/event-stream.ts';
 import { isGrpc } from '../../core/http/grpc.ts';
 import { first } from '../../core/http/headers.ts';
 import type { WorkerState } from '../../core/peers/record.ts';
@@ -17,21 +16,12 @@ import type { Acquired, Admission, Slot } from '../../core/worker/admission.ts';
 import { CallerCounts } from '../../core/worker/caller-counts.ts';
 import { loadInOrca } from '../../core/worker/orca.ts';
 import { SelfReportedLoad } from '../../core/worker/self-reported-load.ts';
-import { matchesAny, type SlotRule } from '../../core/worker/slot-rules.ts';
+import { requestClass } from '../../core/worker/service-times.ts';
 import { type AttemptOptions, runAttempt } from '../../http/attempt.ts';
 import type { AttemptOutcome, Judgement } from '../../http/attempt-outcome.ts';
-import type { IncomingHead, Origin, OutgoingHead, RequestTimeouts, Upstreams } from '../../http/exchange.ts';
-import type { WorkerHealth } from './worker-health.ts';
-
-/** What holds a slot, and what is work. */
-export interface SlotUse {
-  /** Upgrades, and event streams that a GET opens, hold one as long as they last. */
-  readonly byChannels: boolean;
-  /** What passes at once and holds none; null = nothing. */
-  readonly free: readonly SlotRule[] | null;
-  /** What holds one and says nothing of how long work takes; null = nothing. */
-  readonly light: readonly SlotRule[] | null;
-}
+import type { IncomingHead, Origin, RequestTimeouts, Upstreams } from '../../http/exchange.ts';
+import type { SlotUse } from './slot-use.ts';
+import type { AtWork, WorkerHealth } from './worker-health.ts';
 
 export interface LocalServiceOptions {
   readonly name: string;
@@ -78,6 +68,10 @@ export class LocalService {
   readonly selfReportedLoad = new SelfReportedLoad();
   readonly #options: LocalServiceOptions;
   readonly #callers = new CallerCounts();
+  /** Responses that are coming from the worker to those who hold a slot. */
+  #coming = 0;
+  /** Monotonic ms at which the worker last gave a sign, or was given the first of the requests that it has. */
+  #signMs = Number.NEGATIVE_INFINITY;
   /** Requests in the queue whose callers may want them back. */
   readonly #cancellable = new Map<string, () => boolean>();
   readonly #stateListeners: (() => void)[] = [];
@@ -101,14 +95,29 @@ export class LocalService {
     this.#stateListeners.push(listener);
   }
 
-  /** By its health checks. */
+  /** By its health checks. One that was gone and is back is not the one that failed. */
   stateChanged(): void {
+    if (this.state === 'ready') this.standing.startAnew(performance.now());
     for (const listener of this.#stateListeners) listener();
   }
 
   /** By its answers: one of another worker is the better choice for the app here, if there is one. */
   isLeftOut(nowMs: number): boolean {
     return this.standing.health.isEjected(nowMs) || this.standing.isFull(this.admission.inFlight, nowMs);
+  }
+
+  /**
+   * A response that stands still ends by `timeouts.idle`, so one that goes on moves; and no worker is silent about all
+   * that it has for longer than one answer may take.
+   */
+  get atWork(): AtWork {
+    if (this.#coming > 0) return 'moves';
+    if (this.admission.inFlight === 0) return 'no';
+    return performance.now() - this.#signMs < this.#options.timeouts.headMs ? 'waits' : 'no';
+  }
+
+  get isHttp2(): boolean {
+    return this.#options.origin.scheme === 'h2c';
   }
 
   /** Where the worker is reached. */
@@ -149,33 +158,15 @@ export class LocalService {
   /** Waits for a slot, then makes the attempt; a refusal is an outcome with stage `not_sent`. */
   async attempt(attempt: LocalAttempt): Promise<AttemptOutcome> {
     if (this.state !== 'ready') return refused('warming', `the worker is not ready: ${this.healthReason}`);
-    if (this.#options.origin.scheme !== 'h2c' && isGrpc(attempt.head.fields))
+    if (!this.isHttp2 && isGrpc(attempt.head.fields))
       return refused('grpc_not_carried', 'the worker is spoken to in HTTP/1.1: its URL lacks h2c://');
-    if (this.#isFree(attempt.head)) return this.#attemptBeside(attempt);
+    const { slotUse } = this.#options;
+    if (slotUse.isFree(attempt.head, this.basePath)) return this.#attemptBeside(attempt);
     this.#callers.began(attempt.callerKey);
     const slot = this.admission.acquireFree() ?? (await this.#queue(attempt));
     if (typeof slot !== 'string') return this.#attemptIn(slot, attempt);
     this.#callers.ended(attempt.callerKey, performance.now());
     return this.#turnedAway(slot);
-  }
-
-  #isFree(head: OutgoingHead): boolean {
-    const { byChannels, free } = this.#options.slotUse;
-    if (head.upgrade !== null && !byChannels) return true;
-    return free !== null && this.#isAmong(free, head);
-  }
-
-  #isFreeStream({ status, fields }: IncomingHead): boolean {
-    return !this.#options.slotUse.byChannels && isEventStream(status, fields);
-  }
-
-  #isWork(head: OutgoingHead): boolean {
-    const { light } = this.#options.slotUse;
-    return light === null || !this.#isAmong(light, head);
-  }
-
-  #isAmong(rules: readonly SlotRule[], { method, target }: OutgoingHead): boolean {
-    return matchesAny(rules, method, target.slice(this.basePath.length));
   }
 
   /** Without a slot: it neither waits nor has others wait. */
@@ -199,16 +190,25 @@ export class LocalService {
   async #attemptIn(slot: Slot, attempt: LocalAttempt): Promise<AttemptOutcome> {
     const startedMs = performance.now();
     const { head, callerKey } = attempt;
+    const { slotUse } = this.#options;
     const others = this.admission.inFlight - 1;
     let serviceMs: number | null = null;
     let counted: Answer | null = null;
+    let isComing = false;
+    if (this.admission.inFlight === 1) this.#signMs = startedMs;
     this.standing.health.tried(startedMs);
     try {
       const outcome = await this.#run(attempt, (response, answer) => {
         this.#heard(response, answer);
-        if (answer === 'served') this.standing.took(others, startedMs, performance.now());
-        const isChannel = head.method === 'GET' && this.#isFreeStream(response);
+        const nowMs = performance.now();
+        this.#signMs = nowMs;
+        if (answer === 'served') this.standing.took(others, startedMs, nowMs);
+        const isChannel = head.method === 'GET' && slotUse.isFreeStream(response);
         if (isChannel) this.#giveBack(slot, callerKey);
+        else {
+          this.#coming++;
+          isComing = true;
+        }
         return attempt.judge(response, answer, !isChannel);
       });
       counted = answerIn(outcome);
@@ -217,14 +217,16 @@ export class LocalService {
         counted === 'served' &&
         outcome.kind === 'completed' &&
         outcome.status !== 101 &&
-        this.#isWork(head)
+        slotUse.isWork(head, this.basePath)
       )
         serviceMs = performance.now() - startedMs;
       return this.#noted(outcome);
     } finally {
       // Also after a fault of this program: a slot is never lost.
       const nowMs = performance.now();
-      if (slot.release(nowMs, serviceMs)) this.#callers.ended(callerKey, nowMs);
+      if (isComing) this.#coming--;
+      const kind = serviceMs === null ? 0 : requestClass(head.method, head.target);
+      if (slot.release(nowMs, serviceMs, kind)) this.#callers.ended(callerKey, nowMs);
       else this.admission.closed();
       this.#counted(counted, nowMs);
     }

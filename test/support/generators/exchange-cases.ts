@@ -83,7 +83,7 @@ const STATUSES = [
 const MORE_STATUSES = [
   402, 403, 404, 405, 406, 409, 410, 411, 413, 415, 417, 418, 421, 422, 425, 426, 428, 429, 431,
 ];
-const SERVER_STATUSES = [451, 499, 500, 501, 502, 503, 504, 505, 507, 508, 511, 520, 599];
+const SERVER_STATUSES = [451, 499, 500, 501, 502, 503, 504, 505, 507, 508, 511, 520, 599, 600, 799, 999];
 const TARGETS = [
   '/',
   '//',
@@ -284,7 +284,7 @@ export function generatedCases(count: number, seed: number): readonly ExchangeCa
     content: contentOf(['none', 'length', 'chunked']),
     answer: fc.record({
       version,
-      status: fc.oneof(fc.constantFrom(...STATUSES), fc.integer({ min: 200, max: 599 })),
+      status: fc.oneof(fc.constantFrom(...STATUSES), fc.integer({ min: 200, max: 999 })),
       reason: text,
       interim: fc.constantFrom(...INTERIM),
       lines: lines(ANSWER_LINES),

@@ -6,6 +6,7 @@ import { encodeReport } from '../../../sidecar/core/peers/load-report.ts';
 import { type Endpoint, Peer } from '../../../sidecar/core/peers/peer.ts';
 import type { Standing } from '../../../sidecar/core/peers/standing.ts';
 import { Admission } from '../../../sidecar/core/worker/admission.ts';
+import { CONNECT } from '../../../sidecar/core/worker/health-ask.ts';
 import type { RequestTimeouts } from '../../../sidecar/http/exchange.ts';
 import { Http1Pool } from '../../../sidecar/http/http1/pool.ts';
 import { HttpListener } from '../../../sidecar/http/listener.ts';
@@ -15,7 +16,8 @@ import { RequestAuth } from '../../../sidecar/mesh/membership/request-auth.ts';
 import { createInbound } from '../../../sidecar/proxy/inbound/inbound.ts';
 import type { FinishedInbound } from '../../../sidecar/proxy/observers.ts';
 import { problemReply } from '../../../sidecar/proxy/problem.ts';
-import { LocalService, type SlotUse } from '../../../sidecar/proxy/worker/local-service.ts';
+import { LocalService } from '../../../sidecar/proxy/worker/local-service.ts';
+import { SlotUse, type SlotUseOptions } from '../../../sidecar/proxy/worker/slot-use.ts';
 import { WorkerHealth } from '../../../sidecar/proxy/worker/worker-health.ts';
 import { Arrivals } from '../runner/arrivals.ts';
 import { ScriptedOrigin } from '../workers/scripted-origin.ts';
@@ -29,7 +31,7 @@ export interface InboundSetup {
   readonly name?: string;
   readonly concurrency?: number | null;
   readonly queue?: number;
-  readonly slotUse?: Partial<SlotUse>;
+  readonly slotUse?: Partial<SlotUseOptions>;
   /** false: the worker never becomes ready. */
   readonly isReady?: boolean;
   /** Failed checks in a row that withdraw the worker. */
@@ -77,7 +79,8 @@ export class InboundSide {
     const readiness: boolean[] = [];
     const health = new WorkerHealth({
       origin: address,
-      path: null,
+      ask: CONNECT,
+      atWork: () => 'no',
       intervalMs: 600_000,
       timeoutMs: 2_000,
       healthyAfter: 1,
@@ -98,7 +101,7 @@ export class InboundSide {
         assumedConcurrency: 8,
         queue: setup.queue ?? 10,
       }),
-      slotUse: { byChannels: false, free: null, light: null, ...setup.slotUse },
+      slotUse: new SlotUse({ byChannels: false, free: null, light: null, ...setup.slotUse }),
       health,
       upstreams: pool,
     });
@@ -126,8 +129,9 @@ export class InboundSide {
         pseudonym: `${name}-inbound`,
         services: new Map([[SERVICE, service]]),
         auth: new RequestAuth(identity),
+        replayBytes: 65_536,
         isClosed: () => side().isClosed,
-        onIntroduction: (_key, address) => side().introduced.push(address),
+        onIntroduction: (_key, { address }) => side().introduced.push(address),
         heartbeat:
           setup.heartbeatMs === undefined ? null : { intervalMs: setup.heartbeatMs, timers: parts.timers },
         observer: {

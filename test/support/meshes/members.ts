@@ -59,6 +59,7 @@ export function recordOf(identity: Identity, changes: Partial<WorkerRecord> = {}
     public_key: identity.keyHex,
     epoch: NOW_MS - 60_000,
     seq: 7,
+    revision: 0,
     state: 'ready',
     inbound_port: 8000,
     figures: { 'llm-inference': { in_flight: 3, concurrency: 8, queued: 0, service_ms: 210.5 } },

@@ -25,6 +25,7 @@ export function recordOf(n: number, changes: Partial<WorkerRecord> = {}): Worker
     public_key: keyOf(n),
     epoch: 1_000,
     seq: 1,
+    revision: 0,
     state: 'ready',
     inbound_port: 8000,
     figures: {},

@@ -207,6 +207,10 @@ export function startReader(
     mayAsk: () => true,
     ttlMs,
     firstLookupWaitMs: 3_000,
+    prove: async ({ routes }) => {
+      for (const { health } of routes) health.succeeded(systemClock.monotonicMs());
+      return true;
+    },
     lastKnown: [],
     log: silentLog,
     ...o,

@@ -37,7 +37,7 @@ export function probedPeers(count: number, tunnels = false) {
   const dead = new Set<string>();
   const refusing = new Set<string>();
   const refetched: string[] = [];
-  let report: { epoch: number; state: WorkerState } = { epoch: 0, state: 'ready' };
+  let report: { epoch: number; state: WorkerState; revision?: number } = { epoch: 0, state: 'ready' };
   const inUse = new Set([SERVICE]);
   const prober = new Prober({
     table,
@@ -53,7 +53,7 @@ export function probedPeers(count: number, tunnels = false) {
           signal.addEventListener('abort', () => reject(signal.reason as Error)),
         );
       }
-      const body = encodePeerState([
+      const reports = [
         {
           epoch: report.epoch || peer.epoch,
           seq: 1_000,
@@ -70,7 +70,8 @@ export function probedPeers(count: number, tunnels = false) {
           fullAt: null,
           fullForMs: 0,
         },
-      ]);
+      ];
+      const body = encodePeerState(reports, '', report.revision ?? null);
       return Buffer.from(JSON.stringify(body));
     },
     async refetch(peer: Peer): Promise<void> {

@@ -15,6 +15,7 @@ import {
   Server,
   ServerCredentials,
   type ServerDuplexStream,
+  type ServerOptions,
   type ServerReadableStream,
   type ServerUnaryCall,
   type ServerWritableStream,
@@ -60,10 +61,10 @@ export interface GrpcWorker {
   crash(): void;
 }
 
-export async function startGrpcWorker(): Promise<GrpcWorker> {
+export async function startGrpcWorker(options: ServerOptions = {}): Promise<GrpcWorker> {
   const cancelled: Arrivals<string> = new Arrivals('a cancelled call');
   const began: Arrivals<string> = new Arrivals('a call that began');
-  const server = new Server({ 'grpc.max_receive_message_length': -1 });
+  const server = new Server({ 'grpc.max_receive_message_length': -1, ...options });
   let refusal: Parameters<GrpcWorker['refuse']>[0] = null;
   server.addService(ECHO, {
     One(call: ServerUnaryCall<string, string>, answer: sendUnaryData<string>): void {

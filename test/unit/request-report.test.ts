@@ -1,0 +1,74 @@
+/** What a request's report counts of its attempts: by it the search for a worker is bounded. */
+import { describe, expect, test } from '@jest/globals';
+import { parseRequestHead } from '../../sidecar/core/http/http1-request-head.ts';
+import { Ttfb } from '../../sidecar/core/peers/ttfb.ts';
+import type { Stage } from '../../sidecar/core/retry.ts';
+import type { Downstream } from '../../sidecar/http/exchange.ts';
+import type { Tried } from '../../sidecar/proxy/outbound/attempt-trace.ts';
+import { RequestReport } from '../../sidecar/proxy/outbound/report.ts';
+import { OutboundRequest } from '../../sidecar/proxy/outbound/request.ts';
+import { peerOf, recordOf, SERVICE, tableOf } from '../support/meshes/peers.ts';
+import { expectNamed, mustHold } from '../support/runner/expectations.ts';
+import { TEST_LIMITS } from '../support/wire/whole-messages.ts';
+
+const TIMEOUTS = { connectMs: 1_000, headMs: 1_000, idleMs: 1_000 };
+const TUNNEL_LIMITS = { maxBodyBytes: 1_000_000, firstByteMs: 100_000 };
+
+function reportOf(): RequestReport {
+  const bytes = Buffer.from('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
+  const parsed = parseRequestHead(bytes, 0, bytes.length, TEST_LIMITS);
+  mustHold(parsed.kind === 'head');
+  const downstream = { head: parsed.head, version: '1.1', attach: () => {} } as unknown as Downstream;
+  const request = new OutboundRequest(
+    downstream,
+    { service: SERVICE, target: '/', prefix: '' },
+    {
+      replayBytes: 1_000,
+      tunnelLimits: TUNNEL_LIMITS,
+      ttfb: new Ttfb(),
+      callPolicy: () => ({ vpn: TIMEOUTS, tunnel: TIMEOUTS, retryPost: false, retryRefused: true }),
+    },
+  );
+  const observer = { requestRouted: () => {}, requestFinished: () => {} };
+  const options = { workerId: 'a', pseudonym: 'a-outbound', tunnelLimits: TUNNEL_LIMITS, ttfb: new Ttfb() };
+  return new RequestReport(request, { ...options, observer });
+}
+
+function tried(): Tried {
+  const peer = peerOf(tableOf([recordOf(1)]), 1);
+  const [route] = peer.routes;
+  mustHold(route !== undefined);
+  return { kind: 'peer', peer, route };
+}
+
+describe('the report of a request', () => {
+  test('adds up the time spent on attempts that came to nobody; a turn in a queue, and work, are none', () => {
+    const report = reportOf();
+    const took = (
+      code: 'connect_timeout' | 'saturated' | 'upstream_reset',
+      stage: Stage,
+      ms: number,
+    ): void => {
+      report.failed(tried(), { kind: 'failed', code, stage, detail: '' }, performance.now() - ms);
+    };
+    took('saturated', 'not_sent', 60_000);
+    took('upstream_reset', 'sent', 60_000);
+    expectNamed(report.searchMs, 'neither').toBe(0);
+    took('connect_timeout', 'not_sent', 1_000);
+    took('connect_timeout', 'not_sent', 2_000);
+    expect(report.searchMs / 1_000).toBeCloseTo(3, 1);
+    expect([report.sentCount, report.attempts.length]).toStrictEqual([1, 4]);
+  });
+
+  test('keeps the first attempts and the last when there are very many', () => {
+    const report = reportOf();
+    for (let n = 0; n < 200; n++)
+      report.failed(
+        tried(),
+        { kind: 'failed', code: 'connect_failed', stage: 'not_sent', detail: `attempt ${n}` },
+        performance.now(),
+      );
+    const reasons = report.attempts.map(({ reason }) => reason);
+    expect([reasons.length, reasons[0], reasons.at(-1)]).toStrictEqual([32, 'attempt 0', 'attempt 199']);
+  });
+});
