@@ -129,7 +129,6 @@ describe('a process that is stopped or never answers', () => {
     const [one, two] = sides;
     const startedMs = performance.now();
     const wake = stop(one.worker);
-    const caught = Promise.all(Array.from({ length: 8 }, (_, n) => timed(app, `/?id=caught-${n}`)));
     await one.sidecar.logged({ service: SERVICE, state: 'warming' });
     const withdrawnMs = performance.now() - startedMs;
     await app.knows(['one'], 'warming');
@@ -141,10 +140,23 @@ describe('a process that is stopped or never answers', () => {
       expectNamed(next.tookMs, `${next.tookMs} ms`).toBeLessThan(AT_ONCE_MS);
     }
     wake();
-    // Those that were there already wait: nobody knows whether their worker is at them. They are lost by no means.
-    for (const { status, body } of await caught) expectNamed(status, body).toBe(200);
     await usedAgain(app, 'one');
     expect(await two.worker.seen('next-0')).toHaveLength(1);
+  });
+
+  test('a worker that is stopped at work may be busy: those that come later go to the other, and none is lost', async () => {
+    const health = { path: '/health', interval: '1s', timeout: '300ms' };
+    const { app, sides } = await bed({ concurrency: 2, queue: 2, health });
+    const wake = stop(sides[0].worker);
+    const caught = Promise.all(Array.from({ length: 8 }, (_, n) => timed(app, `/?id=caught-${n}`)));
+    for (let n = 0; n < 20; n++) {
+      const next = await timed(app, `/?id=next-${n}`);
+      expectNamed([next.status, next.headers['sidecar-worker']], next.body).toStrictEqual([200, 'two']);
+    }
+    wake();
+    // Nobody knows whether their worker is at them.
+    for (const { status, body } of await caught) expectNamed(status, body).toBe(200);
+    await usedAgain(app, 'one');
   });
 
   test('a worker that takes requests and never answers: 504 in time, its slots are free, it is left out', async () => {

@@ -52,6 +52,10 @@ export type LocalAttempt = Omit<AttemptOptions, Given> & {
   readonly nonce?: string;
 };
 
+/** Where it is known how long its requests take, it may be silent for so many times that, and for so long at least. */
+const SILENT_RATIO = 20;
+const SILENT_MS = 60_000;
+
 /** Remembered of those given back: more than come back to ask again. */
 const MAX_GIVEN_BACK = 4_096;
 
@@ -113,7 +117,11 @@ export class LocalService {
   get atWork(): AtWork {
     if (this.#coming > 0) return 'moves';
     if (this.admission.inFlight === 0) return 'no';
-    return performance.now() - this.#signMs < this.#options.timeouts.headMs ? 'waits' : 'no';
+    const nowMs = performance.now();
+    const { headMs } = this.#options.timeouts;
+    const usualMs = this.admission.serviceMs(nowMs);
+    const bearableMs = usualMs === null ? headMs : Math.max(SILENT_MS, SILENT_RATIO * usualMs);
+    return nowMs - this.#signMs < Math.min(headMs, bearableMs) ? 'waits' : 'no';
   }
 
   get isHttp2(): boolean {
