@@ -1,9 +1,6 @@
 /**
  * What a service may be called, which is also what it is called in addresses and host names.
  */
-/**
- * What a service may be called, which is also what it is called in addresses and host names.
- */
 export const MAX_NAME_LENGTH = 63;
 
 function isLowerAlphanumeric(unit: number): boolean {

@@ -68,7 +68,7 @@ describe('signals to a sidecar', () => {
       const child = interrupted('run', 'never');
       await child.line(({ message }) => (message === 'sidecar listens' ? true : null));
       const line = readFileSync(`/proc/${child.pid}/cmdline`, 'utf8').split('\0');
-      expect(line).toContain('--max-semi-space-size=4');
+      expect(line).toContain('--max-semi-space-size=8');
       expect(line.at(-2)).toBe('run');
     },
     30_000,
