@@ -42,6 +42,8 @@ export const BAD_REQUESTS: readonly (readonly [name: string, head: string])[] = 
   ['two spaces before the target', line('GET  / HTTP/1.1')],
   ['a tab as separator', line('GET\t/ HTTP/1.1')],
   ['a space in the target', line('GET /a b HTTP/1.1')],
+  ['HTTP/1.x', line('GET / HTTP/1.x')],
+  ['HTTP/1.-', line('GET / HTTP/1.-')],
   ['a tab before the version', line('GET /\tHTTP/1.1')],
   ['a letter for the carriage return after the version', `GET / HTTP/1.1x\n${HOST}\r\n`],
   ['a space after the version', line('GET / HTTP/1.1 ')],
