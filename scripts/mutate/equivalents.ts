@@ -33,6 +33,11 @@ const EQUIVALENTS: readonly Equivalent[] = [
     after: 'if (!acquired.cancel()) return true;',
     why: 'what waits no more is not in the list of those that can be cancelled, and nobody else reads the result',
   },
+  {
+    file: 'sidecar/core/http/http1-request-head.ts',
+    after: 'for (let skipped = 0; skipped < MAX_LEADING_EMPTY_LINES && true && b[at] === CR; skipped++) {',
+    why: 'at the limit the first question of the loop is whether that is reached, with the same end as without it',
+  },
 ];
 
 /** The mutants without those, and the entries that fit none. */
