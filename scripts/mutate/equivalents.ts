@@ -23,6 +23,21 @@ const EQUIVALENTS: readonly Equivalent[] = [
     after: 'this.#at = this.#text.length - 2;',
     why: 'one bad number makes the whole report none, whatever is read behind it',
   },
+  {
+    file: 'sidecar/core/forwarding/via.ts',
+    after: 'if (!value.includes("")) return value;',
+    why: 'without a parenthesis nothing is taken away; the question only saves time',
+  },
+  {
+    file: 'sidecar/proxy/worker/local-service.ts',
+    after: 'if (!acquired.cancel()) return true;',
+    why: 'what waits no more is not in the list of those that can be cancelled, and nobody else reads the result',
+  },
+  {
+    file: 'sidecar/core/http/http1-request-head.ts',
+    after: 'for (let skipped = 0; skipped < MAX_LEADING_EMPTY_LINES && true && b[at] === CR; skipped++) {',
+    why: 'at the limit the first question of the loop is whether that is reached, with the same end as without it',
+  },
 ];
 
 /** The mutants without those, and the entries that fit none. */

@@ -3,6 +3,7 @@ import { describe, expect, test } from '@jest/globals';
 import { first } from '../../sidecar/core/http/headers.ts';
 import type { Peer } from '../../sidecar/core/peers/peer.ts';
 import { RetryBudget } from '../../sidecar/core/retry.ts';
+import { StallWatch } from '../../sidecar/proxy/outbound/stall-watch.ts';
 import { startTunnelEdge } from '../support/edges/tunnel-edge.ts';
 import type { InboundSide } from '../support/meshes/inbound-side.ts';
 import { pairFor, type SidecarPair } from '../support/meshes/sidecar-pair.ts';
@@ -324,6 +325,32 @@ describe('trying a request again', () => {
     await client.ended();
     expect((await pair.finished.next()).outcome).toBe('broken');
     expect((pair.sides[1] as InboundSide).origin.connections).toHaveLength(0);
+  });
+
+  test('where a peer breaks off in silence, it is asked to give back only what could go elsewhere and not twice', async () => {
+    const LONG = POST.replace('Content-Length: 2', 'Content-Length: 100000').replace(
+      'hi',
+      'x'.repeat(100_000),
+    );
+    for (const [what, message, asks] of [
+      ['may go twice', GET, 0],
+      ['may not go twice', POST, 1],
+      ['is not kept', LONG, 0],
+    ] as const) {
+      let asked = 0;
+      const cancelQueued = async (): Promise<boolean> => {
+        asked += 1;
+        return false;
+      };
+      const stallWatch = new StallWatch({ responds: async () => true, cancelQueued });
+      const pair = await pairFor({ outbound: { stallWatch } });
+      const client = await pair.client();
+      client.send(message);
+      await request(await pair.b.origin.connection());
+      await pair.b.listener.destroy();
+      const got = await answer(client, message.slice(0, message.indexOf(' ')));
+      expectNamed([got.head.status, asked], what).toStrictEqual([502, asks]);
+    }
   });
 
   test('a PUT with a body up to 64 KiB is replayed whole; a longer one is not sent again', async () => {

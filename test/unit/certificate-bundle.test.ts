@@ -80,6 +80,7 @@ describe('a certificate bundle', () => {
       mine.subarray(certAt, -16),
     ]);
     expect(() => parseBundle(remake(foreignSeed))).toThrow(/another worker key/);
+    expect(() => parseBundle(remake(mine.subarray(0, certAt)))).toThrow(/damaged/);
     expect(parseBundle(remake(mine.subarray(0, -16)))).toStrictEqual(parseBundle(line));
   });
 

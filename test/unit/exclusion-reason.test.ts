@@ -36,6 +36,18 @@ describe('the standing of workers not asked', () => {
     );
   });
 
+  test('what was long ago is told in minutes', () => {
+    const peer = one();
+    peer.lastFault = { atMs: 0, text: 'x' };
+    for (const [nowMs, ago] of [
+      [119_000, '119 s'],
+      [120_000, '2 min'],
+    ] as const)
+      expect(exclusionReason(peer, SERVICE, nowMs)).toBe(
+        `ready, and not chosen; its last failure, ${ago} ago: x`,
+      );
+  });
+
   test('a failure of more than five minutes ago is not told any more', () => {
     const peer = one();
     peer.lastFault = { atMs: 0, text: 'its worker answered with 500' };

@@ -64,6 +64,11 @@ describe('an HTTP/2 head', () => {
     expect(fault([':method', 'CONNECT', ':authority', 'x'])).toBe('malformed');
   });
 
+  test('a pseudo-header field that nobody knows is malformed, and no field like others', () => {
+    for (const name of [':protocol', ':status', ':', ':Method'])
+      expectNamed(fault([...GET, name, 'x']), name).toBe('malformed');
+  });
+
   test('a path begins with a slash, and * is one for OPTIONS alone', () => {
     const pathOf = (path: string, method = 'GET') =>
       fault([':method', method, ':scheme', 'http', ':path', path, ':authority', 'x']);

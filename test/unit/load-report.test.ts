@@ -6,7 +6,7 @@ import {
   type LoadReport,
   parseReport,
 } from '../../sidecar/core/peers/load-report.ts';
-import { decodePeerState, encodePeerState } from '../../sidecar/core/peers/peer-state.ts';
+import { decodePeerState, decodeReason, encodePeerState } from '../../sidecar/core/peers/peer-state.ts';
 import { endpointOf, healthOf, peerOf, recordOf, SERVICE, tableOf } from '../support/meshes/peers.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
 
@@ -99,6 +99,13 @@ describe('a load report', () => {
     expect(parseReport(parts.with(2, huge).join(','))?.inFlight).toBe(1e6);
     expect(parseReport(parts.with(7, huge).join(','))?.serviceMs).toBe(1e9);
     expect(parseReport(parts.with(8, huge).join(','))?.oldestMs).toBe(1e9);
+  });
+
+  test('the reason of a state is text that a terminal may show, or none', () => {
+    expect(decodeReason({ reason: 'it loads \u001b[2J' })).toBe('it loads ?[2J');
+    expect(decodeReason({ reason: 'x'.repeat(10_000) }).length).toBeLessThan(1_000);
+    for (const json of [null, 'reason', [], {}, { reason: 7 }, { reason: null }])
+      expect(decodeReason(json)).toBe('');
   });
 
   test('a report is taken over, an older one is not', () => {

@@ -102,4 +102,22 @@ describe('a path that falls silent', () => {
     await lost;
     expect(looks).toBe(2);
   });
+
+  test('so does one in the very moment in which it is asked', async () => {
+    jest.useFakeTimers();
+    onTestEnd(() => jest.useRealTimers());
+    let isLost = false;
+    let looks = 0;
+    const { attempt, lost, route } = setUp(() => {
+      looks += 1;
+      route.health.succeeded(performance.now());
+      return false;
+    });
+    void lost.then(() => {
+      isLost = true;
+    });
+    await jest.advanceTimersByTimeAsync(3_000);
+    expect([looks > 1, isLost]).toStrictEqual([true, false]);
+    attempt.ends();
+  });
 });

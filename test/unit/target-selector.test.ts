@@ -1,7 +1,8 @@
-/** Which requests may be asked back from the queue that they are sent into. */
+/** Where a request is sent, and which may be asked back from the queue that they are sent into. */
 import { describe, expect, test } from '@jest/globals';
 import { Balancer } from '../../sidecar/core/balancing/balancer.ts';
 import { parseRequestHead } from '../../sidecar/core/http/http1-request-head.ts';
+import type { Peer } from '../../sidecar/core/peers/peer.ts';
 import { Ttfb } from '../../sidecar/core/peers/ttfb.ts';
 import type { Downstream } from '../../sidecar/http/exchange.ts';
 import { OutboundRequest } from '../../sidecar/proxy/outbound/request.ts';
@@ -22,7 +23,7 @@ function post(...lines: string[]): OutboundRequest {
   const bytes = Buffer.from(['POST / HTTP/1.1', 'Host: a', ...lines, '', ''].join('\r\n'));
   const parsed = parseRequestHead(bytes, 0, bytes.length, TEST_LIMITS);
   mustHold(parsed.kind === 'head');
-  const downstream = { head: parsed.head, version: '1.1', attach: () => {} };
+  const downstream = { head: parsed.head, version: '1.1', attach: () => {}, resumeBody: () => {} };
   return new OutboundRequest(
     downstream as unknown as Downstream,
     { service: SERVICE, target: '/', prefix: '' },
@@ -35,11 +36,13 @@ function post(...lines: string[]): OutboundRequest {
   );
 }
 
-/** Where it is sent, of two peers with these figures. */
-async function chosen(request: OutboundRequest, load: typeof BUSY): Promise<PeerTarget> {
-  const table = tableOf([0, 1].map((n) => recordOf(n, { figures: figures(load) })));
-  const peers = [...table.offering(SERVICE)];
-  const selector = new TargetSelector(request, {
+/** Who is next, of these peers. */
+function selectorOf(
+  request: OutboundRequest,
+  peers: readonly Peer[],
+  checkWarming: () => Promise<void> = async () => {},
+): TargetSelector {
+  return new TargetSelector(request, {
     workerId: 'own',
     capabilities: {},
     services: new Map(),
@@ -51,7 +54,7 @@ async function chosen(request: OutboundRequest, load: typeof BUSY): Promise<Peer
       markSuspect: () => {},
       notOffered: () => {},
       search: async () => ({ kind: 'none', code: 'no_peers', detail: '' }),
-      checkWarming: async () => {},
+      checkWarming,
       absent: () => [],
       services: () => new Set(),
       silent: () => {},
@@ -60,7 +63,12 @@ async function chosen(request: OutboundRequest, load: typeof BUSY): Promise<Peer
     observer: { decided: () => {} },
     random: () => 0,
   });
-  const target = await selector.next([]);
+}
+
+/** Where it is sent, of two peers with these figures. */
+async function chosen(request: OutboundRequest, load: typeof BUSY): Promise<PeerTarget> {
+  const table = tableOf([0, 1].map((n) => recordOf(n, { figures: figures(load) })));
+  const target = await selectorOf(request, table.offering(SERVICE)).next([]);
   mustHold(target.kind === 'peer');
   return target;
 }
@@ -84,5 +92,32 @@ describe('a request that is sent into a queue', () => {
     const target = await chosen(post(), FREE);
     expectNamed(target.expectedQueue, 'a free slot').toBe(0);
     expect(target.isMigratable).toBe(false);
+  });
+});
+
+describe('a request for which only workers are known that were warming', () => {
+  const WARMING = recordOf(1, { state: 'warming' });
+
+  test('goes to one that has become ready, once they are asked', async () => {
+    const table = tableOf([WARMING]);
+    const selector = selectorOf(post(), table.offering(SERVICE), async () => {
+      table.apply({ ...WARMING, state: 'ready', seq: 2 }, 'record', 1);
+    });
+    const target = await selector.next([]);
+    mustHold(target.kind === 'peer');
+    expect(target.peer.record.worker_id).toBe('worker-1');
+  });
+
+  test('has them asked once, and is told that they are still warming', async () => {
+    let checks = 0;
+    const selector = selectorOf(post(), tableOf([WARMING]).offering(SERVICE), async () => {
+      checks += 1;
+    });
+    for (let n = 0; n < 2; n += 1) {
+      const target = await selector.next([]);
+      mustHold(target.kind === 'no_upstream');
+      expect(target.detail).toMatch(/worker-1.*warming/);
+    }
+    expect(checks).toBe(1);
   });
 });
