@@ -6,7 +6,7 @@
  * arrivals. One after the other: together they measure how many processes the machine can run; but those joined by `+`
  * at the same time, each with workers of its own, where time is short. At the end one table in Markdown.
  *
- * Options: --scenarios uneven,even,slowed,dies,burst,three (or all) --utilisation 0.5,0.7,0.85,0.95 --seconds 35
+ * Options: --scenarios uneven,even,slowed,dies,burst,three,refuses,mixed (or all) --utilisation 0.5,0.7,0.85,0.95 --seconds 35
  *   --work-ms 400 --seed 1
  *   --systems "sidecars adaptive,sidecars p2c,haproxy leastconn+nginx least_conn,haproxy tuned,…"
  */
@@ -50,9 +50,12 @@ const seconds = Number(values.seconds);
 const warmUpMs = WARM_UP_SHARE * seconds * 1000;
 
 async function start(name: string, scenario: BalanceScenario): Promise<{ pool: Pool; system: System }> {
-  const pool = await startPool(scenario.workers.map(({ slots, speed }) => ({ slots, speed })));
+  const { refusing = [], toldSlots = [] } = scenario;
+  const pool = await startPool(
+    scenario.workers.map(({ slots, speed }, i) => ({ slots, speed, refuses: refusing[i] === true })),
+  );
   const backends = scenario.workers.map(({ slots, speed }, i) => ({
-    slots,
+    slots: toldSlots[i] ?? slots,
     speed,
     port: pool.ports[i] as number,
   }));
@@ -66,7 +69,12 @@ async function start(name: string, scenario: BalanceScenario): Promise<{ pool: P
 
 /** Quantiles of what counts, in ms. */
 function idealOf(demands: readonly Demand[], { workers }: BalanceScenario): number[] {
-  return quantiles([...idealTimesMs(demands, workers)].filter((_, i) => (demands[i]?.atMs ?? 0) >= warmUpMs));
+  return quantiles([...idealTimesMs(demands, workers)].filter((_, i) => isCounted(demands[i])));
+}
+
+/** After the warm-up; cheap calls are there to disturb. */
+function isCounted(demand: Demand | undefined): boolean {
+  return demand !== undefined && demand.atMs >= warmUpMs && demand.isCheap !== true;
 }
 
 /** These systems at the same time. */

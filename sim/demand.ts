@@ -12,6 +12,8 @@ export interface Demand {
   readonly entry: number;
   /** What a slot of speed 1 takes for it. */
   readonly workMs: number;
+  /** One of the cheap calls (GET) between dear ones (POST), where there are such. */
+  readonly isCheap?: boolean;
 }
 
 export interface WorkerSpec {
@@ -45,6 +47,8 @@ export interface DemandOptions {
   readonly rate?: (atMs: number) => number;
   /** Some entries ask more than others, by Zipf's law with this exponent. */
   readonly zipf?: number;
+  /** So many of the requests, 0..1, are cheap calls of so much work. */
+  readonly cheap?: { readonly share: number; readonly workMs: number };
 }
 
 export function speedAt({ speed, slowed = [] }: WorkerSpec, atMs: number): number {
@@ -60,18 +64,24 @@ function capacity(workers: readonly WorkerSpec[]): number {
 /** Poisson arrivals of log-normal work, scaled to the utilisation that is asked for exactly. */
 export function drawDemands(options: DemandOptions): Demand[] {
   const { requests, entries, workers, utilisation, meanWorkMs, sigma, maxWorkMs } = options;
-  const { rate = () => 1, zipf = 0 } = options;
+  const { rate = () => 1, zipf = 0, cheap } = options;
   const random = new Random(options.seed);
   const shares = cumulativeShares(entries, zipf);
-  const works = Array.from({ length: requests }, () => random.logNormal(meanWorkMs, sigma, maxWorkMs));
+  const isCheap = Array.from({ length: requests }, () => cheap !== undefined && random.next() < cheap.share);
+  const works = isCheap.map((cheaply) =>
+    cheaply ? (cheap?.workMs ?? 0) : random.logNormal(meanWorkMs, sigma, maxWorkMs),
+  );
   // Cut off and drawn, the mean is another one than was asked for.
   const drawnMeanMs = works.reduce((sum, work) => sum + work, 0) / requests;
   const meanGapMs = drawnMeanMs / (utilisation * capacity(workers));
   let atMs = 0;
-  return works.map((workMs) => {
+  return works.map((workMs, i) => {
     atMs += random.exponential(meanGapMs) / rate(atMs);
     const drawn = random.next();
-    return { atMs, workMs, entry: shares.findIndex((share) => drawn < share) };
+    const entry = shares.findIndex((share) => drawn < share);
+    return cheap === undefined
+      ? { atMs, workMs, entry }
+      : { atMs, workMs, entry, isCheap: isCheap[i] === true };
   });
 }
 

@@ -39,10 +39,11 @@ export async function sendAll(
       result.lateMs.push(performance.now() - dueMs);
       const url = `${entries[demand.entry]}/?work=${demand.workMs.toFixed(2)}`;
       pending.push(
-        send(url, agent).then((outcome) => {
+        send(url, agent, demand.isCheap === false ? 'POST' : 'GET').then((outcome) => {
           if (demand.atMs < warmUpMs) return;
-          if (outcome === '200') result.timesMs.push(performance.now() - dueMs);
-          else {
+          if (outcome === '200') {
+            if (demand.isCheap !== true) result.timesMs.push(performance.now() - dueMs);
+          } else {
             result.errors += 1;
             result.why.set(outcome, (result.why.get(outcome) ?? 0) + 1);
           }
@@ -56,13 +57,14 @@ export async function sendAll(
 }
 
 /** The status when the response is whole, else the code of the fault. */
-function send(url: string, agent: http.Agent): Promise<string> {
+function send(url: string, agent: http.Agent, method: 'GET' | 'POST'): Promise<string> {
   return new Promise((resolve) => {
-    const request = http.get(url, { agent }, (response) => {
+    const request = http.request(url, { agent, method }, (response) => {
       response.resume();
       response.on('end', () => resolve(String(response.statusCode)));
       response.on('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? error.message));
     });
+    request.end();
     request.setTimeout(TIMEOUT_MS, () => request.destroy(new Error('timeout')));
     request.on('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? error.message));
   });

@@ -16,7 +16,10 @@ export interface Pool {
 
 const MODULE = fileURLToPath(new URL('./worker-pool.ts', import.meta.url));
 
-export async function startPool(specs: readonly WorkerSpec[]): Promise<Pool> {
+/** `refuses`: answers 429 to what it has no slot for. */
+export type SleepingSpec = Pick<WorkerSpec, 'slots' | 'speed'> & { readonly refuses: boolean };
+
+export async function startPool(specs: readonly SleepingSpec[]): Promise<Pool> {
   const process = new TiedProcess({
     name: 'workers',
     module: MODULE,

@@ -14,6 +14,10 @@ export interface BalanceScenario extends Omit<DemandOptions, 'seed'> {
   readonly about: string;
   /** At the half of the arrivals' time. */
   readonly mishap: Mishap | null;
+  /** Slots as each worker is said to have, where that is not what it has. */
+  readonly toldSlots?: readonly number[];
+  /** By worker: whether it answers 429 at once to what it has no slot for, in place of having it wait. */
+  readonly refusing?: readonly boolean[];
 }
 
 export interface BalanceScale {
@@ -42,6 +46,17 @@ const THREE: readonly WorkerSpec[] = [
   { speed: 2, slots: 8 },
   { speed: 4, slots: 2 },
 ];
+/** Four workers that are said to be equal: one refuses all, one serves one at a time and refuses the rest. */
+const REFUSING: readonly WorkerSpec[] = [
+  { speed: 2, slots: 0 },
+  { speed: 2, slots: 1 },
+  { speed: 2, slots: 4 },
+  { speed: 2, slots: 4 },
+];
+
+/** Between dear requests. */
+const CHEAP = { share: 0.8, workMs: 2 } as const;
+
 /** The one that has the mishap: an eighth of the whole. */
 const UNLUCKY = 2;
 
@@ -64,7 +79,7 @@ export function balanceScenarios(scale: BalanceScale): BalanceScenario[] {
       about,
       workers,
       entries: ENTRIES,
-      requests: Math.round(perSecond * seconds),
+      requests: Math.round((perSecond * seconds) / (1 - (more.cheap?.share ?? 0))),
       utilisation,
       meanWorkMs,
       sigma: SIGMA,
@@ -96,5 +111,12 @@ export function balanceScenarios(scale: BalanceScale): BalanceScenario[] {
         (atMs + BURST.everyMs - BURST.firstMs) % BURST.everyMs < BURST.forMs ? BURST.factor * calm : calm,
     }),
     made('three', 'three uneven workers', THREE),
+    made('refuses', 'one of four answers 429 at once, one beyond one at a time', REFUSING, {
+      toldSlots: REFUSING.map(() => 4),
+      refusing: [true, true, false, false],
+    }),
+    made('mixed', 'even, four GETs of 2 ms beside each POST, of which the figures are', EVEN, {
+      cheap: CHEAP,
+    }),
   ];
 }

@@ -5,21 +5,21 @@
  * work is in the request (`/?work=MS`). The queue is the worker's own, for proxies that do not know its slots. It must
  * not know who calls.
  *
- * Argument: JSON of WorkerSpec[]. Prints `{"ports":[…],"control":port}`. The control port takes
+ * Argument: JSON of SleepingSpec[]. Prints `{"ports":[…],"control":port}`. The control port takes
  * `/?worker=2&factor=0.1` and `/?worker=2&dies=1`.
  */
 import { createServer, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import type { WorkerSpec } from '../../sim/demand.ts';
+import type { SleepingSpec } from './pool.ts';
 
 class SleepingWorker {
-  readonly #spec: WorkerSpec;
+  readonly #spec: SleepingSpec;
   readonly #server: Server;
   readonly #waiting: (() => void)[] = [];
   #busy = 0;
   #factor = 1;
 
-  constructor(spec: WorkerSpec) {
+  constructor(spec: SleepingSpec) {
     this.#spec = spec;
     this.#server = createServer((request, response) => {
       const workMs = Number(new URL(request.url ?? '/', 'http://worker').searchParams.get('work') ?? 0);
@@ -44,6 +44,11 @@ class SleepingWorker {
   }
 
   #take(workMs: number, response: ServerResponse): void {
+    const isFull = this.#busy >= this.#spec.slots;
+    if (isFull && this.#spec.refuses) {
+      response.writeHead(429, { 'content-length': 0 }).end();
+      return;
+    }
     let isGone = false;
     response.on('close', () => {
       isGone = true;
@@ -59,7 +64,7 @@ class SleepingWorker {
         this.#next();
       }, serviceMs);
     };
-    if (this.#busy === this.#spec.slots) this.#waiting.push(serve);
+    if (isFull) this.#waiting.push(serve);
     else {
       this.#busy += 1;
       serve();
@@ -73,7 +78,7 @@ class SleepingWorker {
   }
 }
 
-const specs = JSON.parse(process.argv[2] ?? '[]') as WorkerSpec[];
+const specs = JSON.parse(process.argv[2] ?? '[]') as SleepingSpec[];
 const workers = specs.map((spec) => new SleepingWorker(spec));
 const ports = await Promise.all(workers.map((worker) => worker.listen()));
 const control = createServer((request, response) => {

@@ -45,6 +45,17 @@ describe('the simulator', () => {
     expect([...idealTimesMs(demands, workers)]).toStrictEqual([50, 100, 53, 57]);
   });
 
+  test('cheap calls come at their share between the dear ones, and the whole keeps the workers as busy as asked', () => {
+    const workers = [{ slots: 4, speed: 2 }];
+    const drawn = { entries: 2, workers, utilisation: 0.5, meanWorkMs: 100, sigma: 1, maxWorkMs: 2_000 };
+    const demands = drawDemands({ ...drawn, seed: SEED, requests: 20_000, cheap: { share: 0.8, workMs: 2 } });
+    const cheap = demands.filter(({ isCheap }) => isCheap);
+    expect(cheap.length / demands.length).toBeCloseTo(0.8, 1);
+    expect(new Set(cheap.map(({ workMs }) => workMs))).toStrictEqual(new Set([2]));
+    const workMs = demands.reduce((sum, each) => sum + each.workMs, 0);
+    expect(workMs / 8 / (demands.at(-1)?.atMs ?? 0)).toBeCloseTo(0.5, 1);
+  });
+
   test('the ideal: what a dying worker had begun is begun anew, before those who wait', () => {
     const workers = [
       { slots: 1, speed: 2, broken: { how: 'refuses', fromMs: 10, toMs: 1_000 } },
