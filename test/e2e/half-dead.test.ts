@@ -74,9 +74,9 @@ async function usedAgain(app: SidecarProcess, id: string): Promise<void> {
 describe('a process that is stopped or never answers', () => {
   test('a sidecar that is stopped: the first GETs lose little, the next nothing, and it comes back', async () => {
     const { app, sides } = await bed();
-    const wake = stop(sides[0].sidecar);
-    // All at once, and none answered before all are sent, so that some are sent there.
+    // All at once, none answered before all are sent, and before anybody can know, so that some are sent there.
     await sides[1].worker.set({ mode: 'delay', ms: 300 });
+    const wake = stop(sides[0].sidecar);
     const first = await Promise.all(Array.from({ length: 8 }, (_, n) => timed(app, `/?id=first-${n}`)));
     for (const { status, headers, body } of first) {
       expectNamed(status, body).toBe(200);
