@@ -73,6 +73,16 @@ describe('the service time of a worker', () => {
     expect(times.valueAt(0, false)).toBeGreaterThan(900);
   });
 
+  test('where each class is new, what all take together is known after twenty', () => {
+    const times = new ServiceTimes();
+    for (let n = 0; n < 19; n++) {
+      times.add(requestClass('GET', `/${'abcdefghijklmnop'[n % 10]}`), 100, 0);
+      expectNamed(times.valueAt(0, false), `${n + 1} requests`).toBe(null);
+    }
+    times.add(requestClass('GET', '/z'), 100, 0);
+    expect(times.valueAt(0, false)).toBeCloseTo(100, 6);
+  });
+
   test('paths without end are bounded, and the dear class stays among them', () => {
     const times = new ServiceTimes();
     for (let n = 0; n < 5_000; n++) {
