@@ -102,6 +102,7 @@ describe('the class of a request', () => {
     const same: readonly (readonly [string, string])[] = [
       ['/v1/models', '/v1/models?limit=3'],
       ['/jobs/17', '/jobs/18'],
+      ['/jobs/0', '/jobs/9'],
       ['/jobs/3f2a-11/log', '/jobs/9c1b-27/log'],
       ['/files/aGVsbG8gd29ybGQgaGVsbG8gd29ybGQgaGVsbG8', '/files/xbmNvZGVkIG5hbWUgb2YgYSBmaWxlIHRoYXQgaXM'],
     ];
