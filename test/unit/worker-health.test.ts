@@ -10,6 +10,8 @@ const INTERVAL_MS = 1_000;
 class Worker implements Upstreams {
   isWell = true;
   asked = 0;
+  /** Of each check, whether it wanted a connection of its own. */
+  readonly freshness: (boolean | undefined)[] = [];
   readonly changes: boolean[] = [];
   readonly #status: number;
 
@@ -17,8 +19,9 @@ class Worker implements Upstreams {
     this.#status = status;
   }
 
-  request(...[, , , handler]: Parameters<Upstreams['request']>): ReturnType<Upstreams['request']> {
+  request(...[, , , handler, isFresh]: Parameters<Upstreams['request']>): ReturnType<Upstreams['request']> {
     this.asked += 1;
+    this.freshness.push(isFresh);
     if (this.isWell) queueMicrotask(() => this.#answer(handler));
     const request = { isFlushed: true, write: () => true, end: () => {}, pause: () => {}, resume: () => {} };
     return { ...request, abort: () => {} };
@@ -76,5 +79,20 @@ test('one that has to serve health checks by gRPC and does not know them is aske
   expect([health.isReady, worker.changes]).toStrictEqual([false, []]);
   expect(health.reason).toMatch(/a\.B.* is not served there/);
   expect(worker.asked).toBeGreaterThan(2);
+  health.stop();
+});
+
+test('while it is well it is asked over the connections of requests, else over new ones', async () => {
+  jest.useFakeTimers();
+  onTestEnd(() => jest.useRealTimers());
+  const worker = new Worker();
+  const health = await watched(worker, { unhealthyAfter: 1_000 });
+  await jest.advanceTimersByTimeAsync(2 * INTERVAL_MS);
+  expect(worker.freshness).toStrictEqual([true, false, false]);
+  worker.isWell = false;
+  await jest.advanceTimersByTimeAsync(2 * INTERVAL_MS);
+  expect(worker.freshness.at(3)).toBe(false);
+  expect(worker.freshness.slice(4)).toContain(true);
+  expect(worker.freshness.slice(4)).not.toContain(false);
   health.stop();
 });
