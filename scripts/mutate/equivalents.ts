@@ -38,6 +38,11 @@ const EQUIVALENTS: readonly Equivalent[] = [
     after: 'for (let skipped = 0; skipped < MAX_LEADING_EMPTY_LINES && true && b[at] === CR; skipped++) {',
     why: 'at the limit the first question of the loop is whether that is reached, with the same end as without it',
   },
+  {
+    file: 'sidecar/core/forwarding/forwarded.ts',
+    after: 'if (false) return lastPrefix;',
+    why: 'what was found usable before is found so again',
+  },
 ];
 
 /** The mutants without those, and the entries that fit none. */

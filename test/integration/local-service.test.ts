@@ -67,6 +67,30 @@ async function abandoned(): Promise<Pick<LocalAttempt, 'downstream' | 'relay'>> 
 }
 
 describe('the worker beside a sidecar', () => {
+  test('that it takes no more than it said is over once it served one beside as many, and not before', async () => {
+    const { side, pair } = await workerBeside();
+    const { standing } = side.service;
+    const limit = (): number | null => standing.fullAt(performance.now());
+    standing.refusedAt(1, performance.now(), 30_000);
+    const alone = await arrived(pair, side);
+    alone.worker.send(OK);
+    await answer(alone.client, 'POST');
+    expectNamed(limit(), 'it served one alone').toBe(1);
+    alone.client.send(POST);
+    await request(alone.worker);
+    const beside = await arrived(pair, side);
+    beside.worker.send('HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n');
+    await answer(beside.client, 'POST');
+    expectNamed(limit(), 'it turned one down beside another').toBe(1);
+    beside.client.send(POST);
+    await request(beside.worker);
+    beside.worker.send(OK);
+    await answer(beside.client, 'POST');
+    expectNamed(limit(), 'it served one beside another').toBe(null);
+    alone.worker.send(OK);
+    await answer(alone.client, 'POST');
+  });
+
   test('its base path comes before the path of an app, and not before the * of the whole server', async () => {
     const { side, pair } = await workerBeside({ basePath: '/base' });
     const client = await pair.client();

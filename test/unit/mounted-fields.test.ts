@@ -206,6 +206,12 @@ describe('a page that came through the sidecar', () => {
       expectNamed(asked(BY_PATH, host, `http://${host.toLowerCase()}`), host).toBe('http://127.0.0.1:9000');
     const fields = ['Origin', 'http://127.0.0.1:8010', 'referer', 'http://127.0.0.1:8010/service/llm/lab?x'];
     expect(namesPage(fields)).toBe(true);
+    // Others of as many letters.
+    const others = ['X-Page', 'http://127.0.0.1:8010', 'X-Pages', 'http://127.0.0.1:8010/service/llm/lab?x'];
+    expect(namesPage(others)).toBe(false);
+    const both = [...fields, ...others];
+    mapRequest(both, '127.0.0.1:8010', BASED);
+    expect(both.slice(fields.length)).toStrictEqual(others);
     mapRequest(fields, '127.0.0.1:8010', BASED);
     expect(fields).toStrictEqual([
       'Origin',

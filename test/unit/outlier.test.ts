@@ -1,6 +1,6 @@
 /** Whose answers stand out: only against those of the others, and only when there are enough of both. */
 import { describe, expect, test } from '@jest/globals';
-import { outlierAmong } from '../../sidecar/core/peers/outlier.ts';
+import { lacksMeasure, outlierAmong } from '../../sidecar/core/peers/outlier.ts';
 import { EJECTION_MS } from '../../sidecar/core/peers/service-health.ts';
 import { type Counted, Standing } from '../../sidecar/core/peers/standing.ts';
 import { seeded } from '../support/meshes/peers.ts';
@@ -42,6 +42,18 @@ describe('a worker whose answers stand out', () => {
     expect(of(standing({ rejected: 50 }), 'rejected')).toBe(null);
   });
 
+  test('one that may stand out lacks a measure while the others have fewer than five answers', () => {
+    const lacks = (own: Standing, answers: number): boolean =>
+      lacksMeasure(own, [own, standing({ served: answers })], 0);
+    const suspicious = standing({ rejected: 50 });
+    expect([lacks(suspicious, 0), lacks(suspicious, 4), lacks(suspicious, 5)]).toStrictEqual([
+      true,
+      true,
+      false,
+    ]);
+    expect(lacks(standing({ served: 50 }), 0)).toBe(false);
+  });
+
   test('equal workers are not told apart, whatever the share of errors: not once in 20,000 answers', () => {
     for (const share of [0.02, 0.1, 0.3, 0.6]) {
       const random = seeded(Math.round(share * 100));
@@ -62,6 +74,9 @@ describe('a worker whose answers stand out', () => {
     expect(own.total(0)).toBe(16);
     expect(own.total(60_000)).toBe(4);
     expect(own.total(86_400_000)).toBeLessThan(0.001);
+    const later = standing({ rejected: 16 });
+    later.answered('rejected', 60_000);
+    expectNamed(later.total(60_000), 'what is new has not faded').toBe(5);
   });
 
   test('is left out for a time that good answers to others do not end; then one request decides', () => {

@@ -14,11 +14,22 @@ import { TEST_LIMITS } from '../support/wire/whole-messages.ts';
 const TIMEOUTS = { connectMs: 1_000, headMs: 1_000, idleMs: 1_000 };
 const TUNNEL_LIMITS = { maxBodyBytes: 1_000_000, firstByteMs: 100_000 };
 
-function reportOf(): RequestReport {
+/** `answered`: what the app is answered, status and pieces of the body. */
+function reportOf(answered: unknown[] = []): RequestReport {
   const bytes = Buffer.from('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
   const parsed = parseRequestHead(bytes, 0, bytes.length, TEST_LIMITS);
   mustHold(parsed.kind === 'head');
-  const downstream = { head: parsed.head, version: '1.1', attach: () => {} } as unknown as Downstream;
+  const answering = {
+    start: (status: number) => answered.push(status),
+    write: (piece: Buffer) => answered.push(piece.toString()),
+    end: () => answered.push('end'),
+  };
+  const downstream = {
+    head: parsed.head,
+    version: '1.1',
+    attach: () => {},
+    ...answering,
+  } as unknown as Downstream;
   const request = new OutboundRequest(
     downstream,
     { service: SERVICE, target: '/', prefix: '' },
@@ -70,5 +81,49 @@ describe('the report of a request', () => {
       );
     const reasons = report.attempts.map(({ reason }) => reason);
     expect([reasons.length, reasons[0], reasons.at(-1)]).toStrictEqual([32, 'attempt 0', 'attempt 199']);
+  });
+
+  test('a refusal of a worker is the answer when nobody took the request after it, and not when somebody did', () => {
+    const answer = {
+      status: 429,
+      reason: '',
+      fields: [],
+      body: Buffer.alloc(0),
+      trailers: [],
+      firstByteMs: 1,
+    };
+    for (const [stages, status] of [
+      [['refused'], 429],
+      [['refused', 'not_sent'], 429],
+      [['refused', 'not_sent', 'not_sent'], 429],
+      [['sent', 'not_sent', 'refused'], 429],
+      [['refused', 'sent'], 503],
+      [['refused', 'not_sent', 'sent'], 503],
+    ] as const) {
+      const answered: unknown[] = [];
+      const report = reportOf(answered);
+      for (const stage of stages) {
+        const held = stage === 'refused' ? { held: answer } : {};
+        const failed = { kind: 'failed', code: 'saturated', stage, detail: '', ...held } as const;
+        report.failed(tried(), failed, performance.now());
+      }
+      report.refuse('no_peers', 'nobody is left');
+      expectNamed(answered[0], stages.join()).toBe(status);
+    }
+  });
+
+  test('of a refusal without a body no piece is written: in chunks an empty one would be the end', () => {
+    for (const [body, pieces] of [
+      ['', []],
+      ['no', ['no']],
+    ] as const) {
+      const answered: unknown[] = [];
+      const report = reportOf(answered);
+      const held = { status: 429, reason: '', fields: [], trailers: ['a', 'b'], firstByteMs: 1 };
+      const failed = { kind: 'failed', code: 'saturated', stage: 'refused', detail: '' } as const;
+      report.failed(tried(), { ...failed, held: { ...held, body: Buffer.from(body) } }, performance.now());
+      report.refuse('no_peers', 'nobody is left');
+      expect(answered).toStrictEqual([429, ...pieces, 'end']);
+    }
   });
 });

@@ -73,6 +73,16 @@ describe('the service time of a worker', () => {
     expect(times.valueAt(0, false)).toBeGreaterThan(900);
   });
 
+  test('where each class is new, what all take together is known after twenty', () => {
+    const times = new ServiceTimes();
+    for (let n = 0; n < 19; n++) {
+      times.add(requestClass('GET', `/${'abcdefghijklmnop'[n % 10]}`), 100, 0);
+      expectNamed(times.valueAt(0, false), `${n + 1} requests`).toBe(null);
+    }
+    times.add(requestClass('GET', '/z'), 100, 0);
+    expect(times.valueAt(0, false)).toBeCloseTo(100, 6);
+  });
+
   test('paths without end are bounded, and the dear class stays among them', () => {
     const times = new ServiceTimes();
     for (let n = 0; n < 5_000; n++) {
@@ -92,6 +102,7 @@ describe('the class of a request', () => {
     const same: readonly (readonly [string, string])[] = [
       ['/v1/models', '/v1/models?limit=3'],
       ['/jobs/17', '/jobs/18'],
+      ['/jobs/0', '/jobs/9'],
       ['/jobs/3f2a-11/log', '/jobs/9c1b-27/log'],
       ['/files/aGVsbG8gd29ybGQgaGVsbG8gd29ybGQgaGVsbG8', '/files/xbmNvZGVkIG5hbWUgb2YgYSBmaWxlIHRoYXQgaXM'],
     ];

@@ -32,6 +32,7 @@ describe('a rule of slots', () => {
     'get /models',
     'get',
     'GET models',
+    'GET a/models',
     'GET /a /b',
     '/a?b=1',
     '/a#b',
