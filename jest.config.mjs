@@ -1,6 +1,6 @@
 /**
- * The tests, in four projects by what they need: nothing (unit, property), loopback sockets (integration), processes
- * and the tools that scripts/setup-test-tools installs (e2e).
+ * The tests, in five projects by what they need: nothing (unit, property), loopback sockets (integration, and security:
+ * attacks), processes and the tools that scripts/setup-test-tools installs (e2e).
  *
  * Sources are run as Node runs them, their types stripped, as ES modules. For these jest needs Node's flag
  * `--experimental-vm-modules`, which `.npmrc` gives to `npm test` and to `npx jest` alike.
@@ -30,6 +30,7 @@ export default {
     project('unit', 'short-limit.ts'),
     project('property', 'short-limit.ts'),
     project('integration'),
+    project('security'),
     project('e2e'),
   ],
   // It only ends a test that would hang; no test asserts a time by it.

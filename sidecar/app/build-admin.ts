@@ -18,6 +18,7 @@ import type { RequestHistory } from '../observe/request-history.ts';
 import type { LocalService } from '../proxy/worker/local-service.ts';
 import type { Mesh } from './build-mesh.ts';
 import type { SelfReport } from './self-report.ts';
+import { adminPages } from './web-page-rules.ts';
 
 export interface AdminParts {
   readonly config: Config;
@@ -152,7 +153,8 @@ export function buildAdmin(parts: AdminParts): Admin {
       dht: mesh.node.status(),
     };
   }
-  return new Admin({ host: config.admin.listen.host, port: config.admin.listen.port, handlers, log });
+  const { host, port } = config.admin.listen;
+  return new Admin({ host, port, handlers, log, webPages: adminPages(config) });
 }
 
 /** Where others scrape this sidecar: a listener on all addresses is reached by the one of the VPN. */

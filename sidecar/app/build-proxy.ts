@@ -40,6 +40,7 @@ import { InFlightCount } from './in-flight-count.ts';
 import type { Lifecycle } from './lifecycle.ts';
 import { MalformedLog } from './malformed-log.ts';
 import type { SelfReport } from './self-report.ts';
+import { outboundPages } from './web-page-rules.ts';
 
 const DEADLINE_TICK_MS = 250;
 
@@ -243,6 +244,7 @@ export class DataPlane {
       trustForwarded,
       token: outbound.token,
       tokens: outbound.tokens,
+      webPages: outboundPages(config),
       observer: outboundObserver(metrics, requests, this.#outboundActivity, this.#malformed, onInternalError),
       random: Math.random,
       callPolicy: callPolicies(config),

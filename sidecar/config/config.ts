@@ -8,6 +8,7 @@
 import type { PolicyName } from '../core/balancing/balancer.ts';
 import type { SentHost } from '../core/forwarding/mount.ts';
 import type { HostPort } from '../core/host-port.ts';
+import type { PageOrigins } from '../core/http/web-pages.ts';
 import type { LogFormat, LogLevel } from '../core/log.ts';
 import type { Capabilities, Requirement } from '../core/peers/requirements.ts';
 import type { HealthAsk } from '../core/worker/health-ask.ts';
@@ -148,9 +149,17 @@ export interface Config {
     readonly token: string | null;
     /** App → its own. */
     readonly tokens: ReadonlyMap<string, string>;
+    /** More names that it is called by, in lower case. */
+    readonly hosts: ReadonlySet<string>;
+    /** Whose web pages may call, on the admin port too. */
+    readonly origins: PageOrigins;
   };
   readonly inbound: { readonly listen: HostPort };
-  readonly admin: { readonly listen: HostPort };
+  readonly admin: {
+    readonly listen: HostPort;
+    /** More names that it is called by, in lower case. */
+    readonly hosts: ReadonlySet<string>;
+  };
   readonly vpn: {
     /** The advertised address; null = no VPN. */
     readonly ip: string | null;

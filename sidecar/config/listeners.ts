@@ -27,7 +27,7 @@ export interface Context {
 
 export function outboundOf(context: Context): Config['outbound'] {
   const { tree, problems, warnings } = context;
-  const { listen, token } = tree.values.outbound;
+  const { listen, token, hosts, origins } = tree.values.outbound;
   const tokens = tree.values.outbound.tokens ?? new Map<string, string>();
   checkTokens(context, token, tokens);
   const isOpen = token === null && tokens.size === 0;
@@ -38,7 +38,7 @@ export function outboundOf(context: Context): Config['outbound'] {
       problems.add(tree.where('outbound.listen'), `${said}, so SIDECAR_OUTBOUND_TOKEN must be set`);
     warnings.push(`${tree.where('outbound.listen')}: ${said}`);
   }
-  return { listen, token, tokens };
+  return { listen, token, tokens, hosts: new Set(hosts ?? []), origins };
 }
 
 function checkTokens(

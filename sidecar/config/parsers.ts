@@ -8,7 +8,8 @@
 import { BlockList } from 'node:net';
 import { parseByteSize, parseDuration } from '../core/amounts.ts';
 import type { HostPort } from '../core/host-port.ts';
-import { isIp4, parseHostPort } from '../core/host-port.ts';
+import { isHostName, isIp4, parseHostPort } from '../core/host-port.ts';
+import { canonicalOrigin, hostNameOf, type PageOrigins } from '../core/http/web-pages.ts';
 import { nearestWord } from '../core/nearest-word.ts';
 import type { Parser } from './option.ts';
 
@@ -207,3 +208,30 @@ export function url(schemes: readonly ('http' | 'https')[]): Parser<URL> {
     return parsed;
   };
 }
+
+/** A host name alone, in lower case; addresses need none. */
+export const calledName: Parser<string> = (raw) => {
+  if (typeof raw === 'string' && !raw.includes(':')) {
+    const name = hostNameOf(raw.trim());
+    if (isHostName(name)) return name;
+  }
+  throw new Error(`${shown(raw)} is not the name of a host (without http:// and port)`);
+};
+
+const originWord: Parser<string> = (raw) => {
+  const text = typeof raw === 'string' ? raw.trim() : '';
+  if (text === '*' || text === 'loopback' || text === 'none') return text;
+  const origin = canonicalOrigin(text);
+  if (origin !== null) return origin;
+  throw new Error(
+    `${shown(raw)} is not the origin of a page (such as https://app.example.org or http://10.0.0.5:3000), nor loopback, * or none`,
+  );
+};
+
+export const pageOrigins: Parser<PageOrigins> = (raw) => {
+  const words = list(originWord)(raw);
+  if (words.length === 0) throw new Error('no origin is given; "none" says that');
+  if (words.includes('none') && words.length > 1) throw new Error('"none" stands alone');
+  const listed = new Set(words.filter((each) => each === 'null' || each.includes('://')));
+  return { any: words.includes('*'), loopback: words.includes('loopback'), listed };
+};

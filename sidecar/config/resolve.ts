@@ -143,7 +143,7 @@ export function resolveConfig(
     ...served,
     outbound: outboundOf(context),
     inbound,
-    admin: { listen: values.admin.listen },
+    admin: { listen: values.admin.listen, hosts: new Set(values.admin.hosts ?? []) },
     vpn: { ip: vpn, cidr: values.vpn.cidr },
     tunnel: tunnelOf(context, readText),
     mesh,

@@ -10,6 +10,7 @@ import { LOG_FORMATS, LOG_LEVELS } from '../core/log.ts';
 import { option, optional } from './option.ts';
 import {
   byteSize,
+  calledName,
   cidr,
   decimal,
   duration,
@@ -21,6 +22,7 @@ import {
   list,
   oneOf,
   orNone,
+  pageOrigins,
   text,
   url,
 } from './parsers.ts';
@@ -108,6 +110,15 @@ export const SCHEMA = {
       defaultDoc: 'none',
       doc: 'Tokens of apps by name, beside or in place of `token`: `chat=…,notes=…`, in a file one a line. The name stands in metrics and `/explain` as `app`.',
     }),
+    hosts: optional(list(calledName), {
+      env: 'SIDECAR_OUTBOUND_HOSTS',
+      defaultDoc: 'none',
+      doc: 'More names that apps call this sidecar by (`host.docker.internal`), besides those of loopback, addresses and `<service>.mesh`: any other Host is refused, since a web page could have made its own name mean this host. Not looked at where a token is wanted.',
+    }),
+    origins: option(pageOrigins, 'loopback', {
+      env: 'SIDECAR_OUTBOUND_ORIGINS',
+      doc: 'Whose web pages may call, here and on the admin port: `loopback` (pages of servers on this host), origins such as `https://app.example.org`, several of them, `*` for any or `none`. They get CORS; all other pages of elsewhere are refused.',
+    }),
   },
   inbound: {
     listen: optional(hostPort(''), {
@@ -120,6 +131,11 @@ export const SCHEMA = {
     listen: option(hostPort('127.0.0.1'), '127.0.0.1:9464', {
       env: 'SIDECAR_ADMIN',
       doc: 'Metrics, health, status page.',
+    }),
+    hosts: optional(list(calledName), {
+      env: 'SIDECAR_ADMIN_HOSTS',
+      defaultDoc: 'none',
+      doc: 'More names that this port is called by, as in `outbound.hosts`: that of its container, where Prometheus asks by it.',
     }),
   },
   vpn: {

@@ -95,6 +95,24 @@ export const CODES = {
     meaning: "The caller's certificate does not allow it to call this service.",
     advice: 'Give the caller a certificate that names the service: `dht-sidecar mesh cert --calls`.',
   },
+  host_not_allowed: {
+    status: 403,
+    retryAfterSeconds: null,
+    isTransient: false,
+    proxyStatus: 'http_request_denied',
+    meaning:
+      'This sidecar is called by a name that it does not go by, as web pages do that mean to pass for it.',
+    advice:
+      'Call 127.0.0.1, localhost or <service>.mesh; or name the host in outbound.hosts (on the admin port in admin.hosts).',
+  },
+  origin_not_allowed: {
+    status: 403,
+    retryAfterSeconds: null,
+    isTransient: false,
+    proxyStatus: 'http_request_denied',
+    meaning: 'A web page of elsewhere asks, and it is not among those that may.',
+    advice: 'If the page is yours, name its origin in outbound.origins.',
+  },
   loop_detected: {
     status: 508,
     retryAfterSeconds: null,

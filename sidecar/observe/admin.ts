@@ -6,6 +6,15 @@
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import net, { type AddressInfo } from 'node:net';
+import { CODES } from '../core/errors.ts';
+import type { RawFields, RequestHead } from '../core/http/message.ts';
+import {
+  corsFields,
+  isPreflight,
+  type PageVerdict,
+  preflightFields,
+  type WebPages,
+} from '../core/http/web-pages.ts';
 import type { Log } from '../core/log.ts';
 import { parseRequirements, type Requirement } from '../core/peers/requirements.ts';
 import { bindAll } from '../http/sockets/bind.ts';
@@ -45,6 +54,8 @@ export interface AdminOptions {
   readonly host: string;
   /** 0: any free port. */
   readonly port: number;
+  /** Which web pages may call. */
+  readonly webPages: Pick<WebPages, 'judge'>;
   readonly handlers: AdminHandlers;
   readonly log: Pick<Log, 'warn'>;
 }
@@ -120,8 +131,10 @@ export class Admin {
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
     response.on('error', () => response.destroy());
     let answer: Answer;
+    const head = headOf(request);
+    const page = this.#options.webPages.judge(head);
     try {
-      answer = await this.#answer(request);
+      answer = await this.#answerPage(request, head, page);
     } catch (err) {
       if (response.destroyed) return; // who asked has left
       this.#options.log.warn(
@@ -137,10 +150,22 @@ export class Admin {
       'cache-control': 'no-store',
       'x-content-type-options': 'nosniff',
       ...answer.headers,
+      ...(page.kind === 'allowed' ? asHeaders(corsFields(page.origin)) : {}),
       // A body that nobody reads would be taken for the next request.
       ...(hasBody(request) ? { connection: 'close' } : {}),
     });
     response.end(request.method === 'HEAD' ? undefined : body);
+  }
+
+  #answerPage(request: IncomingMessage, head: PageHead, page: PageVerdict): Answer | Promise<Answer> {
+    if (page.kind === 'refused') {
+      // A link to the status page may stand anywhere: whose page it is does not see what it shows.
+      const isLink = page.code === 'origin_not_allowed' && isLinkToStatusPage(request);
+      if (!isLink) return json(CODES[page.code].status, { code: page.code, detail: page.detail });
+    }
+    if (page.kind === 'allowed' && isPreflight(head))
+      return { ...json(200, {}), headers: asHeaders(preflightFields(page.origin, head.fields)) };
+    return this.#answer(request);
   }
 
   #answer(request: IncomingMessage): Answer | Promise<Answer> {
@@ -156,6 +181,28 @@ export class Admin {
     }
     return route(queryOf(request.url));
   }
+}
+
+type PageHead = Pick<RequestHead, 'method' | 'target' | 'host' | 'fields'>;
+
+function headOf({ method = '', url = '/', headers, rawHeaders }: IncomingMessage): PageHead {
+  return { method, target: url, host: headers.host ?? '', fields: rawHeaders };
+}
+
+function isLinkToStatusPage({ method, url, headers }: IncomingMessage): boolean {
+  return (
+    method === 'GET' &&
+    pathOf(url) === '/' &&
+    headers['sec-fetch-mode'] === 'navigate' &&
+    headers['sec-fetch-dest'] === 'document'
+  );
+}
+
+/** For fields that are there once each. */
+function asHeaders(fields: RawFields): Record<string, string> {
+  const headers: Record<string, string> = {};
+  for (let i = 0; i < fields.length; i += 2) headers[fields[i]!.toLowerCase()] = fields[i + 1]!;
+  return headers;
 }
 
 function routesOf(handlers: AdminHandlers): ReadonlyMap<string, Route> {

@@ -8,6 +8,7 @@ import { Admin, type AdminHandlers } from '../../sidecar/observe/admin.ts';
 import { assessReadiness } from '../../sidecar/observe/readiness.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
 import { onTestEnd } from '../support/runner/on-test-end.ts';
+import { ANY_HOST } from '../support/wire/any-host.ts';
 
 const STATS = {
   local_requests: 45,
@@ -40,7 +41,13 @@ const handlers = (change: Partial<AdminHandlers> = {}): AdminHandlers => ({
 async function start(change: Partial<AdminHandlers> = {}) {
   const warnings: string[] = [];
   const log = { warn: (_fields: object, message: string) => warnings.push(message) };
-  const admin = new Admin({ host: '127.0.0.1', port: 0, handlers: handlers(change), log });
+  const admin = new Admin({
+    host: '127.0.0.1',
+    port: 0,
+    webPages: ANY_HOST,
+    handlers: handlers(change),
+    log,
+  });
   const { port } = await admin.listen();
   onTestEnd(() => admin.close());
   const get = (path: string, init?: RequestInit) => fetch(`http://127.0.0.1:${port}${path}`, init);
@@ -221,7 +228,13 @@ describe('the admin port', () => {
 
   test('a port in use is an error that names it', async () => {
     const { port } = await start();
-    const second = new Admin({ host: '127.0.0.1', port, handlers: handlers(), log: { warn: () => {} } });
+    const second = new Admin({
+      host: '127.0.0.1',
+      port,
+      webPages: ANY_HOST,
+      handlers: handlers(),
+      log: { warn: () => {} },
+    });
     await expect(second.listen()).rejects.toMatchObject({ code: 'EADDRINUSE' });
   });
 

@@ -12,6 +12,7 @@ import { startPrometheus } from '../support/host/prometheus.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
 import { onTestEnd } from '../support/runner/on-test-end.ts';
 import { testUnless } from '../support/runner/test-unless.ts';
+import { ANY_HOST } from '../support/wire/any-host.ts';
 
 /** A mesh of one, with something of everything. */
 function busyMetrics(): Metrics {
@@ -67,6 +68,7 @@ describe('the dashboard on a real Prometheus', () => {
       const admin = new Admin({
         host: '127.0.0.1',
         port: 0,
+        webPages: ANY_HOST,
         log: { warn: () => {} },
         handlers: {
           stats: () => metrics.stats(),

@@ -41,9 +41,12 @@ describe('the configuration', () => {
       listen: [{ host: '127.0.0.1', port: 8010 }],
       token: null,
       tokens: new Map(),
+      hosts: new Set(),
+      origins: { any: false, loopback: true, listed: new Set() },
     });
     expect(config.inbound.listen).toStrictEqual({ host: '127.0.0.1', port: 8000 });
     expect(config.admin.listen).toStrictEqual({ host: '127.0.0.1', port: 9464 });
+    expect(config.admin.hosts).toStrictEqual(new Set());
     expect(config.vpn.ip).toBe(null);
     expect(config.dht).toStrictEqual({
       bootstrap: [],

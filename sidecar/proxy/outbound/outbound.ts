@@ -7,6 +7,8 @@
 import type { Code } from '../../core/errors.ts';
 import { type Addressed, serviceAddress } from '../../core/forwarding/service-address.ts';
 import { viaContains } from '../../core/forwarding/via.ts';
+import type { RawFields } from '../../core/http/message.ts';
+import { isPreflight, preflightFields, type WebPages } from '../../core/http/web-pages.ts';
 import { type RetryBudget, whyNoRetry } from '../../core/retry.ts';
 import type { AttemptOutcome } from '../../http/attempt-outcome.ts';
 import type { Downstream } from '../../http/exchange.ts';
@@ -51,6 +53,8 @@ export interface ClassifyOptions {
   readonly tokens?: ReadonlyMap<string, string>;
   readonly pseudonym: string;
   readonly aliases: ReadonlyMap<string, string>;
+  /** Which web pages may call. */
+  readonly webPages: Pick<WebPages, 'judge'>;
 }
 
 /** All that the steps take, each of it declared by the step that takes it. */
@@ -77,17 +81,30 @@ const NO_TOKEN: Refused = {
   detail: 'no token of an app: sidecar-token, or Authorization: Bearer, is missing or wrong',
 };
 
+const NO_BYTES = Buffer.alloc(0);
+
 const NOWHERE = { service: '', target: '/', prefix: '' };
 
 export function createOutbound(options: OutboundOptions): (downstream: Downstream) => void {
-  const { observer } = options;
+  const { observer, webPages } = options;
   const tokens = new AppTokens(options.token, options.tokens ?? NO_TOKENS);
   return (downstream) => {
     observer.requestStarted();
-    const app = tokens.admit(downstream.head);
-    const asked = app === null ? NO_TOKEN : classify(downstream, options);
+    const { head } = downstream;
+    const page = webPages.judge(head);
+    const origin = page.kind === 'allowed' ? page.origin : null;
+    const isQuestion = origin !== null && isPreflight(head); // comes without the token (Fetch §4.8)
+    const app = isQuestion || page.kind === 'refused' ? null : tokens.admit(head);
+    const asked =
+      page.kind === 'refused'
+        ? page
+        : isQuestion
+          ? preflightReply(origin, head.fields)
+          : app === null
+            ? NO_TOKEN
+            : classify(downstream, options);
     const whom = 'service' in asked ? asked : NOWHERE;
-    const request = new OutboundRequest(downstream, whom, options, app?.name);
+    const request = new OutboundRequest(downstream, whom, options, { app: app?.name ?? null, origin });
     const report = new RequestReport(request, options);
     if ('code' in asked) report.refuse(asked.code, asked.detail);
     else if ('reply' in asked) report.replyLocally(asked.reply);
@@ -98,6 +115,17 @@ export function createOutbound(options: OutboundOptions): (downstream: Downstrea
       });
     }
   };
+}
+
+/** By this sidecar: the worker may not be there yet, and has nothing to do with whose pages may call. */
+function preflightReply(origin: string, fields: RawFields): LocallyAnswered {
+  const reply = {
+    status: 204,
+    reason: 'No Content',
+    fields: preflightFields(origin, fields),
+    body: NO_BYTES,
+  };
+  return { kind: 'reply', reply };
 }
 
 /** What is asked for; or why it is not carried. */

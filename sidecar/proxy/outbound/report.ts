@@ -4,7 +4,9 @@
  * It lists the attempts, and takes from the steps what they return: where the request went, and how that ended.
  */
 import { CODES, type Code } from '../../core/errors.ts';
+import { has } from '../../core/http/headers.ts';
 import type { RawFields } from '../../core/http/message.ts';
+import { corsFields } from '../../core/http/web-pages.ts';
 import type { SkippedPeer } from '../../core/peers/exclusion-reason.ts';
 import type { Ttfb } from '../../core/peers/ttfb.ts';
 import type { TunnelLimits } from '../../core/peers/tunnel-limits.ts';
@@ -115,6 +117,9 @@ export class RequestReport {
       String(attempts),
     );
     this.#pushIds(fields);
+    // Where the worker has words of its own for pages, those stand.
+    const { origin } = this.#request;
+    if (origin !== null && !has(fields, 'access-control-allow-origin')) fields.push(...corsFields(origin));
   }
 
   responded(tried: Tried, outcome: Responded): void {
@@ -127,7 +132,7 @@ export class RequestReport {
 
   /** For a request that goes no further than here. */
   replyLocally(reply: LocalReply): void {
-    sendReply(this.#request.downstream, reply, this.#replyHeaders());
+    sendReply(this.#request.downstream, reply, this.#replyHeaders(reply.fields));
     this.#finish('ok', null, reply.status, null, null);
   }
 
@@ -158,7 +163,7 @@ export class RequestReport {
       isRepeatable: this.#isRepeatable(),
       proxyName: this.#options.pseudonym,
     });
-    sendReply(downstream, inFormOf(downstream, reply, code, detail), this.#replyHeaders());
+    sendReply(downstream, inFormOf(downstream, reply, code, detail), this.#replyHeaders(reply.fields));
     this.#detail = detail;
     const { status } = CODES[code];
     this.#finish(status < 500 || code === 'loop_detected' ? 'rejected' : 'failed', code, status, null, null);
@@ -193,9 +198,12 @@ export class RequestReport {
     return trace;
   }
 
-  #replyHeaders(): RawFields {
+  /** Beside those that the reply has. */
+  #replyHeaders(own: RawFields): RawFields {
     const fields = ['sidecar-attempts', String(this.#count)];
     this.#pushIds(fields);
+    const { origin } = this.#request;
+    if (origin !== null && !has(own, 'access-control-allow-origin')) fields.push(...corsFields(origin));
     return fields;
   }
 

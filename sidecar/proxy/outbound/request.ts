@@ -59,6 +59,11 @@ export interface RequestOptions {
   callPolicy(service: string): CallPolicy;
 }
 
+/** Who asks: an app by name, a web page; null where that is not known, or nobody. */
+type Asker = Pick<OutboundRequest, 'app' | 'origin'>;
+
+const NOBODY_NAMED: Asker = { app: null, origin: null };
+
 export class OutboundRequest {
   readonly id = nextRequestId();
   /** Monotonic ms. */
@@ -73,6 +78,8 @@ export class OutboundRequest {
   readonly prefix: string;
   /** Name of the app that asks; null where its token has none. */
   readonly app: string | null;
+  /** Of the web page that asks and may read the answer; null = no page of elsewhere. */
+  readonly origin: string | null;
   readonly policy: CallPolicy;
   readonly affinityKey: string | null;
   /** Of configuration and app together. */
@@ -96,7 +103,7 @@ export class OutboundRequest {
       preferences,
     }: Pick<Addressed, 'service' | 'target' | 'prefix'> & Partial<WorkerWishes>,
     options: RequestOptions,
-    app: string | null = null,
+    { app, origin }: Asker = NOBODY_NAMED,
   ) {
     const { fields, framing } = downstream.head;
     const { replayBytes, tunnelLimits, ttfb } = options;
@@ -105,6 +112,7 @@ export class OutboundRequest {
     this.target = target;
     this.prefix = prefix;
     this.app = app;
+    this.origin = origin;
     this.policy = options.callPolicy(service);
     this.requirements = joined(this.policy.requirements, requirements);
     this.preferences = joined(preferences, this.policy.preferences);

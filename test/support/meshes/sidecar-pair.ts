@@ -23,6 +23,7 @@ import type { LocalService } from '../../../sidecar/proxy/worker/local-service.t
 import { TUNNEL_CERTIFICATE } from '../edges/tunnel-edge.ts';
 import { Arrivals } from '../runner/arrivals.ts';
 import { onTestEnd } from '../runner/on-test-end.ts';
+import { ANY_HOST } from '../wire/any-host.ts';
 import { Wire } from '../wire/wire.ts';
 import { type InboundSetup, InboundSide, LIMITS, SERVICE, TIMEOUTS } from './inbound-side.ts';
 import { member } from './members.ts';
@@ -158,6 +159,7 @@ export class SidecarPair {
         replayBytes: 65_536,
         trustForwarded: false,
         token: null,
+        webPages: ANY_HOST,
         observer: {
           requestStarted: () => this.running++,
           requestRouted: () => {},

@@ -5,7 +5,7 @@
  */
 import Sequencer from '@jest/test-sequencer';
 
-const ORDER = ['unit', 'property', 'integration', 'e2e'];
+const ORDER = ['unit', 'property', 'integration', 'security', 'e2e'];
 
 export default class ByProject extends Sequencer {
   /** Within a project as jest does: those first that failed or took long. */
