@@ -40,6 +40,7 @@ export function readiness({ mesh, self }: AdminParts): Readiness {
     peersUsable: [...mesh.table.all()].filter((peer) => peer.isReachable(null, nowMs)).length,
     dht: mesh.node.status(),
     draining: self.state === 'draining',
+    clones: mesh.clones.notes,
   });
 }
 
@@ -89,7 +90,12 @@ export function buildAdmin(parts: AdminParts): Admin {
         service === null
           ? [...mesh.table.all()]
           : mesh.table.offering(config.aliases.get(service) ?? service);
-      return peers.map((peer) => describePeer(peer, performance.now(), auth.clockOffsetMs(peer.key)));
+      return peers.map((peer) =>
+        describePeer(peer, performance.now(), {
+          clockOffsetMs: auth.clockOffsetMs(peer.key),
+          sharedBy: mesh.clones.addressesOf(peer.key),
+        }),
+      );
     },
     ready: () => readiness(parts),
     explainService: (name, wishes) => explainService(config.aliases.get(name) ?? name, wishes),

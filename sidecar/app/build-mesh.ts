@@ -19,6 +19,7 @@ import { Announcer } from '../mesh/discovery/announcer.ts';
 import { Directory } from '../mesh/discovery/directory.ts';
 import { IdConflicts } from '../mesh/discovery/id-conflicts.ts';
 import { Introductions } from '../mesh/discovery/introductions.ts';
+import { KeyClones } from '../mesh/discovery/key-clones.ts';
 import { KnownNodes } from '../mesh/discovery/known-nodes.ts';
 import { lookUp } from '../mesh/discovery/lookup.ts';
 import { Prober } from '../mesh/discovery/prober.ts';
@@ -39,6 +40,7 @@ export interface Mesh {
   readonly cache: FingerCache;
   readonly directory: Directory;
   readonly announcer: Announcer;
+  readonly clones: KeyClones;
   readonly introductions: Introductions;
   readonly fetcher: RecordFetcher;
   readonly prober: Prober;
@@ -52,7 +54,7 @@ export interface Mesh {
 export interface MeshOptions {
   readonly config: Config;
   readonly identity: Identity;
-  readonly auth: Pick<RequestAuth, 'clockOffsetMs'>;
+  readonly auth: Pick<RequestAuth, 'clockOffsetMs' | 'keyReplaced'>;
   readonly self: SelfReport;
   readonly client: PeerClient;
   readonly lifecycle: Lifecycle;
@@ -71,6 +73,10 @@ const EVICTION_BAN_MS = 30_000;
 const RECORD_TIMEOUT_MS = 2_000;
 const MAX_RECORD_BYTES = 16_384;
 const MAX_STATE_BYTES = 65_536;
+const MAX_LIFE_BYTES = 4_096;
+
+/** A record under our own key that is no older is worth a question. */
+const MAX_OTHER_AGE_MS = 86_400_000;
 
 /** How far the time of a record may be from now, by the clock of its worker. */
 const MAX_SKEW_MS = 30_000;
@@ -145,7 +151,9 @@ export async function buildMesh(options: MeshOptions): Promise<Mesh> {
   const conflicts = new IdConflicts({
     table,
     own: {
-      key: identity.keyHex,
+      get key() {
+        return identity.keyHex;
+      },
       workerId: config.worker.id,
       isAt: ({ vpn_ip, inbound_port, tunnel_url }) =>
         vpn_ip === null
@@ -154,20 +162,55 @@ export async function buildMesh(options: MeshOptions): Promise<Mesh> {
     },
     log,
   });
-  fetcher.onRecord((record) => conflicts.check(record));
+  const mayAsk = vpnFilter(config);
+  const clones = new KeyClones({
+    own: identity,
+    life: () => self.life(),
+    ask: (from, peerKey, path) =>
+      options.client.get({
+        address: peerAddress(from),
+        peerKey,
+        path,
+        signal: AbortSignal.timeout(RECORD_TIMEOUT_MS),
+        maxBytes: MAX_LIFE_BYTES,
+        isFresh: true,
+      }),
+    mayAsk,
+    takeNewKey: () => {
+      const { isReplaced, fault } = identity.replaceKey(Date.now());
+      if (!isReplaced) return fault;
+      options.auth.keyReplaced(Date.now());
+      self.startAnew();
+      makeKnown();
+      if (fault !== null)
+        log.warn({ reason: fault }, 'the new key cannot be kept: the next start begins with the former one');
+      return null;
+    },
+    reclaim: () => makeKnown(),
+    clock,
+    log,
+  });
+  lifecycle.onStop('clones', () => clones.stop());
+  fetcher.onRecord((record) => {
+    conflicts.check(record);
+    clones.seen(record);
+  });
   const looking = {
     node,
     table,
     fetcher,
     topicKey: identity.secrets.topicKey,
-    ownKeyHex: identity.keyHex,
+    own: identity,
+    onOwnKey: (address: HostPort) => {
+      if (address.host !== config.vpn.ip || address.port !== self.inboundPort) clones.found(address);
+    },
     clock,
     random: Math.random,
     shards: SHARDS,
     sampleSize: SAMPLE_SIZE,
     recordMaxAgeMs: ttlMs / 2,
     hasVpn,
-    mayAsk: vpnFilter(config),
+    mayAsk,
   };
   const directory = new Directory({
     ...looking,
@@ -188,8 +231,8 @@ export async function buildMesh(options: MeshOptions): Promise<Mesh> {
   const introductions = new Introductions({
     table,
     fetcher,
-    ownKeyHex: identity.keyHex,
-    mayAsk: looking.mayAsk,
+    own: identity,
+    mayAsk,
     maxPeers: MAX_INTRODUCED,
     log,
   });
@@ -221,7 +264,7 @@ export async function buildMesh(options: MeshOptions): Promise<Mesh> {
   lifecycle.onStop('prober', () => prober.stop());
   const announcer = new Announcer({
     node,
-    keyPair: { publicKey: identity.publicKey, secretKey: identity.secretKey },
+    keyPair: identity,
     topicKey: identity.secrets.topicKey,
     services: [ROSTER, ...config.services.map(({ name }) => name)],
     shards: SHARDS,
@@ -230,12 +273,20 @@ export async function buildMesh(options: MeshOptions): Promise<Mesh> {
       hasTunnel: self.tunnelUrl !== null,
     }),
     sealRecord: (maxBytes) => sealRecord(identity, self.record(), maxBytes),
+    onOtherRecord: (bytes) => {
+      const opened = openRecord(identity.secrets, bytes, { nowMs: Date.now(), maxSkewMs: MAX_OTHER_AGE_MS });
+      if (opened.kind === 'ok') clones.foundRecord(opened.record);
+    },
     intervalMs: config.dht.announceIntervalMs,
     stopLimitMs: UNANNOUNCE_LIMIT_MS,
     clock,
     random: Math.random,
     log,
   });
+  function makeKnown(): void {
+    announcer.startAnew();
+    introductions.recordChanged();
+  }
   announcer.start();
   lifecycle.onStop('announcer', () => announcer.stop());
   return {
@@ -244,6 +295,7 @@ export async function buildMesh(options: MeshOptions): Promise<Mesh> {
     cache,
     directory,
     announcer,
+    clones,
     introductions,
     fetcher,
     prober,

@@ -98,7 +98,7 @@ export interface DataPlaneOptions {
   readonly auth: RequestAuth;
   readonly balancer: Balancer;
   readonly client: PeerClient;
-  readonly mesh: Pick<Mesh, 'introductions' | 'peerDirectory' | 'prober'>;
+  readonly mesh: Pick<Mesh, 'clones' | 'introductions' | 'peerDirectory' | 'prober'>;
   readonly metrics: Metrics;
   readonly requests: RequestHistory;
   readonly log: Log;
@@ -191,7 +191,7 @@ export class DataPlane {
 
   /** What peers may learn of this sidecar. */
   #inboundSelf(): InboundSelf {
-    const { auth, identity, self, services } = this.#options;
+    const { auth, identity, mesh, self, services } = this.#options;
     const isCancelled = (peerKey: string, { epoch, nonce }: CancelToken): boolean =>
       [...services.values()].some((service) => service.cancelQueued(peerKey, nonce)) ||
       (epoch === self.epoch && auth.cancel({ peerKey, nonce, nowMs: Date.now() }));
@@ -200,6 +200,7 @@ export class DataPlane {
       health: () => ({ status: self.state === 'ready' ? 'ok' : self.state }),
       record: () => sealRecord(identity, self.record()),
       state: (callerKey) => self.stateFor(callerKey),
+      life: (callerKey, target) => mesh.clones.answer(callerKey, target),
       report: (service, callerKey) => self.report(service, callerKey),
       cancelQueued: isCancelled,
     };

@@ -12,11 +12,14 @@ import type { ServiceFigures, WorkerRecord, WorkerState } from '../core/peers/re
 import type { Capabilities } from '../core/peers/requirements.ts';
 import type { GpuMeter } from '../load/gpu.ts';
 import type { LoadChoice, LoadSampler, LoadSnapshot, OwnFigures } from '../load/sampler.ts';
+import { placeOf } from '../mesh/discovery/id-conflicts.ts';
+import { type Life, newLifeId } from '../mesh/membership/life-proof.ts';
 import type { LocalService } from '../proxy/worker/local-service.ts';
 
 export interface SelfReportOptions {
   readonly config: Config;
-  readonly keyHex: string;
+  /** The present key. */
+  readonly identity: { readonly keyHex: string };
   readonly services: ReadonlyMap<string, LocalService>;
   readonly sampler: LoadSampler;
   readonly gpu: Pick<GpuMeter, 'capabilities'>;
@@ -32,8 +35,8 @@ const NEWS_MS = 30_000;
 export class SelfReport {
   readonly #options: SelfReportOptions;
   readonly #choices: ReadonlyMap<string, LoadChoice>;
-  /** Unix ms: orders the lives of this worker. */
-  readonly epoch = Date.now();
+  readonly #lifeId = newLifeId();
+  #epoch = Date.now();
   #seq = 0;
   #isDraining = false;
   #tunnelUrl: string | null;
@@ -47,6 +50,25 @@ export class SelfReport {
     this.#tunnelUrl = options.config.tunnel.url;
     this.#content = this.#contentNow();
     this.#choices = new Map(options.config.services.map(({ name, load }) => [name, load.source]));
+  }
+
+  /** Unix ms: orders the lives of this worker. */
+  get epoch(): number {
+    return this.#epoch;
+  }
+
+  /** With another key it is another worker, which has just begun. */
+  startAnew(): void {
+    this.#epoch = Math.max(Date.now(), this.#epoch + 1);
+    this.#revision += 1;
+    this.#changedAtMs = performance.now();
+  }
+
+  /** This run, for the one who asks whether it is another one than he knows. */
+  life(): Life {
+    const { config, inboundPort } = this.#options;
+    const own = { vpn_ip: config.vpn.ip, inbound_port: inboundPort, tunnel_url: this.#tunnelUrl };
+    return { id: this.#lifeId, epoch: this.#epoch, place: placeOf(own), isDraining: this.#isDraining };
   }
 
   get workerId(): string {
@@ -131,7 +153,7 @@ export class SelfReport {
   }
 
   record(): WorkerRecord {
-    const { config, inboundPort, keyHex } = this.#options;
+    const { config, inboundPort, identity } = this.#options;
     this.#seq++;
     this.changed();
     const figures: Record<string, ServiceFigures> = {};
@@ -145,7 +167,7 @@ export class SelfReport {
       capabilities: this.capabilities,
       load: round(this.load(null).loadRatio),
       last_seen: Date.now() / 1000,
-      public_key: keyHex,
+      public_key: identity.keyHex,
       epoch: this.epoch,
       seq: this.#seq,
       revision: this.#revision,

@@ -118,7 +118,7 @@ async function start(
   lifecycle.onStop('inbound', () => ports.inbound.destroy());
   const self = new SelfReport({
     config,
-    keyHex: identity.keyHex,
+    identity,
     services,
     sampler,
     gpu,

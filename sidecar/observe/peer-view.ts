@@ -35,12 +35,21 @@ export function countPeers(peers: Iterable<Peer>, nowMs: number): Record<PeerSta
   return counts;
 }
 
+interface PeerAside {
+  readonly clockOffsetMs?: number | null;
+  readonly sharedBy?: readonly string[] | null;
+}
+
 /**
  * The record's own names, then what is ours: `presence`, `age_s` since it was last heard from, each
  * route's state and each service's live figures with their age and source. `nowMs` is monotonic. `clockOffsetMs`: how
- * far its clock is ahead of ours, null = not known.
+ * far its clock is ahead of ours, null = not known. `sharedBy`: where two sidecars run with its key, null = one does.
  */
-export function describePeer(peer: Peer, nowMs: number, clockOffsetMs: number | null = null): object {
+export function describePeer(
+  peer: Peer,
+  nowMs: number,
+  { clockOffsetMs = null, sharedBy = null }: PeerAside = {},
+): object {
   const { record } = peer;
   return {
     worker_id: record.worker_id,
@@ -61,6 +70,7 @@ export function describePeer(peer: Peer, nowMs: number, clockOffsetMs: number | 
     age_s: seconds(nowMs - peer.heardAtMs),
     clock_offset_s: clockOffsetMs === null ? null : Math.round(clockOffsetMs) / 1000,
     public_key: peer.key,
+    key_in_use_at: sharedBy,
     epoch: peer.epoch,
     seq: record.seq,
     revision: record.revision,

@@ -15,10 +15,25 @@ export interface ReadinessFacts {
   /** The DHT node's own judgement; its hint says what is wrong and what to do, or how others join. */
   readonly dht: { readonly kind: DhtState; readonly nodes: number; readonly hint: string };
   readonly draining: boolean;
+  /** Keys that two sidecars have, or had a moment ago; `worker` null = the key of this one. */
+  readonly clones?: readonly SharedKey[];
+}
+
+export interface SharedKey {
+  readonly worker: string | null;
+  readonly addresses: readonly string[];
+  readonly isOver: boolean;
+  readonly outcome: 'new_key' | 'kept' | 'cannot_change' | 'seen';
 }
 
 export interface Reason {
-  readonly code: 'draining' | 'no_other_member' | 'dht_unreachable' | 'no_peers' | 'no_usable_peers';
+  readonly code:
+    | 'draining'
+    | 'no_other_member'
+    | 'dht_unreachable'
+    | 'no_peers'
+    | 'no_usable_peers'
+    | 'key_in_use_twice';
   readonly detail: string;
   /** What to do about it. */
   readonly hint: string;
@@ -44,9 +59,12 @@ export function assessReadiness(facts: ReadinessFacts): Readiness {
     peers_known: peersKnown,
     peers_usable: peersUsable,
     dht: { status: dht.kind, nodes: dht.nodes, hint: dht.hint },
-    reasons: [drainingReason(facts), discoveryReason(facts), peersReason(facts)].filter(
-      (reason) => reason !== null,
-    ),
+    reasons: [
+      drainingReason(facts),
+      discoveryReason(facts),
+      peersReason(facts),
+      ...(facts.clones ?? []).map(cloneReason),
+    ].filter((reason) => reason !== null),
   };
 }
 
@@ -83,5 +101,24 @@ function peersReason({ peersKnown, peersUsable }: ReadinessFacts): Reason | null
     code: 'no_usable_peers',
     detail: `Peers known: ${peersKnown}; ready and reached from here: none.`,
     hint: 'They are warming, draining, suspect, ejected, or out of reach: `dht-sidecar peers` shows each.',
+  };
+}
+
+function cloneReason({ worker, addresses, isOver, outcome }: SharedKey): Reason {
+  const whose = worker === null ? 'the key of this sidecar' : `the key of ${worker}`;
+  const where = addresses.join(' and ');
+  const now: Record<SharedKey['outcome'], string> = {
+    new_key: 'this one, the younger, has taken a new key',
+    kept: isOver ? 'the other one has left it to this one' : 'the other one is younger, and is to change',
+    cannot_change: isOver ? 'that is over' : 'and it cannot change by itself, since its certificate holds it',
+    seen: isOver ? 'that is over' : 'the younger is to change',
+  };
+  return {
+    code: 'key_in_use_twice',
+    detail: `Two sidecars ${isOver ? 'ran' : 'run'} with ${whose} at once, at ${where}: ${now[outcome]}.`,
+    hint:
+      outcome === 'cannot_change'
+        ? 'Make a certificate for each of them with `dht-sidecar mesh cert`.'
+        : 'A state directory (state.dir) belongs to one sidecar: leave it out when a machine or a volume is copied.',
   };
 }

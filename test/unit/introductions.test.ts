@@ -29,7 +29,7 @@ function setUp(peers = 1) {
         return new Promise((resolve) => ends.push(resolve));
       },
     },
-    ownKeyHex: OWN,
+    own: { keyHex: OWN },
     mayAsk: ({ host }) => host.startsWith('10.42.'),
     maxPeers: 256,
     log: silentLog,

@@ -37,7 +37,7 @@ function setUp() {
     table: table as unknown as LookupOptions['table'],
     fetcher: {} as LookupOptions['fetcher'],
     topicKey: Buffer.alloc(32),
-    ownKeyHex: '0'.repeat(64),
+    own: { keyHex: '0'.repeat(64) },
     shards: 1,
     sampleSize: 64,
     recordMaxAgeMs: 1_000,

@@ -33,6 +33,8 @@ export interface AnnouncerOptions {
   readonly place: () => AnnouncedAddress;
   /** The present record in at most so many bytes. May throw when it does not fit. */
   readonly sealRecord: (maxBytes: number) => Buffer;
+  /** A record under our key that this life has not put there: of a former life, or of another one. */
+  readonly onOtherRecord?: (bytes: Buffer) => void;
   readonly intervalMs: number;
   /** The longest that `stop` takes. */
   readonly stopLimitMs: number;
@@ -108,6 +110,13 @@ export class Announcer {
     });
   }
 
+  /** Under another key, or against one who announced itself under ours: as if nothing had been announced yet. */
+  startAnew(): void {
+    this.#announced = undefined;
+    this.#lastSeq = 0;
+    this.changed();
+  }
+
   /** Withdraws everything, within `stopLimitMs`; the record in the DHT is replaced by the present one. Never rejects. */
   async stop(): Promise<void> {
     if (this.#stopped) return;
@@ -173,6 +182,11 @@ export class Announcer {
   async #putRecord(): Promise<void> {
     const { clock, keyPair, node } = this.#options;
     const value = this.#options.sealRecord(MAX_PUT_BYTES);
+    const { onOtherRecord } = this.#options;
+    if (onOtherRecord !== undefined) {
+      const standing = await node.mutableGet(keyPair.publicKey, 0);
+      if (standing !== null && standing.seq !== this.#lastSeq) onOtherRecord(standing.value);
+    }
     for (let tries = 1; tries <= 2; tries += 1) {
       const seq = Math.max(Math.floor(clock.unixMs()), this.#lastSeq + 1);
       await node.mutablePut(keyPair, value, seq);

@@ -55,7 +55,12 @@ export class IdConflicts {
   }
 }
 
-function placeOf({ vpn_ip: ip, inbound_port: port, tunnel_url: url }: WorkerRecord): string {
+/** Where a worker is reached, for people. */
+export function placeOf({
+  vpn_ip: ip,
+  inbound_port: port,
+  tunnel_url: url,
+}: Pick<WorkerRecord, 'vpn_ip' | 'inbound_port' | 'tunnel_url'>): string {
   if (ip !== null) return `${ip.includes(':') ? `[${ip}]` : ip}:${port}`;
   return url ?? 'an unknown address';
 }

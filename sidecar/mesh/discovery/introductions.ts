@@ -15,7 +15,7 @@ import type { RecordFetcher } from './record-fetcher.ts';
 export interface IntroductionsOptions {
   readonly table: Pick<PeerTable, 'all' | 'get' | 'size'>;
   readonly fetcher: Pick<RecordFetcher, 'fetch'>;
-  readonly ownKeyHex: string;
+  readonly own: { readonly keyHex: string };
   /** As for announcements: an introduction is a request to connect somewhere. */
   readonly mayAsk: (address: HostPort) => boolean;
   /** Above so many known peers no introduction is followed up: who is known then is the sample's affair. */
@@ -46,9 +46,9 @@ export class Introductions {
 
   /** `keyHex` is proven, the rest is its word. Resolves when its record is in, or was not to be had. */
   async onIntroduction(keyHex: string, { address, revision }: Introduced): Promise<void> {
-    const { fetcher, log, maxPeers, mayAsk, ownKeyHex, table } = this.#options;
+    const { fetcher, log, maxPeers, mayAsk, own, table } = this.#options;
     const known = table.get(keyHex);
-    if (keyHex === ownKeyHex || isAsKnown(known, address, revision)) return;
+    if (keyHex === own.keyHex || isAsKnown(known, address, revision)) return;
     if (
       (known === undefined && table.size >= maxPeers) ||
       this.#running.size >= MAX_RUNNING ||

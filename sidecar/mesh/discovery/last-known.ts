@@ -8,8 +8,7 @@ import type { KnownPeer } from './known-nodes.ts';
 import type { LookupOptions } from './lookup.ts';
 import { sourcesOf } from './record-fetcher.ts';
 
-export interface LastKnownOptions
-  extends Pick<LookupOptions, 'fetcher' | 'mayAsk' | 'ownKeyHex' | 'sampleSize'> {
+export interface LastKnownOptions extends Pick<LookupOptions, 'fetcher' | 'mayAsk' | 'own' | 'sampleSize'> {
   readonly peers: readonly KnownPeer[];
   readonly isDhtReachable: () => boolean;
 }
@@ -43,8 +42,8 @@ export class LastKnown {
   }
 
   async #isToStay({ address, key, tunnelUrl }: KnownPeer): Promise<boolean> {
-    const { fetcher, isDhtReachable, mayAsk, ownKeyHex } = this.#options;
-    if (key === ownKeyHex || (address !== null && !mayAsk(address))) return false;
+    const { fetcher, isDhtReachable, mayAsk, own } = this.#options;
+    if (key === own.keyHex || (address !== null && !mayAsk(address))) return false;
     const outcome = await fetcher.fetch(key, sourcesOf(address, tunnelUrl));
     return outcome === 'unreachable' && !isDhtReachable();
   }

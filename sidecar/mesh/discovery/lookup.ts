@@ -18,8 +18,8 @@ export interface LookupOptions {
   readonly table: PeerTable;
   readonly fetcher: RecordFetcher;
   readonly topicKey: Buffer;
-  /** This worker's own key: its announcements come back too. */
-  readonly ownKeyHex: string;
+  /** This worker's own key, as it is now: its announcements come back too. */
+  readonly own: { readonly keyHex: string };
   readonly clock: Clock;
   /** [0, 1). */
   readonly random: () => number;
@@ -32,6 +32,8 @@ export interface LookupOptions {
   readonly hasVpn: boolean;
   /** Which announced addresses may be asked: an announcement is a request to connect somewhere. */
   readonly mayAsk: (address: HostPort) => boolean;
+  /** Our own key was announced from this address. */
+  readonly onOwnKey?: (address: HostPort) => void;
 }
 
 type Failure = FetchOutcome | 'banned' | 'address_refused';
@@ -126,7 +128,12 @@ class Walk {
 
   #take({ publicKey, addresses }: Announcement): void {
     const key = publicKey.toString('hex');
-    if (key === this.#options.ownKeyHex || this.#seen.has(key)) return;
+    if (key === this.#options.own.keyHex) {
+      const [place] = addresses;
+      if (place !== undefined) this.#options.onOwnKey?.(place);
+      return;
+    }
+    if (this.#seen.has(key)) return;
     this.#seen.add(key);
     const nowMs = this.#options.clock.monotonicMs();
     if (this.#options.table.isBanned(key, nowMs)) {

@@ -19,6 +19,12 @@ export interface VerifyRequest extends Omit<SignRequest, 'peerKey'> {
   readonly header: string | undefined;
 }
 
+export interface Proved {
+  readonly key: string;
+  readonly nonce: string;
+  readonly ownKey?: number;
+}
+
 export type Verdict =
   | {
       readonly kind: 'member';
@@ -28,13 +34,15 @@ export type Verdict =
       mayCall(service: string): boolean;
       /** Names the request in its response. */
       readonly nonce: string;
+      /** For which of our keys it was signed, counted from the start; a response is signed with the same. */
+      readonly ownKey?: number;
     }
   | {
       readonly kind: 'refused';
       readonly code: 'not_a_member' | 'not_allowed';
       readonly detail: string;
       /** Who it is, where that is proved all the same: the refusal can be signed. */
-      readonly caller: { readonly key: string; readonly nonce: string } | null;
+      readonly caller: Proved | null;
     };
 
 export interface SentRequest {
@@ -45,6 +53,11 @@ export interface SentRequest {
   readonly status: number;
   /** Unix ms. */
   readonly nowMs: number;
+}
+
+export interface SignResponse extends SentRequest {
+  /** As the verdict on the request says; absent = the present one. */
+  readonly ownKey?: number | undefined;
 }
 
 export interface VerifyResponse extends SentRequest {

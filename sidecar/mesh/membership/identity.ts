@@ -16,10 +16,10 @@ import {
 import { BACKDATE_SECONDS, type Bundle, keyPairOf, parseBundle } from './certificate-bundle.ts';
 import { checkCertificate, issueCertificate } from './certificate-issuer.ts';
 import { fromMeshKey, type MemberSecrets, memberPart } from './mesh-keys.ts';
-import { type Kept, keep, keptSeed, newSeed } from './worker-key.ts';
+import { type Kept, keep, keptSeed, newSeed, replaceKept } from './worker-key.ts';
 
 export interface Identity {
-  /** The worker's Ed25519 key pair; also its key pair in the DHT. */
+  /** The worker's Ed25519 key pair, as it is now; also its key pair in the DHT. */
   readonly publicKey: Buffer;
   readonly secretKey: Buffer;
   /** The public key as 64 hex digits. */
@@ -37,8 +37,18 @@ export interface Identity {
   renew(nowMs: number): boolean;
   /** Whether the key is kept in the state directory as it should be; tries anew when it is not. */
   keepKey(): Kept;
+  /**
+   * Goes on with a fresh key, which also the next start has where there is a state directory. `fault`: why it does not,
+   * or, where it does, why the next start will have the former key.
+   */
+  replaceKey(nowMs: number): KeyReplaced;
   /** The certificate if the mesh signed it and it holds now, else null. The signature is checked once. */
   verifyCertificate(bytes: Buffer, nowSeconds: number): Certificate | null;
+}
+
+export interface KeyReplaced {
+  readonly isReplaced: boolean;
+  readonly fault: string | null;
 }
 
 export interface IdentityOptions {
@@ -60,6 +70,11 @@ export interface IdentityOptions {
 const OWN_LIFE_SECONDS = 7 * 86_400;
 const MAX_VERIFIED = 8192;
 const KEPT: Kept = { kind: 'kept' };
+const NOT_OURS: KeyReplaced = {
+  isReplaced: false,
+  fault:
+    'its key is that of a certificate, which one worker only can use: make one for each with `dht-sidecar mesh cert`',
+};
 
 /**
  * Throws an Error in plain words, fit to be shown to the one who configured it, when the key or certificate
@@ -80,9 +95,15 @@ function fromKey(meshKey: Uint8Array, options: IdentityOptions): Identity {
   const secrets = fromMeshKey(meshKey);
   const { workerId, stateDir, services } = options;
   if (workerId === null) throw new Error('With a mesh key the worker needs an id.');
-  const { seed, fault } = stateDir === null ? { seed: newSeed(), fault: null } : keptSeed(stateDir);
-  const keyPair = keyPairOf(seed);
+  let { seed, fault } = stateDir === null ? { seed: newSeed(), fault: null } : keptSeed(stateDir);
+  let keyPair = keyPairOf(seed);
   const keepKey = (): Kept => (stateDir === null || fault === null ? KEPT : keep(stateDir, seed));
+  const newKey = (): { readonly keyPair: KeyPair; readonly fault: string | null } => {
+    seed = newSeed();
+    keyPair = keyPairOf(seed);
+    fault = stateDir === null ? null : replaceKept(stateDir, seed);
+    return { keyPair, fault };
+  };
   const issue = (nowMs: number): Issued => {
     const nowSeconds = Math.floor(nowMs / 1000);
     const certificate: Certificate = {
@@ -95,7 +116,11 @@ function fromKey(meshKey: Uint8Array, options: IdentityOptions): Identity {
     };
     return { certificate, certBytes: issueCertificate(secrets, certificate) };
   };
-  return new OpenIdentity(keyPair, memberPart(secrets), issue(options.nowMs), { issue, keepKey });
+  return new OpenIdentity(keyPair, memberPart(secrets), issue(options.nowMs), {
+    issue,
+    keepKey,
+    newKey,
+  });
 }
 
 function fromBundle(bundle: Bundle, options: IdentityOptions): Identity {
@@ -127,7 +152,20 @@ function fromBundle(bundle: Bundle, options: IdentityOptions): Identity {
   return new OpenIdentity(keyPairOf(bundle.seed), bundle.secrets, bundle, {
     issue: null,
     keepKey: () => KEPT,
+    newKey: null,
   });
+}
+
+interface KeyPair {
+  readonly publicKey: Buffer;
+  readonly secretKey: Buffer;
+}
+
+interface Own {
+  /** null = the certificate was made by someone else. */
+  readonly issue: ((nowMs: number) => Issued) | null;
+  readonly keepKey: () => Kept;
+  readonly newKey: (() => { readonly keyPair: KeyPair; readonly fault: string | null }) | null;
 }
 
 interface Issued {
@@ -136,30 +174,35 @@ interface Issued {
 }
 
 class OpenIdentity implements Identity {
-  readonly publicKey: Buffer;
-  readonly secretKey: Buffer;
-  readonly keyHex: string;
   readonly workerId: string;
   readonly secrets: MemberSecrets;
   readonly keepKey: () => Kept;
+  #keyPair: KeyPair;
+  #keyHex: string;
   #issued: Issued;
-  readonly #issue: ((nowMs: number) => Issued) | null;
+  readonly #own: Own;
   readonly #verified = new BoundedCache<string, Certificate>(MAX_VERIFIED, () => {});
 
-  constructor(
-    keyPair: { publicKey: Buffer; secretKey: Buffer },
-    secrets: MemberSecrets,
-    issued: Issued,
-    own: { readonly issue: ((nowMs: number) => Issued) | null; readonly keepKey: () => Kept },
-  ) {
-    this.publicKey = keyPair.publicKey;
-    this.secretKey = keyPair.secretKey;
-    this.keyHex = keyPair.publicKey.toString('hex');
+  constructor(keyPair: KeyPair, secrets: MemberSecrets, issued: Issued, own: Own) {
+    this.#keyPair = keyPair;
+    this.#keyHex = keyPair.publicKey.toString('hex');
     this.workerId = issued.certificate.workerId;
     this.secrets = secrets;
     this.#issued = issued;
-    this.#issue = own.issue;
+    this.#own = own;
     this.keepKey = own.keepKey;
+  }
+
+  get publicKey(): Buffer {
+    return this.#keyPair.publicKey;
+  }
+
+  get secretKey(): Buffer {
+    return this.#keyPair.secretKey;
+  }
+
+  get keyHex(): string {
+    return this.#keyHex;
   }
 
   get certificate(): Certificate {
@@ -175,9 +218,20 @@ class OpenIdentity implements Identity {
     const nowSeconds = nowMs / 1000;
     // Also when the clock was set back before the certificate begins.
     const isDue = nowSeconds > (notBefore + notAfter) / 2 || nowSeconds < notBefore;
-    if (!isDue || this.#issue === null) return false;
-    this.#issued = this.#issue(nowMs);
+    const { issue } = this.#own;
+    if (!isDue || issue === null) return false;
+    this.#issued = issue(nowMs);
     return true;
+  }
+
+  replaceKey(nowMs: number): KeyReplaced {
+    const { issue, newKey } = this.#own;
+    if (issue === null || newKey === null) return NOT_OURS;
+    const { keyPair, fault } = newKey();
+    this.#keyPair = keyPair;
+    this.#keyHex = keyPair.publicKey.toString('hex');
+    this.#issued = issue(nowMs);
+    return { isReplaced: true, fault };
   }
 
   verifyCertificate(bytes: Buffer, nowSeconds: number): Certificate | null {

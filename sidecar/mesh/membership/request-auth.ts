@@ -31,8 +31,8 @@ import {
   writeResponseHeader,
 } from './auth-header.ts';
 import {
-  type SentRequest,
   type SignRequest,
+  type SignResponse,
   stranger,
   type Verdict,
   type VerifyRequest,
@@ -49,12 +49,21 @@ import { ReplayWindow } from './replay-window.ts';
  */
 const MAX_PEERS = 16_384;
 
+/** So long callers may take to hear of another key of ours. */
+const FORMER_KEY_MS = 30_000;
+
 interface Pair {
   readonly keys: PairKeys;
   /** Made when the peer first calls. */
   window: ReplayWindow | null;
   /** Of its clock, from its last response; NaN = it has not answered yet. */
   offsetMs: number;
+}
+
+interface Former {
+  readonly pairs: BoundedCache<string, Pair>;
+  readonly untilMs: number;
+  readonly ownKey: number;
 }
 
 interface Caller {
@@ -76,7 +85,12 @@ export class RequestAuth {
   readonly #onClock: (peerKey: string, offsetMs: number) => void;
   readonly #session = newSession();
   readonly #callers: BoundedCache<string, Caller>;
-  readonly #pairs: BoundedCache<string, Pair>;
+  readonly #maxPeers: number;
+  #pairs: BoundedCache<string, Pair>;
+  /** Under the key that was ours before: for what was under way then, and for callers who have not heard yet. */
+  #former: Former | null = null;
+  /** Counts our keys. */
+  #ownKey = 0;
   #counter = 0;
   #own: OwnCertificate;
   /** Time up to which replay windows were forgotten. */
@@ -88,9 +102,21 @@ export class RequestAuth {
     this.#onClock = onClock;
     this.#own = ownCertificate(identity.certBytes);
     this.#callers = new BoundedCache(maxPeers, () => {});
-    this.#pairs = new BoundedCache(maxPeers, ({ window }) => {
+    this.#maxPeers = maxPeers;
+    this.#pairs = this.#newPairs();
+  }
+
+  #newPairs(): BoundedCache<string, Pair> {
+    return new BoundedCache(this.#maxPeers, ({ window }) => {
       if (window !== null) this.#forgottenMs = Math.max(this.#forgottenMs, window.newestMs);
     });
+  }
+
+  /** The identity has another key: what is under way ends under the former one. */
+  keyReplaced(nowMs: number): void {
+    this.#former = { pairs: this.#pairs, untilMs: nowMs + FORMER_KEY_MS, ownKey: this.#ownKey };
+    this.#pairs = this.#newPairs();
+    this.#ownKey += 1;
   }
 
   /**
@@ -124,12 +150,16 @@ export class RequestAuth {
     const caller = this.#callerOf(stamp.cert, nowMs / 1000);
     if (caller === null) return stranger('The certificate is not signed by this mesh, or does not hold now.');
     const { workerKey, workerId } = caller.certificate;
-    const pair = this.#pairWith(workerKey);
+    let pair: Pair | undefined = this.#pairWith(workerKey);
+    let ownKey = this.#ownKey;
     const message = requestText(stamp.time, stamp.nonce, caller.certTag, request);
     if (!hasMac(message, pair.keys.requestIn, stamp.mac)) {
-      return stranger(
-        'The MAC is not the one of this request to this worker: it was signed for another, or changed.',
-      );
+      pair = this.#formerPair(workerKey, service, nowMs);
+      ownKey -= 1;
+      if (pair === undefined || !hasMac(message, pair.keys.requestIn, stamp.mac))
+        return stranger(
+          'The MAC is not the one of this request to this worker: it was signed for another, or changed.',
+        );
     }
     const isOff = Math.abs(skewMs) > MAX_CLOCK_SKEW_MS;
     pair.window ??= new ReplayWindow(this.#forgottenMs);
@@ -141,7 +171,7 @@ export class RequestAuth {
           : 'The request was received before: each attempt needs a signature of its own.',
       );
     }
-    const proved = { key: workerKey, nonce: stamp.nonce };
+    const proved = { key: workerKey, nonce: stamp.nonce, ownKey };
     if (isOff) return { ...stranger(describeSkew(skewMs)), caller: proved };
     if (service !== '' && !caller.mayCall(service)) {
       return {
@@ -151,7 +181,7 @@ export class RequestAuth {
         caller: proved,
       };
     }
-    return { kind: 'member', key: workerKey, workerId, mayCall: caller.mayCall, nonce: stamp.nonce };
+    return { kind: 'member', ...proved, workerId, mayCall: caller.mayCall };
   }
 
   /**
@@ -168,10 +198,17 @@ export class RequestAuth {
   }
 
   /** The value of `sidecar-auth` for the response to a verified request. */
-  signResponse({ peerKey, nonce, status, nowMs }: SentRequest): string {
+  signResponse({ peerKey, nonce, ownKey = this.#ownKey, status, nowMs }: SignResponse): string {
     const time = timeText(nowMs) || NO_TIME;
-    const mac = macOf(responseText(nonce, time, status), this.#pairWith(peerKey).keys.responseOut);
-    return writeResponseHeader(time, mac);
+    const former = ownKey === this.#former?.ownKey ? this.#former.pairs.get(peerKey) : undefined;
+    const { keys } = former ?? this.#pairWith(peerKey);
+    return writeResponseHeader(time, macOf(responseText(nonce, time, status), keys.responseOut));
+  }
+
+  /** Requests for services only: who keeps asking for this worker under the former key is to forget it. */
+  #formerPair(workerKey: string, service: string, nowMs: number): Pair | undefined {
+    if (this.#former === null || service === '' || nowMs > this.#former.untilMs) return undefined;
+    return this.#former.pairs.get(workerKey);
   }
 
   /**
@@ -180,10 +217,14 @@ export class RequestAuth {
    */
   verifyResponse({ peerKey, nonce, status, nowMs, header }: VerifyResponse): boolean {
     const stamp = header === undefined ? null : readResponseHeader(header);
-    const pair = this.#pairs.get(peerKey);
+    if (stamp === null || !isNonce(nonce)) return false;
+    const text = responseText(nonce, stamp.time, status);
     // Who was never called cannot have answered.
-    if (stamp === null || pair === undefined || !isNonce(nonce)) return false;
-    if (!hasMac(responseText(nonce, stamp.time, status), pair.keys.responseIn, stamp.mac)) return false;
+    let pair = this.#pairs.get(peerKey);
+    if (pair === undefined || !hasMac(text, pair.keys.responseIn, stamp.mac)) {
+      pair = this.#former?.pairs.get(peerKey);
+      if (pair === undefined || !hasMac(text, pair.keys.responseIn, stamp.mac)) return false;
+    }
     const offsetMs = stamp.timeMs - nowMs;
     if (Math.abs(offsetMs) > MAX_TOLD_SKEW_MS) return true;
     if (isNews(pair.offsetMs, offsetMs)) this.#onClock(peerKey, offsetMs);

@@ -1,7 +1,8 @@
 /**
  * The worker key's file: the seed of this worker's Ed25519 key, kept so that a restart is the same worker.
  *
- * One file of hex digits, readable by its owner alone, that is never written over: a half-written or foreign file stops
+ * One file of hex digits, readable by its owner alone, that is written over only where another sidecar has the same key
+ * (a copied directory), and then the former one stays beside it: a half-written or foreign file stops
  * the start instead of silently becoming a new identity. Where none can be made (a full or read-only disk, no leave)
  * the worker serves all the same, and the file is made as soon as it can be.
  */
@@ -73,6 +74,23 @@ export function keep(stateDir: string, seed: Buffer): Kept {
   }
 }
 
+/**
+ * Another key from now on; the former one is kept beside it, for the one who copied the directory. Why that could not
+ * be written, or null. Never throws.
+ */
+export function replaceKept(stateDir: string, seed: Buffer): string | null {
+  const file = path.join(stateDir, FILE_NAME);
+  try {
+    withDraft(stateDir, seed, (draft) => {
+      if (isThere(file)) fs.copyFileSync(file, `${file}.cloned`);
+      fs.renameSync(draft, file);
+    });
+    return null;
+  } catch (error) {
+    return messageOf(error);
+  }
+}
+
 class BadFile extends Error {}
 
 function read(file: string): Buffer | null {
@@ -113,12 +131,17 @@ function tighten(handle: number): void {
 }
 
 function create(stateDir: string, file: string, seed: Buffer): void {
+  withDraft(stateDir, seed, (draft) => publish(draft, file));
+}
+
+/** A finished file under a name of its own, which is gone afterwards. */
+function withDraft(stateDir: string, seed: Buffer, use: (draft: string) => void): void {
   fs.mkdirSync(stateDir, { recursive: true, mode: 0o700 });
   const draft = path.join(stateDir, `.${FILE_NAME}.${newSeed().toString('hex', 0, 8)}`);
   try {
     // On a full disk the file can often be made, and not be filled.
     fs.writeFileSync(draft, `${seed.toString('hex')}\n`, { flag: 'wx', mode: 0o600, flush: true });
-    publish(draft, file);
+    use(draft);
   } finally {
     fs.rmSync(draft, { force: true });
   }

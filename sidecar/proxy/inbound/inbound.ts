@@ -43,7 +43,7 @@ import { forApp, workerRequest } from '../worker/worker-hop.ts';
 import { StreamHeartbeat } from './stream-heartbeat.ts';
 
 type Member = Extract<CallerVerdict, { kind: 'member' }>;
-type Proved = Pick<Member, 'key' | 'nonce'>;
+type Proved = Pick<Member, 'key' | 'nonce' | 'ownKey'>;
 
 export interface Introduction {
   readonly address: HostPort;
@@ -61,6 +61,8 @@ export interface InboundSelf {
   state(callerKey: string): unknown;
   /** Value of `sidecar-load` for a caller's response. */
   report(service: string, callerKey: string): string;
+  /** Body of GET /life/…: proves which run of this sidecar it is. */
+  life(callerKey: string, target: string): unknown;
   /** Makes sure that this request of the caller is never delivered; false when it is too late for that. */
   cancelQueued(callerKey: string, token: CancelToken): boolean;
 }
@@ -81,6 +83,9 @@ export interface InboundOptions {
   onIntroduction(callerKey: string, introduction: Introduction): void;
 }
 
+/** Answered by discovery, which tells two lives of one key apart. */
+const LIFE_PATH = '/life/';
+
 const NO_FIELDS: RawFields = [];
 const NO_ALIASES: ReadonlyMap<string, string> = new Map();
 
@@ -98,7 +103,10 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
       return;
     }
     const isOwn =
-      head.target === '/record' || head.target === '/state' || head.target.startsWith(RECALL_PATH);
+      head.target === '/record' ||
+      head.target === '/state' ||
+      head.target.startsWith(RECALL_PATH) ||
+      head.target.startsWith(LIFE_PATH);
     const { method, target: asked } = head;
     const addressed = isOwn
       ? null
@@ -137,6 +145,7 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
 
   function ownReply(target: string, caller: Member): unknown {
     if (target === '/state') return self.state(caller.key);
+    if (target.startsWith(LIFE_PATH)) return self.life(caller.key, target);
     const token = parseCancelToken(target);
     return { recalled: token !== null && self.cancelQueued(caller.key, token) };
   }
@@ -231,8 +240,8 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
     return atWorker(local, outcome);
   }
 
-  function signature({ key: peerKey, nonce }: Proved, status: number): RawFields {
-    return ['sidecar-auth', auth.signResponse({ peerKey, nonce, status, nowMs: Date.now() })];
+  function signature({ key: peerKey, nonce, ownKey }: Proved, status: number): RawFields {
+    return ['sidecar-auth', auth.signResponse({ peerKey, nonce, ownKey, status, nowMs: Date.now() })];
   }
 
   function refuse(

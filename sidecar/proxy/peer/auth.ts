@@ -10,6 +10,8 @@ export type CallerVerdict =
       readonly key: string;
       readonly workerId: string;
       readonly nonce: string;
+      /** Of our keys the one that it was signed for: its response is, too. Absent = the present one. */
+      readonly ownKey?: number;
       mayCall(service: string): boolean;
     }
   | {
@@ -17,7 +19,7 @@ export type CallerVerdict =
       readonly code: 'not_a_member' | 'not_allowed';
       readonly detail: string;
       /** Who it is, where that is proved all the same: the refusal can be signed. */
-      readonly caller: { readonly key: string; readonly nonce: string } | null;
+      readonly caller: { readonly key: string; readonly nonce: string; readonly ownKey?: number } | null;
     };
 
 export interface PeerAuth {
@@ -42,6 +44,7 @@ export interface PeerAuth {
   signResponse(response: {
     readonly peerKey: string;
     readonly nonce: string;
+    readonly ownKey?: number | undefined;
     readonly status: number;
     readonly nowMs: number;
   }): string;

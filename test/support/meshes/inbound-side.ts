@@ -149,6 +149,7 @@ export class InboundSide {
           record: () => Buffer.from('a sealed record'),
           state: () => ({ state: 'ready' }),
           report: () => reportOf(service),
+          life: () => ({}),
           cancelQueued: () => false,
         },
       }),

@@ -197,7 +197,7 @@ export function startReader(
     cache,
     fetcher,
     topicKey: SECRETS.topicKey,
-    ownKeyHex: '',
+    own: { keyHex: '' },
     clock,
     random: Math.random,
     shards: 1,
