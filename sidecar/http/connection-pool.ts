@@ -40,14 +40,14 @@ export abstract class ConnectionPool<Connection extends { destroy(): void }> {
   /** Returns a function that gives the attempt up; exactly one callback comes otherwise. */
   protected dial(
     origin: Origin,
-    options: Pick<DialOptions, 'connectMs' | 'tls' | 'read' | 'onConnected'>,
+    options: Pick<DialOptions, 'connectMs' | 'tls' | 'readBuffer' | 'onConnected'>,
     onFault: (fault: UpstreamFault) => void,
   ): () => void {
     const stop = dial(origin, {
       ...options,
-      onConnected: (socket) => {
+      onConnected: (socket, read) => {
         this.#dials.delete(giveUp);
-        options.onConnected(socket);
+        options.onConnected(socket, read);
       },
       onFault: (fault) => {
         this.#dials.delete(giveUp);

@@ -9,8 +9,8 @@ import { SidecarError } from '../core/errors.ts';
 import { hostHeader } from '../core/http/base-url.ts';
 import type { Origin } from './exchange.ts';
 import { type SmallGet, type SmallResponse, tooLarge, withinLimit } from './small-get.ts';
-import { loopbackOptions } from './sockets/dial.ts';
 import { dialError, eachOf } from './sockets/dial-error.ts';
+import { hostNames } from './sockets/host-names.ts';
 
 export interface OwnGet extends SmallGet {
   /** `h2c` is for `smallGet`, on the connections that requests take: there a worker that shuts down says so. */
@@ -34,7 +34,13 @@ async function request(get: OwnGet, signal: AbortSignal): Promise<SmallResponse>
   const timeout = stepMs + UNDICI_TICK_MS;
   const connectTimeout = connectMs + UNDICI_TICK_MS;
   const client = new Client(`${origin.scheme}://${hostHeader(origin)}`, {
-    connect: { timeout: connectTimeout, ...loopbackOptions(origin.host, connectTimeout) },
+    connect: {
+      timeout: connectTimeout,
+      lookup: hostNames.lookup,
+      // At the next address when one refuses; else it has all the time.
+      autoSelectFamily: true,
+      autoSelectFamilyAttemptTimeout: connectTimeout,
+    },
     headersTimeout: timeout,
     bodyTimeout: timeout,
     maxHeaderSize: MAX_HEAD_BYTES,

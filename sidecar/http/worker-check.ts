@@ -148,7 +148,7 @@ function connect({
     const giveUp = dial(origin, {
       connectMs: timeoutMs,
       tls: null,
-      read: null,
+      readBuffer: null,
       onConnected: (socket) => {
         signal?.removeEventListener('abort', onAbort);
         const close = (): void => void socket.destroy();

@@ -43,7 +43,7 @@ describe('a process that stood still', () => {
         {
           connectMs: LIMIT_MS,
           tls: null,
-          read: null,
+          readBuffer: null,
           onConnected: (socket) => {
             socket.destroy();
             resolve('connected');

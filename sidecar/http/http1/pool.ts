@@ -52,15 +52,13 @@ export class Http1Pool extends ConnectionPool<Http1Upstream> implements Upstream
       kept.start(head, timeouts, handler, handle);
       return handle;
     }
-    const isTls = origin.scheme === 'https';
-    const read = mayLeave || isTls ? null : new ReadBuffer();
     const giveUp = this.dial(
       origin,
       {
         connectMs: timeouts.connectMs,
-        tls: isTls ? { ca: this.#options.tlsCa } : null,
-        read,
-        onConnected: (socket) => this.#adopt(key, socket, read).start(head, timeouts, handler, handle),
+        tls: origin.scheme === 'https' ? { ca: this.#options.tlsCa } : null,
+        readBuffer: mayLeave ? null : () => new ReadBuffer(),
+        onConnected: (socket, read) => this.#adopt(key, socket, read).start(head, timeouts, handler, handle),
       },
       (fault) => {
         handle.over();

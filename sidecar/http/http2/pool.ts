@@ -115,7 +115,7 @@ export class Http2Pool extends ConnectionPool<Http2Session> implements Upstreams
       {
         connectMs,
         tls: null,
-        read: null,
+        readBuffer: null,
         onConnected: (socket) => this.#greet(queue, socket, Math.max(1, untilMs - performance.now())),
       },
       (fault) => this.#fail(queue, fault),

@@ -3,6 +3,7 @@
  * system's own message.
  */
 import { formatHostPort, type HostPort } from '../../core/host-port.ts';
+import type { NameFault } from './dns-client.ts';
 
 const MEANINGS: Readonly<Record<string, string>> = {
   ECONNREFUSED: 'connection refused: its host is there, and nothing listens at that port',
@@ -34,6 +35,16 @@ const MAX_SAID_CHARS = 200;
 export function eachOf(error: NodeJS.ErrnoException): readonly NodeJS.ErrnoException[] {
   const { errors } = error as Partial<AggregateError>;
   return Array.isArray(errors) && errors.length > 0 ? errors : [error];
+}
+
+const NAME_MEANINGS: Readonly<Record<NameFault['kind'], string>> = {
+  none: 'DNS knows no such name',
+  silent: 'DNS does not answer',
+  failed: 'DNS cannot say where it is',
+};
+
+export function nameError({ kind, message }: NameFault): string {
+  return `${NAME_MEANINGS[kind]} (${message.slice(0, MAX_SAID_CHARS)})`;
 }
 
 export function dialError(address: HostPort, error: NodeJS.ErrnoException): string {

@@ -7,8 +7,9 @@
  * the queries' list and are asked again. The library also forgets who does not answer: after a partition each half
  * would be a DHT of its own for good, so who fell silent is asked again here.
  */
-import { lookup as resolveName } from 'node:dns/promises';
 import HyperDHT, { type DhtAddress } from 'hyperdht';
+import { isIp4 } from '../../core/host-port.ts';
+import { hostNames } from '../../http/sockets/host-names.ts';
 import type { Clock } from '../clock.ts';
 import type { LostNodes } from './lost-nodes.ts';
 import type { RunningQueries } from './running-queries.ts';
@@ -274,6 +275,11 @@ export function bootstrapRpc(dht: HyperDHT, own: DhtAddress, queries: RunningQue
     setBootstrap(nodes) {
       dht.bootstrapNodes = nodes;
     },
-    resolve: async (host) => (await resolveName(host, { family: 4 })).address,
+    async resolve(host) {
+      const { addresses } = await hostNames.resolve(host);
+      const address = addresses.find(isIp4);
+      if (address === undefined) throw new Error(`${host} has no IPv4 address`);
+      return address;
+    },
   };
 }

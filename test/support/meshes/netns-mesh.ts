@@ -7,7 +7,7 @@
 import type { ChildProcess } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { askSocket, openRelay, outputOf, type TimedAnswer } from '../host/host-sockets.ts';
@@ -127,6 +127,8 @@ export class NetnsMesh {
   readonly folder: string;
   readonly #meshKey = randomBytes(32).toString('hex');
   readonly #processes: Process[] = [];
+  /** Host → shell commands that put its files in their places. */
+  readonly #mounts = new Map<number, string>();
   #bootstrap: Process;
 
   private constructor(rig: NetnsRig) {
@@ -167,9 +169,26 @@ export class NetnsMesh {
     for (const host of some) for (const other of others) this.rig.part(host, other);
   }
 
+  /** What is started in the host from now on sees these texts in these files of /etc, which must be there. */
+  etc(host: number, files: Readonly<Record<string, string>>): void {
+    const folder = join(this.folder, `etc-${host}`);
+    mkdirSync(folder, { recursive: true });
+    const mounts = Object.entries(files).map(([name, text]) => {
+      writeFileSync(join(folder, name), text);
+      return `mount --bind ${join(folder, name)} /etc/${name}`;
+    });
+    this.#mounts.set(host, mounts.join(' && '));
+  }
+
   /** Runs a Node program in a host. */
   run(host: number, args: readonly string[], env: Readonly<Record<string, string>>): Process {
-    const child = this.rig.spawn(host, process.execPath, args, {
+    const mounts = this.#mounts.get(host);
+    const program = [process.execPath, ...args];
+    const [command = '', ...rest] =
+      mounts === undefined
+        ? program
+        : ['unshare', '--mount', 'sh', '-c', `${mounts} && exec "$@"`, 'sh', ...program];
+    const child = this.rig.spawn(host, command, rest, {
       env: { PATH: process.env.PATH, SIDECAR_MESH_KEY: this.#meshKey, ...env },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
