@@ -3,7 +3,7 @@ import { writeFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import http from 'node:http';
 import type net from 'node:net';
-import { tmpdir } from 'node:os';
+import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { describe, expect, test } from '@jest/globals';
@@ -192,6 +192,24 @@ describe('the files of a host', () => {
       () => names.resolve('worker'),
       (found) => found.addresses[0] === '192.0.2.22',
     );
+  });
+
+  test('that cannot be looked at say nothing, and cost no other name anything', async () => {
+    const server = await NameServer.start();
+    onTestEnd(() => server.stop());
+    server.zones.set('edge.example', ['192.0.2.1']);
+    const files = { hostsFile: '/dev/null/hosts', resolvConf: '/dev/null/x', nsswitchConf: '/dev/null/x' };
+    const names = new HostNames({ ...files, servers: [server.address] });
+    expect((await names.resolve('edge.example')).addresses).toStrictEqual(['192.0.2.1']);
+  });
+
+  test('name a source that libc alone knows: it is asked where DNS fails, and DNS is blamed where it knows no more', async () => {
+    const { names, server, put } = await bed();
+    put('nsswitch.conf', 'hosts: files mymachines dns\n');
+    server.others = 'failed';
+    expect((await faultOf(names.resolve('nobody.invalid'))).kind).toBe('failed');
+    server.zones.set(hostname().toLowerCase(), 'failed');
+    expect((await names.resolve(hostname())).addresses.length).toBeGreaterThan(0);
   });
 });
 

@@ -76,9 +76,9 @@ export class DnsClient {
       if (said.kind === 'silent') throw said;
       if (said.kind === 'failed') failure ??= said;
     }
-    if (failure !== null) throw failure;
-    if (!this.#setup.hasOtherSources) throw this.#none(name);
-    return await this.#askLibc(name);
+    const said = failure ?? this.#none(name);
+    if (!this.#setup.hasOtherSources) throw said;
+    return await this.#askLibc(name, said);
   }
 
   /** Both families at once; the first that has addresses waits a moment for the other. */
@@ -110,13 +110,13 @@ export class DnsClient {
     });
   }
 
-  /** One at a time: each holds a thread for as long as it takes. */
-  #askLibc(name: string): Promise<Addresses> {
+  /** One at a time: each holds a thread for as long as it takes. `said`: by DNS, and so it stays where libc knows no more. */
+  #askLibc(name: string, said: NameFault): Promise<Addresses> {
     const asked = this.#libc.then(async () => {
       try {
         return (await askLibc(name, { all: true, verbatim: true })).map(({ address }) => address);
-      } catch (cause) {
-        throw new NameFault('none', `no such name: ${name}`, cause);
+      } catch {
+        throw said;
       }
     });
     this.#libc = asked.catch(() => {});

@@ -229,10 +229,14 @@ function nodeError(error: unknown): NodeJS.ErrnoException {
   return Object.assign(new Error(message, { cause: error }), { code, syscall: 'getaddrinfo' });
 }
 
-/** Changes when the file does. */
+/** Changes when the file does. One that cannot be looked at says nothing, as libc has it. */
 function markOf(path: string): string {
-  const stat = statSync(path, { throwIfNoEntry: false, bigint: true });
-  return stat === undefined ? '-' : `${stat.ino}:${stat.size}:${stat.mtimeNs}`;
+  try {
+    const { ino, size, mtimeNs } = statSync(path, { bigint: true });
+    return `${ino}:${size}:${mtimeNs}`;
+  } catch {
+    return '-';
+  }
 }
 
 function textOf(path: string): string | null {
