@@ -15,6 +15,7 @@ import type { ReadBuffer } from '../sockets/read-buffer.ts';
 import { CoarseTimer } from '../sockets/timers.ts';
 import { closeLingering } from './close.ts';
 import { type ExchangeConnection, Http1Downstream } from './downstream.ts';
+import { Http1MessageWriter } from './message-writer.ts';
 import { worthReparsing } from './partial-head.ts';
 import { READ_AHEAD_BYTES } from './request-body.ts';
 
@@ -25,6 +26,7 @@ type ConnectionState = 'head' | 'exchange' | 'left';
 
 export class Http1Connection implements ExchangeConnection {
   readonly socket: Socket;
+  readonly writer: Http1MessageWriter;
   readonly remoteAddress: string;
   isDraining = false;
   readonly #options: ConnectionOptions;
@@ -45,6 +47,7 @@ export class Http1Connection implements ExchangeConnection {
   /** `read`: what the socket is read into; null for one that is read by 'data' events. */
   constructor(socket: Socket, read: ReadBuffer | null, options: ConnectionOptions) {
     this.socket = socket;
+    this.writer = new Http1MessageWriter(socket);
     this.#read = read;
     this.#options = options;
     this.remoteAddress = socket.remoteAddress ?? '';

@@ -9,12 +9,13 @@ import { fieldLines } from '../../core/http/http1-encode.ts';
 import { hasBody } from '../../core/http/http1-framing.ts';
 import type { HttpVersion, RawFields, RequestHead } from '../../core/http/message.ts';
 import type { ByteStream, Downstream, DownstreamHandler } from '../exchange.ts';
-import { Http1MessageWriter } from './message-writer.ts';
+import type { Http1MessageWriter } from './message-writer.ts';
 import { type BodyOwner, Http1RequestBody, READ_AHEAD_BYTES } from './request-body.ts';
 
 /** The connection, as its present exchange sees it. */
 export interface ExchangeConnection {
   readonly socket: Socket;
+  readonly writer: Http1MessageWriter;
   readonly remoteAddress: string;
   readonly isDraining: boolean;
   /** Keeps bytes that belong to the next request. */
@@ -60,7 +61,7 @@ export class Http1Downstream implements Downstream, BodyOwner {
     this.remoteAddress = connection.remoteAddress;
     this.hasBody = hasBody(head.framing);
     this.#body = new Http1RequestBody(head.framing, this);
-    this.#writer = new Http1MessageWriter(connection.socket);
+    this.#writer = connection.writer;
     this.#keepAlive = head.keepAlive;
   }
 
@@ -130,7 +131,7 @@ export class Http1Downstream implements Downstream, BodyOwner {
   informational(status: number, reason: string, fields: RawFields): void {
     if (this.#isGone || this.isStarted || this.head.minor === 0) return;
     if (status === 100) this.#isContinued = true;
-    this.#connection.socket.write(`HTTP/1.1 ${status} ${reason}\r\n${fieldLines(fields)}\r\n`, 'latin1');
+    this.#writer.writeText(`HTTP/1.1 ${status} ${reason}\r\n${fieldLines(fields)}\r\n`);
   }
 
   start(status: number, reason: string, fields: RawFields, bodyBytes: number | null): void {
@@ -178,7 +179,7 @@ export class Http1Downstream implements Downstream, BodyOwner {
   }
 
   get isFlushed(): boolean {
-    return this.#isGone || this.#connection.socket.writableLength === 0;
+    return this.#isGone || this.#writer.isFlushed;
   }
 
   end(trailers: RawFields): void {

@@ -6,16 +6,32 @@
  */
 import type { Socket } from 'node:net';
 import { chunkHead, encodeChunk } from '../../core/http/chunked.ts';
+import { DirectWriter, MAX_TEXT_BYTES } from '../sockets/direct-writer.ts';
 
 /** Larger pieces are written on their own: copying them would cost more than a second write. */
 const COALESCE_BYTES = 16_384;
 
+/** With what stands around its data. */
+const MAX_CHUNK_TEXT_BYTES = MAX_TEXT_BYTES - 32;
+
 export class Http1MessageWriter {
   readonly #socket: Socket;
+  readonly #direct: DirectWriter;
   #headText = '';
 
   constructor(socket: Socket) {
     this.#socket = socket;
+    this.#direct = new DirectWriter(socket);
+  }
+
+  /** Everything written has left: no piece of it is held any more. */
+  get isFlushed(): boolean {
+    return this.#direct.isFlushed;
+  }
+
+  /** Writes text that waits for nothing, latin1. */
+  writeText(text: string): boolean {
+    return this.#direct.writeText(text);
   }
 
   /** Writes the head with the first piece of body, or at the end of the tick. */
@@ -29,7 +45,7 @@ export class Http1MessageWriter {
     if (this.#headText === '') return;
     const text = this.#headText;
     this.#headText = '';
-    this.#socket.write(text, 'latin1');
+    this.#direct.writeText(text);
   }
 
   /** Forgets a head that still waits. */
@@ -39,19 +55,26 @@ export class Http1MessageWriter {
 
   /** Returns false when the other side reads slower than we write. */
   write(bytes: Buffer): boolean {
-    if (this.#headText === '' || bytes.length > COALESCE_BYTES) {
-      this.flush();
-      return this.#socket.write(bytes);
-    }
     const text = this.#headText;
+    const isLong = bytes.length > COALESCE_BYTES;
+    if (text === '' || isLong) {
+      this.flush();
+      return this.#direct.write(bytes);
+    }
     this.#headText = '';
+    if (text.length + bytes.length <= MAX_TEXT_BYTES) return this.#direct.writeText(text + latin1(bytes));
     const whole = Buffer.allocUnsafe(text.length + bytes.length);
     whole.write(text, 'latin1');
     bytes.copy(whole, text.length);
-    return this.#socket.write(whole);
+    return this.#direct.write(whole);
   }
 
   writeChunk(data: Buffer): boolean {
+    const text = this.#headText;
+    if (text.length + data.length <= MAX_CHUNK_TEXT_BYTES) {
+      this.#headText = '';
+      return this.#direct.writeText(`${text}${chunkHead(data.length)}${latin1(data)}\r\n`);
+    }
     if (data.length <= COALESCE_BYTES) return this.write(encodeChunk(data));
     this.#socket.cork();
     this.write(Buffer.from(chunkHead(data.length), 'latin1'));
@@ -60,6 +83,10 @@ export class Http1MessageWriter {
     this.#socket.uncork();
     return hasRoom;
   }
+}
+
+function latin1(bytes: Buffer): string {
+  return bytes.toString('latin1');
 }
 
 function flush(writer: Http1MessageWriter): void {

@@ -12,14 +12,12 @@ import type { OutgoingHead } from '../exchange.ts';
 import { Http1MessageWriter } from './message-writer.ts';
 
 export class Http1RequestWriter {
-  readonly #socket: Socket;
   readonly #writer: Http1MessageWriter;
   #framing: OutgoingHead['body']['kind'] = 'none';
   #bytesLeft = 0;
   #isComplete = true;
 
   constructor(socket: Socket) {
-    this.#socket = socket;
     this.#writer = new Http1MessageWriter(socket);
   }
 
@@ -28,11 +26,16 @@ export class Http1RequestWriter {
     return this.#isComplete;
   }
 
+  /** Everything written has left: no piece of it is held any more. */
+  get isFlushed(): boolean {
+    return this.#writer.isFlushed;
+  }
+
   begin(head: OutgoingHead): void {
     this.#framing = head.body.kind;
     this.#bytesLeft = head.body.kind === 'length' ? head.body.bytes : 0;
     this.#isComplete = head.body.kind !== 'chunked' && this.#bytesLeft === 0;
-    if (this.#isComplete) this.#socket.write(headText(head), 'latin1');
+    if (this.#isComplete) this.#writer.writeText(headText(head));
     else this.#writer.begin(headText(head));
   }
 

@@ -111,7 +111,7 @@ export class Http1Upstream implements UpstreamRequest, ResponseSink {
   }
 
   get isFlushed(): boolean {
-    return this.#socket.writableLength === 0;
+    return this.#writer.isFlushed;
   }
 
   pause(): void {
@@ -260,7 +260,7 @@ export class Http1Upstream implements UpstreamRequest, ResponseSink {
     }
     // Whoever does not do its part is to blame: the client that sends or reads no more, or the origin.
     if (this.#isPaused) this.#fault('request_timeout', 'the client reads no more');
-    else if (!this.#writer.isComplete && this.#socket.writableLength === 0)
+    else if (!this.#writer.isComplete && this.#writer.isFlushed)
       this.#fault('request_timeout', 'the client sends no more of its body');
     else this.#fault('response_timeout', tooLate(this.#timeouts, !this.#reader.isInHead));
   }

@@ -15,10 +15,13 @@ const MAX_BYTES = 65_536;
 /** After this many reads in a row that fill at most a quarter of it, it becomes small again. */
 const SHRINK_AFTER_READS = 16;
 
+const NOTHING: Buffer = Buffer.alloc(0);
+
 export class ReadBuffer {
   /** Set by the owner before the first read. Returns true when somebody keeps a piece of the chunk. */
   onChunk: (chunk: Buffer) => boolean = () => false;
   #buffer: Buffer = Buffer.allocUnsafeSlow(MIN_BYTES);
+  #view = NOTHING;
   #wantedBytes = MIN_BYTES;
   #isKept = false;
   #smallReads = 0;
@@ -29,9 +32,16 @@ export class ReadBuffer {
       buffer: () => this.#next(),
       callback: (bytes, buffer) => {
         this.#resize(bytes);
-        // A view of the buffer that was read into, whatever the size of the next one.
-        const chunk = Buffer.from(buffer.buffer, buffer.byteOffset, bytes);
-        if (this.onChunk(chunk)) this.#isKept = true;
+        // A view of the buffer that was read into, whatever the size of the next one. Messages on one connection are
+        // often of one length, and a view that nobody keeps can be had again.
+        let chunk = this.#view;
+        if (chunk.length !== bytes || chunk.buffer !== buffer.buffer)
+          chunk = Buffer.from(buffer.buffer, buffer.byteOffset, bytes);
+        this.#view = chunk;
+        if (this.onChunk(chunk)) {
+          this.#isKept = true;
+          this.#view = NOTHING;
+        }
         return true;
       },
     };

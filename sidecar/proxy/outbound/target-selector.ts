@@ -138,8 +138,8 @@ export class TargetSelector {
   /** Nobody who is known to be ready has more of what is preferred. */
   #isLocalPreferred(attempts: readonly AttemptTrace[]): boolean {
     const { requirements, preferences, service } = this.#request;
-    const { capabilities, directory } = this.#options;
     if (preferences.length === 0 || attempts.length > 0) return true;
+    const { capabilities, directory } = this.#options;
     const rank = preferenceRank(capabilities, preferences);
     return !directory
       .peek(service)
@@ -197,7 +197,9 @@ export class TargetSelector {
   get #untriedLocal(): LocalService | null {
     const local = this.#options.services.get(this.#request.service);
     if (this.#hasTriedLocal || local === undefined || local.state !== 'ready') return null;
-    return meetsAll(this.#options.capabilities, this.#request.requirements) ? local : null;
+    const { requirements } = this.#request;
+    // What this worker has is gathered anew each time that it is asked for.
+    return requirements.length === 0 || meetsAll(this.#options.capabilities, requirements) ? local : null;
   }
 
   #toLocal(service: LocalService): LocalTarget {
