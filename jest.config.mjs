@@ -1,6 +1,6 @@
 /**
- * The tests, in five projects by what they need: nothing (unit, property), loopback sockets (integration, and security:
- * attacks), processes and the tools that scripts/setup-test-tools installs (e2e).
+ * The tests, in five projects by what they need: nothing (unit, property), loopback sockets (integration), sidecars or
+ * processes under attack (security), processes and the tools that scripts/setup-test-tools installs (e2e).
  *
  * Sources are run as Node runs them, their types stripped, as ES modules. For these jest needs Node's flag
  * `--experimental-vm-modules`, which `.npmrc` gives to `npm test` and to `npx jest` alike.

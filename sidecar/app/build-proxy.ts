@@ -17,6 +17,7 @@ import { RetryBudget } from '../core/retry.ts';
 import type { Upstreams } from '../http/exchange.ts';
 import { HttpListener, type HttpListenerOptions } from '../http/listener.ts';
 import { PausedSockets } from '../http/sockets/paused-sockets.ts';
+import { Strangers, strangerLimits } from '../http/sockets/strangers.ts';
 import { CoarseTimers } from '../http/sockets/timers.ts';
 import { peerPools, workerPools } from '../http/upstream-pools.ts';
 import { sealRecord } from '../mesh/discovery/sealed-record.ts';
@@ -43,6 +44,9 @@ import type { SelfReport } from './self-report.ts';
 import { outboundPages } from './web-page-rules.ts';
 
 const DEADLINE_TICK_MS = 250;
+
+/** Whoever floods does so for long: said once in a while. */
+const SAY_STRANGERS_MS = 60_000;
 
 /** Idle connections of clients and peers. */
 const KEEP_ALIVE_MS = 75_000;
@@ -128,12 +132,31 @@ export class DataPlane {
     ports.inbound.serve({
       ...this.#connectionOptions(pseudonyms.inbound, pausedSockets),
       limits: betweenSidecars(config.limits),
+      strangers: this.#strangers(),
       onRequest: this.#inbound(pseudonyms.inbound),
     });
     ports.outbound.serve({
       ...this.#connectionOptions(pseudonyms.outbound, pausedSockets),
       limits: config.limits,
+      strangers: null,
       onRequest: createOutbound(this.#outboundOptions(pseudonyms.outbound)),
+    });
+  }
+
+  #strangers(): Strangers {
+    const { log, metrics } = this.#options;
+    const limits = strangerLimits();
+    let saidAtMs = Number.NEGATIVE_INFINITY;
+    return new Strangers({
+      limits,
+      onCut: (address) => {
+        metrics.inputRefused('http', 'too_many_strangers');
+        const nowMs = performance.now();
+        if (nowMs - saidAtMs < SAY_STRANGERS_MS) return;
+        saidAtMs = nowMs;
+        const hint = 'see who it is: members prove themselves at once, and are not touched by this';
+        log.warn({ part: 'inbound', address, ...limits, hint }, 'connections of strangers are cut: too many');
+      },
     });
   }
 
@@ -156,7 +179,7 @@ export class DataPlane {
   #connectionOptions(
     proxyName: string,
     pausedSockets: PausedSockets,
-  ): Omit<HttpListenerOptions, 'limits' | 'onRequest'> {
+  ): Omit<HttpListenerOptions, 'limits' | 'onRequest' | 'strangers'> {
     const { config, connections, metrics, onInternalError } = this.#options;
     return {
       headTimeoutMs: config.limits.headTimeoutMs,

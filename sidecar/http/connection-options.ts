@@ -8,6 +8,7 @@ import type { HeadLimits } from '../core/http/message.ts';
 import type { Downstream } from './exchange.ts';
 import type { LocalReply } from './local-reply.ts';
 import type { PausedSockets } from './sockets/paused-sockets.ts';
+import type { Strangers } from './sockets/strangers.ts';
 import type { CoarseTimers } from './sockets/timers.ts';
 
 export interface ConnectionOptions {
@@ -17,6 +18,8 @@ export interface ConnectionOptions {
   readonly keepAliveMs: number;
   readonly timers: CoarseTimers;
   readonly pausedSockets: PausedSockets;
+  /** Connections are strangers' until a request on them has proved otherwise; null: nobody is a stranger here. */
+  readonly strangers: Strangers | null;
   onRequest(downstream: Downstream): void;
   /** A fault of this program while it handled a request: the response is a 500, the process lives. */
   onInternalError(error: unknown): void;

@@ -9,16 +9,23 @@ import type { HostPort } from '../core/host-port.ts';
 import type { ConnectionOptions } from './connection-options.ts';
 import { Http1Connection } from './http1/connection.ts';
 import { Http2Connection } from './http2/connection.ts';
+import { maxHeadBytes, serverSettingsByNumber } from './http2/settings.ts';
+import { StrangerGate } from './http2/stranger-gate.ts';
 import { bindAll } from './sockets/bind.ts';
 import { withReadBuffer } from './sockets/read-buffer.ts';
 
 export type HttpListenerOptions = Omit<ConnectionOptions, 'onHttp2'>;
 
+/** Who connects while the sidecar starts; as many may wait to be accepted. */
+const MAX_EARLY = 1_024;
+
+type Connection = Http1Connection | StrangerGate | Http2Connection;
+
 export class HttpListener {
   /** Where it really is bound, at least one. */
   readonly addresses: readonly HostPort[];
   readonly #servers: readonly net.Server[];
-  readonly #connections = new Map<net.Socket, Http1Connection | Http2Connection>();
+  readonly #connections = new Map<net.Socket, Connection>();
   /** Accepted before they are served, and not read yet. */
   readonly #early = new Set<net.Socket>();
   #options: ConnectionOptions | null = null;
@@ -60,7 +67,7 @@ export class HttpListener {
   serve(options: HttpListenerOptions): void {
     const both: ConnectionOptions = {
       ...options,
-      onHttp2: (socket, early) => this.#track(new Http2Connection(socket, early, both)),
+      onHttp2: (socket, early) => this.#beginHttp2(socket, early, both),
     };
     this.#options = both;
     for (const socket of this.#early) this.#begin(socket, both);
@@ -91,6 +98,10 @@ export class HttpListener {
       this.#begin(socket, this.#options);
       return;
     }
+    if (this.#early.size >= MAX_EARLY) {
+      socket.destroy();
+      return;
+    }
     this.#early.add(socket);
     socket.on('error', () => {}); // 'close' follows
     socket.once('close', () => this.#early.delete(socket));
@@ -98,12 +109,38 @@ export class HttpListener {
 
   #begin(accepted: net.Socket, options: ConnectionOptions): void {
     const { socket, read } = withReadBuffer(accepted);
-    socket.once('close', () => this.#connections.delete(socket));
+    const { strangers } = options;
+    socket.once('close', () => {
+      this.#connections.delete(socket);
+      strangers?.remove(socket);
+    });
     this.#track(new Http1Connection(socket, read, options));
     socket.resume();
+    strangers?.add(socket);
   }
 
-  #track(connection: Http1Connection | Http2Connection): void {
+  #beginHttp2(socket: net.Socket, early: Buffer, options: ConnectionOptions): void {
+    const begin = (socket: net.Socket, early: Buffer): void =>
+      this.#track(new Http2Connection(socket, early, options));
+    if (options.strangers === null) {
+      begin(socket, early);
+      return;
+    }
+    const { headTimeoutMs, limits, timers } = options;
+    const gate = new StrangerGate(socket, early, {
+      timers,
+      headTimeoutMs,
+      maxBytes: maxHeadBytes(limits),
+      settings: serverSettingsByNumber(limits),
+      onRequest: begin,
+      onRefused: (reason) =>
+        void options.refuse(reason === 'timeout' ? 'request_timeout' : 'bad_request', reason),
+    });
+    // It may have handed on, or refused, what was there already.
+    if (this.#connections.get(socket) instanceof Http1Connection) this.#track(gate);
+  }
+
+  #track(connection: Connection): void {
     this.#connections.set(connection.socket, connection);
     if (this.#isDraining) connection.drainAfterOne();
   }

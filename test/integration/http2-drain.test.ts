@@ -27,6 +27,7 @@ class Bed {
     bed.#listener.serve({
       limits: LIMITS,
       headTimeoutMs: 5_000,
+      strangers: null,
       pausedSockets: new PausedSockets(),
       keepAliveMs,
       timers: new CoarseTimers(10),

@@ -16,6 +16,7 @@ function serve(listener: HttpListener): void {
   listener.serve({
     limits: LIMITS,
     headTimeoutMs: 5_000,
+    strangers: null,
     pausedSockets: new PausedSockets(),
     keepAliveMs: 60_000,
     timers: new CoarseTimers(10),

@@ -49,6 +49,7 @@ async function abandoned(): Promise<Pick<LocalAttempt, 'downstream' | 'relay'>> 
   listener.serve({
     limits: LIMITS,
     headTimeoutMs: 5_000,
+    strangers: null,
     pausedSockets: new PausedSockets(),
     keepAliveMs: 60_000,
     timers: new CoarseTimers(20),

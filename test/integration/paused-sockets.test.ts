@@ -35,6 +35,7 @@ describe('a connection that is not read', () => {
     listener.serve({
       limits: LIMITS,
       headTimeoutMs: 5_000,
+      strangers: null,
       pausedSockets: new PausedSockets(),
       keepAliveMs: 60_000,
       timers: new CoarseTimers(10),

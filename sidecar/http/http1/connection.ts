@@ -19,6 +19,9 @@ import { Http1MessageWriter } from './message-writer.ts';
 import { worthReparsing } from './partial-head.ts';
 import { READ_AHEAD_BYTES } from './request-body.ts';
 
+/** On one connection of a stranger, which ends then: a connector of a tunnel keeps its own for several. */
+const STRANGER_REQUESTS = 16;
+
 const INCOMPLETE = { kind: 'incomplete' } as const;
 
 /** `left`: the socket has another owner, or none. */
@@ -28,7 +31,10 @@ export class Http1Connection implements ExchangeConnection {
   readonly socket: Socket;
   readonly writer: Http1MessageWriter;
   readonly remoteAddress: string;
-  isDraining = false;
+  #isDraining = false;
+  #isStranger: boolean;
+  /** Of a stranger. */
+  #requests = 0;
   readonly #options: ConnectionOptions;
   #state: ConnectionState = 'head';
   #pending: Buffer | null = null;
@@ -50,6 +56,7 @@ export class Http1Connection implements ExchangeConnection {
     this.writer = new Http1MessageWriter(socket);
     this.#read = read;
     this.#options = options;
+    this.#isStranger = options.strangers !== null;
     this.remoteAddress = socket.remoteAddress ?? '';
     this.#deadline = new CoarseTimer(() => this.#timedOut());
     if (read === null) socket.on('data', this.#onData);
@@ -69,7 +76,18 @@ export class Http1Connection implements ExchangeConnection {
 
   /** For a connection made while draining: its first request is its last. */
   drainAfterOne(): void {
-    this.isDraining = true;
+    this.#isDraining = true;
+  }
+
+  get isDraining(): boolean {
+    return this.#isDraining || this.#requests >= STRANGER_REQUESTS;
+  }
+
+  proved(): void {
+    if (!this.#isStranger) return;
+    this.#isStranger = false;
+    this.#requests = 0;
+    this.#options.strangers?.remove(this.socket);
   }
 
   hold(bytes: Buffer): void {
@@ -94,7 +112,8 @@ export class Http1Connection implements ExchangeConnection {
       return;
     }
     this.#state = 'head';
-    this.#options.timers.arm(this.#deadline, this.#options.keepAliveMs);
+    const { headTimeoutMs, keepAliveMs, timers } = this.#options;
+    timers.arm(this.#deadline, this.#isStranger ? Math.min(headTimeoutMs, keepAliveMs) : keepAliveMs);
     // A client that pipelines and does not read its responses gets no more of them.
     if (this.socket.writableNeedDrain) {
       this.#isPaused = true;
@@ -189,6 +208,7 @@ export class Http1Connection implements ExchangeConnection {
       case 'head': {
         timers.disarm(this.#deadline);
         this.#state = 'exchange';
+        if (this.#isStranger) this.#requests++;
         const exchange = new Http1Downstream(this, result.head);
         this.#exchange = exchange;
         if (result.end < bytes.length) exchange.received(bytes.subarray(result.end));
@@ -204,6 +224,7 @@ export class Http1Connection implements ExchangeConnection {
     if (preface === 'partial') this.#pending = bytes; // the time limit of a head runs
     if (preface !== 'whole') return preface === 'partial';
     this.giveAway();
+    this.#read?.keepSmall();
     this.#options.onHttp2(this.socket, bytes);
     return true;
   }

@@ -18,6 +18,7 @@ export interface ExchangeConnection {
   readonly writer: Http1MessageWriter;
   readonly remoteAddress: string;
   readonly isDraining: boolean;
+  proved(): void;
   /** Keeps bytes that belong to the next request. */
   hold(bytes: Buffer): void;
   /** Reads on, or not: the exchange may have changed its mind. */
@@ -82,6 +83,10 @@ export class Http1Downstream implements Downstream, BodyOwner {
   resumeBody(): void {
     this.#body.resume();
     this.#connection.updateFlow();
+  }
+
+  proved(): void {
+    this.#connection.proved();
   }
 
   /**

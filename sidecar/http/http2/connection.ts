@@ -28,6 +28,8 @@ export class Http2Connection {
   #isClosing = false;
   #isLastStream = false;
   #openStreams = 0;
+  /** Until its first request has proved a member; nothing is read beyond it before. */
+  #isStranger: boolean;
 
   /** `early`: what was read of the connection so far, from the preface on; the socket is paused, without listeners. */
   constructor(socket: Socket, early: Buffer, options: ConnectionOptions) {
@@ -46,6 +48,8 @@ export class Http2Connection {
       this.#began(stream, flags, raw as unknown as string[]),
     );
     session.setLocalWindowSize(CONNECTION_WINDOW_BYTES);
+    this.#isStranger = options.strangers !== null;
+    if (this.#isStranger) readStop(socket);
     this.#unused();
   }
 
@@ -66,6 +70,10 @@ export class Http2Connection {
   #began(stream: ServerHttp2Stream, flags: number, raw: readonly string[]): void {
     stream.on('error', () => {}); // 'close' follows
     if (stream.destroyed) return;
+    if (this.#isStranger && this.#isClosing) {
+      stream.close(constants.NGHTTP2_REFUSED_STREAM); // read together with its first, which proved nothing
+      return;
+    }
     this.#openStreams++;
     this.#options.timers.disarm(this.#deadline);
     stream.once('close', () => this.#ended());
@@ -78,16 +86,22 @@ export class Http2Connection {
       this.#refuse(stream, request.code, request.detail);
     } else {
       const { onInternalError } = this.#options;
-      const downstream = new Http2Downstream(
-        stream,
-        request.head,
-        this.#remoteAddress,
-        isEnded,
+      const downstream = new Http2Downstream(stream, request.head, this.#remoteAddress, isEnded, {
         onInternalError,
-      );
+        onProved: () => this.#proved(),
+      });
       this.#handOut(downstream, stream);
     }
-    if (this.#isLastStream) this.drain();
+    if (this.#isLastStream || this.#isStranger) this.drain();
+    // It may not take its response: what it sends is not read, and a reset of it not seen.
+    if (this.#isStranger) this.#options.timers.arm(this.#deadline, this.#options.headTimeoutMs);
+  }
+
+  #proved(): void {
+    if (!this.#isStranger) return;
+    this.#isStranger = false;
+    this.#options.strangers?.remove(this.socket);
+    readStart(this.socket);
   }
 
   #handOut(downstream: Http2Downstream, stream: ServerHttp2Stream): void {
@@ -120,7 +134,7 @@ export class Http2Connection {
   #unused(): void {
     const { timers, keepAliveMs } = this.#options;
     // A client that never closes its side would hold the socket for ever.
-    timers.arm(this.#deadline, this.#isClosing ? LINGER_MS : keepAliveMs);
+    timers.arm(this.#deadline, this.#isClosing || this.#isStranger ? LINGER_MS : keepAliveMs);
   }
 
   #timedOut(): void {
@@ -135,4 +149,21 @@ export class Http2Connection {
     this.#session.close();
     if (this.#openStreams === 0) this.#unused();
   }
+}
+
+/** What is used of Node's internals. */
+interface WithHandle {
+  _handle?: { readStop?(): void; readStart?(): void } | null;
+}
+
+/**
+ * The library reads the socket by its handle, and has no way to be held up: so the handle is. Undocumented; where it is
+ * not as expected, the connection is only closed after its first request.
+ */
+function readStop(socket: Socket): void {
+  (socket as unknown as WithHandle)._handle?.readStop?.();
+}
+
+function readStart(socket: Socket): void {
+  (socket as unknown as WithHandle)._handle?.readStart?.();
 }

@@ -27,11 +27,18 @@ type Response =
   | { readonly kind: 'open' }
   | { readonly kind: 'done' };
 
+/** What it tells its connection. */
+export interface StreamEvents {
+  onInternalError(error: unknown): void;
+  onProved(): void;
+}
+
 export class Http2Downstream implements Downstream {
   readonly head: RequestHead;
   readonly version = '2.0';
   readonly remoteAddress: string;
   readonly hasBody: boolean;
+  readonly proved: () => void;
   readonly #stream: ServerHttp2Stream;
   readonly #onInternalError: (error: unknown) => void;
   #handler: DownstreamHandler | null = null;
@@ -49,10 +56,11 @@ export class Http2Downstream implements Downstream {
     head: RequestHead,
     remoteAddress: string,
     isEnded: boolean,
-    onInternalError: (error: unknown) => void,
+    { onInternalError, onProved }: StreamEvents,
   ) {
     this.#stream = stream;
     this.#onInternalError = onInternalError;
+    this.proved = onProved;
     this.head = head;
     this.remoteAddress = remoteAddress;
     this.hasBody = hasBody(head.framing);

@@ -22,7 +22,13 @@ const SESSION_MEMORY_MB = 128;
 
 /** A head somewhat over our own limits still comes in, so that it gets its 431 instead of a broken stream. */
 const HEAD_SLACK_BYTES = 16_384;
+
+/** SETTINGS by number (RFC 9113 §6.5.2). */
+const SETTINGS_MAX_CONCURRENT_STREAMS = 3;
+const SETTINGS_INITIAL_WINDOW_SIZE = 4;
+const SETTINGS_MAX_HEADER_LIST_SIZE = 6;
 const FIELD_SLACK = 64;
+const FRAMING_SLACK_BYTES = 4_096;
 
 /**
  * Resets by the other side before the connection is taken for a flood (CVE-2023-44487): a burst, and per second.
@@ -55,6 +61,20 @@ export function serverSettings(limits: HeadLimits): ServerSessionOptions {
       maxHeaderListSize: limits.maxHeadBytes + HEAD_SLACK_BYTES,
     },
   };
+}
+
+/** The same as bytes would say them, for who speaks before the library does. */
+export function serverSettingsByNumber(limits: HeadLimits): readonly (readonly [number, number])[] {
+  return [
+    [SETTINGS_MAX_CONCURRENT_STREAMS, MAX_CONCURRENT_STREAMS],
+    [SETTINGS_INITIAL_WINDOW_SIZE, STREAM_WINDOW_BYTES],
+    [SETTINGS_MAX_HEADER_LIST_SIZE, limits.maxHeadBytes + HEAD_SLACK_BYTES],
+  ];
+}
+
+/** Of one head as it comes, however it is compressed, and what may come before it. */
+export function maxHeadBytes(limits: HeadLimits): number {
+  return limits.maxHeadBytes + HEAD_SLACK_BYTES + FRAMING_SLACK_BYTES;
 }
 
 export function clientSettings(limits: HeadLimits): ClientSessionOptions {

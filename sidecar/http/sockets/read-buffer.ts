@@ -25,6 +25,7 @@ export class ReadBuffer {
   #wantedBytes = MIN_BYTES;
   #isKept = false;
   #smallReads = 0;
+  #maxBytes = MAX_BYTES;
 
   /** For the options of `net.connect`. */
   get onread(): OnReadOpts {
@@ -55,10 +56,16 @@ export class ReadBuffer {
     };
   }
 
+  /** For a socket that somebody else will read: no more than needed is taken before. */
+  keepSmall(): void {
+    this.#maxBytes = MIN_BYTES;
+    this.#wantedBytes = MIN_BYTES;
+  }
+
   #resize(bytes: number): void {
     const size = this.#buffer.length;
     if (bytes === size) {
-      this.#wantedBytes = Math.min(MAX_BYTES, size * 2);
+      this.#wantedBytes = Math.min(this.#maxBytes, size * 2);
       this.#smallReads = 0;
     } else if (bytes > size / 4) {
       this.#smallReads = 0;

@@ -123,6 +123,7 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
       service,
       nowMs: Date.now(),
     });
+    if (caller.kind === 'member' || caller.caller !== null) downstream.proved();
     if (caller.kind === 'refused') {
       observer.inputRefused('auth', caller.code);
       refuse(downstream, caller.caller, caller.code, 'not_sent', caller.detail, service);

@@ -67,6 +67,10 @@ export class StreamHeartbeat implements Downstream {
     this.#inner.resumeBody();
   }
 
+  proved(): void {
+    this.#inner.proved();
+  }
+
   informational(status: number, reason: string, fields: RawFields): void {
     this.#inner.informational(status, reason, fields);
   }

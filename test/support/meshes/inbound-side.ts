@@ -11,6 +11,7 @@ import type { RequestTimeouts } from '../../../sidecar/http/exchange.ts';
 import { Http1Pool } from '../../../sidecar/http/http1/pool.ts';
 import { HttpListener } from '../../../sidecar/http/listener.ts';
 import { PausedSockets } from '../../../sidecar/http/sockets/paused-sockets.ts';
+import { Strangers, strangerLimits } from '../../../sidecar/http/sockets/strangers.ts';
 import { CoarseTimers } from '../../../sidecar/http/sockets/timers.ts';
 import { RequestAuth } from '../../../sidecar/mesh/membership/request-auth.ts';
 import { createInbound } from '../../../sidecar/proxy/inbound/inbound.ts';
@@ -120,6 +121,7 @@ export class InboundSide {
       limits: betweenSidecars(LIMITS),
       headTimeoutMs: 5_000,
       pausedSockets: new PausedSockets(),
+      strangers: new Strangers({ limits: strangerLimits(), onCut: () => {} }),
       keepAliveMs: 60_000,
       timers: parts.timers,
       onInternalError: (error) => side().bugs.push(error),

@@ -115,6 +115,7 @@ export class SidecarPair {
     this.#listener.serve({
       limits: LIMITS,
       headTimeoutMs: headTimeoutMs ?? 5_000,
+      strangers: null,
       pausedSockets: new PausedSockets(),
       keepAliveMs: 60_000,
       timers,
