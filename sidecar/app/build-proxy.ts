@@ -29,9 +29,11 @@ import { createInbound, type InboundSelf } from '../proxy/inbound/inbound.ts';
 import { createOutbound, type OutboundOptions } from '../proxy/outbound/outbound.ts';
 import { QueueMigration } from '../proxy/outbound/queue-migration.ts';
 import type { CallPolicy } from '../proxy/outbound/request.ts';
+import { SessionSearch } from '../proxy/outbound/session-search.ts';
 import { StallWatch } from '../proxy/outbound/stall-watch.ts';
 import type { PeerClient } from '../proxy/peer/client.ts';
 import { type CancelToken, cancelQueued } from '../proxy/peer/recall.ts';
+import type { Sessions } from '../proxy/peer/sessions.ts';
 import { problemReply } from '../proxy/problem.ts';
 import type { LocalService } from '../proxy/worker/local-service.ts';
 import type { Mesh } from './build-mesh.ts';
@@ -102,6 +104,7 @@ export interface DataPlaneOptions {
   readonly auth: RequestAuth;
   readonly balancer: Balancer;
   readonly client: PeerClient;
+  readonly sessions: Sessions;
   readonly mesh: Pick<Mesh, 'clones' | 'introductions' | 'peerDirectory' | 'prober'>;
   readonly metrics: Metrics;
   readonly requests: RequestHistory;
@@ -214,7 +217,7 @@ export class DataPlane {
 
   /** What peers may learn of this sidecar. */
   #inboundSelf(): InboundSelf {
-    const { auth, identity, mesh, self, services } = this.#options;
+    const { auth, identity, mesh, self, services, sessions } = this.#options;
     const isCancelled = (peerKey: string, { epoch, nonce }: CancelToken): boolean =>
       [...services.values()].some((service) => service.cancelQueued(peerKey, nonce)) ||
       (epoch === self.epoch && auth.cancel({ peerKey, nonce, nowMs: Date.now() }));
@@ -226,6 +229,8 @@ export class DataPlane {
       life: (callerKey, target) => mesh.clones.answer(callerKey, target),
       report: (service, callerKey) => self.report(service, callerKey),
       cancelQueued: isCancelled,
+      hasSession: (service, fields) => sessions.isOfOwn(service, fields),
+      sessionProof: (handle) => sessions.proofOf(handle),
     };
   }
 
@@ -241,6 +246,7 @@ export class DataPlane {
       requests,
       self,
       services,
+      sessions,
       onInternalError,
     } = this.#options;
     const { outbound, retries, trustForwarded, tunnel } = config;
@@ -261,6 +267,8 @@ export class DataPlane {
       auth,
       stallWatch: new StallWatch({ responds, cancelQueued: cancel }),
       queueMigration: new QueueMigration({ look: responds, cancelQueued: cancel }),
+      sessions,
+      sessionSearch: new SessionSearch({ client, directory: mesh.peerDirectory, sessions }),
       budget: new RetryBudget({ ratio: retries.budgetRatio, perSecond: retries.perSecond }),
       tunnelLimits: tunnel.limits,
       ttfb: new Ttfb(),

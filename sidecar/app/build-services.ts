@@ -13,6 +13,7 @@ import type { Origin, Upstreams } from '../http/exchange.ts';
 import { loadOfTerms, namedTerms, vllmTerms } from '../load/metric-terms.ts';
 import { MetricsPage } from '../load/metrics-page.ts';
 import { SourceWatch } from '../load/source-watch.ts';
+import type { Sessions } from '../proxy/peer/sessions.ts';
 import { LocalService } from '../proxy/worker/local-service.ts';
 import { SlotUse } from '../proxy/worker/slot-use.ts';
 import { type AtWork, WorkerHealth } from '../proxy/worker/worker-health.ts';
@@ -21,6 +22,7 @@ import type { Lifecycle } from './lifecycle.ts';
 export interface ServicesOptions {
   readonly config: Config;
   readonly upstreams: Upstreams;
+  readonly sessions: Sessions;
   readonly lifecycle: Lifecycle;
   readonly log: Log;
 }
@@ -29,6 +31,7 @@ export interface ServicesOptions {
 export function buildServices({
   config,
   upstreams,
+  sessions,
   lifecycle,
   log,
 }: ServicesOptions): Map<string, LocalService> {
@@ -50,6 +53,7 @@ export function buildServices({
       slotUse: slotUseOf(service),
       health: worker.health,
       upstreams,
+      sessions,
     });
     worker.services.push(local);
     services.set(service.name, local);

@@ -6,7 +6,6 @@
 import { applyReport, parseReport } from '../core/peers/load-report.ts';
 import type { Peer } from '../core/peers/peer.ts';
 import type { PeerTable } from '../core/peers/peer-table.ts';
-import { meetsAll } from '../core/peers/requirements.ts';
 import { systemClock } from '../mesh/clock.ts';
 import type { Directory } from '../mesh/discovery/directory.ts';
 import type { Prober } from '../mesh/discovery/prober.ts';
@@ -24,12 +23,7 @@ export function peerDirectory(directory: Directory, table: PeerTable, prober: Pr
       if (found.kind === 'wait') return { kind: 'wait', ready: found.ready.then(viewOf) };
       return { kind: 'hit', view: { kind: 'peers', peers: found.peers, ageMs: found.ageMs } };
     },
-    async search(service, requirements) {
-      const wish = requirements.map(({ text }) => text).join();
-      return viewOf(
-        await directory.search(service, wish, ({ record }) => meetsAll(record.capabilities, requirements)),
-      );
-    },
+    search: async (service, wish, fits) => viewOf(await directory.search(service, wish, fits)),
     peek: (service) => table.offering(service),
     reported(peer: Peer, service: string, value: string) {
       const report = parseReport(value);

@@ -6,6 +6,7 @@
  */
 import type { Config } from '../config/config.ts';
 import { withDetected } from '../config/host-facts.ts';
+import { carriersText, DEFAULT_CARRIERS } from '../core/http/session-carrier.ts';
 import { encodeReport, type LoadReport } from '../core/peers/load-report.ts';
 import { encodePeerState } from '../core/peers/peer-state.ts';
 import type { ServiceFigures, WorkerRecord, WorkerState } from '../core/peers/record.ts';
@@ -29,12 +30,16 @@ export interface SelfReportOptions {
 
 const NOTHING_SAID = { slots: null, orca: null, push: null, metrics: null } as const;
 
+const DEFAULT_WORD = carriersText(DEFAULT_CARRIERS);
+
 /** Responses tell so long that the record has changed: who gets none in this time asks for the state. */
 const NEWS_MS = 30_000;
 
 export class SelfReport {
   readonly #options: SelfReportOptions;
   readonly #choices: ReadonlyMap<string, LoadChoice>;
+  /** What carries the sessions of a service, where that is not the default. */
+  readonly #sessionWords: ReadonlyMap<string, { readonly session: string }>;
   readonly #lifeId = newLifeId();
   #epoch = Date.now();
   #seq = 0;
@@ -49,6 +54,12 @@ export class SelfReport {
     this.#options = options;
     this.#tunnelUrl = options.config.tunnel.url;
     this.#content = this.#contentNow();
+    this.#sessionWords = new Map(
+      options.config.services.flatMap(({ name, sessions }) => {
+        const session = sessions === null ? DEFAULT_WORD : carriersText(sessions);
+        return session === DEFAULT_WORD ? [] : [[name, { session }]];
+      }),
+    );
     this.#choices = new Map(options.config.services.map(({ name, load }) => [name, load.source]));
   }
 
@@ -213,6 +224,7 @@ export class SelfReport {
       concurrency: admission?.concurrency ?? 0,
       queued: admission?.slots.queued ?? 0,
       service_ms: roundedMs(admission?.serviceMs(performance.now()) ?? null),
+      ...this.#sessionWords.get(name),
     };
   }
 

@@ -12,6 +12,7 @@ import type { Config } from '../config/config.ts';
 import { Balancer } from '../core/balancing/balancer.ts';
 import { SidecarError } from '../core/errors.ts';
 import { formatHostPort, type HostPort } from '../core/host-port.ts';
+import type { SessionCarriers } from '../core/http/session-carrier.ts';
 import type { Log } from '../core/log.ts';
 import { systemClock } from '../mesh/clock.ts';
 import { openIdentity } from '../mesh/membership/identity.ts';
@@ -20,6 +21,7 @@ import { RequestAuth } from '../mesh/membership/request-auth.ts';
 import { Metrics } from '../observe/metrics.ts';
 import { RequestHistory } from '../observe/request-history.ts';
 import { createPeerClient } from '../proxy/peer/client.ts';
+import { Sessions } from '../proxy/peer/sessions.ts';
 import { buildAdmin, readiness, watchGauges } from './build-admin.ts';
 import { startSampler } from './build-load.ts';
 import { buildMesh } from './build-mesh.ts';
@@ -113,7 +115,8 @@ async function start(
     log.error({ err }, 'a fault in this program: please report it');
   const ports = await listening(bindPorts(config, lifecycle));
   const connections = buildConnections(config, onInternalError, lifecycle);
-  const services = buildServices({ config, upstreams: connections.toWorkers, lifecycle, log });
+  const sessions = new Sessions({ key: identity.keyHex, workerId: config.worker.id }, saidSessions(config));
+  const services = buildServices({ config, upstreams: connections.toWorkers, sessions, lifecycle, log });
   // Also what serves ends in reverse: the app's requests first, those of peers once this worker is withdrawn.
   lifecycle.onStop('inbound', () => ports.inbound.destroy());
   const self = new SelfReport({
@@ -130,7 +133,15 @@ async function start(
   const mesh = await buildMesh({ config, identity, auth, self, client, lifecycle, log });
   for (const service of services.values()) service.onStateChange(() => mesh.selfChanged());
   const parts = { config, services, self, auth, balancer, mesh, metrics, requests, version, log };
-  const dataPlane = new DataPlane({ ...parts, ports, connections, identity, client, onInternalError });
+  const dataPlane = new DataPlane({
+    ...parts,
+    ports,
+    connections,
+    identity,
+    client,
+    sessions,
+    onInternalError,
+  });
   dataPlane.serve();
   lifecycle.onStop('outbound', () => ports.outbound.destroy());
   watchGauges(parts);
@@ -177,6 +188,14 @@ async function start(
     drain: (cut) => dataPlane.drain(cut, () => mesh.announcer.stop()),
     stop: () => lifecycle.stop(),
   };
+}
+
+/** What carries sessions, by service, where the configuration says it. */
+function saidSessions({ calls }: Config): ReadonlyMap<string, SessionCarriers> {
+  const said = [...calls.byService].flatMap(([name, { sessions }]) =>
+    sessions === null ? [] : [[name, sessions] as const],
+  );
+  return new Map(said);
 }
 
 /** A signal is only heard between two turns of the event loop, and a start on loopback may be a single one. */

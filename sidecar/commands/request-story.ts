@@ -24,6 +24,8 @@ export function requestStory(body: Json): string {
   if (textOf(body.app) !== '') lines.splice(3, 0, ['app', textOf(body.app)]);
   if (textOf(body.detail) !== '') lines.push(['cause', textOf(body.detail)]);
   if (textOf(body.advice) !== '') lines.push(['to do', textOf(body.advice)]);
+  const bound = fields(body.bound);
+  if (textOf(bound.because) !== '') lines.push(['bound', boundText(bound)]);
   lines.push(['view', viewText(body)]);
   const parts = [lines.map(([name, text]) => `${name.padEnd(10)}${cellText(text)}\n`).join('')];
   const attempts = items(body.failed_attempts).map(fields);
@@ -56,6 +58,12 @@ function answerText(body: Json): string {
   const firstMs = numberOf(body.first_byte_ms);
   const first = firstMs === null ? '' : `, first byte after ${millisText(firstMs)}`;
   return `${parts.join(' ')}, after ${millisText(numberOf(body.duration_ms))}${first}`;
+}
+
+/** Which worker it was for. */
+function boundText(bound: Json): string {
+  const worker = textOf(bound.worker_id);
+  return `${worker === '' ? 'to no worker' : `to ${worker}`}: ${textOf(bound.because)}`;
 }
 
 function viewText(body: Json): string {

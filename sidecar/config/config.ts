@@ -8,6 +8,7 @@
 import type { PolicyName } from '../core/balancing/balancer.ts';
 import type { SentHost } from '../core/forwarding/mount.ts';
 import type { HostPort } from '../core/host-port.ts';
+import type { SessionCarriers } from '../core/http/session-carrier.ts';
 import type { PageOrigins } from '../core/http/web-pages.ts';
 import type { LogFormat, LogLevel } from '../core/log.ts';
 import type { Capabilities, Requirement } from '../core/peers/requirements.ts';
@@ -50,6 +51,8 @@ export interface CallConfig {
   readonly preferences: readonly Requirement[];
   /** What a worker refuses for now goes to another one. */
   readonly retryRefused: boolean;
+  /** What carries its sessions; null = not said, so each worker's own word counts. */
+  readonly sessions: SessionCarriers | null;
 }
 
 export interface ServiceLoadConfig {

@@ -6,6 +6,7 @@
  */
 import type { SentHost } from '../core/forwarding/mount.ts';
 import { isHost } from '../core/http/request-target.ts';
+import { NO_SESSIONS, type SessionCarriers, sessionCarrier } from '../core/http/session-carrier.ts';
 import { isWorkerId } from '../core/peers/certificate.ts';
 import { RECORD_LIMITS, UNPRINTABLE } from '../core/peers/record.ts';
 import { type Capabilities, parseRequirements, type Requirement } from '../core/peers/requirements.ts';
@@ -129,6 +130,22 @@ export const requirementList: Parser<readonly Requirement[]> = (raw) => {
   const found = parseRequirements(raw);
   if ('fault' in found) throw new Error(found.fault);
   return found;
+};
+
+/** `{header: mcp-session-id}`, `{cookie: sid}`, both, or `none`. */
+export const sessionCarriers: Parser<SessionCarriers> = (raw) => {
+  if (raw === 'none' || raw === false || raw === 'false') return NO_SESSIONS;
+  const found = pairs(raw, 'header=name or cookie=name');
+  if (found.length === 0) throw new Error('neither a header nor a cookie is named; say none for no sessions');
+  const kinds = new Set(found.map(([kind]) => kind));
+  if (kinds.size < found.length) throw new Error('one header and one cookie at most');
+  return found.map(([kind, name]) => {
+    if (kind !== 'header' && kind !== 'cookie')
+      throw new Error(`${shown(kind)} is neither header nor cookie`);
+    const carrier = typeof name === 'string' ? sessionCarrier(kind, name) : null;
+    if (carrier !== null) return carrier;
+    throw new Error(`${shown(name)} is not the name of a ${kind} that can carry a session`);
+  });
 };
 
 function capability(value: unknown): string | number | boolean {

@@ -9,7 +9,15 @@ import { LOAD_SOURCES } from './config.ts';
 import { type Option, option, optional, type Parser } from './option.ts';
 import { duration, flag, integer, list, oneOf, orNone, shown, text, url } from './parsers.ts';
 import { SCHEMA } from './schema.ts';
-import { healthAsk, metricMap, requirementList, sentHost, serviceName, slotRule } from './service-parsers.ts';
+import {
+  healthAsk,
+  metricMap,
+  requirementList,
+  sentHost,
+  serviceName,
+  sessionCarriers,
+  slotRule,
+} from './service-parsers.ts';
 
 export interface WorkerUrl extends Omit<BaseUrl, 'scheme'> {
   /** As it is shown. */
@@ -62,6 +70,11 @@ export const CALL_SCHEMA = {
   retryRefused: optional(flag, {
     defaultDoc: '`retries.refused`',
     doc: 'Whether a request that a worker refuses for now goes to another one.',
+  }),
+  session: optional(sessionCarriers, {
+    mapping: true,
+    defaultDoc: 'what the workers say; `{header: mcp-session-id}`',
+    doc: 'What carries a session that a worker gives, so that its requests come back to that worker: `{header: mcp-session-id}`, `{cookie: sid}`, or both; `none` = nothing does. It is enough that the sidecar beside the worker says it.',
   }),
 };
 

@@ -71,6 +71,7 @@ function callOf(own: ValuesOf<typeof CALL_SCHEMA>, name: string, defaults: Servi
     requirements: own.require ?? NO_REQUIREMENTS,
     preferences: own.prefer ?? NO_REQUIREMENTS,
     retryRefused: own.retryRefused ?? defaults.retryRefused,
+    sessions: own.session,
   };
 }
 
@@ -148,7 +149,8 @@ export function callDefault(
   { timeouts, retryRefused }: Pick<ServiceDefaults, 'timeouts' | 'retryRefused'>,
   retryPost: boolean,
 ): CallConfig {
-  return { timeouts, retryPost, retryRefused, requirements: NO_REQUIREMENTS, preferences: NO_REQUIREMENTS };
+  const anyWorker = { requirements: NO_REQUIREMENTS, preferences: NO_REQUIREMENTS };
+  return { timeouts, retryPost, retryRefused, ...anyWorker, sessions: null };
 }
 
 /** How services of others are called, by name. */

@@ -31,6 +31,10 @@ export class BoundedCache<K, V> {
     return old;
   }
 
+  delete(key: K): void {
+    if (!this.#young.delete(key)) this.#old.delete(key);
+  }
+
   set(key: K, value: V): void {
     this.#old.delete(key);
     this.#add(key, value);

@@ -70,6 +70,15 @@ export const CODES = {
     advice:
       'Call /service/<name>/…, or <name>.mesh, or set sidecar-service; the response says what is wrong with the name.',
   },
+  unknown_worker: {
+    status: 404,
+    retryAfterSeconds: null,
+    isTransient: false,
+    proxyStatus: 'destination_not_found',
+    meaning: 'The one worker that the request asks for is not there, or does not offer the service.',
+    advice:
+      'Leave sidecar-worker out, so that any worker may serve it; `dht-sidecar peers` lists those that are known.',
+  },
   not_offered_here: {
     status: 421,
     retryAfterSeconds: null,

@@ -37,6 +37,8 @@ export interface RecordedRequest {
   readonly viewAgeMs: number | null;
   /** What the balancer saw and chose; null unless the app asked for it. */
   readonly decision: unknown;
+  /** Which worker it was for, and what became of that; null or absent = any. */
+  readonly bound?: object | null;
 }
 
 const MAX_REASON_CHARS = 240;
@@ -106,5 +108,6 @@ function toJson(request: RecordedRequest): object {
     failed_attempts: request.attempts,
     not_asked: request.skipped,
     decision: request.decision,
+    bound: request.bound ?? null,
   };
 }

@@ -1,7 +1,7 @@
 /**
  * What the request path tells the rest of the program about each request; declared here by its consumer.
  */
-import type { Explanation } from '../core/balancing/explain.ts';
+import type { BoundTo, Explanation } from '../core/balancing/explain.ts';
 import type { Code } from '../core/errors.ts';
 import type { SkippedPeer } from '../core/peers/exclusion-reason.ts';
 import type { RouteKind } from '../core/peers/route.ts';
@@ -36,6 +36,8 @@ export interface FinishedOutbound {
   readonly viewAgeMs: number | null;
   /** What the balancer saw; null unless the app asked for it. */
   readonly decision: Explanation | null;
+  /** Which worker it was for, and what became of that; null = any. */
+  readonly bound: BoundTo | null;
 }
 
 export interface FinishedInbound {

@@ -182,6 +182,45 @@ describe('the balancing policies', () => {
     for (const [i, home] of homes.entries()) if (home !== keyOf(3)) expect(after[i]).toBe(home);
   });
 
+  test('affinity: a peer that joins takes over no key in use; keys of ten minutes ago go by their hash again', () => {
+    const table = tableOf([recordOf(1), recordOf(2)]);
+    const balancer = new Balancer('adaptive', { ttlMs: 3_600_000 });
+    const random = seeded(1);
+    const homes = (nowMs: number): string[] =>
+      Array.from({ length: 100 }, (_, i) => {
+        const choice = balancer.choose(
+          table.offering(SERVICE),
+          asking(random, { affinityKey: `key-${i}`, nowMs }),
+        );
+        return choice.kind === 'chosen' ? choice.peer.key : '';
+      });
+    const before = homes(0);
+    table.apply(recordOf(3), 'record', 0);
+    expect(homes(1_000)).toStrictEqual(before);
+    expect(homes(600_000)).toStrictEqual(before);
+    expect(homes(1_200_001)).toContain(keyOf(3));
+  });
+
+  test('affinity: who has more than its share for a moment keeps its keys; who drains gives them away', () => {
+    const table = tableOf([recordOf(1), recordOf(2)]);
+    const balancer = new Balancer('adaptive', { ttlMs: 60_000 });
+    const to = (): string => {
+      const choice = balancer.choose(table.offering(SERVICE), asking(seeded(1), { affinityKey: 'session' }));
+      return choice.kind === 'chosen' ? choice.peer.key : '';
+    };
+    const home = to();
+    const other = home === keyOf(1) ? keyOf(2) : keyOf(1);
+    const [at, there] = home === keyOf(1) ? [1, 2] : [2, 1];
+    for (let n = 0; n < 4; n += 1) begin(endpointOf(table, at), 0);
+    expect(to()).toBe(other);
+    for (let n = 0; n < 4; n += 1) finish(endpointOf(table, at), 'served', 0);
+    expect(to()).toBe(home);
+    table.apply(recordOf(at, { state: 'draining', seq: 2 }), 'record', 0);
+    expect(to()).toBe(other);
+    table.apply(recordOf(at, { state: 'ready', seq: 3 }), 'record', 0);
+    expect(to()).toBe(keyOf(there));
+  });
+
   test('affinity: no peer gets more than 1.25 times its share', () => {
     const table = tableOf(
       Array.from({ length: 5 }, (_, i) => recordOf(i + 1, { figures: figures({ concurrency: 8 }) })),

@@ -49,6 +49,7 @@ describe('the log of the last requests', () => {
       failed_attempts: attempts,
       not_asked: [],
       decision: { chosen: 'worker-gpu-001' },
+      bound: null,
     });
     expect(log.explain('b')).toBe(null);
   });

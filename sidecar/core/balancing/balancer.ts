@@ -9,8 +9,9 @@ import { usableRoutes } from '../peers/route-order.ts';
 import { sortedByFitness } from '../peers/tunnel-limits.ts';
 import { createAdaptive } from './adaptive.ts';
 import { createAffinity } from './affinity.ts';
+import { AffinityHolders } from './affinity-holders.ts';
 import { createLeastLoad, createP2c, createRandom, createRank, createRoundRobin } from './basic-policies.ts';
-import { Candidates } from './candidates.ts';
+import { Candidates, type Ineligible } from './candidates.ts';
 import type { Choice, ChoiceRequest, NoChoiceCode } from './choice.ts';
 import { type Explanation, explainCandidates, withNext } from './explain.ts';
 import type { ChoiceInput, Policy } from './policy.ts';
@@ -34,6 +35,15 @@ export interface BalancerOptions {
   readonly ttlMs: number;
 }
 
+/** Who cannot serve for longer than a moment gives its affinity keys away. */
+const LOSES_KEYS: ReadonlySet<Ineligible | null> = new Set<Ineligible | null>([
+  'not_offered',
+  'unmet',
+  'warming',
+  'draining',
+  'ejected',
+]);
+
 interface Decision {
   readonly choice: Choice;
   readonly explanation: Explanation;
@@ -43,6 +53,7 @@ export class Balancer {
   readonly policy: PolicyName;
   readonly #named: Policy;
   readonly #affinity = createAffinity();
+  readonly #holders = new AffinityHolders();
   readonly #candidates = new Candidates();
   readonly #scores: Scores;
   readonly #field: ChoiceInput;
@@ -58,14 +69,15 @@ export class Balancer {
 
   choose(peers: readonly Peer[], request: ChoiceRequest): Choice {
     const picked = this.#pick(peers, request);
-    if (typeof picked === 'number') this.#takeTurn(request.service);
-    return this.#choiceOf(picked, request);
+    const choice = this.#choiceOf(picked, request);
+    this.#chosen(choice, peers, request);
+    return choice;
   }
 
   /** A choice together with its reasons: for `sidecar-explain` and the recorded requests. */
   decide(peers: readonly Peer[], request: ChoiceRequest): Decision {
     const decided = this.#explained(peers, request);
-    if (decided.choice.kind === 'chosen') this.#takeTurn(request.service);
+    this.#chosen(decided.choice, peers, request);
     return decided;
   }
 
@@ -84,8 +96,10 @@ export class Balancer {
     const refusal = this.#candidates.fill(peers, request);
     if (refusal !== null) return refusal;
     if (policy.needsScores) this.#scores.fill(this.#candidates, request.nowMs);
-    const { random, affinityKey } = request;
-    return policy.pick(this.#field, { random, affinityKey, turn: this.#turns.get(request.service) ?? 0 });
+    const { random, affinityKey, service, nowMs } = request;
+    const holderKey = affinityKey === null ? null : this.#holders.holderOf(service, affinityKey, nowMs);
+    const turn = this.#turns.get(service) ?? 0;
+    return policy.pick(this.#field, { random, affinityKey, holderKey, turn });
   }
 
   #choiceOf(picked: number | NoChoiceCode, request: ChoiceRequest): Choice {
@@ -101,6 +115,18 @@ export class Balancer {
       expectedQueue = waiting < 0 ? 0 : Math.ceil(waiting + 1);
     }
     return { kind: 'chosen', peer, endpoint, routes, spare, expectedQueue };
+  }
+
+  #chosen(choice: Choice, peers: readonly Peer[], request: ChoiceRequest): void {
+    if (choice.kind === 'refused') return;
+    const { affinityKey, excluded, nowMs, only, service } = request;
+    this.#takeTurn(service);
+    // A second attempt says nothing of where the next request should go.
+    if (affinityKey === null || excluded.size > 0 || only != null) return;
+    const holderKey = this.#holders.holderOf(service, affinityKey, nowMs);
+    const holder = holderKey === null ? undefined : peers.find(({ key }) => key === holderKey);
+    const isKept = holder !== undefined && !LOSES_KEYS.has(this.#candidates.verdict(holder, request));
+    this.#holders.used(service, affinityKey, isKept ? holder.key : choice.peer.key, nowMs);
   }
 
   #takeTurn(service: string): void {

@@ -16,6 +16,8 @@ export type Ineligible =
   | 'not_offered'
   /** It lacks a capability that the request requires. */
   | 'unmet'
+  /** The request is for one worker, and this is another. */
+  | 'other_worker'
   | 'warming'
   | 'draining'
   | 'tried'
@@ -30,7 +32,7 @@ export type Ineligible =
 /** What is asked of the candidates: the request without its randomness. */
 export type Wanted = Pick<
   ChoiceRequest,
-  'service' | 'nowMs' | 'excluded' | 'tunnelUnfit' | 'isRefused' | 'requirements' | 'preferences'
+  'service' | 'nowMs' | 'excluded' | 'only' | 'tunnelUnfit' | 'isRefused' | 'requirements' | 'preferences'
 >;
 
 export class Candidates {
@@ -73,6 +75,7 @@ export class Candidates {
   verdict(peer: Peer, wanted: Wanted): Ineligible | null {
     const endpoint = peer.endpoint(wanted.service);
     if (endpoint === undefined) return 'not_offered';
+    if (isOther(peer, wanted)) return 'other_worker';
     return fittingEndpoint(peer, wanted) === undefined ? 'unmet' : this.#verdict(endpoint, wanted);
   }
 
@@ -167,8 +170,14 @@ function ejectedUntilMs({ standing: { health } }: Endpoint, nowMs: number): numb
   return state.kind === 'ejected' ? state.untilMs : nowMs;
 }
 
+function isOther({ key }: Peer, { only }: Wanted): boolean {
+  return only != null && only !== key;
+}
+
 /** undefined: not offered there, or not by a worker that the request may go to. */
-function fittingEndpoint(peer: Peer, { service, requirements }: Wanted): Endpoint | undefined {
+function fittingEndpoint(peer: Peer, wanted: Wanted): Endpoint | undefined {
+  const { service, requirements } = wanted;
+  if (isOther(peer, wanted)) return undefined;
   const endpoint = peer.endpoint(service);
   if (endpoint === undefined || requirements === undefined || requirements.length === 0) return endpoint;
   return meetsAll(peer.record.capabilities, requirements) ? endpoint : undefined;
@@ -187,7 +196,7 @@ function hasFreeSlot({ concurrency, inFlight, queued, mineReported, outstanding 
 function refusalOf(peers: readonly Peer[], wanted: Wanted): NoChoiceCode {
   let refusal: NoChoiceCode = 'no_peers';
   for (const peer of peers) {
-    if (peer.endpoint(wanted.service) === undefined) continue;
+    if (peer.endpoint(wanted.service) === undefined || isOther(peer, wanted)) continue;
     if (fittingEndpoint(peer, wanted) === undefined) {
       if (refusal === 'no_peers') refusal = 'requirements_unmet';
     } else if (peer.state === 'ready') return 'all_ejected';

@@ -16,6 +16,8 @@ export interface ChoiceRequest {
   readonly excluded: ReadonlySet<string>;
   /** Requests with the same key go to the same peer where possible; null = the policy decides. */
   readonly affinityKey: string | null;
+  /** Key of the one peer that it may go to; absent or null = any. */
+  readonly only?: string | null;
   /** A worker has refused it: one that is known to be full is not asked, too. Absent = none has. */
   readonly isRefused?: boolean;
   /** Why the request should not go by a tunnel; absent or null = it may. */

@@ -68,9 +68,22 @@ export interface Explanation {
     readonly expected_ms_margin: number;
   } | null;
   readonly refusal: NoChoiceCode | null;
+  /** Which worker the request was for; null or absent = any. */
+  readonly bound?: BoundTo | null;
   readonly candidates: readonly ExplainedCandidate[];
   /** Candidates that were left out for the sake of length (truncateExplanation). */
   readonly omitted: number;
+}
+
+/** By what a request is for one worker, and what became of that. */
+export interface BoundTo {
+  readonly by: 'sidecar-worker' | 'session';
+  /** null = nobody is known to have the session. */
+  readonly worker_id: string | null;
+  /** `there`: it goes to that worker alone. `gone`, `unknown`, `not_taken`: a session whose request goes to any. */
+  readonly state: 'there' | 'gone' | 'unknown' | 'not_taken';
+  /** In a sentence. */
+  readonly because: string;
 }
 
 export interface ExplainOptions {
@@ -97,7 +110,7 @@ export function explainCandidates(options: ExplainOptions): Explanation {
       ...describe(endpoint, request.nowMs, request.tunnelUnfit ?? null),
       why_not: index < 0 ? (whyNot ?? 'not a candidate') : whyNot,
       because:
-        index < 0 && whyNot !== 'tried'
+        index < 0 && whyNot !== 'tried' && whyNot !== 'other_worker'
           ? exclusionReason(peer, request.service, request.nowMs, request.requirements)
           : null,
       score: index < 0 ? null : scoreOf(field, index),

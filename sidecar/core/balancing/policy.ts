@@ -20,6 +20,8 @@ export interface Draw {
   /** Counts the choices for this service. */
   readonly turn: number;
   readonly affinityKey: string | null;
+  /** Key of the peer that had it lately; null = nobody. */
+  readonly holderKey: string | null;
 }
 
 export interface Policy {

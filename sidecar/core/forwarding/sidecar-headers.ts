@@ -4,7 +4,7 @@
  * One prefix instead of a list, so that a field of a later version cannot be forged through an older sidecar.
  *
  * | field | in | said by | | --- | --- | --- | | `sidecar-service`, `sidecar-explain`, `sidecar-affinity`,
- * `sidecar-deadline-ms`, `sidecar-require`, `sidecar-prefer` | request | the app; read and taken out by the first sidecar | | `sidecar-auth` | both | one
+ * `sidecar-deadline-ms`, `sidecar-require`, `sidecar-prefer`, `sidecar-worker` | request | the app; read and taken out by the first sidecar | | `sidecar-auth` | both | one
  * sidecar to the other | | `sidecar-route` | request | one sidecar to the other: `tunnel` where it came by one | |
  * `sidecar-expected-queue`, `sidecar-under-way-ms` | request | one sidecar to the other: the longest queue that it
  * takes, and its place there | | `sidecar-inbound`, `sidecar-revision` | request | one that asks for a record: `host:port` where its own is
@@ -19,6 +19,9 @@ import type { HeadLimits } from '../http/message.ts';
 export const REQUIRE_HEADER = 'sidecar-require';
 export const PREFER_HEADER = 'sidecar-prefer';
 
+/** In a request of an app: this worker and no other. In a response to it: the worker that gave it. */
+export const WORKER_HEADER = 'sidecar-worker';
+
 /** The request fields that an app may send; every one is consumed by the sidecar it is sent to. */
 export const APP_HEADERS: ReadonlySet<string> = new Set([
   'sidecar-service',
@@ -27,6 +30,7 @@ export const APP_HEADERS: ReadonlySet<string> = new Set([
   'sidecar-deadline-ms',
   REQUIRE_HEADER,
   PREFER_HEADER,
+  WORKER_HEADER,
 ]);
 
 /** By it the one who is asked learns where the one who asks listens (mesh/discovery/introductions). */

@@ -4,6 +4,7 @@
  * One mutable object per peer for its whole stay in the table, instead of a new one per record: health, outstanding
  * counts and route states survive a refresh.
  */
+import { DEFAULT_CARRIERS, parseCarriers, type SessionCarriers } from '../http/session-carrier.ts';
 import type { ServiceFigures, WorkerRecord, WorkerState } from './record.ts';
 import type { Route, UsableKinds } from './route.ts';
 import { ALL_KINDS, isSameAddress, routesOf } from './route.ts';
@@ -98,6 +99,7 @@ export class Peer {
       }
       const figures = Object.hasOwn(record.figures, service) ? record.figures[service] : undefined;
       takeFigures(endpoint, record, figures, nowMs);
+      isChanged = takeSessions(endpoint, figures?.session) || isChanged;
     }
     return isChanged;
   }
@@ -155,6 +157,14 @@ export class Peer {
   }
 }
 
+/** Returns whether it is another word than before. */
+function takeSessions(endpoint: Endpoint, word: string | undefined): boolean {
+  if (word === endpoint.sessionWord) return false;
+  endpoint.sessionWord = word;
+  endpoint.sessions = word === undefined ? DEFAULT_CARRIERS : (parseCarriers(word) ?? DEFAULT_CARRIERS);
+  return true;
+}
+
 /** Unless a report has said something newer: records and reports count by the same sequence. */
 function takeFigures(
   endpoint: Endpoint,
@@ -183,6 +193,9 @@ export interface Endpoint {
   readonly service: string;
   /** By its answers to me. */
   readonly standing: Standing;
+  /** What carries its sessions, and the word of its record for that; undefined = it says none. */
+  sessions: SessionCarriers;
+  sessionWord: string | undefined;
   /** Last reported load, 0..1. */
   load: number;
   /** Requests being served there at the last report. */
@@ -217,6 +230,8 @@ function createEndpoint(peer: Peer, service: string): Endpoint {
     peer,
     service,
     standing: new Standing(),
+    sessions: DEFAULT_CARRIERS,
+    sessionWord: undefined,
     load: 0,
     inFlight: 0,
     queued: 0,
@@ -236,9 +251,8 @@ function createEndpoint(peer: Peer, service: string): Endpoint {
 
 /** Back to nothing known, except for what I have outstanding there; and for its failures, unless it is excused. */
 function forget(endpoint: Endpoint, nowMs: number): void {
-  const { outstanding, failureRate, failureAtMs, standing } = endpoint;
-  const kept = standing.startAnew(nowMs)
-    ? { outstanding, standing }
-    : { outstanding, standing, failureRate, failureAtMs };
+  const { outstanding, failureRate, failureAtMs, sessions, sessionWord, standing } = endpoint;
+  const own = { outstanding, sessions, sessionWord, standing };
+  const kept = standing.startAnew(nowMs) ? own : { ...own, failureRate, failureAtMs };
   Object.assign(endpoint, createEndpoint(endpoint.peer, endpoint.service), kept);
 }

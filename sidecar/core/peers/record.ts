@@ -5,6 +5,7 @@
  * each limit below is a decision.
  */
 import { isIp4, isIp6 } from '../host-port.ts';
+import { parseCarriers } from '../http/session-carrier.ts';
 import { isObject } from '../json.ts';
 import { isServiceName } from '../service-name.ts';
 
@@ -21,6 +22,8 @@ export interface ServiceFigures {
   readonly queued: number;
   /** Moving average of the service time in ms; null until one request was served. */
   readonly service_ms: number | null;
+  /** What carries its sessions (core/http/session-carrier); absent = the default. */
+  readonly session?: string;
 }
 
 export interface WorkerRecord {
@@ -58,6 +61,7 @@ export const RECORD_LIMITS = {
   /** Of `in_flight`, `queued`, `concurrency`. */
   requests: 1_000_000,
   serviceMs: 1e9,
+  sessionChars: 256,
   /** Unix ms; the largest time that a Date can hold (ECMA-262 §21.4.1.1). */
   epochMs: 8.64e15,
   /** Unix seconds. */
@@ -95,6 +99,7 @@ export function decodeRecord(json: unknown): DecodedRecord {
       concurrency: f.concurrency,
       queued: f.queued,
       service_ms: f.service_ms,
+      ...(f.session === undefined ? {} : { session: f.session }),
     };
   }
   const record: WorkerRecord = {
@@ -233,8 +238,15 @@ function figuresFault(figures: unknown, services: readonly string[]): string | n
     if (f.service_ms !== null && !isNumber(f.service_ms, RECORD_LIMITS.serviceMs, false)) {
       return 'figures: service_ms is not a time in ms or null';
     }
+    if (f.session !== undefined && !isSession(f.session)) return 'figures: session is not what carries one';
   }
   return null;
+}
+
+function isSession(value: unknown): boolean {
+  return (
+    typeof value === 'string' && value.length <= RECORD_LIMITS.sessionChars && parseCarriers(value) !== null
+  );
 }
 
 /** A number from 0 to `max`; a count is also whole. */

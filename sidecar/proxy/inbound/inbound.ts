@@ -37,6 +37,7 @@ import {
   REFUSAL_HEADER,
   underWayMs,
 } from '../peer/refusal.ts';
+import { parseSessionPath, SESSION_PATH } from '../peer/session-proof.ts';
 import { bytesReply, jsonReply, problemReply, sendReply } from '../problem.ts';
 import { atWorker, type LocalService } from '../worker/local-service.ts';
 import { forApp, workerRequest } from '../worker/worker-hop.ts';
@@ -63,6 +64,10 @@ export interface InboundSelf {
   report(service: string, callerKey: string): string;
   /** Body of GET /life/…: proves which run of this sidecar it is. */
   life(callerKey: string, target: string): unknown;
+  /** A request with these fields is of a session that the worker here has. */
+  hasSession(service: string, fields: RawFields): boolean;
+  /** That the worker here has the session which is asked for by this handle; null = it has not. */
+  sessionProof(handle: string): string | null;
   /** Makes sure that this request of the caller is never delivered; false when it is too late for that. */
   cancelQueued(callerKey: string, token: CancelToken): boolean;
 }
@@ -106,7 +111,8 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
       head.target === '/record' ||
       head.target === '/state' ||
       head.target.startsWith(RECALL_PATH) ||
-      head.target.startsWith(LIFE_PATH);
+      head.target.startsWith(LIFE_PATH) ||
+      head.target.startsWith(SESSION_PATH);
     const { method, target: asked } = head;
     const addressed = isOwn
       ? null
@@ -147,6 +153,9 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
   function ownReply(target: string, caller: Member): unknown {
     if (target === '/state') return self.state(caller.key);
     if (target.startsWith(LIFE_PATH)) return self.life(caller.key, target);
+    const session = parseSessionPath(target);
+    if (session !== null)
+      return { proof: caller.mayCall(session.service) ? self.sessionProof(session.handle) : null };
     const token = parseCancelToken(target);
     return { recalled: token !== null && self.cancelQueued(caller.key, token) };
   }
@@ -198,7 +207,9 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
     if (local === undefined) return failed('not_offered_here', `${self.workerId} does not offer ${service}`);
     if (!caller.mayCall(service)) return failed('not_allowed', `${caller.workerId} may not call ${service}`);
     if (viaContains(head.fields, pseudonym)) return failed('loop_detected', 'Via names this sidecar already');
-    if (options.isClosed()) return failed('draining', `${self.workerId} is shutting down`);
+    // A session is here and nowhere else: its requests are taken for as long as running ones are waited for.
+    if (options.isClosed() && !self.hasSession(service, head.fields))
+      return failed('draining', `${self.workerId} is shutting down`);
     if (head.method === 'CONNECT') return failed('not_supported', 'CONNECT is not carried');
     const last = finalRecipient(head);
     if (last.kind === 'refuse') return failed(last.code, last.detail);

@@ -6,7 +6,6 @@
 import type { Code } from '../../core/errors.ts';
 import type { SkippedPeer } from '../../core/peers/exclusion-reason.ts';
 import type { Peer } from '../../core/peers/peer.ts';
-import type { Requirement } from '../../core/peers/requirements.ts';
 import type { Route } from '../../core/peers/route.ts';
 
 /** A response that is ready: peers (maybe none usable), or why there are none. */
@@ -25,8 +24,11 @@ export type FindResult =
 export interface PeerDirectory {
   /** From the cache at once, or a promise that a lookup fulfils within the configured wait. */
   find(service: string): FindResult;
-  /** Looks through all who announce the service until one meets these; the view then. Bounded, and shared. Never rejects. */
-  search(service: string, requirements: readonly Requirement[]): Promise<View>;
+  /**
+   * Looks through all who announce the service until one fits; the view then. Bounded, and shared by all who have the
+   * same `wish`, which names what fits. Never rejects.
+   */
+  search(service: string, wish: string, fits: (peer: Peer) => boolean): Promise<View>;
   /** The peers known now, without counting as a request. */
   peek(service: string): readonly Peer[];
   /** A response carried this `sidecar-load`. */

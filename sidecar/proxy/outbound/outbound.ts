@@ -17,13 +17,13 @@ import type { OutboundObserver } from '../observers.ts';
 import type { LocalService } from '../worker/local-service.ts';
 import { AppTokens } from './app-tokens.ts';
 import { attemptText, kindOf } from './attempt-trace.ts';
+import { type BoundSelectorOptions, selectorFor } from './bound-selector.ts';
 import type { PeerDirectory } from './directory.ts';
 import { attemptLocal, type LocalAttemptOptions } from './local-attempt.ts';
 import { ejectOutlier } from './outliers.ts';
 import { attemptPeer, type PeerAttemptOptions } from './peer-attempt.ts';
 import { type ReportOptions, RequestReport } from './report.ts';
 import { OutboundRequest, type RequestOptions, type WorkerWishes, workerWishes } from './request.ts';
-import { type SelectorOptions, TargetSelector } from './target-selector.ts';
 
 /** More repeats of what a worker may have done have never helped anyone. */
 const MAX_SENT = 8;
@@ -61,7 +61,7 @@ export interface ClassifyOptions {
 export interface OutboundOptions
   extends ClassifyOptions,
     RequestOptions,
-    SelectorOptions,
+    BoundSelectorOptions,
     LocalAttemptOptions,
     PeerAttemptOptions,
     ReportOptions {
@@ -156,7 +156,7 @@ async function forward(
   budget.deposit(request.sinceMs);
   const local = services.get(request.service);
   if (local !== undefined && local.state !== 'ready') report.localNotReady(local);
-  const selector = new TargetSelector(request, options);
+  const selector = selectorFor(request, options);
   const context = { request, selector, report };
   for (;;) {
     const next = selector.next(report.attempts);

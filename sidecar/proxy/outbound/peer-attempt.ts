@@ -31,6 +31,7 @@ import type { RequestRelay } from '../../http/request-relay.ts';
 import { interimHeaders, responseHeaders } from '../hop-headers.ts';
 import { hasLearntClock } from '../peer/auth.ts';
 import { parseRefusal, REFUSAL_HEADER } from '../peer/refusal.ts';
+import type { Sessions } from '../peer/sessions.ts';
 import { faultText, refusedText, withSigns } from './attempt-trace.ts';
 import type { PeerDirectory } from './directory.ts';
 import { ejectOutlier, type OutlierOptions } from './outliers.ts';
@@ -48,6 +49,7 @@ export interface PeerAttemptOptions extends PeerRequestOptions, OutlierOptions {
   readonly upstreams: Upstreams;
   readonly stallWatch: StallWatch;
   readonly queueMigration: QueueMigration;
+  readonly sessions: Sessions;
 }
 
 /** What came of it, and what that leaves. */
@@ -248,6 +250,8 @@ class PeerAttempt implements AttemptOptions, WatchedRequest, MigratableAttempt {
     if (load !== undefined && response.status < 500 && answer !== 'refused')
       queueMigration.onReport(peer, service, !this.#isStream);
     const fields = responseHeaders(response.fields, response.version, pseudonym);
+    if (answer !== 'refused')
+      this.#options.sessions.answeredBy(peer, service, this.downstream.head, response);
     if (answer === 'refused') {
       this.#noteFull(response.fields);
       if (this.#context.request.mayAskAnother && this.#context.selector.hasOther) {

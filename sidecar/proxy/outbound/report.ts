@@ -243,6 +243,7 @@ export class RequestReport {
       view: this.#seen.view,
       viewAgeMs: this.#seen.viewAgeMs,
       decision: this.#seen.decision,
+      bound: this.#seen.bound,
     });
   }
 }

@@ -6,10 +6,11 @@
  */
 import { randomBytes } from 'node:crypto';
 import type { Addressed } from '../../core/forwarding/service-address.ts';
-import { PREFER_HEADER, REQUIRE_HEADER } from '../../core/forwarding/sidecar-headers.ts';
+import { PREFER_HEADER, REQUIRE_HEADER, WORKER_HEADER } from '../../core/forwarding/sidecar-headers.ts';
 import { isGrpc } from '../../core/http/grpc.ts';
 import { all, first, has } from '../../core/http/headers.ts';
 import type { RawFields } from '../../core/http/message.ts';
+import { isWorkerId } from '../../core/peers/certificate.ts';
 import { NO_REQUIREMENTS, parseRequirements, type Requirement } from '../../core/peers/requirements.ts';
 import type { Ttfb } from '../../core/peers/ttfb.ts';
 import { type TunnelLimits, type TunnelUnfit, tunnelUnfit } from '../../core/peers/tunnel-limits.ts';
@@ -36,18 +37,27 @@ export interface CallPolicy {
 export interface WorkerWishes {
   readonly requirements: readonly Requirement[];
   readonly preferences: readonly Requirement[];
+  /** This one and no other; null = any. */
+  readonly workerId: string | null;
 }
 
-const NO_WISHES: WorkerWishes = { requirements: NO_REQUIREMENTS, preferences: NO_REQUIREMENTS };
+const NO_WISHES: WorkerWishes = {
+  requirements: NO_REQUIREMENTS,
+  preferences: NO_REQUIREMENTS,
+  workerId: null,
+};
 
 /** As the fields of a request say; or what is wrong with them. */
 export function workerWishes(fields: RawFields): WorkerWishes | { readonly fault: string } {
-  if (!has(fields, REQUIRE_HEADER) && !has(fields, PREFER_HEADER)) return NO_WISHES;
+  const workerId = first(fields, WORKER_HEADER) ?? null;
+  if (workerId === null && !has(fields, REQUIRE_HEADER) && !has(fields, PREFER_HEADER)) return NO_WISHES;
+  if (workerId !== null && !isWorkerId(workerId))
+    return { fault: `${WORKER_HEADER}: not the name of a worker` };
   const requirements = parseRequirements(all(fields, REQUIRE_HEADER).join(','));
   if ('fault' in requirements) return { fault: `${REQUIRE_HEADER}: ${requirements.fault}` };
   const preferences = parseRequirements(all(fields, PREFER_HEADER).join(','));
   if ('fault' in preferences) return { fault: `${PREFER_HEADER}: ${preferences.fault}` };
-  return { requirements, preferences };
+  return { requirements, preferences, workerId };
 }
 
 export interface RequestOptions {
@@ -85,6 +95,8 @@ export class OutboundRequest {
   /** Of configuration and app together. */
   readonly requirements: readonly Requirement[];
   readonly preferences: readonly Requirement[];
+  /** The one worker that it asks for; null = any. */
+  readonly workerId: string | null;
   readonly wantsDecision: boolean;
   readonly deadline: RequestDeadline | null;
   /** Why it should not go by a tunnel. */
@@ -101,6 +113,7 @@ export class OutboundRequest {
       prefix,
       requirements,
       preferences,
+      workerId,
     }: Pick<Addressed, 'service' | 'target' | 'prefix'> & Partial<WorkerWishes>,
     options: RequestOptions,
     { app, origin }: Asker = NOBODY_NAMED,
@@ -116,6 +129,7 @@ export class OutboundRequest {
     this.policy = options.callPolicy(service);
     this.requirements = joined(this.policy.requirements, requirements);
     this.preferences = joined(preferences, this.policy.preferences);
+    this.workerId = workerId ?? null;
     this.affinityKey = first(fields, 'sidecar-affinity') ?? null;
     this.wantsDecision = first(fields, 'sidecar-explain') === '1';
     const deadlineMs = parseCount(first(fields, 'sidecar-deadline-ms'));
@@ -132,6 +146,25 @@ export class OutboundRequest {
 
   get elapsedMs(): number {
     return performance.now() - this.sinceMs;
+  }
+
+  /**
+   * What comes of it may take seconds: a client that leaves, or its deadline, does not wait. null: nobody waits for it
+   * any more.
+   */
+  async whileWanted<T>(ready: Promise<T>): Promise<{ readonly value: T } | null> {
+    const { relay, deadline } = this;
+    const gone = new Promise<null>((resolve) => {
+      relay.listen({ onClientDrain: () => {}, onGone: () => resolve(null) });
+      if (relay.isGone) resolve(null);
+    });
+    const found = ready.then((value) => ({ value }));
+    const late = deadline?.passed.then(() => null);
+    try {
+      return await Promise.race(late === undefined ? [found, gone] : [found, gone, late]);
+    } finally {
+      relay.listen(null);
+    }
   }
 
   /** What a worker refuses may go to another one. */

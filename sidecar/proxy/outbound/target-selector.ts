@@ -77,14 +77,17 @@ export class TargetSelector {
   /** It was given back, and goes there now. */
   #isMigrating = false;
 
-  constructor(request: OutboundRequest, options: SelectorOptions) {
+  /** `left`: where it was already, in vain. */
+  constructor(request: OutboundRequest, options: SelectorOptions, left: Peer | LocalService | null = null) {
     this.#request = request;
     this.#options = options;
+    if (left !== null && 'record' in left) this.#tried.push(left.key);
+    else this.#hasTriedLocal = left !== null;
     this.#acceptsAnyQueue = !request.isBodyKept;
   }
 
   get seen(): Seen {
-    return { view: this.#view, viewAgeMs: this.#viewAgeMs, decision: this.#decision };
+    return { view: this.#view, viewAgeMs: this.#viewAgeMs, decision: this.#decision, bound: null };
   }
 
   /** It was taken back from the queue of one peer, to be sent to another. */
@@ -152,9 +155,9 @@ export class TargetSelector {
   }
 
   async #looked(ready: Promise<View>, attempts: readonly AttemptTrace[]): Promise<Target> {
-    const view = await this.#whileWanted(ready);
-    if (view === null) return tooLate('the deadline of the caller passed while the service was looked up');
-    return this.#among(view, attempts);
+    const found = await this.#request.whileWanted(ready);
+    if (found === null) return tooLate('the deadline of the caller passed while the service was looked up');
+    return this.#among(found.value, attempts);
   }
 
   #among(view: View, attempts: readonly AttemptTrace[]): Target | Promise<Target> {
@@ -176,10 +179,12 @@ export class TargetSelector {
     const { directory } = this.#options;
     const { service, requirements } = this.#request;
     this.#hasSearched = true;
-    const view = await this.#whileWanted(directory.search(service, requirements));
-    if (view === null)
+    const wish = requirements.map(({ text }) => text).join();
+    const fits = ({ record }: Peer): boolean => meetsAll(record.capabilities, requirements);
+    const found = await this.#request.whileWanted(directory.search(service, wish, fits));
+    if (found === null)
       return tooLate('the deadline of the caller passed while a worker that fits was searched');
-    return this.#among(view, attempts);
+    return this.#among(found.value, attempts);
   }
 
   /** Those that were warming are asked once more. */
@@ -187,7 +192,7 @@ export class TargetSelector {
     const { directory } = this.#options;
     const { service } = this.#request;
     this.#hasCheckedWarming = true;
-    const checked = await this.#whileWanted(directory.checkWarming(service).then(() => true));
+    const checked = await this.#request.whileWanted(directory.checkWarming(service));
     if (checked === null) return tooLate('the deadline of the caller passed');
     const peers = directory.peek(service);
     return this.#chosen(this.#choose(peers), peers, attempts);
@@ -340,39 +345,39 @@ export class TargetSelector {
     return found;
   }
 
-  /**
-   * A lookup may take seconds: a client that leaves, or its deadline, does not wait for it. null: nobody waits for it
-   * any more.
-   */
-  async #whileWanted<T>(ready: Promise<T>): Promise<T | null> {
-    const { relay, deadline } = this.#request;
-    const gone = new Promise<null>((resolve) => {
-      relay.listen({ onClientDrain: () => {}, onGone: () => resolve(null) });
-      if (relay.isGone) resolve(null);
-    });
-    const late = deadline?.passed.then(() => null);
-    try {
-      return await Promise.race(late === undefined ? [ready, gone] : [ready, gone, late]);
-    } finally {
-      relay.listen(null);
-    }
-  }
-
   #choose(peers: readonly Peer[]): Choice {
-    const { balancer, observer, random } = this.#options;
-    const { affinityKey, preferences, requirements, service, tunnelUnfit, wantsDecision } = this.#request;
-    const nowMs = performance.now();
-    const wishes = { affinityKey, tunnelUnfit, requirements, preferences, isRefused: this.#isRefused };
-    const question = { service, nowMs, random, excluded: this.#excluded, ...wishes };
-    let choice: Choice;
-    if (wantsDecision) {
-      const decided = balancer.decide(peers, question);
-      choice = decided.choice;
-      this.#decision = truncateExplanation(decided.explanation);
-    } else {
-      choice = balancer.choose(peers, question);
-    }
-    observer.decided((performance.now() - nowMs) * 1000);
+    const among = { excluded: this.#excluded, isRefused: this.#isRefused, only: null };
+    const { choice, decision } = choosePeer(this.#request, this.#options, peers, among);
+    this.#decision = decision;
     return choice;
   }
+}
+
+/** What the balancer chooses for a request, with its reasons where the app asks for them. */
+export function choosePeer(
+  request: OutboundRequest,
+  { balancer, observer, random }: Pick<SelectorOptions, 'balancer' | 'observer' | 'random'>,
+  peers: readonly Peer[],
+  among: {
+    readonly excluded: ReadonlySet<string>;
+    readonly isRefused: boolean;
+    readonly only: string | null;
+  },
+): { readonly choice: Choice; readonly decision: Explanation | null } {
+  const { affinityKey, preferences, requirements, service, tunnelUnfit, wantsDecision } = request;
+  const nowMs = performance.now();
+  const { excluded, isRefused, only } = among;
+  const wishes = { affinityKey, tunnelUnfit, requirements, preferences };
+  const question = { service, nowMs, random, excluded, only, isRefused, ...wishes };
+  let choice: Choice;
+  let decision: Explanation | null = null;
+  if (wantsDecision) {
+    const decided = balancer.decide(peers, question);
+    choice = decided.choice;
+    decision = truncateExplanation(decided.explanation);
+  } else {
+    choice = balancer.choose(peers, question);
+  }
+  observer.decided((performance.now() - nowMs) * 1000);
+  return { choice, decision };
 }

@@ -2,7 +2,7 @@
  * What the steps of a request hand on: where it goes next, what an attempt leaves to be tried, and how the choice was
  * come by.
  */
-import type { Explanation } from '../../core/balancing/explain.ts';
+import type { BoundTo, Explanation } from '../../core/balancing/explain.ts';
 import type { Peer } from '../../core/peers/peer.ts';
 import type { Route } from '../../core/peers/route.ts';
 import type { LocalService } from '../worker/local-service.ts';
@@ -52,6 +52,8 @@ export interface Seen {
   readonly viewAgeMs: number | null;
   /** What the balancer saw; null unless the app asked for it. */
   readonly decision: Explanation | null;
+  /** Which worker it is for, or was; null = any. */
+  readonly bound: BoundTo | null;
 }
 
-export const NOTHING_SEEN: Seen = { view: 'none', viewAgeMs: null, decision: null };
+export const NOTHING_SEEN: Seen = { view: 'none', viewAgeMs: null, decision: null, bound: null };

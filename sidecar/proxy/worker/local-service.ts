@@ -20,6 +20,7 @@ import { requestClass } from '../../core/worker/service-times.ts';
 import { type AttemptOptions, runAttempt } from '../../http/attempt.ts';
 import type { AttemptOutcome, Judgement } from '../../http/attempt-outcome.ts';
 import type { IncomingHead, Origin, RequestTimeouts, Upstreams } from '../../http/exchange.ts';
+import type { Sessions } from '../peer/sessions.ts';
 import type { SlotUse } from './slot-use.ts';
 import type { AtWork, WorkerHealth } from './worker-health.ts';
 
@@ -35,6 +36,8 @@ export interface LocalServiceOptions {
   readonly slotUse: SlotUse;
   readonly health: WorkerHealth;
   readonly upstreams: Upstreams;
+  /** Told of the answers, for the sessions that they give; absent = nobody wants to know. */
+  readonly sessions?: Pick<Sessions, 'answeredHere'>;
 }
 
 type Given = 'upstreams' | 'origin' | 'timeouts' | 'repeatStale' | 'judge';
@@ -184,7 +187,7 @@ export class LocalService {
     let counted: Answer | null = null;
     try {
       const outcome = await this.#run(attempt, (response, answer) => {
-        this.#heard(response, answer);
+        this.#heard(attempt, response, answer);
         return attempt.judge(response, answer, false);
       });
       counted = answerIn(outcome);
@@ -207,7 +210,7 @@ export class LocalService {
     this.standing.health.tried(startedMs);
     try {
       const outcome = await this.#run(attempt, (response, answer) => {
-        this.#heard(response, answer);
+        this.#heard(attempt, response, answer);
         const nowMs = performance.now();
         this.#signMs = nowMs;
         if (answer === 'served') this.standing.took(others, startedMs, nowMs);
@@ -267,10 +270,13 @@ export class LocalService {
   }
 
   /** What the head of a response tells of the worker. One that refuses is full with what it has besides. */
-  #heard({ fields }: IncomingHead, answer: Answer): void {
+  #heard({ head }: LocalAttempt, { status, fields }: IncomingHead, answer: Answer): void {
     const report = first(fields, 'endpoint-load-metrics');
     if (report !== undefined) this.reported(report);
-    if (answer !== 'refused') return;
+    if (answer !== 'refused') {
+      this.#options.sessions?.answeredHere(this.name, head, { status, fields });
+      return;
+    }
     const nowMs = performance.now();
     this.standing.refusedAt(this.admission.inFlight - 1, nowMs, refusalMs(fields, Date.now()));
   }

@@ -111,7 +111,7 @@ const REQUEST_LINES: readonly string[] = [
   'X-Forwarded-Prefix: /evil\r\nOrigin: http://other.example\r\nReferer: http://other.example/a\r\n',
   'Max-Forwards: 12\r\n',
   'Expect: something-else\r\n',
-  'sidecar-affinity: k\r\nSidecar-Worker: forged\r\nendpoint-load-metrics: TEXT a=1\r\n',
+  'sidecar-affinity: k\r\nSidecar-Route: forged\r\nendpoint-load-metrics: TEXT a=1\r\n',
   'Proxy-Authorization: Basic x\r\nProxy-Connection: keep-alive\r\nHTTP2-Settings: AAA\r\nUpgrade: h2c\r\n',
   'X-Latin: \xe9\xff\x80\r\nX-Quoted: "a\\"b, c"; d=" "\r\nX-Tab: a\tb\r\n',
   `X-Long: ${'v'.repeat(20_000)}\r\n`,

@@ -153,6 +153,8 @@ export class InboundSide {
           report: () => reportOf(service),
           life: () => ({}),
           cancelQueued: () => false,
+          hasSession: () => false,
+          sessionProof: () => null,
         },
       }),
     });

@@ -18,6 +18,7 @@ import type { View } from '../../../sidecar/proxy/outbound/directory.ts';
 import { createOutbound, type OutboundOptions } from '../../../sidecar/proxy/outbound/outbound.ts';
 import { QueueMigration } from '../../../sidecar/proxy/outbound/queue-migration.ts';
 import { StallWatch } from '../../../sidecar/proxy/outbound/stall-watch.ts';
+import { Sessions } from '../../../sidecar/proxy/peer/sessions.ts';
 import { problemReply } from '../../../sidecar/proxy/problem.ts';
 import type { LocalService } from '../../../sidecar/proxy/worker/local-service.ts';
 import { TUNNEL_CERTIFICATE } from '../edges/tunnel-edge.ts';
@@ -176,6 +177,8 @@ export class SidecarPair {
           migrated: () => {},
           internalError: (error) => this.bugs.push(error),
         },
+        sessions: new Sessions({ key: identity.keyHex, workerId: 'a' }, new Map()),
+        sessionSearch: { ownerOf: async () => null },
         random: () => 0,
         capabilities: {},
         callPolicy: () => ({ vpn: TIMEOUTS, tunnel: TIMEOUTS, retryPost: false, retryRefused: true }),
