@@ -49,6 +49,7 @@ async function startOurs(role: 'persistent' | 'client', bootstrap: DhtAddress[])
     bootstrap,
     knownNodes: [],
     packetKey: PACKET_KEY,
+    storeRules: null,
     maxAgeMs: 180_000,
     clock: systemClock,
     log: silentLog,

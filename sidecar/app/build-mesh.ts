@@ -15,6 +15,7 @@ import { PeerTable } from '../core/peers/peer-table.ts';
 import type { Route } from '../core/peers/route.ts';
 import { systemClock, within } from '../mesh/clock.ts';
 import { type DhtNode, startDhtNode } from '../mesh/dht/node.ts';
+import { SHARDS } from '../mesh/dht/topic.ts';
 import { Announcer } from '../mesh/discovery/announcer.ts';
 import { Directory } from '../mesh/discovery/directory.ts';
 import { IdConflicts } from '../mesh/discovery/id-conflicts.ts';
@@ -26,6 +27,7 @@ import { Prober } from '../mesh/discovery/prober.ts';
 import { RecordFetcher } from '../mesh/discovery/record-fetcher.ts';
 import { ROSTER, Roster } from '../mesh/discovery/roster.ts';
 import { openRecord, sealRecord } from '../mesh/discovery/sealed-record.ts';
+import { storeRules } from '../mesh/discovery/store-rules.ts';
 import type { Identity } from '../mesh/membership/identity.ts';
 import type { RequestAuth } from '../mesh/membership/request-auth.ts';
 import type { PeerDirectory } from '../proxy/outbound/directory.ts';
@@ -85,7 +87,6 @@ const MAX_SKEW_MS = 30_000;
 const CLOCKS_APART_MS = 15 * 60_000;
 const SAVE_INTERVAL_MS = 60_000;
 const UNANNOUNCE_LIMIT_MS = 2_000;
-const SHARDS = 1;
 
 /** Known peers above which introductions are not followed up. */
 const MAX_INTRODUCED = 256;
@@ -104,6 +105,7 @@ export async function buildMesh(options: MeshOptions): Promise<Mesh> {
     bootstrap: config.dht.bootstrap,
     knownNodes: remembered.nodes,
     packetKey: identity.secrets.packetKey,
+    storeRules: storeRules(identity, SHARDS, clock),
     maxAgeMs: config.dht.maxAgeMs,
     clock,
     log,
@@ -265,6 +267,10 @@ export async function buildMesh(options: MeshOptions): Promise<Mesh> {
   const announcer = new Announcer({
     node,
     keyPair: identity,
+    certificate: () => {
+      identity.renew(clock.unixMs());
+      return identity.certBytes;
+    },
     topicKey: identity.secrets.topicKey,
     services: [ROSTER, ...config.services.map(({ name }) => name)],
     shards: SHARDS,

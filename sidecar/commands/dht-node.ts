@@ -7,6 +7,8 @@ import type { HostPort } from '../core/host-port.ts';
 import type { Log } from '../core/log.ts';
 import { systemClock } from '../mesh/clock.ts';
 import { type DhtNode, startDhtNode } from '../mesh/dht/node.ts';
+import { SHARDS } from '../mesh/dht/topic.ts';
+import { storeRules } from '../mesh/discovery/store-rules.ts';
 import { openIdentity } from '../mesh/membership/identity.ts';
 
 export interface CommandNode {
@@ -19,7 +21,7 @@ export interface CommandNode {
 
 /** The caller destroys it. */
 export function startCommandNode(config: Config, nowMs: number, node: CommandNode): Promise<DhtNode> {
-  const { secrets } = openIdentity({
+  const identity = openIdentity({
     meshKey: config.mesh.key,
     certBundle: config.mesh.cert,
     workerId: config.worker.id,
@@ -33,7 +35,8 @@ export function startCommandNode(config: Config, nowMs: number, node: CommandNod
     preferredPort: null,
     bootstrap: node.bootstrap,
     knownNodes: [],
-    packetKey: secrets.packetKey,
+    packetKey: identity.secrets.packetKey,
+    storeRules: storeRules(identity, SHARDS, systemClock),
     maxAgeMs: config.dht.maxAgeMs,
     clock: systemClock,
     log: node.log,

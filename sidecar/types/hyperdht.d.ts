@@ -97,6 +97,13 @@ declare module 'hyperdht' {
     readonly seq: number;
     readonly signature: Buffer;
   }
+  /** What another node asks of this one. */
+  export interface DhtRequest {
+    readonly command: number;
+    readonly target: Buffer | null;
+    readonly value: Buffer | null;
+    error(code: number, options?: { readonly token?: boolean; readonly closerNodes?: boolean }): void;
+  }
   export interface DhtStats {
     readonly queries: { readonly active: number; readonly total: number };
     readonly requests: {
@@ -136,6 +143,8 @@ declare module 'hyperdht' {
     /** Private; declared because `destroy` after a failed bind leaves this watcher open, and the process up. */
     readonly io: { readonly networkInterfaces: { destroy(): unknown } };
 
+    /** Called for each request; false = unknown. May be replaced. */
+    onrequest(request: DhtRequest): boolean;
     fullyBootstrapped(): Promise<void>;
     address(): DhtAddress | null;
     localAddress(): DhtAddress | null;

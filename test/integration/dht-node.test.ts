@@ -225,7 +225,7 @@ describe('a node of the private DHT', () => {
     const { systemClock } = await import(${url('mesh/clock.ts')});
     const { silentLog } = await import(${url('core/log.ts')});
     const start = (role, bootstrap, port = 0) => startDhtNode({ role, host: '127.0.0.1', port, preferredPort: null,
-      bootstrap, knownNodes: [], packetKey: Buffer.alloc(32, 1), maxAgeMs: 180000, clock: systemClock, log: silentLog });
+      bootstrap, knownNodes: [], packetKey: Buffer.alloc(32, 1), storeRules: null, maxAgeMs: 180000, clock: systemClock, log: silentLog });
     const first = await start('bootstrap', []);
     const second = await start('persistent', [first.address, { host: '127.0.0.1', port: 9 }]);
     const client = await start('client', [first.address]);

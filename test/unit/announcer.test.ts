@@ -71,6 +71,7 @@ function setUp(place: AnnouncedAddress, services = ['llm-inference']) {
   const announcer = new Announcer({
     node,
     keyPair: HyperDHT.keyPair(),
+    certificate: () => Buffer.alloc(0),
     topicKey: Buffer.alloc(32, 1),
     services,
     shards: 1,
@@ -210,6 +211,7 @@ describe('announcing in the DHT', () => {
     const broken = new Announcer({
       node: new FakeNode(),
       keyPair: HyperDHT.keyPair(),
+      certificate: () => Buffer.alloc(0),
       topicKey: Buffer.alloc(32, 1),
       services: ['a'],
       shards: 1,

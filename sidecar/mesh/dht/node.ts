@@ -16,6 +16,7 @@ import { type DhtBinding, openHyperDht } from './open.ts';
 import { RunningQueries } from './running-queries.ts';
 import { SealedUDX } from './sealed-udx.ts';
 import { type DhtStatus, describeDht } from './status.ts';
+import { guardStore, type StoreRules, withoutProof, withProof } from './store-guard.ts';
 
 export interface DhtNodeOptions extends DhtBinding {
   /** Addresses or names; empty = this is the first node of its DHT. */
@@ -24,6 +25,8 @@ export interface DhtNodeOptions extends DhtBinding {
   readonly knownNodes: readonly DhtAddress[];
   /** 32 bytes; all nodes of the mesh have the same. */
   readonly packetKey: Buffer;
+  /** What it stores for others; null: what the DHT's own rules allow. */
+  readonly storeRules: StoreRules | null;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -32,6 +35,13 @@ export interface Announcement {
   readonly publicKey: Buffer;
   /** What the announcer put into the relay slots: for a worker with VPN, its inbound listener. */
   readonly addresses: readonly DhtAddress[];
+}
+
+export interface AnnounceOptions {
+  /** An older announcement of the key is removed first. */
+  readonly clear: boolean;
+  /** The certificate of the key: nodes of a mesh store nothing without. */
+  readonly proof?: Buffer;
 }
 
 export interface DhtNode {
@@ -43,7 +53,7 @@ export interface DhtNode {
     topic: Buffer,
     keyPair: DhtKeyPair,
     addresses: readonly DhtAddress[],
-    o: { clear: boolean },
+    o: AnnounceOptions,
   ): Promise<number>;
   /** Best effort; never throws. */
   unannounce(topic: Buffer, keyPair: DhtKeyPair): Promise<void>;
@@ -75,6 +85,10 @@ const MAX_QUERY_MS = 8_000;
 export async function startDhtNode(options: DhtNodeOptions): Promise<DhtNode> {
   const udx = new SealedUDX(options.packetKey);
   const dht = await openHyperDht(options, udx);
+  const { log, storeRules } = options;
+  if (storeRules !== null) {
+    guardStore(dht, storeRules, () => log.debug({ part: 'dht' }, 'refused to store what is not certified'));
+  }
   return new HyperDhtNode(dht, () => udx.rejected, options);
 }
 
@@ -130,7 +144,10 @@ class HyperDhtNode implements DhtNode {
       for await (const reply of query) {
         for (const peer of reply.peers) {
           // Copied: the buffers are slices of whole datagrams.
-          yield { publicKey: Buffer.from(peer.publicKey), addresses: peer.relayAddresses.slice(0, 3) };
+          yield {
+            publicKey: Buffer.from(peer.publicKey),
+            addresses: withoutProof(peer.relayAddresses).slice(0, 3),
+          };
         }
       }
     } catch (cause) {
@@ -145,10 +162,13 @@ class HyperDhtNode implements DhtNode {
     topic: Buffer,
     keyPair: DhtKeyPair,
     addresses: readonly DhtAddress[],
-    o: { clear: boolean },
+    o: AnnounceOptions,
   ): Promise<number> {
     const query = this.#run(() =>
-      this.#dht.announce(topic, keyPair, addresses, { retries: RETRIES, clear: o.clear }),
+      this.#dht.announce(topic, keyPair, o.proof === undefined ? addresses : withProof(addresses, o.proof), {
+        retries: RETRIES,
+        clear: o.clear,
+      }),
     );
     try {
       await query.finished();

@@ -9,6 +9,9 @@ import sodium from 'sodium-universal';
 /** A topic is 32 bytes: the length of a target in the DHT. */
 const TOPIC_BYTES = 32;
 
+/** Of each service; who announces, who looks and who stores must agree on it. */
+export const SHARDS = 1;
+
 /**
  * The topic of one shard of a service. The NUL bytes part the fields (a service name has none), so that no
  * two (service, shard) pairs share their input. `shard` counts from 0.

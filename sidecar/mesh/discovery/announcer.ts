@@ -28,6 +28,8 @@ export interface AnnouncerOptions {
   >;
   readonly keyPair: DhtKeyPair;
   readonly topicKey: Buffer;
+  /** The present certificate: nodes store nothing for who has none. */
+  readonly certificate: () => Buffer;
   readonly services: readonly string[];
   readonly shards: number;
   readonly place: () => AnnouncedAddress;
@@ -170,7 +172,10 @@ export class Announcer {
 
   #announce(service: string, address: HostPort | null, clear: boolean): Promise<number> {
     const addresses = address === null ? [] : [address];
-    return this.#options.node.announce(this.#topic(service), this.#options.keyPair, addresses, { clear });
+    return this.#options.node.announce(this.#topic(service), this.#options.keyPair, addresses, {
+      clear,
+      proof: this.#options.certificate(),
+    });
   }
 
   /** Who is announced without an address, or may not be reached by it, must have its record where all can read. */

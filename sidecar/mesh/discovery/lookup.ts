@@ -53,6 +53,9 @@ const SHARDS_PER_LOOKUP = 2;
 /** Of a record that does not name the service. */
 const UNNAMED_MAX_AGE_MS = 1_000;
 
+/** Announced beyond the room, and taken up when others have failed. */
+const MAX_SPARE = 256;
+
 /** When the sample is full, so many new peers are still let in, that a newcomer is not unknown for ever. */
 const ROTATION = 4;
 
@@ -85,6 +88,7 @@ export function describeLookup(report: LookupReport | undefined): string {
 const FAILURE_WORDS: Readonly<Record<Failure, string>> = {
   ok: 'well',
   unreachable: 'could not be reached for its record',
+  held_back: 'was asked in vain just now, or stands where too many are announced',
   not_in_dht: 'has no record in the DHT',
   wrong_worker: 'has another worker at its address now',
   gone: 'has left',
@@ -97,7 +101,8 @@ class Walk {
   readonly #service: string;
   readonly #options: LookupOptions;
   readonly #seen = new Set<string>();
-  readonly #jobs: Promise<void>[] = [];
+  readonly #jobs = new Set<Promise<void>>();
+  readonly #spare: Announcement[] = [];
   readonly #failures: Partial<Record<Failure, number>> = {};
   #usable = 0;
   #room: number;
@@ -122,7 +127,7 @@ class Walk {
   }
 
   async end(): Promise<LookupReport> {
-    await Promise.all(this.#jobs);
+    while (this.#jobs.size > 0) await Promise.all(this.#jobs);
     return { announced: this.#seen.size, usable: this.#usable, failures: this.#failures };
   }
 
@@ -135,6 +140,10 @@ class Walk {
     }
     if (this.#seen.has(key)) return;
     this.#seen.add(key);
+    this.#fetch(key, addresses, publicKey);
+  }
+
+  #fetch(key: string, addresses: Announcement['addresses'], publicKey: Buffer): void {
     const nowMs = this.#options.clock.monotonicMs();
     if (this.#options.table.isBanned(key, nowMs)) {
       this.#failed('banned');
@@ -144,21 +153,31 @@ class Walk {
       this.#usable += 1;
       return;
     }
-    if (this.#options.table.get(key)?.endpoint(this.#service) === undefined) {
-      if (this.#room <= 0) return;
-      this.#room -= 1;
-    }
     const address = addresses[0];
     if (address !== undefined && !this.#options.mayAsk(address)) {
       this.#failed('address_refused');
       return;
     }
-    this.#jobs.push(
-      this.#options.fetcher.fetch(key, this.#sourcesOf(address)).then((outcome) => {
-        if (outcome === 'ok') this.#usable += 1;
-        else this.#failed(outcome);
-      }),
-    );
+    const takesRoom = this.#options.table.get(key)?.endpoint(this.#service) === undefined;
+    if (takesRoom && this.#room <= 0) {
+      if (this.#spare.length < MAX_SPARE) this.#spare.push({ publicKey, addresses });
+      return;
+    }
+    if (takesRoom) this.#room -= 1;
+    const job = this.#options.fetcher.fetch(key, this.#sourcesOf(address)).then((outcome) => {
+      this.#jobs.delete(job);
+      if (outcome === 'ok') this.#usable += 1;
+      else this.#failed(outcome);
+      if (outcome !== 'ok' && takesRoom) this.#roomAgain();
+    });
+    this.#jobs.add(job);
+  }
+
+  /** Whoever cannot be had takes nobody's place. */
+  #roomAgain(): void {
+    this.#room += 1;
+    const next = this.#spare.shift();
+    if (next !== undefined) this.#fetch(next.publicKey.toString('hex'), next.addresses, next.publicKey);
   }
 
   /** A record that does not name what its worker announces may have changed since. */

@@ -15,6 +15,7 @@ import type { WorkerRecord } from '../../core/peers/record.ts';
 import { type Route, routeAddress } from '../../core/peers/route.ts';
 import type { Clock } from '../clock.ts';
 import type { DhtNode } from '../dht/node.ts';
+import { FetchBudget } from './fetch-budget.ts';
 
 /** `GET /record` of an inbound listener or below a tunnel URL. Rejects when there is no 200 in time. */
 export type FetchRecord = (
@@ -72,7 +73,14 @@ function addressOf(url: string): string | null {
 }
 
 /** Why there is no record; `ok` means that it is in the table, now or since before. */
-export type FetchOutcome = 'ok' | 'unreachable' | 'not_in_dht' | 'wrong_worker' | 'gone' | 'bad_record';
+export type FetchOutcome =
+  | 'ok'
+  | 'unreachable'
+  | 'held_back'
+  | 'not_in_dht'
+  | 'wrong_worker'
+  | 'gone'
+  | 'bad_record';
 
 export interface RecordFetcherOptions {
   readonly node: Pick<DhtNode, 'mutableGet'>;
@@ -97,6 +105,7 @@ export class RecordFetcher {
   readonly #fetchedAtMs = new Map<string, number>();
   readonly #listeners = new Set<(record: WorkerRecord) => void>();
   readonly #stop = new AbortController();
+  readonly #budget = new FetchBudget();
   #rejected = 0;
 
   constructor(options: RecordFetcherOptions) {
@@ -146,7 +155,18 @@ export class RecordFetcher {
     return first ?? 'unreachable';
   }
 
+  /** Who is known may be asked at any time; what is only announced has a budget. */
   async #fetch(keyHex: string, source: RecordSource): Promise<FetchOutcome> {
+    const { clock, table } = this.#options;
+    if (source.kind !== 'address' || table.get(keyHex) !== undefined) return await this.#ask(keyHex, source);
+    const ended = this.#budget.begin(keyHex, source.address, clock.monotonicMs());
+    if (ended === null) return 'held_back';
+    const outcome = await this.#ask(keyHex, source);
+    ended(outcome === 'ok', clock.monotonicMs());
+    return outcome;
+  }
+
+  async #ask(keyHex: string, source: RecordSource): Promise<FetchOutcome> {
     let bytes: Buffer | null;
     try {
       bytes = source.kind === 'dht' ? await this.#fromDht(keyHex) : await this.#fromPeer(keyHex, source);

@@ -35,6 +35,7 @@ export async function startNode(options: Partial<DhtNodeOptions> = {}): Promise<
     bootstrap: [],
     knownNodes: [],
     packetKey: SECRETS.packetKey,
+    storeRules: null,
     maxAgeMs: 180_000,
     clock: systemClock,
     log: silentLog,
@@ -137,6 +138,7 @@ export async function startWorker(
   const announcer = new Announcer({
     node,
     keyPair: identity,
+    certificate: () => identity.certBytes,
     topicKey: identity.secrets.topicKey,
     services,
     shards: o.shards ?? 1,
