@@ -2,7 +2,8 @@
  * The drain: in which order a sidecar lets go (design, "When things fail", SIGTERM).
  *
  * Its order is the point, so it stands alone: withdrawn first, inbound still open for those who have not heard; then
- * inbound ends, while outbound goes on for the worker's own last calls; then outbound ends.
+ * inbound ends, while outbound goes on for the worker's own last calls; then outbound ends, once the apps here have
+ * nothing more to ask: where everything is stopped at once, they are still at work.
  */
 import type { HttpListener } from '../http/listener.ts';
 import type { InFlightCount } from './in-flight-count.ts';
@@ -17,6 +18,8 @@ export interface DrainOptions {
   readonly acceptMs: number;
   /** Then the running ones may take so long. */
   readonly waitMs: number;
+  /** Apps that have asked for nothing for so long are done. */
+  readonly quietMs: number;
   /** Stop waiting. */
   readonly cut: AbortSignal;
   /** Takes this worker out of the directory. */
@@ -28,7 +31,7 @@ export interface DrainOptions {
 }
 
 export async function drain(options: DrainOptions): Promise<void> {
-  const { acceptMs, waitMs, cut, inbound, outbound } = options;
+  const { acceptMs, waitMs, quietMs, cut, inbound, outbound } = options;
   const withdrawn = options.withdraw();
   await pause(acceptMs, cut);
   options.close();
@@ -37,6 +40,7 @@ export async function drain(options: DrainOptions): Promise<void> {
   const untilMs = performance.now() + waitMs;
   const leftMs = (): number => Math.max(0, untilMs - performance.now());
   await inbound.activity.idle(leftMs(), cut);
+  await outbound.activity.quiet(quietMs, leftMs(), cut);
   outbound.listener.stopAccepting();
   outbound.listener.drain();
   await outbound.activity.idle(leftMs(), cut);

@@ -5,7 +5,7 @@
  * bounded, so that a wrong path (a device, an image) is an error and not an outage.
  */
 import { closeSync, openSync, readSync } from 'node:fs';
-import { LineCounter, parseDocument } from 'yaml';
+import { type Document, isAlias, isMap, isSeq, LineCounter, type Node, parseDocument, visit } from 'yaml';
 
 const MAX_BYTES = 1_048_576;
 
@@ -50,6 +50,7 @@ function parseYaml(content: string): unknown {
     prettyErrors: false,
     logLevel: 'error',
     stringKeys: true,
+    merge: true,
   });
   const fault = document.errors[0] ?? document.warnings[0];
   if (fault !== undefined) {
@@ -61,8 +62,39 @@ function parseYaml(content: string): unknown {
   try {
     return document.toJS({ maxAliasCount: 100 });
   } catch {
-    throw new Error('not valid YAML (an alias refers to nothing, or to too much)');
+    const at = badReference(document);
+    if (at === undefined) throw new Error('not valid YAML (an alias refers to too much)');
+    const { line, col } = lines.linePos(at);
+    throw new Error(
+      `line ${line}, column ${col}: not valid YAML (an alias refers to nothing, or << is not given a mapping)`,
+    );
   }
+}
+
+/** Offset of the first alias of nothing, or merge key without mappings. */
+function badReference(document: Document): number | undefined {
+  let at: number | undefined;
+  const isMerged = (node: unknown): boolean => isMap(isAlias(node) ? node.resolve(document) : node);
+  visit(document, {
+    Alias: (_, node) => {
+      if (node.resolve(document) !== undefined) return undefined;
+      at = node.range?.[0];
+      return visit.BREAK;
+    },
+    Pair: (_, { key, value }) => {
+      if (String(key) !== '<<' || isMerged(value) || (isSeq(value) && value.items.every(isMerged)))
+        return undefined;
+      at = (value as Node | null)?.range?.[0] ?? (key as Node).range?.[0];
+      return visit.BREAK;
+    },
+  });
+  return at;
+}
+
+/** Keys of the file's own, for what is referred to elsewhere in it (`x-common: &common`). */
+function withoutOwnKeys(content: unknown): unknown {
+  if (typeof content !== 'object' || content === null || Array.isArray(content)) return content;
+  return Object.fromEntries(Object.entries(content).filter(([key]) => !key.startsWith('x-')));
 }
 
 function parseJson(content: string): unknown {
@@ -79,7 +111,7 @@ function parseJson(content: string): unknown {
 /** The content by the ending of the path; throws in plain words. An empty file is an empty mapping. */
 export function parseConfigFile(path: string, content: string): unknown {
   const withoutMark = content.replace(/^\uFEFF/, '');
-  if (path.endsWith('.json')) return parseJson(withoutMark);
-  if (path.endsWith('.yaml') || path.endsWith('.yml')) return parseYaml(withoutMark) ?? {};
+  if (path.endsWith('.json')) return withoutOwnKeys(parseJson(withoutMark));
+  if (path.endsWith('.yaml') || path.endsWith('.yml')) return withoutOwnKeys(parseYaml(withoutMark) ?? {});
   throw new Error('the name must end in .yaml, .yml or .json');
 }

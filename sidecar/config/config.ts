@@ -204,6 +204,8 @@ export interface Config {
     readonly acceptMs: number;
     /** Then the running ones may take this long. */
     readonly waitMs: number;
+    /** Within that, apps that have asked for nothing for so long are taken to be done. */
+    readonly quietMs: number;
   };
   /** `Forwarded` and `X-Forwarded-*` of apps are kept and added to, not replaced. */
   readonly trustForwarded: boolean;

@@ -167,7 +167,7 @@ export function resolveConfig(
       maxTargetBytes: values.limits.maxTarget,
       headTimeoutMs: values.limits.headTimeout,
     },
-    drain: { acceptMs: values.drain.accept, waitMs: values.drain.wait },
+    drain: { acceptMs: values.drain.accept, waitMs: values.drain.wait, quietMs: values.drain.quiet },
     trustForwarded: values.trustForwarded,
     state: values.state,
     log: values.log,

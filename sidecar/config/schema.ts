@@ -318,7 +318,11 @@ export const SCHEMA = {
     }),
     wait: option(duration('0s', '1d'), '120s', {
       env: 'SIDECAR_DRAIN_WAIT',
-      doc: 'Then the running ones may take this long.',
+      doc: 'Then the running ones may take this long, and the apps here are still served. Keep both below the time after which the process is killed (`docker stop`: 10 s, Kubernetes: 30 s).',
+    }),
+    quiet: option(duration('0s', '10m'), '5s', {
+      env: 'SIDECAR_DRAIN_QUIET',
+      doc: 'Within that, apps that have asked for nothing for this long are taken to be done, and `outbound` ends.',
     }),
   },
   trustForwarded: option(flag, 'false', {

@@ -135,6 +135,11 @@ function isServiceLink(name: string, value: string): boolean {
   );
 }
 
+/** Without the space around it: a file of variables with line ends of Windows leaves a CR at the end of each. */
+function trimmed(value: string | undefined): string {
+  return value?.trim() ?? '';
+}
+
 /** Empty variables count as unset, as container tools pass them that way. */
 export function readEnvironment(
   tree: OptionTree,
@@ -147,21 +152,21 @@ export function readEnvironment(
   for (const [key, leaf] of listOptions(tree)) {
     if (leaf.env === null) continue;
     known.add(leaf.env);
-    const value = environment[leaf.env];
-    if (value !== undefined && value !== '') config.set(key, { raw: value, where: leaf.env });
+    const value = trimmed(environment[leaf.env]);
+    if (value !== '') config.set(key, { raw: value, where: leaf.env });
     if (!leaf.secret) continue;
     const fileVariable = `${leaf.env}_FILE`;
     known.add(fileVariable);
-    const path = environment[fileVariable];
-    if (path === undefined || path === '') continue;
+    const path = trimmed(environment[fileVariable]);
+    if (path === '') continue;
     if (config.has(key)) problems.add(fileVariable, `${leaf.env} is set as well; keep one of the two`);
     const raw = secretText(path, fileVariable, readText, problems);
     if (raw !== null) config.set(key, raw);
   }
   for (const [name, value] of Object.entries(environment)) {
-    if (!name.startsWith('SIDECAR_') || known.has(name) || value === undefined || value === '') continue;
-    if (isServiceLink(name, value)) continue;
+    if (!name.startsWith('SIDECAR_') || known.has(name) || trimmed(value) === '') continue;
+    if (isServiceLink(name, trimmed(value))) continue;
     problems.add(name.slice(0, 80), `unknown variable${suggestion(name, known)}`);
   }
-  return { config, configFile: environment.SIDECAR_CONFIG || null };
+  return { config, configFile: trimmed(environment.SIDECAR_CONFIG) || null };
 }

@@ -101,6 +101,42 @@ describe('a worker that drains', () => {
     expect((await cpu.stats()).failed_requests).toBe(0);
   });
 
+  test('where all is stopped at once, apps that are still at work are served until they are done', async () => {
+    const mesh = new TestMesh();
+    const worker = await startHttpWorker();
+    await mesh.join({ id: 'worker', services: { 'llm-inference': worker.url } });
+    const app = await mesh.join({
+      id: 'app',
+      env: { SIDECAR_DRAIN_ACCEPT: '0s', SIDECAR_DRAIN_QUIET: '2s' },
+    });
+    expect((await app.get('llm-inference')).status).toBe(200);
+    let isDrained = false;
+    const drained = app.running.drain(NEVER).then(() => {
+      isDrained = true;
+    });
+    const untilMs = performance.now() + 3_000;
+    while (performance.now() < untilMs) {
+      const { status, body } = await app.get('llm-inference');
+      expectNamed(status, body).toBe(200);
+      expect(isDrained).toBe(false);
+    }
+    await drained;
+    await expect(app.get('llm-inference')).rejects.toThrow(/ECONNREFUSED/);
+  });
+
+  test('an app that never ends is served no longer than drain.wait', async () => {
+    const mesh = new TestMesh();
+    const worker = await startHttpWorker();
+    const box = await mesh.join({
+      id: 'box',
+      services: { 'llm-inference': worker.url },
+      env: { SIDECAR_DRAIN_ACCEPT: '0s', SIDECAR_DRAIN_QUIET: '1m', SIDECAR_DRAIN_WAIT: '1s' },
+    });
+    expect((await box.get('llm-inference')).status).toBe(200);
+    await box.running.drain(NEVER);
+    await expect(box.get('llm-inference')).rejects.toThrow(/ECONNREFUSED/);
+  });
+
   test('a second signal cuts off what runs, and the client can tell', async () => {
     const mesh = new TestMesh();
     const worker = await startHttpWorker({ answer: (_, response) => void response.write('begun') });

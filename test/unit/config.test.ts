@@ -62,7 +62,7 @@ describe('the configuration', () => {
       maxTargetBytes: 16_384,
       headTimeoutMs: 10_000,
     });
-    expect(config.drain).toStrictEqual({ acceptMs: 2000, waitMs: 120_000 });
+    expect(config.drain).toStrictEqual({ acceptMs: 2000, waitMs: 120_000, quietMs: 5000 });
     expect(config.calls.default.timeouts).toStrictEqual({
       vpnConnectMs: 1000,
       tunnelConnectMs: 3000,
@@ -97,6 +97,53 @@ describe('the configuration', () => {
     expect(config.balance.policy).toBe('random');
     expect(config.cache.ttlMs).toBe(20_000);
     expect(config.cache.firstLookupWaitMs).toBe(1000);
+  });
+
+  test('variables of a file with CRLF line ends mean what they say', () => {
+    const config = loadEnv({
+      SIDECAR_TRUST_FORWARDED: 'true\r',
+      SIDECAR_LOG_LEVEL: 'debug\r',
+      SIDECAR_CONCURRENCY: '4\r',
+      SIDECAR_VPN_IP: 'none\r',
+      SIDECAR_MESH_KEY: `${MESH_KEY}\r`,
+      SIDECAR_SERVICES: 'llm=http://127.0.0.1:9000\r',
+      SIDECAR_STATE_DIR: '\r',
+      SIDECAR_UNKNOWN: '\r',
+    });
+    expect(config.trustForwarded).toBe(true);
+    expect(config.log.level).toBe('debug');
+    expect(config.services[0]?.concurrency).toBe(4);
+    expect(config.vpn.ip).toBe(null);
+    expect(config.state.dir).toBe(null);
+    const files = { 'c.yaml': 'cache:\r\n  ttl: 10s\r\n', secret: `${MESH_KEY}\r\n` };
+    const env = { SIDECAR_CONFIG: 'c.yaml\r', SIDECAR_MESH_KEY_FILE: 'secret\r' };
+    expect(load({ files, env }).cache.ttlMs).toBe(10_000);
+  });
+
+  test('merge keys take over what an anchor holds, and keys that begin with x- are the own ones of the file', () => {
+    const yaml = [
+      'x-common: &common { concurrency: 3, timeouts: { head: 7s } }',
+      'services:',
+      '  one: { <<: *common, url: "http://127.0.0.1:9000" }',
+      '  two: { <<: [*common, { queue: 5 }], url: "http://127.0.0.1:9001", concurrency: 4 }',
+    ].join('\n');
+    const { services } = loadEnv({ SIDECAR_CONFIG: 'c.yaml' }, { files: { 'c.yaml': yaml } });
+    expect(services.map(({ concurrency, queue }) => [concurrency, queue])).toStrictEqual([
+      [3, 32],
+      [4, 5],
+    ]);
+    expect(services[1]?.timeouts.headMs).toBe(7000);
+  });
+
+  test.each([
+    ['b: {<<: 3}', /^c\.yaml: line 1, column 9: /],
+    ['a: 1\nb:\n  <<: [3]\n', /^c\.yaml: line 3, column 7: /],
+    ['a: {<<: *none}', /^c\.yaml: line 1, column 9: /],
+    ['a: &a {<<: *a}', /not valid YAML/],
+  ])('a merge of what is no mapping is named with its place: %j', (content, named) => {
+    expect(
+      problemsOf({ env: { ...KEY, SIDECAR_CONFIG: 'c.yaml' }, files: { 'c.yaml': content } }),
+    ).toContainEqual(expect.stringMatching(named));
   });
 
   test('JSON, --name=value, SIDECAR_CONFIG and an empty file are taken too', () => {
