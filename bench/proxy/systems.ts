@@ -156,6 +156,8 @@ async function startSidecar(
     SIDECAR_VPN_IP: '127.0.0.1',
     SIDECAR_VPN_CIDR: '127.0.0.0/8',
     SIDECAR_OUTBOUND: `127.0.0.1:${outbound}`,
+    // The generator sends the Host of an app that calls by a name.
+    SIDECAR_OUTBOUND_HOSTS: 'models.example',
     SIDECAR_INBOUND: `127.0.0.1:${inbound}`,
     SIDECAR_ADMIN: `127.0.0.1:${admin}`,
     SIDECAR_DHT_LISTEN: `127.0.0.1:${dht}`,
