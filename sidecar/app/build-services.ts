@@ -4,12 +4,13 @@
  * Composition only.
  */
 import type { Config, ServiceConfig } from '../config/config.ts';
-import { hostHeader } from '../core/http/base-url.ts';
+import type { WorkerUrl } from '../config/worker-url.ts';
 import type { Log } from '../core/log.ts';
 import { Admission } from '../core/worker/admission.ts';
 import { below } from '../core/worker/health-ask.ts';
 import { Slots } from '../core/worker/slots.ts';
-import type { Origin, Upstreams } from '../http/exchange.ts';
+import { type Origin, originOf, placeOf, type Upstreams } from '../http/exchange.ts';
+import { TlsClient } from '../http/sockets/tls-client.ts';
 import { loadOfTerms, namedTerms, vllmTerms } from '../load/metric-terms.ts';
 import { MetricsPage } from '../load/metrics-page.ts';
 import { SourceWatch } from '../load/source-watch.ts';
@@ -38,15 +39,19 @@ export function buildServices({
   const services = new Map<string, LocalService>();
   const groups = new Map<string, Slots>();
   const workers = new Map<string, Worker>();
+  const tlsClients = new Map<string, TlsClient>();
   for (const service of config.services) {
-    const key = JSON.stringify([originOf(service), service.basePath, service.health, service.sentHost]);
-    const worker = workers.get(key) ?? watchWorker(service, services, { upstreams, log });
+    const [url] = service.urls as readonly [WorkerUrl];
+    const origin = originOf(url, tlsClient(service, tlsClients, log));
+    const key = JSON.stringify([url.url, service.tls, service.health, service.sentHost]);
+    const worker = workers.get(key) ?? watchWorker(service, url, origin, services, { upstreams, log });
     workers.set(key, worker);
     const { workerConnectMs, headMs, idleMs } = service.timeouts;
     const local = new LocalService({
       name: service.name,
-      origin: originOf(service),
-      basePath: service.basePath,
+      origin,
+      url: url.url,
+      basePath: url.basePath,
       sentHost: service.sentHost,
       timeouts: { connectMs: workerConnectMs, headMs, idleMs },
       admission: new Admission({ ...service, slots: slotsOf(service, groups) }),
@@ -59,7 +64,7 @@ export function buildServices({
     services.set(service.name, local);
     const late = setTimeout(() => {
       if (worker.health.isReady) return;
-      const fields = { service: service.name, url: service.url, reason: worker.health.reason };
+      const fields = { service: service.name, url: url.url, reason: worker.health.reason };
       log.error(fields, `the worker is still not ready after ${Math.round(service.warmingLimitMs / 1000)} s`);
     }, service.warmingLimitMs);
     late.unref();
@@ -82,16 +87,16 @@ interface Worker {
 
 function watchWorker(
   service: ServiceConfig,
+  url: WorkerUrl,
+  origin: Origin,
   all: ReadonlyMap<string, LocalService>,
   { upstreams, log }: Pick<ServicesOptions, 'upstreams' | 'log'>,
 ): Worker {
-  const origin = originOf(service);
-  const host = hostHeader(origin);
   const { ask, intervalMs, timeoutMs, healthyAfter, unhealthyAfter } = service.health;
   const services: LocalService[] = [];
   const health = new WorkerHealth({
     origin,
-    ask: below(service.basePath, ask),
+    ask: below(url.basePath, ask),
     host: service.sentHost.kind === 'name' ? service.sentHost.name : undefined,
     intervalMs,
     timeoutMs,
@@ -99,7 +104,7 @@ function watchWorker(
     unhealthyAfter,
     upstreams,
     // One program, whichever of its services it is at work for.
-    atWork: () => mostOf([...all.values()].filter((each) => each.host === host)),
+    atWork: () => mostOf([...all.values()].filter((each) => each.place === placeOf(origin))),
     onChange: (isReady, reason) => {
       for (const local of services) {
         const state = isReady ? 'ready' : 'warming';
@@ -111,6 +116,10 @@ function watchWorker(
         }
         local.stateChanged();
       }
+    },
+    onUntrusted: (reason) => {
+      const names = services.map(({ name }) => name);
+      log.error({ services: names, reason, url: url.url }, 'the certificate of the worker is not good here');
     },
     onReport: (value) => {
       for (const local of services) local.reported(value);
@@ -124,8 +133,26 @@ function mostOf(services: readonly LocalService[]): AtWork {
   return found.has('moves') ? 'moves' : found.has('waits') ? 'waits' : 'no';
 }
 
-function originOf({ scheme, host, port }: ServiceConfig): Origin {
-  return { scheme, host, port };
+/** One for all that reach their workers in the same way: they share connections then. */
+function tlsClient({ name, tls }: ServiceConfig, made: Map<string, TlsClient>, log: Log): TlsClient | null {
+  if (tls === null) return null;
+  const key = JSON.stringify(tls);
+  const known = made.get(key);
+  if (known !== undefined) return known;
+  const client = new TlsClient({
+    ...tls,
+    onReload: (fault) => {
+      const fields = { service: name, part: 'tls' };
+      if (fault === null) log.info(fields, 'the changed certificate files are used for new connections');
+      else
+        log.warn(
+          { ...fields, reason: fault },
+          'the changed certificate files cannot be used: the last ones stay',
+        );
+    },
+  });
+  made.set(key, client);
+  return client;
 }
 
 /** Its own, or those of its group. */

@@ -5,13 +5,15 @@
  * only asks, one per address, so that one dead node shows.
  */
 import type { Config, ServiceConfig } from '../config/config.ts';
+import type { WorkerUrl } from '../config/worker-url.ts';
 import { messageOf } from '../core/errors.ts';
 import type { HostPort } from '../core/host-port.ts';
 import { formatHostPort } from '../core/host-port.ts';
 import { silentLog } from '../core/log.ts';
 import { below } from '../core/worker/health-ask.ts';
-import type { Upstreams } from '../http/exchange.ts';
+import { originOf, type Upstreams } from '../http/exchange.ts';
 import { CoarseTimers } from '../http/sockets/timers.ts';
+import { TlsClient } from '../http/sockets/tls-client.ts';
 import { workerPools } from '../http/upstream-pools.ts';
 import { checkWorker } from '../http/worker-check.ts';
 import { systemClock } from '../mesh/clock.ts';
@@ -28,16 +30,22 @@ export async function checkWorkers(config: Config): Promise<readonly Check[]> {
   const timers = new CoarseTimers(TICK_MS);
   const upstreams = workerPools({ limits: config.limits, timers, tlsCa: null });
   try {
-    return await Promise.all(config.services.map((service) => checkService(service, upstreams)));
+    return await Promise.all(
+      config.services.flatMap((service) => service.urls.map((url) => checkUrl(service, url, upstreams))),
+    );
   } finally {
     upstreams.destroy();
   }
 }
 
-async function checkService(service: ServiceConfig, upstreams: Upstreams): Promise<Check> {
-  const { scheme, host, port, basePath, health, sentHost } = service;
+async function checkUrl(
+  service: ServiceConfig,
+  { basePath, url, ...place }: WorkerUrl,
+  upstreams: Upstreams,
+): Promise<Check> {
+  const { health, sentHost, tls } = service;
   const { fault } = await checkWorker({
-    origin: { scheme, host, port },
+    origin: originOf(place, tls === null ? null : new TlsClient({ ...tls, onReload: () => {} })),
     host: sentHost.kind === 'name' ? sentHost.name : undefined,
     ask: below(basePath, health.ask),
     timeoutMs: health.timeoutMs,
@@ -47,11 +55,11 @@ async function checkService(service: ServiceConfig, upstreams: Upstreams): Promi
   });
   const name = 'worker';
   if (fault === null)
-    return { name, result: 'ok', detail: `${service.name} answers at ${service.url}`, advice: null };
+    return { name, result: 'ok', detail: `${service.name} answers at ${url}`, advice: null };
   return {
     name,
     result: 'fail',
-    detail: `${service.name} at ${service.url}: ${fault.reason}`,
+    detail: `${service.name} at ${url}: ${fault.reason}`,
     advice: 'Is the worker running and done with loading, and is the URL right as seen from here?',
   };
 }

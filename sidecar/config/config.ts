@@ -14,6 +14,7 @@ import type { LogFormat, LogLevel } from '../core/log.ts';
 import type { Capabilities, Requirement } from '../core/peers/requirements.ts';
 import type { HealthAsk } from '../core/worker/health-ask.ts';
 import type { SlotRule } from '../core/worker/slot-rules.ts';
+import type { WorkerUrl } from './worker-url.ts';
 
 export const LOAD_SOURCES = ['auto', 'in-flight', 'cpu', 'gpu', 'worker'] as const;
 
@@ -73,17 +74,25 @@ export interface SlotsConfig {
   readonly byChannels: boolean;
 }
 
+/** TLS to a worker. */
+export interface WorkerTlsConfig {
+  /** Paths of PEM files, which are read again when they change; null = the system's CAs, and no certificate of ours. */
+  readonly caFile: string | null;
+  readonly certFile: string | null;
+  readonly keyFile: string | null;
+  /** The name that its certificate must be for; null = the host of its URL. */
+  readonly serverName: string | null;
+  /** False: whoever answers is taken for the worker. */
+  readonly isVerified: boolean;
+}
+
 /** One service that the local worker offers. */
 export interface ServiceConfig extends CallConfig {
   readonly name: string;
-  /** Where the worker listens. */
-  readonly url: string;
-  /** `h2c`: it is spoken to in HTTP/2. */
-  readonly scheme: 'http' | 'h2c';
-  readonly host: string;
-  readonly port: number;
-  /** Path of the URL without a trailing slash; '' for none. */
-  readonly basePath: string;
+  /** Where the worker listens; at least one. */
+  readonly urls: readonly WorkerUrl[];
+  /** How it is reached by https; null = no URL of it is one. */
+  readonly tls: WorkerTlsConfig | null;
   /** The Host that it is sent. */
   readonly sentHost: SentHost;
   /** Requests that the worker serves at once, with all of its group; null = not limited. */

@@ -112,7 +112,8 @@ export function checkListeners(
     }
   }
   for (const service of config.services) {
-    const listener = addressesOf(service)
+    const listener = service.urls
+      .flatMap((url) => (url.socketPath === null ? addressesOf(url) : []))
       .map((address) => taken.get(formatHostPort(address)))
       .find((found) => found !== undefined);
     if (listener !== undefined) {

@@ -64,7 +64,10 @@ function dhtOf({ tree, problems }: Context, vpn: string | null, purpose: Purpose
   };
 }
 
-function servicesOf({ tree, problems }: Context): Pick<Config, 'services' | 'calls' | 'aliases'> {
+function servicesOf(
+  { tree, problems, warnings }: Context,
+  readText: ReadText,
+): Pick<Config, 'services' | 'calls' | 'aliases'> {
   const { values } = tree;
   const timeouts = {
     vpnConnectMs: values.timeouts.vpnConnect,
@@ -82,7 +85,11 @@ function servicesOf({ tree, problems }: Context): Pick<Config, 'services' | 'cal
     retryPost: new Set(values.retries.post ?? []),
     retryRefused: values.retries.refused,
   };
-  const services = readServices(values.services ?? new Map(), tree.where('services'), defaults, problems);
+  const services = readServices(values.services ?? new Map(), tree.where('services'), defaults, {
+    readText,
+    problems,
+    warnings,
+  });
   const others = readCalls(values.calls ?? new Map(), tree.where('calls'), defaults, problems);
   const byService = new Map<string, CallConfig>(others);
   for (const service of services) {
@@ -132,7 +139,7 @@ export function resolveConfig(
   const warnings: string[] = [];
   const context: Context = { tree, problems, warnings };
   const vpn = vpnIp(context, host);
-  const served = servicesOf(context);
+  const served = servicesOf(context, readText);
   const { workerId, mesh } = workerAndMesh(context, host, served.services, checkMembership);
   const inbound = { listen: inboundOf(values.inbound.listen, vpn) };
   const config: Config = {

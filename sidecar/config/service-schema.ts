@@ -4,7 +4,7 @@
  * Apart from the schema of the whole sidecar, since each entry under `services` and `calls` is a small configuration of
  * its own, read by the same machinery. Time limits that are not set are those of the whole.
  */
-import { type BaseUrl, baseUrlOf } from '../core/http/base-url.ts';
+import { isHostName } from '../core/host-port.ts';
 import { LOAD_SOURCES } from './config.ts';
 import { type Option, option, optional, type Parser } from './option.ts';
 import { duration, flag, integer, list, oneOf, orNone, shown, text, url } from './parsers.ts';
@@ -18,26 +18,15 @@ import {
   sessionCarriers,
   slotRule,
 } from './service-parsers.ts';
+import { workerUrl } from './worker-url.ts';
 
-export interface WorkerUrl extends Omit<BaseUrl, 'scheme'> {
-  /** As it is shown. */
-  readonly url: string;
-  readonly scheme: 'http' | 'h2c';
-}
+/** Read where it is needed, so that another one is found when it changes. */
+const filePath: Parser<string> = text('the path', 4096);
 
-/**
- * `h2c` is no scheme that `URL` knows, and a worker that speaks both versions needs somebody to choose: gRPC works in
- * HTTP/2 only, most others know HTTP/1.1 only.
- */
-const workerUrl: Parser<WorkerUrl> = (raw) => {
-  const value = text('the URL', 2048)(raw);
-  const scheme = /^(http|h2c):\/\//i.exec(value)?.[1]?.toLowerCase();
-  if (scheme !== 'http' && scheme !== 'h2c') {
-    throw new Error(`${shown(raw)} is not a URL that starts with http:// or h2c://`);
-  }
-  const place = url(['http'])(`http${value.slice(scheme.length)}`);
-  const base = baseUrlOf(place);
-  return { ...base, scheme, url: `${scheme}://${place.host}${base.basePath}` };
+const hostName: Parser<string> = (raw) => {
+  const value = text('the name', 253)(raw);
+  if (isHostName(value)) return value;
+  throw new Error(`${shown(raw)} is not the name of a host`);
 };
 
 const SERVICE_TIMEOUTS: { readonly [K in keyof typeof SCHEMA.timeouts]: Option<number | null> } = {
@@ -82,8 +71,29 @@ export const CALL_SCHEMA = {
 export const SERVICE_SCHEMA = {
   url: optional(workerUrl, {
     defaultDoc: 'required',
-    doc: 'Where the worker listens, with its base path: `http://…` is spoken to in HTTP/1.1, `h2c://…` in HTTP/2 (prior knowledge, no TLS), whatever the app speaks. gRPC needs `h2c://`.',
+    doc: 'Where the worker listens, with its base path: `http://…` and `https://…` are spoken to in HTTP/1.1, `h2c://…` in HTTP/2 (prior knowledge, no TLS), whatever the app speaks. gRPC needs `h2c://`. `unix:/run/llm.sock` is a Unix socket; behind a colon the base path (`unix:/run/llm.sock:/v1`), or the Host and it (`unix:/run/llm.sock:llm.local/v1`); `h2c+unix:/run/llm.sock` for gRPC.',
   }),
+  tls: {
+    ca: optional(filePath, {
+      defaultDoc: "the system's",
+      doc: 'PEM file of the only CAs that may have signed the certificate of an `https://` worker. It and the next two are read again when they change, for new connections.',
+    }),
+    cert: optional(filePath, {
+      defaultDoc: 'none',
+      doc: 'PEM file of the certificate (and its chain) that the worker is shown.',
+    }),
+    key: optional(filePath, {
+      defaultDoc: 'none',
+      doc: 'PEM file of its private key, without a passphrase.',
+    }),
+    name: optional(hostName, {
+      defaultDoc: 'the host of `url`',
+      doc: 'The name that the worker is asked for (SNI) and that its certificate must be for.',
+    }),
+    insecure: option(flag, 'false', {
+      doc: 'Take whatever certificate the worker has, expired, self-signed or for another name: whoever answers at that address then gets the requests. For trials; `tls.ca` is the safe way to trust a certificate of your own.',
+    }),
+  },
   host: option(sentHost, 'worker', {
     doc: 'The `Host` that the worker is sent: `worker` = that of `url`; `keep` = the one that the app sent, for workers that build links from it or compare it with `Origin`; else a name of its own.',
   }),

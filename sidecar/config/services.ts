@@ -14,6 +14,7 @@ import { type PerService, serviceName } from './service-parsers.ts';
 import { CALL_SCHEMA, SERVICE_SCHEMA } from './service-schema.ts';
 import { withGroupLimits } from './slot-groups.ts';
 import { flattenFile, readTree, type TreeResult } from './tree.ts';
+import { type FileContext, workerTls } from './worker-tls.ts';
 
 export interface ServiceDefaults {
   readonly concurrency: PerService<number | 'none'>;
@@ -80,8 +81,9 @@ export function readServices(
   entries: ReadonlyMap<string, unknown>,
   where: string,
   defaults: ServiceDefaults,
-  problems: Problems,
+  context: FileContext,
 ): readonly ServiceConfig[] {
+  const { problems } = context;
   const services: ServiceConfig[] = [];
   const said = new Map<string, number | null | undefined>();
   for (const [name, raw] of entries) {
@@ -94,12 +96,14 @@ export function readServices(
     if (values.load.metrics !== null && values.load.metricsUrl === null && !failed.has('load.metricsUrl')) {
       problems.add(label('load.metrics'), 'needs load.metricsUrl: on which page are they?');
     }
-    if (values.url.scheme === 'http' && values.health.path?.kind === 'grpc')
+    const urls = [values.url];
+    if (values.url.scheme !== 'h2c' && values.health.path?.kind === 'grpc')
       problems.add(label('health.path'), 'is for workers of h2c://: gRPC needs HTTP/2');
     said.set(name, saidConcurrency(values.concurrency, name, defaults));
     services.push({
       name,
-      ...values.url,
+      urls,
+      tls: workerTls(values.tls, urls, label, context),
       sentHost: values.host,
       concurrency: unlessNone(values.concurrency ?? valueFor(defaults.concurrency, name) ?? 'none'),
       assumedConcurrency: defaults.assumedConcurrency,

@@ -207,6 +207,15 @@ export const CODES = {
     advice:
       'See whether what should listen at that address runs there, and whether a firewall lets TCP through; for a tunnel, whether cloudflared runs.',
   },
+  certificate_untrusted: {
+    status: 502,
+    retryAfterSeconds: null,
+    isTransient: true,
+    proxyStatus: 'tls_certificate_error',
+    meaning: 'The TLS certificate of the worker or tunnel is not good here; nothing was sent.',
+    advice:
+      'See what `detail` says: renew the certificate, or trust who signed it (services.<name>.tls.ca, tunnel.ca), or say the name that it is for (services.<name>.tls.name).',
+  },
   upstream_reset: {
     status: 502,
     retryAfterSeconds: null,

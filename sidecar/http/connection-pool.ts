@@ -97,7 +97,8 @@ const keys = new WeakMap<Origin, string>();
 export function originKey(origin: Origin): string {
   let key = keys.get(origin);
   if (key === undefined) {
-    key = `${origin.scheme}://${origin.host}:${origin.port}`;
+    const place = origin.socketPath ?? `${origin.host}:${origin.port}`;
+    key = `${origin.scheme}://${place}#${origin.tls?.id ?? 0}`;
     keys.set(origin, key);
   }
   return key;

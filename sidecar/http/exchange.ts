@@ -9,6 +9,7 @@ import type { Duplex } from 'node:stream';
 import type { Code } from '../core/errors.ts';
 import type { HttpVersion, RawFields, RequestHead } from '../core/http/message.ts';
 import type { Stage } from '../core/retry.ts';
+import type { TlsClient } from './sockets/tls-client.ts';
 
 /** What a downstream tells its current handler. Nothing is called after `onGone`. */
 export interface DownstreamHandler {
@@ -135,6 +136,30 @@ export interface Origin {
   readonly scheme: 'http' | 'https' | 'h2c';
   readonly host: string;
   readonly port: number;
+  /** A Unix socket in place of host and port, which are then names alone. */
+  readonly socketPath?: string;
+  /** How TLS is made in place of the pool's own way. */
+  readonly tls?: TlsClient;
+}
+
+/** `socketPath` null: by host and port. */
+export function originOf({ scheme, host, port, socketPath }: OriginPlace, tls: TlsClient | null): Origin {
+  return {
+    scheme,
+    host,
+    port,
+    ...(socketPath === null ? {} : { socketPath }),
+    ...(tls === null || scheme !== 'https' ? {} : { tls }),
+  };
+}
+
+/** The same for all who call one program. */
+export function placeOf({ host, port, socketPath }: Origin): string {
+  return socketPath ?? `${host}:${port}`;
+}
+
+export interface OriginPlace extends Pick<Origin, 'scheme' | 'host' | 'port'> {
+  readonly socketPath: string | null;
 }
 
 export interface RequestTimeouts {

@@ -5,12 +5,11 @@
  * one connection at a time is not kept from its work. Nothing is tried twice and no redirect is followed.
  */
 import { Client } from 'undici';
-import { SidecarError } from '../core/errors.ts';
+import { CODES, SidecarError } from '../core/errors.ts';
 import { hostHeader } from '../core/http/base-url.ts';
 import type { Origin } from './exchange.ts';
 import { type SmallGet, type SmallResponse, tooLarge, withinLimit } from './small-get.ts';
-import { dialError, eachOf } from './sockets/dial-error.ts';
-import { hostNames } from './sockets/host-names.ts';
+import { dial } from './sockets/dial.ts';
 
 export interface OwnGet extends SmallGet {
   /** `h2c` is for `smallGet`, on the connections that requests take: there a worker that shuts down says so. */
@@ -32,14 +31,20 @@ async function request(get: OwnGet, signal: AbortSignal): Promise<SmallResponse>
   const { origin, target, host = hostHeader(origin), fields, maxBytes, limitMs } = get;
   const { stepMs = limitMs, connectMs = stepMs } = get;
   const timeout = stepMs + UNDICI_TICK_MS;
-  const connectTimeout = connectMs + UNDICI_TICK_MS;
+  let giveUp = (): void => {};
   const client = new Client(`${origin.scheme}://${hostHeader(origin)}`, {
-    connect: {
-      timeout: connectTimeout,
-      lookup: hostNames.lookup,
-      // At the next address when one refuses; else it has all the time.
-      autoSelectFamily: true,
-      autoSelectFamilyAttemptTimeout: connectTimeout,
+    connect: (_to, callback) => {
+      giveUp = dial(origin, {
+        connectMs,
+        tls: origin.scheme === 'https' ? (origin.tls ?? { ca: null }) : null,
+        readBuffer: null,
+        onConnected: (socket) => {
+          giveUp = () => {};
+          callback(null, socket);
+        },
+        onFault: ({ code, detail, isRefused }) =>
+          callback(new SidecarError(code, detail, { isRefused }), null),
+      });
     },
     headersTimeout: timeout,
     bodyTimeout: timeout,
@@ -47,7 +52,10 @@ async function request(get: OwnGet, signal: AbortSignal): Promise<SmallResponse>
     maxResponseSize: maxBytes,
   });
   // A signal given to undici would wait for the end of a name look-up, or of a connection that is being made.
-  const end = (): void => void client.destroy(signal.reason as Error);
+  const end = (): void => {
+    giveUp();
+    void client.destroy(signal.reason as Error);
+  };
   signal.addEventListener('abort', end);
   try {
     const headers = ['Host', host, ...fields];
@@ -67,18 +75,12 @@ async function request(get: OwnGet, signal: AbortSignal): Promise<SmallResponse>
   }
 }
 
-function faultOf(error: NodeJS.ErrnoException, { origin, maxBytes }: OwnGet): SidecarError {
+function faultOf(error: NodeJS.ErrnoException, { maxBytes }: OwnGet): SidecarError {
   const cause = { cause: error };
-  const inner = eachOf(error)[0] ?? error;
-  if (inner.syscall === 'connect' || inner.syscall === 'getaddrinfo') {
-    const isRefused = inner.code === 'ECONNREFUSED';
-    return new SidecarError('connect_failed', dialError(origin, error), { ...cause, isRefused });
-  }
+  if (error.code !== undefined && Object.hasOwn(CODES, error.code)) return error as SidecarError;
   switch (error.code) {
     case 'UND_ERR_RES_EXCEEDED_MAX_SIZE':
       return tooLarge(maxBytes);
-    case 'UND_ERR_CONNECT_TIMEOUT':
-      return new SidecarError('connect_timeout', error.message, cause);
     case 'UND_ERR_HEADERS_TIMEOUT':
     case 'UND_ERR_BODY_TIMEOUT':
       return new SidecarError('response_timeout', error.message, cause);

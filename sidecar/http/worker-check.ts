@@ -34,9 +34,9 @@ export interface CheckFault {
   readonly reason: string;
   /**
    * `gone`: nobody listens there, which needs no second look. `unconnected`: it takes no connection. `silent`: it has not
-   * answered. `ill`: its own word, or none that can be understood.
+   * answered. `ill`: its own word, or none that can be understood. `untrusted`: its certificate is not good here.
    */
-  readonly kind: 'gone' | 'unconnected' | 'silent' | 'ill';
+  readonly kind: 'gone' | 'unconnected' | 'silent' | 'ill' | 'untrusted';
 }
 
 export interface CheckResult {
@@ -71,15 +71,18 @@ export async function checkWorker(check: WorkerCheck): Promise<CheckResult> {
         return await grpc(check, ask);
     }
   } catch (error) {
-    return faulty({ reason: messageOf(error), kind: kindOf(error) });
+    return faulty({ reason: messageOf(error), kind: kindOf(error, check.origin) });
   }
 }
 
-function kindOf(error: unknown): CheckFault['kind'] {
+function kindOf(error: unknown, { scheme }: Origin): CheckFault['kind'] {
   if (isRefusedConnection(error)) return 'gone';
   const code = (error as { code?: unknown }).code;
   if (code === 'response_timeout') return 'silent';
-  return code === 'connect_failed' || code === 'connect_timeout' ? 'unconnected' : 'ill';
+  // By TLS the worker itself takes up a connection, which a busy one does late.
+  if (code === 'connect_timeout') return scheme === 'https' ? 'silent' : 'unconnected';
+  if (code === 'certificate_untrusted') return 'untrusted';
+  return code === 'connect_failed' ? 'unconnected' : 'ill';
 }
 
 function faulty(fault: CheckFault): CheckResult {
@@ -101,7 +104,7 @@ function get(
   // By HTTP/2 a worker that shuts down says so, on the connections that requests take; nothing new need be made. By
   // HTTP/1.1 it goes on answering on kept connections: that nobody listens any more shows only to one who comes anew.
   if (scheme === 'h2c') return smallGet(upstreams, { ...asked, origin, isFresh });
-  return ownGet({ ...asked, origin: { scheme, host: origin.host, port: origin.port } });
+  return ownGet({ ...asked, origin: { ...origin, scheme } });
 }
 
 const AGENT = ['User-Agent', 'dht-sidecar'];
@@ -147,7 +150,7 @@ function connect({
     if (signal?.aborted) return reject(signal.reason);
     const giveUp = dial(origin, {
       connectMs: timeoutMs,
-      tls: null,
+      tls: origin.scheme === 'https' ? (origin.tls ?? { ca: null }) : null,
       readBuffer: null,
       onConnected: (socket) => {
         signal?.removeEventListener('abort', onAbort);

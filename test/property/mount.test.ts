@@ -41,6 +41,7 @@ const anything = fc.oneof(
 function mount(prefix: string, basePath: string): Mount {
   const host = '127.0.0.1:9000';
   return {
+    workerScheme: 'http',
     workerHost: host,
     basePath,
     sentHost: host,

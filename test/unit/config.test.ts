@@ -160,14 +160,16 @@ describe('the configuration', () => {
       SIDECAR_HEALTH: '/health',
     });
     const [llm, notes] = short.services;
-    expect([llm?.name, llm?.host, llm?.port, llm?.basePath, llm?.concurrency]).toStrictEqual([
+    const [at] = llm?.urls ?? [];
+    expect([llm?.name, at?.host, at?.port, at?.basePath, llm?.concurrency]).toStrictEqual([
       'llm-inference',
       '127.0.0.1',
       9000,
       '',
       4,
     ]);
-    expect([notes?.host, notes?.port, notes?.basePath, notes?.url, notes?.concurrency]).toStrictEqual([
+    const [place] = notes?.urls ?? [];
+    expect([place?.host, place?.port, place?.basePath, place?.url, notes?.concurrency]).toStrictEqual([
       'worker',
       9001,
       '/base',
@@ -197,7 +199,7 @@ aliases: { far: far-away }
       { files: { 'c.yml': file }, args: ['--config', 'c.yml'] },
     );
     const service = config.services[0];
-    expect([service?.name, service?.host, service?.concurrency, service?.queue]).toStrictEqual([
+    expect([service?.name, service?.urls[0]?.host, service?.concurrency, service?.queue]).toStrictEqual([
       'llm.v2',
       '::1',
       2,

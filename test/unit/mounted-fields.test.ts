@@ -10,6 +10,7 @@ import {
 import { expectNamed } from '../support/runner/expectations.ts';
 
 const BY_PATH: Mount = {
+  workerScheme: 'http',
   workerHost: '127.0.0.1:9000',
   basePath: '',
   sentHost: '127.0.0.1:9000',

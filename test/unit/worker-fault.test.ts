@@ -1,13 +1,15 @@
 /** What went wrong between a sidecar and its worker is told apart from the way to that sidecar. */
 import { expect, test } from '@jest/globals';
 import { CODES, type Code } from '../../sidecar/core/errors.ts';
-import { atWorker, type LocalService } from '../../sidecar/proxy/worker/local-service.ts';
+import type { LocalService } from '../../sidecar/proxy/worker/local-service.ts';
+import { atWorker } from '../../sidecar/proxy/worker/worker-fault.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
 
 /** A request to the worker can end so. */
 const BETWEEN = [
   'connect_failed',
   'connect_timeout',
+  'certificate_untrusted',
   'upstream_reset',
   'upstream_protocol',
   'response_timeout',

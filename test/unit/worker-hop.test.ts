@@ -4,9 +4,10 @@ import type { OutgoingHead } from '../../sidecar/http/exchange.ts';
 import type { LocalService } from '../../sidecar/proxy/worker/local-service.ts';
 import { forApp } from '../../sidecar/proxy/worker/worker-hop.ts';
 
-const WORKER: Pick<LocalService, 'basePath' | 'host' | 'sentHost'> = {
+const WORKER: Pick<LocalService, 'basePath' | 'host' | 'scheme' | 'sentHost'> = {
   basePath: '',
   host: '127.0.0.1:9000',
+  scheme: 'http',
   sentHost: { kind: 'worker' },
 };
 

@@ -16,6 +16,8 @@ export type SentHost =
 
 /** For one exchange. */
 export interface Mount {
+  /** Scheme of the worker's own URL. */
+  readonly workerScheme: 'http' | 'https';
   /** Host of the worker's own URL, as a Host field says it. */
   readonly workerHost: string;
   /** Path of that URL without a slash at its end; '' for none. */
@@ -55,11 +57,12 @@ function isItself(host: string): boolean {
 
 /** Whether the worker means itself by this authority: by the URL that it is reached at, or by what it was told. */
 function isOwn(scheme: string, authority: string, mount: Mount): boolean {
-  if (scheme === 'https' && mount.calledScheme !== 'https') return false;
+  const isCalled = scheme !== 'https' || mount.calledScheme === 'https';
+  if (!isCalled && mount.workerScheme !== 'https') return false;
   const named = authorityOf(authority, scheme);
   if (named === null) return false;
   if (isSame(named, authorityOf(mount.sentHost, scheme))) return true;
-  if (isSame(named, authorityOf(mount.calledHost, scheme))) return true;
+  if (isCalled && isSame(named, authorityOf(mount.calledHost, scheme))) return true;
   const worker = authorityOf(mount.workerHost, scheme);
   if (worker === null) return false;
   return (
@@ -123,7 +126,7 @@ export function toWorkerUrl(url: string, calledHost: string, mount: Mount): stri
   const named = authorityOf(authority, scheme);
   if (named === null || !isUnmistakable(named.host)) return url;
   if (!isSame(named, authorityOf(calledHost, scheme))) return url;
-  if (rest === '') return `http://${mount.sentHost}`;
+  if (rest === '') return `${mount.workerScheme}://${mount.sentHost}`;
   if (!isUnder(rest, mount.prefix)) return url;
-  return `http://${mount.sentHost}${mount.basePath}${rest.slice(mount.prefix.length)}`;
+  return `${mount.workerScheme}://${mount.sentHost}${mount.basePath}${rest.slice(mount.prefix.length)}`;
 }

@@ -26,7 +26,7 @@ export function parseHealthAsk(text: string): HealthAsk | null {
 }
 
 /** What is asked of a worker where nobody said it. */
-export function unsaidHealthAsk(scheme: 'http' | 'h2c'): HealthAsk {
+export function unsaidHealthAsk(scheme: 'http' | 'https' | 'h2c'): HealthAsk {
   return scheme === 'h2c' ? { kind: 'grpc', service: '', isRequired: false } : CONNECT;
 }
 

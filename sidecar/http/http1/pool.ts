@@ -56,7 +56,7 @@ export class Http1Pool extends ConnectionPool<Http1Upstream> implements Upstream
       origin,
       {
         connectMs: timeouts.connectMs,
-        tls: origin.scheme === 'https' ? { ca: this.#options.tlsCa } : null,
+        tls: origin.scheme === 'https' ? (origin.tls ?? { ca: this.#options.tlsCa }) : null,
         readBuffer: mayLeave ? null : () => new ReadBuffer(),
         onConnected: (socket, read) => this.#adopt(key, socket, read).start(head, timeouts, handler, handle),
       },

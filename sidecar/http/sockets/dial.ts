@@ -1,23 +1,29 @@
 /**
- * Opens one connection, TCP or TLS, within a time limit, and says why when it cannot: which part of the time went to
+ * Opens one connection, by TCP, TLS or a Unix socket, within a time limit, and says why when it cannot: which part of the time went to
  * which part of the way, the name, the connection or TLS.
  */
-import type net from 'node:net';
-import { isIP } from 'node:net';
+import net, { isIP } from 'node:net';
 import tls from 'node:tls';
+import { messageOf } from '../../core/errors.ts';
 import type { HostPort } from '../../core/host-port.ts';
 import { raceConnections } from './connection-race.ts';
-import { dialError, nameError } from './dial-error.ts';
+import { dialError, isNobodyThere, isUntrusted, nameError } from './dial-error.ts';
 import type { NameFault } from './dns-client.ts';
 import { hostNames, type Resolved } from './host-names.ts';
 import type { ReadBuffer } from './read-buffer.ts';
 import { setTimeoutAfterPoll } from './timers.ts';
+import type { TlsClient } from './tls-client.ts';
+
+interface DialPlace extends HostPort {
+  /** In place of host and port. */
+  readonly socketPath?: string;
+}
 
 export interface DialOptions {
   /** For all of it: the name, the connection, TLS. */
   readonly connectMs: number;
-  /** null: TCP alone. `ca`: certificate authorities; null = the system's. */
-  readonly tls: { readonly ca: string | null } | null;
+  /** null: no TLS. `ca`: certificate authorities; null = the system's. */
+  readonly tls: { readonly ca: string | null } | TlsClient | null;
   /** What a TCP socket is read into; null: by 'data' events, as TLS always is. */
   readonly readBuffer: (() => ReadBuffer) | null;
   /** See RaceOptions; 1 when not given: near by no packet is lost, and who does not answer has a full backlog. */
@@ -28,21 +34,29 @@ export interface DialOptions {
 }
 
 export interface DialFault {
-  readonly code: 'connect_failed' | 'connect_timeout';
+  readonly code: 'connect_failed' | 'connect_timeout' | 'certificate_untrusted';
   readonly detail: string;
   /** The other side's host answered that nobody listens there. */
   readonly isRefused: boolean;
 }
 
 /** Returns a function that gives the attempt up; exactly one callback comes otherwise. */
-export function dial(address: HostPort, options: DialOptions): () => void {
+export function dial(address: DialPlace, options: DialOptions): () => void {
   const attempt = new Dial(address, options);
   attempt.start();
   return () => attempt.end();
 }
 
+function tlsOptions(host: string, by: NonNullable<DialOptions['tls']>): tls.ConnectionOptions {
+  if ('connectOptions' in by) return by.connectOptions(host);
+  return {
+    ...(isIP(host) === 0 ? { servername: host } : {}),
+    ...(by.ca === null ? {} : { ca: by.ca }),
+  };
+}
+
 class Dial {
-  readonly #address: HostPort;
+  readonly #address: DialPlace;
   readonly #options: DialOptions;
   readonly #names: NonNullable<DialOptions['names']>;
   readonly #cancelTimeout: () => void;
@@ -52,7 +66,7 @@ class Dial {
   #isOver = false;
   #giveUp = (): void => {};
 
-  constructor(address: HostPort, options: DialOptions) {
+  constructor(address: DialPlace, options: DialOptions) {
     this.#address = address;
     this.#options = options;
     this.#names = options.names ?? hostNames;
@@ -60,6 +74,12 @@ class Dial {
   }
 
   start(): void {
+    const { socketPath } = this.#address;
+    if (socketPath === undefined) this.#find();
+    else this.#connectSocket(socketPath);
+  }
+
+  #find(): void {
     const resolved = this.#names.resolve(this.#address.host);
     if (!(resolved instanceof Promise)) this.#connect(resolved);
     else
@@ -92,7 +112,7 @@ class Dial {
       attemptsPerAddress,
       onConnected: (socket, read) => {
         if (secure === null) this.#connected(socket, read);
-        else this.#secure(socket, secure.ca);
+        else this.#secure(socket, secure);
       },
       onFailed: ([first, ...others]) => {
         const isRefused = first?.code === 'ECONNREFUSED';
@@ -103,15 +123,48 @@ class Dial {
     });
   }
 
-  #secure(connection: net.Socket, ca: string | null): void {
-    this.#step = 'tls';
-    const { host } = this.#address;
-    const socket = tls.connect({
-      socket: connection,
-      ALPNProtocols: ['http/1.1'],
-      ...(isIP(host) === 0 ? { servername: host } : {}),
-      ...(ca === null ? {} : { ca }),
+  #connectSocket(path: string): void {
+    this.#step = 'connection';
+    const read = this.#options.readBuffer?.() ?? null;
+    const socket = net.connect({
+      path,
+      allowHalfOpen: true,
+      ...(read === null ? {} : { onread: read.onread }),
     });
+    const settle = (): void => {
+      socket.off('connect', connected).off('error', failed);
+    };
+    const connected = (): void => {
+      settle();
+      this.#connected(socket, read);
+    };
+    const failed = (error: NodeJS.ErrnoException): void => {
+      this.#giveUp();
+      const detail = dialError(this.#address, error);
+      this.#fault('connect_failed', detail, isNobodyThere(this.#address, error));
+    };
+    this.#giveUp = () => {
+      settle();
+      socket.on('error', () => {});
+      socket.destroy();
+    };
+    socket.once('connect', connected);
+    socket.once('error', failed);
+  }
+
+  #secure(connection: net.Socket, by: NonNullable<DialOptions['tls']>): void {
+    this.#step = 'tls';
+    let socket: tls.TLSSocket;
+    try {
+      const { host } = this.#address;
+      const own = tlsOptions(host, by);
+      socket = tls.connect({ socket: connection, host, ALPNProtocols: ['http/1.1'], ...own });
+    } catch (error) {
+      // The files of its certificates are not there (any more).
+      connection.destroy();
+      this.#fault('connect_failed', messageOf(error));
+      return;
+    }
     const settle = (): void => {
       socket.off('secureConnect', connected).off('error', failed).off('close', closed);
     };
@@ -121,7 +174,8 @@ class Dial {
     };
     const failed = (error: NodeJS.ErrnoException): void => {
       this.#giveUp();
-      this.#fault('connect_failed', dialError(this.#address, error));
+      const code = isUntrusted(error) ? 'certificate_untrusted' : 'connect_failed';
+      this.#fault(code, dialError(this.#address, error));
     };
     const closed = (): void => {
       this.#giveUp();

@@ -39,7 +39,8 @@ import {
 } from '../peer/refusal.ts';
 import { parseSessionPath, SESSION_PATH } from '../peer/session-proof.ts';
 import { bytesReply, jsonReply, problemReply, sendReply } from '../problem.ts';
-import { atWorker, type LocalService } from '../worker/local-service.ts';
+import type { LocalService } from '../worker/local-service.ts';
+import { atWorker } from '../worker/worker-fault.ts';
 import { forApp, workerRequest } from '../worker/worker-hop.ts';
 import { StreamHeartbeat } from './stream-heartbeat.ts';
 

@@ -62,6 +62,13 @@ const NO_ROUTES: readonly Route[] = [];
 /** A response of so many bytes is on its way as a whole when its head comes. */
 const SHORT_BYTES = 65_536;
 
+/** No connection: nothing is known of who may be there. */
+const UNCONNECTED: ReadonlySet<Code> = new Set([
+  'connect_failed',
+  'connect_timeout',
+  'certificate_untrusted',
+]);
+
 const NO_FAULT_OF_THE_PEER: ReadonlySet<Code> = new Set([
   // The app's own doing.
   'loop_detected',
@@ -71,6 +78,7 @@ const NO_FAULT_OF_THE_PEER: ReadonlySet<Code> = new Set([
   // Its sidecar lives, and withdraws the worker that is gone.
   'connect_failed',
   'connect_timeout',
+  'certificate_untrusted',
   // It says how it is.
   'not_offered_here',
   'saturated',
@@ -319,7 +327,7 @@ class PeerAttempt implements AttemptOptions, WatchedRequest, MigratableAttempt {
     }
     const { code } = outcome;
     const isLost = outcome.kind === 'failed' && outcome.isPathLost === true;
-    const isUnconnected = code === 'connect_failed' || code === 'connect_timeout' || isLost;
+    const isUnconnected = isLost || UNCONNECTED.has(code);
     if (code === 'connect_timeout') directory.silent(route);
     if (responder === 'stranger' || (responder === 'nobody' && isUnconnected)) {
       route.health.failed(nowMs, outcome.detail);

@@ -90,8 +90,8 @@ export class RequestReport {
 
   /** The worker beside us offers the service and cannot take it now. */
   localNotReady(service: LocalService): void {
-    const detail = `the worker is not ready: ${service.healthReason}`;
-    this.#list({ kind: 'local', service }, { code: 'warming', stage: 'not_sent', detail }, performance.now());
+    const { code, detail } = service.unready;
+    this.#list({ kind: 'local', service }, { code, stage: 'not_sent', detail }, performance.now());
   }
 
   /** Lists an attempt that began at `startedMs`, monotonic. */

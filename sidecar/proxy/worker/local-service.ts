@@ -19,14 +19,23 @@ import { SelfReportedLoad } from '../../core/worker/self-reported-load.ts';
 import { requestClass } from '../../core/worker/service-times.ts';
 import { type AttemptOptions, runAttempt } from '../../http/attempt.ts';
 import type { AttemptOutcome, Judgement } from '../../http/attempt-outcome.ts';
-import type { IncomingHead, Origin, RequestTimeouts, Upstreams } from '../../http/exchange.ts';
+import {
+  type IncomingHead,
+  type Origin,
+  placeOf,
+  type RequestTimeouts,
+  type Upstreams,
+} from '../../http/exchange.ts';
 import type { Sessions } from '../peer/sessions.ts';
 import type { SlotUse } from './slot-use.ts';
+import { answerIn } from './worker-fault.ts';
 import type { AtWork, WorkerHealth } from './worker-health.ts';
 
 export interface LocalServiceOptions {
   readonly name: string;
   readonly origin: Origin;
+  /** Of the worker, as it is shown. */
+  readonly url: string;
   /** Path of the worker's URL without a trailing slash; '' for none. */
   readonly basePath: string;
   /** Absent: that of its URL. */
@@ -67,6 +76,10 @@ export class LocalService {
   readonly basePath: string;
   /** Of its URL, as a Host field says it. */
   readonly host: string;
+  /** Of the URLs that it makes of itself. */
+  readonly scheme: 'http' | 'https';
+  /** Where the program listens that is asked, whatever it is asked for. */
+  readonly place: string;
   readonly sentHost: SentHost;
   readonly admission: Admission;
   /** By its answers, to the app here and to peers. */
@@ -88,6 +101,8 @@ export class LocalService {
     this.name = options.name;
     this.basePath = options.basePath;
     this.host = hostHeader(options.origin);
+    this.scheme = options.origin.scheme === 'https' ? 'https' : 'http';
+    this.place = placeOf(options.origin);
     this.sentHost = options.sentHost ?? { kind: 'worker' };
     this.admission = options.admission;
     this.#options = options;
@@ -133,7 +148,13 @@ export class LocalService {
 
   /** Where the worker is reached. */
   get address(): string {
-    return `${this.#options.origin.scheme}://${this.host}${this.basePath}`;
+    return this.#options.url;
+  }
+
+  /** Why it takes nothing while its state is not ready. */
+  get unready(): { readonly code: Code; readonly detail: string } {
+    const code = this.#options.health.isUntrusted ? 'certificate_untrusted' : 'warming';
+    return { code, detail: `the worker is not ready: ${this.healthReason}` };
   }
 
   get healthReason(): string {
@@ -168,7 +189,7 @@ export class LocalService {
 
   /** Waits for a slot, then makes the attempt; a refusal is an outcome with stage `not_sent`. */
   async attempt(attempt: LocalAttempt): Promise<AttemptOutcome> {
-    if (this.state !== 'ready') return refused('warming', `the worker is not ready: ${this.healthReason}`);
+    if (this.state !== 'ready') return refused(this.unready.code, this.unready.detail);
     if (!this.isHttp2 && isGrpc(attempt.head.fields))
       return refused('grpc_not_carried', 'the worker is spoken to in HTTP/1.1: its URL lacks h2c://');
     const { slotUse } = this.#options;
@@ -348,36 +369,6 @@ function full({ slots: { inFlight, queued }, concurrency }: Admission, lack: Lac
   const slots = `${inFlight} of ${concurrency} slots are taken and ${queued} requests wait`;
   return lack === 'queue_full' ? `${slots}: the queue is full` : `${slots}: more than the caller counted on`;
 }
-
-/** What the end of an attempt says of the worker; null = nothing. */
-function answerIn(outcome: AttemptOutcome): Answer | null {
-  switch (outcome.kind) {
-    case 'completed':
-      return outcome.answer;
-    case 'failed':
-    case 'broken':
-      return WORKERS_FAULT.has(outcome.code) ? 'failed' : null;
-    case 'client_gone':
-      return null;
-  }
-}
-
-/** One that takes no connection is withdrawn by its health checks. */
-const WORKERS_FAULT: ReadonlySet<Code> = new Set(['upstream_reset', 'upstream_protocol', 'response_timeout']);
-
-/** What went wrong between this sidecar and its worker, told so that a peer does not take it for its own way here. */
-export function atWorker(service: LocalService, outcome: AttemptOutcome): AttemptOutcome {
-  if (outcome.kind !== 'failed' || !BETWEEN.has(outcome.code)) return outcome;
-  return { ...outcome, detail: `its worker (${service.address}): ${outcome.detail}` };
-}
-
-const BETWEEN: ReadonlySet<Code> = new Set([
-  'connect_failed',
-  'connect_timeout',
-  'upstream_reset',
-  'upstream_protocol',
-  'response_timeout',
-]);
 
 function handleOf(callerKey: string, nonce: string): string {
   return `${callerKey}/${nonce}`;

@@ -21,6 +21,8 @@ export interface WorkerHealthOptions extends Omit<WorkerCheck, 'isFresh' | 'limi
   readonly unhealthyAfter: number;
   atWork(): AtWork;
   onChange(isReady: boolean, reason: string): void;
+  /** Its certificate is found not to be good here; once, until it is otherwise. */
+  onUntrusted?(reason: string): void;
   /** The response carried `endpoint-load-metrics`: the worker's own word of its load. */
   onReport(value: string): void;
 }
@@ -69,6 +71,7 @@ export class WorkerHealth {
   #timer: NodeJS.Timeout | null = null;
   #isStopped = false;
   #reason = 'not asked yet';
+  #isUntrusted = false;
   #onFirst = (): void => {};
 
   constructor(options: WorkerHealthOptions) {
@@ -87,6 +90,11 @@ export class WorkerHealth {
   /** What the last check saw, for people. */
   get reason(): string {
     return this.#reason;
+  }
+
+  /** Its certificate is what was not good when it was last asked. */
+  get isUntrusted(): boolean {
+    return this.#isUntrusted;
   }
 
   /** Resolves after the first check, whatever it says. */
@@ -216,6 +224,9 @@ export class WorkerHealth {
     if (this.#isStopped) return;
     const isOk = fault === null;
     this.#reason = fault?.reason ?? 'healthy';
+    const wasUntrusted = this.#isUntrusted;
+    this.#isUntrusted = fault?.kind === 'untrusted';
+    if (this.#isUntrusted && !wasUntrusted) this.#options.onUntrusted?.(this.#reason);
     this.#inRow = isOk === this.#isReady ? 0 : this.#inRow + 1;
     const needed = this.#isReady ? this.#options.unhealthyAfter : this.#options.healthyAfter;
     if (this.#inRow < needed && !(this.#isReady && fault?.kind === 'gone')) return;

@@ -14,7 +14,7 @@ import type { OutgoingHead } from '../../http/exchange.ts';
 import { calledHost, type HopFacts, outgoingBody, outgoingUpgrade, requestHeaders } from '../hop-headers.ts';
 import type { LocalService } from './local-service.ts';
 
-type Worker = Pick<LocalService, 'basePath' | 'host' | 'sentHost'>;
+type Worker = Pick<LocalService, 'basePath' | 'host' | 'scheme' | 'sentHost'>;
 
 /** `target`: for the service, without the base path of the worker's URL. */
 export function workerRequest(
@@ -54,8 +54,13 @@ function hostFor({ host, sentHost }: Worker, head: RequestHead, { sender }: HopF
   }
 }
 
-function mountOf({ basePath, host: workerHost }: Worker, sentHost: string, sent: RawFields): Mount {
+function mountOf(
+  { basePath, host: workerHost, scheme: workerScheme }: Worker,
+  sentHost: string,
+  sent: RawFields,
+): Mount {
   return {
+    workerScheme,
     workerHost,
     basePath,
     sentHost,

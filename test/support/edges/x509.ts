@@ -17,6 +17,8 @@ export interface TestCa {
   readonly cert: string;
   /** For these DNS names and IPv4 addresses, an hour from now. */
   issue(...names: string[]): Issued;
+  /** Likewise, and over since an hour ago. */
+  issueExpired(...names: string[]): Issued;
 }
 
 const ECDSA_WITH_SHA256 = '06082a8648ce3d040302';
@@ -31,22 +33,25 @@ export function createCa(): TestCa {
   const issuer = name('test CA');
   const isCa = der(SEQUENCE, Buffer.from('0101ff', 'hex'));
   const caExtension = extension(BASIC_CONSTRAINTS, Buffer.from('0101ff', 'hex'), isCa);
+  const issue = (names: readonly string[], untilMs: number): Issued => {
+    const own = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+    const alternatives = der(SEQUENCE, ...names.map(alternative));
+    return {
+      cert: certificate(
+        name(names[0] ?? 'nobody'),
+        issuer,
+        own.publicKey,
+        ca.privateKey,
+        extension(SUBJECT_ALT_NAME, Buffer.alloc(0), alternatives),
+        untilMs,
+      ),
+      key: own.privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(),
+    };
+  };
   return {
     cert: certificate(issuer, issuer, ca.publicKey, ca.privateKey, caExtension),
-    issue(...names) {
-      const own = generateKeyPairSync('ec', { namedCurve: 'P-256' });
-      const alternatives = der(SEQUENCE, ...names.map(alternative));
-      return {
-        cert: certificate(
-          name(names[0] ?? 'nobody'),
-          issuer,
-          own.publicKey,
-          ca.privateKey,
-          extension(SUBJECT_ALT_NAME, Buffer.alloc(0), alternatives),
-        ),
-        key: own.privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(),
-      };
-    },
+    issue: (...names) => issue(names, Date.now() + HOUR_MS),
+    issueExpired: (...names) => issue(names, Date.now() - HOUR_MS),
   };
 }
 
@@ -56,6 +61,7 @@ function certificate(
   publicKey: KeyObject,
   signer: KeyObject,
   extensions: Buffer,
+  untilMs = Date.now() + HOUR_MS,
 ): string {
   const algorithm = der(SEQUENCE, Buffer.from(ECDSA_WITH_SHA256, 'hex'));
   const serial = randomBytes(8);
@@ -66,7 +72,7 @@ function certificate(
     der(0x02, serial),
     algorithm,
     issuer,
-    der(SEQUENCE, utcTime(Date.now() - HOUR_MS), utcTime(Date.now() + HOUR_MS)),
+    der(SEQUENCE, utcTime(untilMs - 2 * HOUR_MS), utcTime(untilMs)),
     subject,
     publicKey.export({ type: 'spki', format: 'der' }),
     der(0xa3, der(SEQUENCE, extensions)),

@@ -94,6 +94,7 @@ export class InboundSide {
     const service = new LocalService({
       name: SERVICE,
       origin: address,
+      url: `http://127.0.0.1:${origin.port}${setup.basePath ?? ''}`,
       basePath: setup.basePath ?? '',
       sentHost: setup.sentHost ?? { kind: 'worker' },
       timeouts: setup.timeouts ?? TIMEOUTS,

@@ -1,0 +1,37 @@
+/**
+ * What went wrong at a worker: how it counts against it, and how it is told to those who do not know its address.
+ */
+import type { Code } from '../../core/errors.ts';
+import type { Answer } from '../../core/http/answer.ts';
+import type { AttemptOutcome } from '../../http/attempt-outcome.ts';
+
+/** What the end of an attempt says of the worker; null = nothing. */
+export function answerIn(outcome: AttemptOutcome): Answer | null {
+  switch (outcome.kind) {
+    case 'completed':
+      return outcome.answer;
+    case 'failed':
+    case 'broken':
+      return WORKERS_FAULT.has(outcome.code) ? 'failed' : null;
+    case 'client_gone':
+      return null;
+  }
+}
+
+/** One that takes no connection is withdrawn by its health checks. */
+const WORKERS_FAULT: ReadonlySet<Code> = new Set(['upstream_reset', 'upstream_protocol', 'response_timeout']);
+
+/** What went wrong between this sidecar and its worker, told so that a peer does not take it for its own way here. */
+export function atWorker(service: { readonly address: string }, outcome: AttemptOutcome): AttemptOutcome {
+  if (outcome.kind !== 'failed' || !BETWEEN.has(outcome.code)) return outcome;
+  return { ...outcome, detail: `its worker (${service.address}): ${outcome.detail}` };
+}
+
+const BETWEEN: ReadonlySet<Code> = new Set([
+  'connect_failed',
+  'connect_timeout',
+  'certificate_untrusted',
+  'upstream_reset',
+  'upstream_protocol',
+  'response_timeout',
+]);
