@@ -44,6 +44,7 @@ export async function startBed(workerUrl: string): Promise<Bed> {
         PATH: process.env.PATH ?? '',
         SIDECAR_MESH_KEY: meshKey,
         SIDECAR_VPN_IP: '127.0.0.1',
+        SIDECAR_VPN_CIDR: '127.0.0.0/8',
         SIDECAR_OUTBOUND: `127.0.0.1:${outbound}`,
         SIDECAR_INBOUND: `127.0.0.1:${inbound}`,
         SIDECAR_ADMIN: `127.0.0.1:${admin}`,

@@ -4,7 +4,6 @@
  * Composition only, apart from run.ts because it is half of it.
  */
 import type { Config } from '../config/config.ts';
-import { subnetOf } from '../config/parsers.ts';
 import { INTRODUCTION_HEADER, REVISION_HEADER } from '../core/forwarding/sidecar-headers.ts';
 import type { HostPort } from '../core/host-port.ts';
 import { formatHostPort } from '../core/host-port.ts';
@@ -33,6 +32,7 @@ import type { RequestAuth } from '../mesh/membership/request-auth.ts';
 import type { PeerDirectory } from '../proxy/outbound/directory.ts';
 import type { PeerAddress, PeerClient } from '../proxy/peer/client.ts';
 import type { Lifecycle } from './lifecycle.ts';
+import type { PeerAddresses } from './peer-addresses.ts';
 import { peerDirectory } from './peer-directory.ts';
 import type { SelfReport } from './self-report.ts';
 
@@ -59,6 +59,7 @@ export interface MeshOptions {
   readonly auth: Pick<RequestAuth, 'clockOffsetMs' | 'keyReplaced'>;
   readonly self: SelfReport;
   readonly client: PeerClient;
+  readonly peerAddresses: Pick<PeerAddresses, 'mayBeAt'>;
   readonly lifecycle: Lifecycle;
   readonly log: Log;
 }
@@ -94,6 +95,7 @@ const MAX_INTRODUCED = 256;
 /** Binds the DHT node and begins; joining and finding go on behind. */
 export async function buildMesh(options: MeshOptions): Promise<Mesh> {
   const { config, identity, lifecycle, log, self } = options;
+  const mayAsk = options.peerAddresses.mayBeAt;
   const clock = systemClock;
   const known = new KnownNodes({ stateDir: config.state.dir, clock, log, intervalMs: SAVE_INTERVAL_MS });
   const remembered = await known.load();
@@ -143,6 +145,7 @@ export async function buildMesh(options: MeshOptions): Promise<Mesh> {
       const nowMs = Date.now() + (options.auth.clockOffsetMs(keyHex) ?? 0);
       return openRecord(identity.secrets, bytes, { nowMs, maxSkewMs });
     },
+    mayAsk,
     clock,
     log,
     timeoutMs: RECORD_TIMEOUT_MS,
@@ -164,7 +167,6 @@ export async function buildMesh(options: MeshOptions): Promise<Mesh> {
     },
     log,
   });
-  const mayAsk = vpnFilter(config);
   const clones = new KeyClones({
     own: identity,
     life: () => self.life(),
@@ -313,14 +315,6 @@ export async function buildMesh(options: MeshOptions): Promise<Mesh> {
     },
     lookUpNow,
   };
-}
-
-/** An announcement asks us to connect somewhere: only to addresses inside the VPN (or beside us, on loopback). */
-function vpnFilter(config: Config): (address: HostPort) => boolean {
-  const isInside = subnetOf(config.vpn.cidr);
-  const isLoopback = subnetOf('127.0.0.0/8');
-  const onLoopback = config.vpn.ip !== null && isLoopback?.(config.vpn.ip) === true;
-  return ({ host }) => isInside?.(host) === true || (onLoopback && isLoopback?.(host) === true);
 }
 
 function peerAddress(from: HostPort | string): PeerAddress {

@@ -42,6 +42,7 @@ import { drain } from './drain.ts';
 import { InFlightCount } from './in-flight-count.ts';
 import type { Lifecycle } from './lifecycle.ts';
 import { MalformedLog } from './malformed-log.ts';
+import type { PeerAddresses } from './peer-addresses.ts';
 import type { SelfReport } from './self-report.ts';
 import { outboundPages } from './web-page-rules.ts';
 
@@ -80,13 +81,15 @@ export interface Connections {
 /** Those that this sidecar makes. */
 export function buildConnections(
   { limits, tunnel }: Config,
+  peerAddresses: Pick<PeerAddresses, 'whyNot'>,
   onInternalError: (error: unknown) => void,
   lifecycle: Lifecycle,
 ): Connections {
   const timers = new CoarseTimers(DEADLINE_TICK_MS);
   const toWorkers = workerPools({ limits, timers, tlsCa: null, onInternalError });
   const peerLimits = betweenSidecars(limits);
-  const toPeers = peerPools({ limits: peerLimits, timers, tlsCa: tunnel.ca, onInternalError });
+  const { whyNot } = peerAddresses;
+  const toPeers = peerPools({ limits: peerLimits, timers, tlsCa: tunnel.ca, whyNot, onInternalError });
   lifecycle.onStop('connections', () => {
     toWorkers.destroy();
     toPeers.destroy();

@@ -28,6 +28,7 @@ import { buildMesh } from './build-mesh.ts';
 import { bindPorts, buildConnections, DataPlane } from './build-proxy.ts';
 import { buildServices } from './build-services.ts';
 import { Lifecycle } from './lifecycle.ts';
+import { PeerAddresses } from './peer-addresses.ts';
 import { QuickTunnel } from './quick-tunnel.ts';
 import { SelfReport } from './self-report.ts';
 import { packageVersion } from './version.ts';
@@ -114,7 +115,9 @@ async function start(
   const onInternalError = (err: unknown): void =>
     log.error({ err }, 'a fault in this program: please report it');
   const ports = await listening(bindPorts(config, lifecycle));
-  const connections = buildConnections(config, onInternalError, lifecycle);
+  const bound = [ports.inbound, ...ports.outbound.addresses].map(({ port }) => port);
+  const peerAddresses = new PeerAddresses(config, bound);
+  const connections = buildConnections(config, peerAddresses, onInternalError, lifecycle);
   const sessions = new Sessions({ key: identity.keyHex, workerId: config.worker.id }, saidSessions(config));
   const services = buildServices({ config, upstreams: connections.toWorkers, sessions, lifecycle, log });
   // Also what serves ends in reverse: the app's requests first, those of peers once this worker is withdrawn.
@@ -130,7 +133,7 @@ async function start(
   const balancer = new Balancer(config.balance.policy, { ttlMs: config.cache.ttlMs });
   const client = createPeerClient(connections.toPeers, auth, CONTROL_LIMIT_MS);
   await mayGoOn(unless);
-  const mesh = await buildMesh({ config, identity, auth, self, client, lifecycle, log });
+  const mesh = await buildMesh({ config, identity, auth, self, client, peerAddresses, lifecycle, log });
   for (const service of services.values()) service.onStateChange(() => mesh.selfChanged());
   const parts = { config, services, self, auth, balancer, mesh, metrics, requests, version, log };
   const dataPlane = new DataPlane({

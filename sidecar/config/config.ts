@@ -5,6 +5,7 @@
  * from their files), because convict's own `get()` is slow and untyped: nothing on the request path may ask it.
  * Defaults and the reference text are in schema.ts, reading and checking in load.ts and resolve.ts.
  */
+
 import type { PolicyName } from '../core/balancing/balancer.ts';
 import type { SentHost } from '../core/forwarding/mount.ts';
 import type { HostPort } from '../core/host-port.ts';
@@ -14,6 +15,7 @@ import type { LogFormat, LogLevel } from '../core/log.ts';
 import type { Capabilities, Requirement } from '../core/peers/requirements.ts';
 import type { HealthAsk } from '../core/worker/health-ask.ts';
 import type { SlotRule } from '../core/worker/slot-rules.ts';
+import type { Reach } from './address-reach.ts';
 import type { WorkerUrl } from './worker-url.ts';
 
 export const LOAD_SOURCES = ['auto', 'in-flight', 'cpu', 'gpu', 'worker'] as const;
@@ -184,6 +186,11 @@ export interface Config {
     readonly cloudflaredMetrics: string | null;
     /** PEM of the only CAs to trust for tunnels, already read; null = the system's. */
     readonly ca: string | null;
+    /** Where tunnels of others may lead besides public addresses. */
+    readonly allow: {
+      readonly reaches: ReadonlySet<Reach>;
+      readonly networks: readonly ((address: string) => boolean)[];
+    };
     /** Silence of an event stream after which a comment goes out by the tunnel; 0 = never. */
     readonly heartbeatMs: number;
     /** What tunnels to others carry. */

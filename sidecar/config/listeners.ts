@@ -69,7 +69,8 @@ export function inboundOf(given: HostPort | null, vpn: string | null): HostPort 
 }
 
 export function tunnelOf({ tree, problems }: Context, readText: ReadText): Config['tunnel'] {
-  const { url, cloudflaredMetrics, ca: caPath, heartbeat, maxBody, firstByte } = tree.values.tunnel;
+  const { url, cloudflaredMetrics, ca: caPath, allow, heartbeat, maxBody, firstByte } = tree.values.tunnel;
+  const places = allow ?? [];
   let ca: string | null = null;
   if (caPath !== null) {
     ca = problems.attempt(`${tree.where('tunnel.ca')} ${shown(caPath)}`, () => readText(caPath)) ?? null;
@@ -89,6 +90,10 @@ export function tunnelOf({ tree, problems }: Context, readText: ReadText): Confi
     url: advertised,
     cloudflaredMetrics: cloudflaredMetrics === null ? null : `http://${formatHostPort(cloudflaredMetrics)}`,
     ca,
+    allow: {
+      reaches: new Set(places.flatMap((each) => (typeof each === 'string' ? [each] : []))),
+      networks: places.flatMap((each) => (typeof each === 'string' ? [] : [each])),
+    },
     heartbeatMs: heartbeat,
     limits: { maxBodyBytes: maxBody, firstByteMs: firstByte },
   };

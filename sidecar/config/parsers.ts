@@ -11,6 +11,7 @@ import type { HostPort } from '../core/host-port.ts';
 import { isHostName, isIp4, parseHostPort } from '../core/host-port.ts';
 import { canonicalOrigin, hostNameOf, type PageOrigins } from '../core/http/web-pages.ts';
 import { nearestWord } from '../core/nearest-word.ts';
+import { networkOf, type Reach } from './address-reach.ts';
 import type { Parser } from './option.ts';
 
 const MAX_LISTENERS = 16;
@@ -234,4 +235,13 @@ export const pageOrigins: Parser<PageOrigins> = (raw) => {
   if (words.includes('none') && words.length > 1) throw new Error('"none" stands alone');
   const listed = new Set(words.filter((each) => each === 'null' || each.includes('://')));
   return { any: words.includes('*'), loopback: words.includes('loopback'), listed };
+};
+
+/** A reach in words, or a test for one network. */
+export const tunnelPlace: Parser<Exclude<Reach, 'public'> | ((address: string) => boolean)> = (raw) => {
+  const value = typeof raw === 'string' ? raw.trim() : '';
+  if (value === 'loopback' || value === 'link-local' || value === 'private') return value;
+  const network = networkOf(value);
+  if (network !== null) return network;
+  throw new Error(`${shown(raw)} is not loopback, link-local, private or a network (such as 10.1.0.0/16)`);
 };

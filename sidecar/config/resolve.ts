@@ -29,7 +29,9 @@ function vpnIp({ tree, problems, warnings }: Context, host: HostFacts): string |
   if (ip === null) return tree.failed.has('vpn.ip') ? null : vpnAddress(cidr, host.addresses);
   if (!isUnicast(ip)) problems.add(tree.where('vpn.ip'), `${ip} is not the address of a host`);
   else if (subnetOf(cidr)?.(ip) === false) {
-    warnings.push(`${tree.where('vpn.ip')}: ${ip} is outside of the VPN network ${cidr}`);
+    warnings.push(
+      `${tree.where('vpn.ip')}: ${ip} is outside of the VPN network ${cidr}: peers will not call it there`,
+    );
   }
   return ip;
 }

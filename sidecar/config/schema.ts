@@ -24,6 +24,7 @@ import {
   orNone,
   pageOrigins,
   text,
+  tunnelPlace,
   url,
 } from './parsers.ts';
 import {
@@ -161,6 +162,11 @@ export const SCHEMA = {
       env: 'SIDECAR_TUNNEL_CA',
       defaultDoc: "the system's CAs",
       doc: 'PEM file with the only CAs to trust for tunnels.',
+    }),
+    allow: optional(list(tunnelPlace), {
+      env: 'SIDECAR_TUNNEL_ALLOW',
+      defaultDoc: 'none',
+      doc: 'Where tunnels of peers may lead besides public addresses: `loopback`, `link-local`, `private`, networks such as `10.1.0.0/16` or `fd00::/8`. A name counts by the address that is connected to.',
     }),
     heartbeat: option(duration('0s', '10m'), '60s', {
       env: 'SIDECAR_TUNNEL_HEARTBEAT',

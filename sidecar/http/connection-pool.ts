@@ -14,6 +14,8 @@ export interface PoolOptions {
   readonly timers: CoarseTimers;
   /** Idle connections are closed after this; shorter than any server's own limit, so that we close first. */
   readonly keepIdleMs: number;
+  /** Why no connection is made to this address of an origin; null if one is. Not given: to all. */
+  readonly whyNot?: ((origin: Origin, address: string) => string | null) | undefined;
   /** A fault of this program: one request fails, the process lives. */
   readonly onInternalError?: ((error: unknown) => void) | undefined;
 }
@@ -25,9 +27,14 @@ export abstract class ConnectionPool<Connection extends { destroy(): void }> {
   readonly #open = new Set<Connection>();
   /** Each gives up a connection that is being made. */
   readonly #dials = new Set<() => void>();
+  readonly #whyNot: PoolOptions['whyNot'];
 
   get openConnections(): number {
     return this.#open.size;
+  }
+
+  constructor({ whyNot }: Pick<PoolOptions, 'whyNot'>) {
+    this.#whyNot = whyNot;
   }
 
   /** Closes everything at once; for the end of the process. */
@@ -43,8 +50,10 @@ export abstract class ConnectionPool<Connection extends { destroy(): void }> {
     options: Pick<DialOptions, 'connectMs' | 'tls' | 'readBuffer' | 'onConnected'>,
     onFault: (fault: UpstreamFault) => void,
   ): () => void {
+    const whyNot = this.#whyNot;
     const stop = dial(origin, {
       ...options,
+      ...(whyNot === undefined ? {} : { whyNot: (address) => whyNot(origin, address) }),
       onConnected: (socket, read) => {
         this.#dials.delete(giveUp);
         options.onConnected(socket, read);

@@ -14,7 +14,7 @@ import type {
 import { Http1Pool, type Http1PoolOptions } from './http1/pool.ts';
 import { Http2Pool } from './http2/pool.ts';
 
-type Shared = Pick<Http1PoolOptions, 'limits' | 'timers' | 'tlsCa' | 'onInternalError'>;
+type Shared = Pick<Http1PoolOptions, 'limits' | 'timers' | 'tlsCa' | 'whyNot' | 'onInternalError'>;
 
 /** Our own listeners close idle connections after 75 s; an HTTP/2 server says so first (GOAWAY). */
 const IDLE_MS = 60_000;
@@ -60,9 +60,9 @@ export class UpstreamPools implements Upstreams {
   readonly #http2: Http2Pool;
 
   constructor(options: UpstreamPoolsOptions) {
-    const { limits, timers, keepIdleHttp2Ms: keepIdleMs, proveAfterMs, onInternalError } = options;
+    const { keepIdleHttp2Ms: keepIdleMs } = options;
     this.#http1 = new Http1Pool(options);
-    this.#http2 = new Http2Pool({ limits, timers, keepIdleMs, proveAfterMs, onInternalError });
+    this.#http2 = new Http2Pool({ ...options, keepIdleMs });
   }
 
   get openConnections(): number {

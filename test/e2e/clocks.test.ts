@@ -96,7 +96,10 @@ describe('hosts whose clocks are minutes apart', () => {
           SIDECAR_TUNNEL_URL: edge.url,
         },
       });
-      const app = await mesh.sidecar({ id: `app-${id}`, env: { SIDECAR_TUNNEL_CA: ca } });
+      const app = await mesh.sidecar({
+        id: `app-${id}`,
+        env: { SIDECAR_TUNNEL_CA: ca, SIDECAR_TUNNEL_ALLOW: 'loopback' },
+      });
       const { headers } = await answered(app, id);
       expect([headers['sidecar-worker'], headers['sidecar-route']]).toStrictEqual([id, 'tunnel']);
     }

@@ -56,7 +56,12 @@ async function bed(): Promise<Bed> {
   onTestEnd(() => rm(folder, { recursive: true }));
   const ca = join(folder, 'edge.pem');
   await writeFile(ca, TUNNEL_CERTIFICATE);
-  const env = { SIDECAR_TUNNEL_CA: ca, SIDECAR_LOG_LEVEL: 'info', SIDECAR_TIMEOUT_HEAD: '3s' };
+  const env = {
+    SIDECAR_TUNNEL_CA: ca,
+    SIDECAR_TUNNEL_ALLOW: 'loopback',
+    SIDECAR_LOG_LEVEL: 'info',
+    SIDECAR_TIMEOUT_HEAD: '3s',
+  };
   const names = ['one', 'two', 'three'];
   for (const [at, id] of names.entries()) {
     const worker = await startUnrulyWorker(new Random(SEED + at), delivered);

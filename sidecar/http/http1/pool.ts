@@ -32,7 +32,7 @@ export class Http1Pool extends ConnectionPool<Http1Upstream> implements Upstream
   readonly #options: Http1PoolOptions;
 
   constructor(options: Http1PoolOptions) {
-    super();
+    super(options);
     this.#options = options;
   }
 

@@ -37,7 +37,7 @@ export class Http2Pool extends ConnectionPool<Http2Session> implements Upstreams
   readonly #queues = new Map<string, Queue>();
 
   constructor(options: Http2PoolOptions) {
-    super();
+    super(options);
     this.#options = options;
   }
 

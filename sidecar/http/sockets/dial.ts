@@ -29,6 +29,8 @@ export interface DialOptions {
   /** See RaceOptions; 1 when not given: near by no packet is lost, and who does not answer has a full backlog. */
   readonly attemptsPerAddress?: number;
   readonly names?: Pick<typeof hostNames, 'resolve' | 'doubt'>;
+  /** Why this address is not connected to; null if it is. Asked for each address that the name has at this moment. */
+  readonly whyNot?: (address: string) => string | null;
   onConnected(socket: net.Socket, read: ReadBuffer | null): void;
   onFault(fault: DialFault): void;
 }
@@ -98,8 +100,16 @@ class Dial {
     this.#giveUp();
   }
 
-  #connect({ addresses, staleMs }: Resolved): void {
+  #connect({ addresses: found, staleMs }: Resolved): void {
     if (this.#isOver) return;
+    const { whyNot } = this.#options;
+    const refusals = whyNot === undefined ? [] : found.map(whyNot);
+    const addresses = found.filter((_, at) => (refusals[at] ?? null) === null);
+    if (addresses.length === 0) {
+      const soon = setImmediate(() => this.#fault('connect_failed', refusals[0] ?? ''));
+      this.#giveUp = () => clearImmediate(soon);
+      return;
+    }
     this.#step = 'connection';
     const { attemptsPerAddress = 1, readBuffer, tls: secure } = this.#options;
     if (staleMs > 0)

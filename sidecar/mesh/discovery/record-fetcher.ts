@@ -6,7 +6,7 @@
  * key it was announced under.
  */
 
-import type { HostPort } from '../../core/host-port.ts';
+import { formatHostPort, type HostPort } from '../../core/host-port.ts';
 import { baseUrlOf } from '../../core/http/base-url.ts';
 import type { Log } from '../../core/log.ts';
 import type { Peer } from '../../core/peers/peer.ts';
@@ -87,6 +87,8 @@ export interface RecordFetcherOptions {
   readonly table: PeerTable;
   readonly fetchRecord: FetchRecord;
   readonly openRecord: OpenRecord;
+  /** Whether a peer may be there: whoever names an address asks us to connect to it. */
+  readonly mayAsk: (address: HostPort) => boolean;
   readonly clock: Clock;
   readonly log: Log;
   readonly timeoutMs: number;
@@ -168,6 +170,7 @@ export class RecordFetcher {
 
   async #ask(keyHex: string, source: RecordSource): Promise<FetchOutcome> {
     let bytes: Buffer | null;
+    if (source.kind === 'address' && !this.#options.mayAsk(source.address)) return 'unreachable';
     try {
       bytes = source.kind === 'dht' ? await this.#fromDht(keyHex) : await this.#fromPeer(keyHex, source);
     } catch (cause) {
@@ -190,7 +193,18 @@ export class RecordFetcher {
     }
     // Another worker may stand at an address by now; who was announced is not there.
     if (opened.record.public_key !== keyHex) return 'wrong_worker';
-    return this.#apply(opened.record, source);
+    return this.#apply(this.#reachable(opened.record), source);
+  }
+
+  /** Without a VPN address that is none: what is left is its tunnel, or nothing. */
+  #reachable(record: WorkerRecord): WorkerRecord {
+    const { vpn_ip: host, inbound_port: port, public_key: peer } = record;
+    if (host === null || port === null || this.#options.mayAsk({ host, port })) return record;
+    this.#options.log.warn(
+      { peer, worker: record.worker_id, address: formatHostPort({ host, port }) },
+      'a record names an address outside of vpn.cidr, or a port of this sidecar, as its VPN address: it is not called there',
+    );
+    return { ...record, vpn_ip: null, inbound_port: null };
   }
 
   #apply(record: WorkerRecord, source: RecordSource): FetchOutcome {

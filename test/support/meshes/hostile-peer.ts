@@ -32,6 +32,8 @@ export interface HostileSetup {
   readonly id?: string;
   readonly meshKey: string;
   readonly services: readonly string[];
+  /** Of loopback, where it listens; 127.0.0.1 if not given. */
+  readonly host?: string;
 }
 
 /** What it says of itself when nobody knows better: free, and quick beyond belief. */
@@ -50,12 +52,13 @@ export class HostilePeer {
   readonly #services: readonly string[];
   readonly #auth: RequestAuth;
   readonly #sockets = new Set<net.Socket>();
+  readonly #host: string;
   #port = 0;
 
   static async start(setup: HostileSetup): Promise<HostilePeer> {
     const peer = new HostilePeer(setup);
     const server = net.createServer((socket) => peer.#serve(socket));
-    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    await new Promise<void>((resolve) => server.listen(0, peer.#host, resolve));
     peer.#port = (server.address() as net.AddressInfo).port;
     onTestEnd(() => {
       server.close();
@@ -64,7 +67,8 @@ export class HostilePeer {
     return peer;
   }
 
-  private constructor({ id = 'hostile', meshKey, services }: HostileSetup) {
+  private constructor({ id = 'hostile', meshKey, services, host = '127.0.0.1' }: HostileSetup) {
+    this.#host = host;
     this.identity = member(id, { meshKey: Buffer.from(meshKey, 'hex'), services, nowMs: Date.now() });
     this.#services = services;
     this.#auth = new RequestAuth(this.identity);
@@ -78,7 +82,7 @@ export class HostilePeer {
   /** Its record as others may read it, with what the test has changed. */
   record(changes: Partial<WorkerRecord> = {}): Buffer {
     const figures = Object.fromEntries(this.#services.map((service) => [service, IDLE_FIGURES]));
-    const own = { vpn_ip: '127.0.0.1', inbound_port: this.#port, services: this.#services, figures };
+    const own = { vpn_ip: this.#host, inbound_port: this.#port, services: this.#services, figures };
     const { epoch, seq } = this;
     const said = { ...own, load: 0, last_seen: Date.now() / 1000, epoch, seq, ...changes };
     return sealRecord(this.identity, recordOf(this.identity, said));
@@ -129,8 +133,11 @@ export class HostilePeer {
   }
 
   /** Makes itself known, as a newcomer does. */
-  async introduce(to: { readonly address: HostPort; readonly key: string }): Promise<void> {
-    await this.ask(to, '/record', { 'sidecar-inbound': `127.0.0.1:${this.#port}` });
+  async introduce(
+    to: { readonly address: HostPort; readonly key: string },
+    as = `${this.#host}:${this.#port}`,
+  ): Promise<void> {
+    await this.ask(to, '/record', { 'sidecar-inbound': as });
   }
 
   #serve(socket: net.Socket): void {

@@ -151,6 +151,7 @@ export class TestMesh {
       SIDECAR_MESH_KEY: meshKey ?? this.meshKey,
       SIDECAR_VPN_IP: vpnIp ?? 'none',
       SIDECAR_VPN_CIDR: '127.0.0.0/8',
+      SIDECAR_TUNNEL_ALLOW: 'loopback', // where the stand-ins for tunnels' edges are
       SIDECAR_OUTBOUND: '127.0.0.1:0',
       SIDECAR_INBOUND: `${vpnIp ?? '127.0.0.1'}:0`,
       SIDECAR_ADMIN: '127.0.0.1:0',

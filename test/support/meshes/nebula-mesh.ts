@@ -138,6 +138,7 @@ export class NebulaHost {
       SIDECAR_INBOUND: `0.0.0.0:${INBOUND}`,
       ...(hasTunnel ? { SIDECAR_TUNNEL_URL: this.#mesh.tunnelUrl(this.number) } : {}),
       SIDECAR_TUNNEL_CA: this.#mesh.caFile,
+      SIDECAR_TUNNEL_ALLOW: 'loopback,private',
       SIDECAR_LOG_LEVEL: 'debug',
       ...env,
     });

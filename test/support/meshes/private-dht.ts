@@ -186,6 +186,7 @@ export function startReader(
     node,
     table,
     fetchRecord: web.fetch,
+    mayAsk: () => true,
     openRecord: (bytes, maxSkewMs) => openRecord(SECRETS, bytes, { nowMs: clock.unixMs(), maxSkewMs }),
     clock,
     log: silentLog,
