@@ -61,6 +61,7 @@ export class SimWorker {
     }
     this.#callers.began(job.caller);
     const acquired = this.#admission.acquire({
+      caller: job.caller,
       expectedQueue: job.expectedQueue,
       sinceMs: job.sinceMs,
       onGranted: (slot) => {

@@ -2,18 +2,13 @@
  * Admission to one local service: who may go in now, who waits, who is turned away.
  *
  * A bounded queue with admission by the caller's expectation, instead of an endless one: a caller with a stale view is
- * told at once, before the worker saw anything, and may choose again. First come, first served counts from where a
- * request entered the mesh, so that being sent from queue to queue costs nobody his turn. Callbacks and no promises, so
+ * told at once, before the worker saw anything, and may choose again. Callers take turns, and of one caller who comes
+ * first counts from where a request entered the mesh, so that being sent from queue to queue costs nobody his turn. Callbacks and no promises, so
  * that a request whose client has gone leaves the queue in the same tick.
  */
+import type { Waiter } from './fair-queue.ts';
 import { ServiceTimes } from './service-times.ts';
-import { Slots, type Waiter } from './slots.ts';
-
-/**
- * In a full queue who is under way so much longer takes the place of the last: one that has waited elsewhere and comes
- * from there must not end because it moved. Less is no reason: all who come are a little older than one another.
- */
-const DISPLACED_BY_MS = 100;
+import { Slots } from './slots.ts';
 
 export interface AdmissionOptions {
   /** Requests that the worker serves at once; null = not limited. */
@@ -29,7 +24,7 @@ export interface AdmissionOptions {
 export interface Slot {
   readonly kind: 'granted';
   /**
-   * Give the slot back, to the one who is under way longest if any; more than once does nothing.
+   * Give the slot back, to who is next if anybody waits; more than once does nothing.
    * `serviceMs`: how long the worker took, or null when it did not serve (a quick failure must not look fast);
    * `requestClass`: for requests of what kind (core/worker/service-times). Returns whether it was held until now.
    */
@@ -50,13 +45,15 @@ export type Acquired =
 export interface AcquireOptions {
   /** Monotonic ms since when the request is under way: those that are it longest come first. */
   readonly sinceMs: number;
+  /** Key of the peer that asks; absent for the app beside this sidecar. */
+  readonly caller?: string;
   /** The place in the queue that the caller counts on, 0 = a free slot; null = any. */
   readonly expectedQueue: number | null;
   /** Called once when a queued request gets its slot, from inside another one's `release`. */
   readonly onGranted: (slot: Slot) => void;
   /**
-   * Called once when a queued request has had to make room for one that is under way for longer; it has left the
-   * queue. Absent: it makes no room.
+   * Called once when a queued request has had to make room for that of a caller with fewer, or for one that is under
+   * way for longer; it has left the queue. Absent: it makes no room.
    */
   readonly onDisplaced?: () => void;
 }
@@ -138,15 +135,16 @@ export class Admission {
   acquire(options: AcquireOptions): Acquired {
     const slot = this.acquireFree();
     if (slot !== null) return slot;
-    const { sinceMs, expectedQueue, onGranted, onDisplaced } = options;
+    const { caller = '', sinceMs, expectedQueue, onGranted, onDisplaced } = options;
     const isFull = this.#queued >= this.#options.queue;
-    const displaced = isFull ? this.#slots.youngestAfter(sinceMs + DISPLACED_BY_MS, this) : null;
+    const displaced = isFull ? this.#slots.displacedBy(caller, sinceMs, this) : null;
     if (isFull && displaced === null) return { kind: 'saturated', reason: 'queue_full' };
-    const { index, place } = this.#slots.placeOf(sinceMs);
+    const place = this.#slots.placeOf(caller, sinceMs);
     if (expectedQueue !== null && place > expectedQueue) {
       return { kind: 'saturated', reason: 'longer_than_expected' };
     }
     const waiter: Waiter = {
+      caller,
       sinceMs,
       owner: this,
       isWaiting: true,
@@ -156,7 +154,7 @@ export class Admission {
       },
       onDisplaced,
     };
-    this.#slots.wait(waiter, index);
+    this.#slots.wait(waiter);
     this.#queued += 1;
     if (displaced !== null && this.#leave(displaced)) displaced.onDisplaced?.();
     return { kind: 'queued', place, cancel: () => this.#leave(waiter) };

@@ -4,6 +4,7 @@
  * Reads top to bottom: classify → admit → attempt → answer. One hop only: nothing that comes in here is ever sent on to
  * another peer.
  */
+import { BoundedCache } from '../../core/bounded-cache.ts';
 import { CODES, type Code } from '../../core/errors.ts';
 import { endToEndTrailers } from '../../core/forwarding/end-to-end.ts';
 import { serviceAddress } from '../../core/forwarding/service-address.ts';
@@ -92,6 +93,9 @@ export interface InboundOptions {
 /** Answered by discovery, which tells two lives of one key apart. */
 const LIFE_PATH = '/life/';
 
+/** Whose first request is remembered; who is forgotten is new again. */
+const MAX_CALLERS = 16_384;
+
 const NO_FIELDS: RawFields = [];
 const NO_ALIASES: ReadonlyMap<string, string> = new Map();
 
@@ -100,6 +104,19 @@ const NO_REPLAY = 0;
 
 export function createInbound(options: InboundOptions): (downstream: Downstream) => void {
   const { auth, self, services, pseudonym, observer } = options;
+
+  /** Monotonic ms of the first request of each caller. */
+  const metAtMs = new BoundedCache<string, number>(MAX_CALLERS, () => {});
+
+  function meet({ key }: Proved): void {
+    if (metAtMs.get(key) === undefined) metAtMs.set(key, performance.now());
+  }
+
+  /** Since when a request is under way: its caller's word, as far back as that caller is known here. */
+  function sinceMs({ key }: Proved, fields: RawFields): number {
+    const nowMs = performance.now();
+    return Math.max(nowMs - underWayMs(fields), metAtMs.get(key) ?? nowMs);
+  }
 
   function handle(downstream: Downstream): void {
     const { head } = downstream;
@@ -136,6 +153,7 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
       refuse(downstream, caller.caller, caller.code, 'not_sent', caller.detail, service);
       return;
     }
+    meet(caller);
     if (addressed === null) replyToPeer(downstream, caller);
     else {
       serve(downstream, caller, service, addressed.target).catch((error: unknown) =>
@@ -237,7 +255,7 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
       head: sent,
       callerKey: caller.key,
       expectedQueue: parseCount(first(head.fields, EXPECTED_QUEUE_HEADER)),
-      sinceMs: performance.now() - underWayMs(head.fields),
+      sinceMs: sinceMs(caller, head.fields),
       nonce: caller.nonce,
       judge: (response, _answer, holdsSlot) => {
         const fields = forApp(local, sent, responseHeaders(response.fields, response.version, pseudonym));

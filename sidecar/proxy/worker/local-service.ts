@@ -340,6 +340,7 @@ export class LocalService {
       const acquired = this.admission.acquire({
         expectedQueue,
         sinceMs,
+        caller: callerKey,
         onGranted: settle,
         onDisplaced: () => settle('queue_full'),
       });
