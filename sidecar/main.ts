@@ -125,8 +125,7 @@ async function main(args: readonly string[]): Promise<number> {
   // Only now is a signal heard that came meanwhile.
   await nextTurn();
   if (stops?.requested.aborted) return EXIT_OK;
-  const checkMembership: CheckMembership = (claim) =>
-    openIdentity({ ...claim, stateDir: null, nowMs: Date.now() });
+  const checkMembership: CheckMembership = (claim) => openIdentity({ ...claim, nowMs: Date.now() });
   const context: CommandContext = {
     args: rest,
     env: process.env,

@@ -26,7 +26,7 @@ export function startCommandNode(config: Config, nowMs: number, node: CommandNod
     certBundle: config.mesh.cert,
     workerId: config.worker.id,
     services: [],
-    stateDir: null,
+    stateDir: config.mesh.cert === null ? null : config.state.dir,
     nowMs,
   });
   return startDhtNode({

@@ -1,24 +1,50 @@
 /**
- * `dht-sidecar mesh new` and `dht-sidecar mesh cert`: the keys of a mesh.
+ * `dht-sidecar mesh new`, `cert`, `join` and `sign`: the keys of a mesh.
  *
- * Nothing but the key or certificate goes to standard output, so that `> file` and `$(…)` take exactly that; what to do
+ * Nothing but the key, request or certificate goes to standard output, so that `> file` and `$(…)` take exactly that; what to do
  * with it is said on standard error.
  */
 import { loadOptions } from '../config/load.ts';
 import { ConfigError } from '../config/problems.ts';
-import { isWorkerId } from '../core/peers/certificate.ts';
+import { type Certificate, isWorkerId } from '../core/peers/certificate.ts';
 import { isServiceName } from '../core/service-name.ts';
-import { createBundle, parseBundle } from '../mesh/membership/certificate-bundle.ts';
-import { fromMeshKey, newMeshKey, parseMeshKey } from '../mesh/membership/mesh-keys.ts';
+import {
+  type BundleRequest,
+  createBundle,
+  lifeOf,
+  parseBundle,
+} from '../mesh/membership/certificate-bundle.ts';
+import {
+  answerJoin,
+  isJoinRequest,
+  makeJoinRequest,
+  readJoinRequest,
+} from '../mesh/membership/join-request.ts';
+import { fromMeshKey, type MeshSecrets, newMeshKey, parseMeshKey } from '../mesh/membership/mesh-keys.ts';
+import { keptSeed } from '../mesh/membership/worker-key.ts';
 import { type Command, type CommandContext, EXIT_OK } from './command.ts';
 
 const ANY = '*';
+const NO_WORKER_ID = '--worker-id: give the name of the worker (1 to 128 visible ASCII characters)';
+const CERTIFICATE_OPTIONS = {
+  'worker-id': 'value',
+  services: 'value',
+  calls: 'value',
+  days: 'value',
+  json: 'flag',
+} as const;
 
 export const mesh: Command = {
   help: `Usage: dht-sidecar mesh new [--json]
+       dht-sidecar mesh join --worker-id ID --state-dir DIR [--json]
+       dht-sidecar mesh sign REQUEST --services a,b [--worker-id ID] [--calls a,b] [--days 30] [--json]
        dht-sidecar mesh cert --worker-id ID --services a,b [--calls a,b] [--days 30] [--json]
 
 new   prints a new mesh key: all sidecars of a mesh have the same one, and whoever has it is a member.
+join  on the worker: makes its key in the state directory and prints a request, which is no secret.
+sign  where the mesh key is: answers a request (the line, or a file with it) with a certificate for that key. The
+      worker gets it as SIDECAR_CERT or SIDECAR_CERT_FILE, with the same SIDECAR_STATE_DIR. It is sealed for that
+      worker, so it may be sent by any way; neither the mesh key nor the worker's key leaves its machine.
 cert  prints a certificate for one worker, signed with the mesh key (SIDECAR_MESH_KEY, SIDECAR_MESH_KEY_FILE
       or --mesh-key-file): the worker gets it as SIDECAR_CERT or SIDECAR_CERT_FILE instead of the mesh key,
       and cannot admit others. It holds the worker's private key: keep it as secret as the mesh key.
@@ -34,8 +60,10 @@ cert  prints a certificate for one worker, signed with the mesh key (SIDECAR_MES
     const [action, ...args] = context.args;
     if (action === 'new') return Promise.resolve(newKey({ ...context, args }));
     if (action === 'cert') return Promise.resolve(newCertificate({ ...context, args }));
+    if (action === 'join') return Promise.resolve(newRequest({ ...context, args }));
+    if (action === 'sign') return Promise.resolve(signRequest({ ...context, args }));
     return Promise.reject(
-      new ConfigError(['mesh: say `mesh new` or `mesh cert`; see `dht-sidecar mesh --help`']),
+      new ConfigError(['mesh: say `mesh new`, `join`, `sign` or `cert`; see `dht-sidecar mesh --help`']),
     );
   },
 };
@@ -50,44 +78,113 @@ function newKey(context: CommandContext): number {
 }
 
 function newCertificate(context: CommandContext): number {
-  const { values, own } = loadOptions(context, {
-    own: { 'worker-id': 'value', services: 'value', calls: 'value', days: 'value', json: 'flag' },
-    maxPositionals: 0,
-  });
+  const { values, own } = loadOptions(context, { own: CERTIFICATE_OPTIONS, maxPositionals: 0 });
   const problems: string[] = [];
-  const workerId = String(own.get('worker-id') ?? '');
-  if (!isWorkerId(workerId)) {
-    problems.push('--worker-id: give the name of the worker (1 to 128 visible ASCII characters)');
-  }
+  const asked = askedFor(own, null, problems);
+  const secrets = secretsOf(values.mesh.key, problems);
+  const { nowMs } = context;
+  const made = attempt(
+    'mesh cert',
+    () => createBundle(secrets, { ...asked, nowSeconds: nowMs() / 1000 }),
+    problems,
+  );
+  const { certificate } = parseBundle(made);
+  print(context, own.has('json'), made, certificate, 'Give it to that worker alone');
+  return EXIT_OK;
+}
+
+function newRequest(context: CommandContext): number {
+  const { values, own } = loadOptions(context, { own: { json: 'flag' }, maxPositionals: 0 });
+  const problems: string[] = [];
+  const workerId = values.worker.id ?? '';
+  if (!isWorkerId(workerId)) problems.push(NO_WORKER_ID);
+  const { dir } = values.state;
+  if (dir === null) problems.push('--state-dir: is missing; the key of this worker is made there');
+  if (problems.length > 0 || dir === null) throw new ConfigError(problems);
+  const { seed, fault } = attempt('--state-dir', () => keptSeed(dir), problems);
+  if (fault !== null) throw new ConfigError([`--state-dir: the key cannot be kept: ${fault}`]);
+  const request = makeJoinRequest(seed, workerId);
+  const workerKey = readJoinRequest(request).workerKey.toString('hex');
+  context.out(
+    own.has('json')
+      ? `${JSON.stringify({ request, worker_id: workerId, worker_key: workerKey })}\n`
+      : `${request}\n`,
+  );
+  context.err(
+    `Key ${workerKey} of worker ${workerId}. Send this line to whoever has the mesh key, who answers it with \`dht-sidecar mesh sign\`; it is no secret.\n`,
+  );
+  return EXIT_OK;
+}
+
+function signRequest(context: CommandContext): number {
+  const { values, own, positionals } = loadOptions(context, { own: CERTIFICATE_OPTIONS, maxPositionals: 1 });
+  const problems: string[] = [];
+  const [given] = positionals;
+  if (given === undefined)
+    throw new ConfigError(['mesh sign: give the line that `mesh join` printed, or a file with it']);
+  const request = attempt(
+    'mesh sign',
+    () => readJoinRequest(isJoinRequest(given) ? given : context.readText(given)),
+    problems,
+  );
+  const asked = askedFor(own, request.workerId, problems);
+  const secrets = secretsOf(values.mesh.key, problems);
+  const nowSeconds = context.nowMs() / 1000;
+  const made = attempt('mesh sign', () => answerJoin(secrets, request, { ...asked, nowSeconds }), problems);
+  const certificate = {
+    ...asked,
+    workerKey: request.workerKey.toString('hex'),
+    ...lifeOf(asked.days, nowSeconds),
+  };
+  print(context, own.has('json'), made, certificate, 'Send it to that worker, which alone can open it');
+  return EXIT_OK;
+}
+
+function print(
+  context: CommandContext,
+  isJson: boolean,
+  cert: string,
+  certificate: Certificate,
+  whatToDo: string,
+): void {
+  const { workerKey, workerId, offers, calls, notBefore, notAfter } = certificate;
+  const facts = {
+    worker_id: workerId,
+    worker_key: workerKey,
+    offers,
+    calls,
+    not_before: notBefore,
+    not_after: notAfter,
+  };
+  context.out(isJson ? `${JSON.stringify({ cert, ...facts })}\n` : `${cert}\n`);
+  const ends = new Date(notAfter * 1000).toISOString();
+  context.err(
+    `For worker ${workerId} with the key ${workerKey}, valid until ${ends}. ${whatToDo}, as SIDECAR_CERT or SIDECAR_CERT_FILE.\n`,
+  );
+}
+
+/** What the certificate is to say. `workerId`: where it is not given. */
+function askedFor(
+  own: ReadonlyMap<string, string | true>,
+  workerId: string | null,
+  problems: string[],
+): Omit<BundleRequest, 'nowSeconds'> {
+  const name = String(own.get('worker-id') ?? workerId ?? '');
+  if (!isWorkerId(name)) problems.push(NO_WORKER_ID);
   const offers = names('--services', own.get('services'), null, problems);
   const calls = names('--calls', own.get('calls'), ANY, problems);
   const days = Number(own.get('days') ?? 30);
   if (!(days > 0 && days <= 3650)) problems.push('--days: must be a number above 0, at most 3650');
-  const key = values.mesh.key;
+  return { workerId: name, offers, calls, days };
+}
+
+/** Throws with all problems so far. */
+function secretsOf(key: string | null, problems: string[]): MeshSecrets {
   if (key === null) problems.push('SIDECAR_MESH_KEY: is missing; the certificate is signed with it');
   const secrets =
     key === null ? null : attempt('SIDECAR_MESH_KEY', () => fromMeshKey(parseMeshKey(key)), problems);
   if (problems.length > 0 || secrets === null) throw new ConfigError(problems);
-
-  const nowSeconds = context.nowMs() / 1000;
-  const made = attempt(
-    'mesh cert',
-    () => createBundle(secrets, { workerId, offers, calls, days, nowSeconds }),
-    problems,
-  );
-  if (made === null) throw new ConfigError(problems);
-  const { certificate } = parseBundle(made);
-  const ends = new Date(certificate.notAfter * 1000).toISOString();
-  if (own.has('json')) {
-    const { workerKey, notBefore, notAfter } = certificate;
-    context.out(
-      `${JSON.stringify({ cert: made, worker_id: workerId, worker_key: workerKey, offers, calls, not_before: notBefore, not_after: notAfter })}\n`,
-    );
-  } else context.out(`${made}\n`);
-  context.err(
-    `For worker ${workerId}, valid until ${ends}. Give it to that worker alone, as SIDECAR_CERT or SIDECAR_CERT_FILE.\n`,
-  );
-  return EXIT_OK;
+  return secrets;
 }
 
 function names(
@@ -115,11 +212,11 @@ function names(
   return found;
 }
 
-function attempt<T>(where: string, make: () => T, problems: string[]): T | null {
+/** Throws with all problems when this one is added to them. */
+function attempt<T>(where: string, make: () => T, problems: readonly string[]): T {
   try {
     return make();
   } catch (error) {
-    problems.push(`${where}: ${error instanceof Error ? error.message : 'failed'}`);
-    return null;
+    throw new ConfigError([...problems, `${where}: ${error instanceof Error ? error.message : 'failed'}`]);
   }
 }

@@ -17,6 +17,8 @@ export type CheckMembership = (claim: {
   /** Null: the one in the certificate. */
   readonly workerId: string | null;
   readonly services: readonly string[];
+  /** Where the key is that the certificate was made for; null for none, and with a mesh key. */
+  readonly stateDir: string | null;
 }) => { readonly workerId: string };
 
 const UNNAMED = 'unnamed';
@@ -39,6 +41,7 @@ export function workerAndMesh(
       certBundle: mesh.cert,
       workerId: claimed,
       services: services.map((service) => service.name),
+      stateDir: mesh.cert === null ? null : tree.values.state.dir,
     }),
   );
   return { workerId: member?.workerId ?? UNNAMED, mesh };

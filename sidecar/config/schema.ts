@@ -192,7 +192,7 @@ export const SCHEMA = {
       env: 'SIDECAR_CERT',
       secret: true,
       defaultDoc: 'none',
-      doc: 'A worker certificate (`dht-sidecar mesh cert` makes one) instead of the mesh key.',
+      doc: 'A worker certificate instead of the mesh key: what `dht-sidecar mesh sign` answered to `mesh join` (its key is in `state.dir`), or what `mesh cert` made.',
     }),
   },
   dht: {

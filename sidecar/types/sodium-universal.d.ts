@@ -29,6 +29,16 @@ declare module 'sodium-universal' {
     /** Throws when the result is all zero. */
     crypto_scalarmult(shared: Uint8Array, secretKey: Uint8Array, publicKey: Uint8Array): void;
 
+    /** The box is 48 bytes longer than the message. */
+    crypto_box_seal(box: Uint8Array, message: Uint8Array, publicKey: Uint8Array): void;
+    /** False when it was not made for this key, or changed. */
+    crypto_box_seal_open(
+      message: Uint8Array,
+      box: Uint8Array,
+      publicKey: Uint8Array,
+      secretKey: Uint8Array,
+    ): boolean;
+
     /** Returns the number of bytes written; the fourth argument is libsodium's unused `nsec`. */
     crypto_aead_xchacha20poly1305_ietf_encrypt(
       ciphertext: Uint8Array,

@@ -1,7 +1,7 @@
 /** The program as a process: help, exit codes, and what goes to which stream. */
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -112,12 +112,56 @@ describe('the command line', () => {
     };
     const { openIdentity } = await import('../../sidecar/mesh/membership/identity.ts');
     const checkMembership: typeof input.checkMembership = (claim) =>
-      openIdentity({ ...claim, stateDir: null, nowMs: Date.now() });
+      openIdentity({ ...claim, nowMs: Date.now() });
     expect(loadConfig({ ...input, checkMembership }).config.worker.id).toBe('w1');
 
     const json = await program([...args, '--json', '--calls', 'c']);
     const parsed = JSON.parse(json.out) as Record<string, unknown>;
     expect([parsed.worker_id, parsed.offers, parsed.calls]).toStrictEqual(['w1', ['a', 'b'], ['c']]);
+  });
+
+  test('mesh join makes a key and a request, mesh sign answers it, and the worker is who asked', async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'sidecar-'));
+    onTestEnd(() => rmSync(directory, { recursive: true }));
+    const stateDir = join(directory, 'state');
+    const asked = await program(['mesh', 'join', '--worker-id', 'gpu-1', '--state-dir', stateDir]);
+    expectNamed(asked.code, asked.err).toBe(0);
+    expect(asked.out).toMatch(/^sidecar-join-v1\.[\w-]+\n$/);
+    expect(statSync(join(stateDir, 'worker.key')).mode & 0o777).toBe(0o600);
+    const seed = readFileSync(join(stateDir, 'worker.key'), 'utf8').trim();
+
+    const file = join(directory, 'request');
+    writeFileSync(file, asked.out);
+    const env = { SIDECAR_MESH_KEY: MESH_KEY };
+    const signed = await program(['mesh', 'sign', file, '--services', 'a', '--days', '2', '--json'], env);
+    expectNamed(signed.code, signed.err).toBe(0);
+    const said = JSON.parse(signed.out) as { cert: string; worker_id: string; worker_key: string };
+    expect(said.worker_id).toBe('gpu-1');
+    expect(asked.err).toContain(said.worker_key);
+    for (const text of [asked.out, asked.err, signed.out, signed.err]) expect(text).not.toContain(seed);
+    const line = await program(['mesh', 'sign', asked.out.trim(), '--services', 'a'], env);
+    expect(line.out).toMatch(/^sidecar-cert-v2\.[\w-]+\n$/);
+
+    const input = configInput({
+      env: { SIDECAR_CERT: said.cert, SIDECAR_STATE_DIR: stateDir, SIDECAR_SERVICES: 'a=http://127.0.0.1:9' },
+    });
+    const { openIdentity } = await import('../../sidecar/mesh/membership/identity.ts');
+    const checkMembership: typeof input.checkMembership = (claim) =>
+      openIdentity({ ...claim, nowMs: Date.now() });
+    expect(loadConfig({ ...input, checkMembership }).config.worker.id).toBe('gpu-1');
+  });
+
+  test('mesh join and mesh sign tell what is missing', async () => {
+    const join = await program(['mesh', 'join']);
+    expect(join.code).toBe(64);
+    for (const word of ['--worker-id', '--state-dir'])
+      expect(join.err).toMatch(new RegExp(`^ {2}${word}: `, 'm'));
+    expect((await program(['mesh', 'sign'])).err).toMatch(/the line that `mesh join` printed/);
+    const garbage = await program(['mesh', 'sign', 'sidecar-join-v1.AAAA', '--services', 'a']);
+    expect([garbage.code, garbage.err]).toStrictEqual([
+      64,
+      expect.stringContaining('The request is damaged'),
+    ]);
   });
 
   test('mesh cert tells all its mistakes', async () => {

@@ -41,35 +41,48 @@ const KEYS = 6;
 const HASH_BYTES = 16;
 const DAY_SECONDS = 86_400;
 const MAX_DAYS = 3650;
-const MAX_CHARACTERS = PREFIX.length + Math.ceil(((KEYS * 32 + MAX_CERTIFICATE_BYTES + HASH_BYTES) * 4) / 3);
+export const MAX_CONTENT_BYTES = KEYS * 32 + MAX_CERTIFICATE_BYTES + HASH_BYTES;
+const MAX_CHARACTERS = PREFIX.length + Math.ceil((MAX_CONTENT_BYTES * 4) / 3);
 
 /** Makes a worker key, certifies it and packs both. Throws an Error in plain words for a bad request. */
 export function createBundle(secrets: MeshSecrets, request: BundleRequest): string {
-  const { workerId, offers, calls, days, nowSeconds } = request;
+  const seed = Buffer.alloc(32);
+  sodium.randombytes_buf(seed);
+  return PREFIX + certified(secrets, keyPairOf(seed).publicKey, seed, request).toString('base64url');
+}
+
+/** The bytes of a bundle for a worker's key; without the seed where that stays with the worker. */
+export function certified(
+  secrets: MeshSecrets,
+  workerKey: Buffer,
+  seed: Buffer | null,
+  { workerId, offers, calls, days, nowSeconds }: BundleRequest,
+): Buffer {
   if (!Number.isFinite(days) || days <= 0 || days > MAX_DAYS) {
     throw new Error(`The number of days must be more than 0 and at most ${MAX_DAYS}, not ${days}.`);
   }
-  const seed = Buffer.alloc(32);
-  sodium.randombytes_buf(seed);
   const certBytes = issueCertificate(secrets, {
-    workerKey: keyPairOf(seed).publicKey.toString('hex'),
+    workerKey: workerKey.toString('hex'),
     workerId,
     offers,
     calls,
-    notBefore: Math.floor(nowSeconds) - BACKDATE_SECONDS,
-    notAfter: Math.floor(nowSeconds + days * DAY_SECONDS),
+    ...lifeOf(days, nowSeconds),
   });
   const { signing, topicKey, recordKey, packetKey, prologue } = memberPart(secrets);
-  const content = Buffer.concat([
-    signing.publicKey,
-    topicKey,
-    recordKey,
-    packetKey,
-    prologue,
-    seed,
-    certBytes,
-  ]);
-  return PREFIX + Buffer.concat([content, hashOf(content)]).toString('base64url');
+  const keys = [signing.publicKey, topicKey, recordKey, packetKey, prologue];
+  const content = Buffer.concat([...keys, ...(seed === null ? [] : [seed]), certBytes]);
+  return Buffer.concat([content, hashOf(content)]);
+}
+
+/** Of a certificate that is made now, in Unix seconds. */
+export function lifeOf(
+  days: number,
+  nowSeconds: number,
+): { readonly notBefore: number; readonly notAfter: number } {
+  return {
+    notBefore: Math.floor(nowSeconds) - BACKDATE_SECONDS,
+    notAfter: Math.floor(nowSeconds + days * DAY_SECONDS),
+  };
 }
 
 /**
@@ -85,16 +98,15 @@ export function parseBundle(text: string): Bundle {
   }
   const encoded = line.slice(PREFIX.length);
   const bytes = line.length <= MAX_CHARACTERS ? Buffer.from(encoded, 'base64url') : Buffer.alloc(0);
+  if (bytes.toString('base64url') !== encoded) throw damaged();
+  return readContent(bytes, null);
+}
+
+/** Reads what `certified` made. `ownSeed`: the worker's, where it is not in there. Throws as `parseBundle`. */
+export function readContent(bytes: Buffer, ownSeed: Buffer | null): Bundle {
+  const keys = ownSeed === null ? KEYS : KEYS - 1;
   const content = bytes.subarray(0, Math.max(0, bytes.length - HASH_BYTES));
-  if (
-    content.length <= KEYS * 32 ||
-    bytes.toString('base64url') !== encoded ||
-    !hashOf(content).equals(bytes.subarray(content.length))
-  ) {
-    throw new Error(
-      'The certificate is damaged: characters are missing, added or changed. Copy the whole line again, without line breaks.',
-    );
-  }
+  if (content.length <= keys * 32 || !hashOf(content).equals(bytes.subarray(content.length))) throw damaged();
   const part = (index: number) => Buffer.from(content.subarray(index * 32, index * 32 + 32));
   const secrets: MemberSecrets = {
     signing: { publicKey: part(0) },
@@ -103,8 +115,8 @@ export function parseBundle(text: string): Bundle {
     packetKey: part(3),
     prologue: part(4),
   };
-  const seed = part(5);
-  const certBytes = Buffer.from(content.subarray(KEYS * 32));
+  const seed = ownSeed ?? part(5);
+  const certBytes = Buffer.from(content.subarray(keys * 32));
   const checked = checkCertificate(secrets, certBytes, 0);
   if (checked.certificate === null) {
     throw new Error(
@@ -118,6 +130,12 @@ export function parseBundle(text: string): Bundle {
     );
   }
   return { certBytes, certificate, seed, secrets };
+}
+
+function damaged(): Error {
+  return new Error(
+    'The certificate is damaged: characters are missing, added or changed. Copy the whole line again, without line breaks.',
+  );
 }
 
 export function keyPairOf(seed: Buffer): { readonly publicKey: Buffer; readonly secretKey: Buffer } {

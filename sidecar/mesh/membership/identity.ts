@@ -15,8 +15,9 @@ import {
 } from '../../core/peers/certificate.ts';
 import { BACKDATE_SECONDS, type Bundle, keyPairOf, parseBundle } from './certificate-bundle.ts';
 import { checkCertificate, issueCertificate } from './certificate-issuer.ts';
+import { isJoinAnswer, openJoinAnswer } from './join-request.ts';
 import { fromMeshKey, type MemberSecrets, memberPart } from './mesh-keys.ts';
-import { type Kept, keep, keptSeed, newSeed, replaceKept } from './worker-key.ts';
+import { type Kept, keep, keptSeed, newSeed, replaceKept, standingSeed } from './worker-key.ts';
 
 export interface Identity {
   /** The worker's Ed25519 key pair, as it is now; also its key pair in the DHT. */
@@ -60,7 +61,7 @@ export interface IdentityOptions {
   readonly workerId: string | null;
   /** Services that this worker offers. */
   readonly services: readonly string[];
-  /** Where the worker key is kept; null: a fresh key at each start. Not used with a bundle. */
+  /** Where the worker key is kept; null: a fresh key at each start. Not used with a bundle that holds the key. */
   readonly stateDir: string | null;
   /** Unix ms. */
   readonly nowMs: number;
@@ -84,7 +85,7 @@ export function openIdentity(options: IdentityOptions): Identity {
   if (options.meshKey !== null && options.certBundle !== null) {
     throw new Error('A mesh key and a certificate are both given: a worker needs one of them, not both.');
   }
-  if (options.certBundle !== null) return fromBundle(parseBundle(options.certBundle), options);
+  if (options.certBundle !== null) return fromBundle(bundleOf(options.certBundle, options), options);
   if (options.meshKey !== null) return fromKey(options.meshKey, options);
   throw new Error(
     'Neither a mesh key nor a certificate is given: `dht-sidecar mesh new` makes a key, `dht-sidecar mesh cert` a certificate.',
@@ -121,6 +122,16 @@ function fromKey(meshKey: Uint8Array, options: IdentityOptions): Identity {
     keepKey,
     newKey,
   });
+}
+
+/** Of a line that holds the key itself, or that is for the key in the state directory. */
+function bundleOf(line: string, { stateDir }: IdentityOptions): Bundle {
+  if (!isJoinAnswer(line)) return parseBundle(line);
+  if (stateDir === null)
+    throw new Error(
+      'The certificate is for a key in a state directory: set SIDECAR_STATE_DIR as `mesh join` had it.',
+    );
+  return openJoinAnswer(line, standingSeed(stateDir));
 }
 
 function fromBundle(bundle: Bundle, options: IdentityOptions): Identity {

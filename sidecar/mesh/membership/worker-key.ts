@@ -55,6 +55,26 @@ export function keptSeed(stateDir: string): KeptSeed {
   return { seed: kept.kind === 'taken' ? kept.seed : seed, fault: null };
 }
 
+/** The seed that stands there; nothing is made. Throws an Error in plain words when there is none. */
+export function standingSeed(stateDir: string): Buffer {
+  const file = path.join(stateDir, FILE_NAME);
+  let seed: Buffer | null;
+  try {
+    seed = read(file);
+  } catch (error) {
+    throw new Error(
+      `The worker key cannot be read from the state directory ${stateDir}: ${messageOf(error)}`,
+      {
+        cause: error,
+      },
+    );
+  }
+  if (seed !== null) return seed;
+  throw new Error(
+    `${file} is not there: the certificate is for the key that \`dht-sidecar mesh join\` made there.`,
+  );
+}
+
 export type Kept =
   | { readonly kind: 'kept' }
   /** The file holds another key: another sidecar was first. */

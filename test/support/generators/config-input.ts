@@ -36,6 +36,6 @@ export function configInput(made: MadeUp = {}): ConfigInput {
       },
       hardware: { cpuCores: 8, memoryBytes: 16 * 2 ** 30, arch: 'x64' },
     },
-    checkMembership: (claim) => openIdentity({ ...claim, stateDir: null, nowMs: 1_750_000_000_000 }),
+    checkMembership: (claim) => openIdentity({ ...claim, nowMs: 1_750_000_000_000 }),
   };
 }
