@@ -16,12 +16,13 @@ import type { SessionOwner, Sessions } from '../peer/sessions.ts';
 import type { AttemptTrace } from '../problem.ts';
 import type { LocalService } from '../worker/local-service.ts';
 import { attemptText } from './attempt-trace.ts';
+import { choosePeer } from './choose-peer.ts';
 import type { View } from './directory.ts';
 import { type NoUpstream, noUpstreamAmong, noUpstreamKnown, tooLate } from './no-upstream.ts';
 import type { OutboundRequest } from './request.ts';
 import type { SessionSearch } from './session-search.ts';
 import type { Attempted, LocalTarget, PeerTarget, Seen, Target } from './target.ts';
-import { choosePeer, type SelectorOptions, TargetSelector } from './target-selector.ts';
+import { type SelectorOptions, TargetSelector } from './target-selector.ts';
 
 export interface BoundSelectorOptions extends SelectorOptions {
   readonly sessions: Sessions;
@@ -170,7 +171,7 @@ class BoundSelector implements Selector {
     if (this.#bond.by === 'unsaid') {
       const { downstream, service } = this.#request;
       const bond = sessionBond(service, this.#options.sessions.idsIn(service, peers, downstream.head.fields));
-      if (bond === null) return this.#goAnywhere(attempts);
+      if (bond === null) return this.#goAnywhere(view, attempts);
       this.#bond = bond;
       this.#bound = firstWord(bond);
     }
@@ -222,10 +223,16 @@ class BoundSelector implements Selector {
       const owner = this.#knownOwner;
       if (this.#bond.by === 'session') for (const key of this.#bond.keys) sessions.forget(key);
       if (owner === null)
-        return this.#release('unknown', null, 'no worker that was asked has its session', attempts);
+        return this.#release('unknown', null, 'no worker that was asked has its session', view, attempts);
       const absent = directory.absent(service, MAX_ABSENT).find(({ peer }) => peer === owner.workerId);
       const why = absent === undefined ? 'it is not known any more' : absent.reason;
-      return this.#release('gone', owner.workerId, `the worker of its session is gone: ${why}`, attempts);
+      return this.#release(
+        'gone',
+        owner.workerId,
+        `the worker of its session is gone: ${why}`,
+        view,
+        attempts,
+      );
     }
     const { workerId } = this.#bond;
     const asked = { service, attempts };
@@ -266,7 +273,7 @@ class BoundSelector implements Selector {
     const isSession = this.#bond.by === 'session';
     if (local === undefined) {
       if (isSession)
-        return this.#release('gone', owner.workerId, 'its worker does not offer it any more', attempts);
+        return this.#release('gone', owner.workerId, 'its worker does not offer it any more', null, attempts);
       const detail = `${owner.workerId}, the worker beside this sidecar, does not offer ${service}`;
       return { kind: 'no_upstream', code: 'unknown_worker', detail, skipped: [] };
     }
@@ -323,7 +330,7 @@ class BoundSelector implements Selector {
 
   #notTaken(why: string, attempts: Attempts): Target | Promise<Target> {
     const because = `the worker of its session cannot take it: ${why}`;
-    return this.#release('not_taken', this.#bound?.worker_id ?? null, because, attempts);
+    return this.#release('not_taken', this.#bound?.worker_id ?? null, because, null, attempts);
   }
 
   /** From here on any worker may serve it. */
@@ -331,14 +338,17 @@ class BoundSelector implements Selector {
     state: BoundTo['state'],
     workerId: string | null,
     because: string,
+    view: View | null,
     attempts: Attempts,
   ): Target | Promise<Target> {
     this.#bound = { by: 'session', worker_id: workerId, state, because };
-    return this.#goAnywhere(attempts);
+    return this.#goAnywhere(view, attempts);
   }
 
-  #goAnywhere(attempts: Attempts): Target | Promise<Target> {
-    this.#free = new TargetSelector(this.#request, this.#options, this.#place);
+  /** `view`: what was found for it just now. */
+  #goAnywhere(view: View | null, attempts: Attempts): Target | Promise<Target> {
+    const found = view === null ? null : { by: this.#view, view };
+    this.#free = new TargetSelector(this.#request, this.#options, { left: this.#place, found });
     return this.#free.next(attempts);
   }
 

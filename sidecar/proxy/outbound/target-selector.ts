@@ -4,18 +4,17 @@
  * It owns all that decides about that for one request: the view of the mesh, who was tried, the routes that are left,
  * and how often the request was sent from one queue to another, which is bounded.
  */
-import type { Balancer } from '../../core/balancing/balancer.ts';
 import type { Choice } from '../../core/balancing/choice.ts';
-import { type Explanation, truncateExplanation } from '../../core/balancing/explain.ts';
+import type { Explanation } from '../../core/balancing/explain.ts';
 import { requestsAt } from '../../core/peers/accounting.ts';
 import type { Peer } from '../../core/peers/peer.ts';
 import { type Capabilities, meetsAll, preferenceRank } from '../../core/peers/requirements.ts';
 import type { Route } from '../../core/peers/route.ts';
 import { usableRoutes } from '../../core/peers/route-order.ts';
 import { sortedByFitness } from '../../core/peers/tunnel-limits.ts';
-import type { OutboundObserver } from '../observers.ts';
 import type { AttemptTrace } from '../problem.ts';
 import type { LocalService } from '../worker/local-service.ts';
+import { type ChoiceOptions, choosePeer } from './choose-peer.ts';
 import type { FindResult, PeerDirectory, View } from './directory.ts';
 import {
   type NoUpstream,
@@ -28,15 +27,12 @@ import { isLeftOut } from './outliers.ts';
 import type { OutboundRequest } from './request.ts';
 import type { Attempted, LocalTarget, PeerTarget, Seen, Target } from './target.ts';
 
-export interface SelectorOptions extends NoUpstreamOptions {
+export interface SelectorOptions extends NoUpstreamOptions, ChoiceOptions {
   readonly services: ReadonlyMap<string, LocalService>;
   readonly directory: PeerDirectory;
-  readonly balancer: Balancer;
-  readonly observer: Pick<OutboundObserver, 'decided'>;
   /** Of the worker beside this sidecar. */
   readonly workerId: string;
   readonly capabilities: Capabilities;
-  random(): number;
 }
 
 /** Turned away so often, a request takes any queue (design, Balancing). */
@@ -47,9 +43,21 @@ const MAX_ATTEMPTS_BEFORE_MIGRATION = 4;
 const NO_ROUTES: readonly Route[] = [];
 const NOBODY: ReadonlySet<string> = new Set();
 
+/** What became of the request before anybody could take it. */
+interface Before {
+  /** Where it was already, in vain. */
+  readonly left: Peer | LocalService | null;
+  /** A view that was found for it, and how. */
+  readonly found: { readonly by: Seen['view']; readonly view: View } | null;
+}
+
+const NOTHING_BEFORE: Before = { left: null, found: null };
+
 export class TargetSelector {
   readonly #request: OutboundRequest;
   readonly #options: SelectorOptions;
+  /** A view that is not looked at yet. */
+  #found: Before['found'];
   #view: Seen['view'] = 'none';
   #viewAgeMs: number | null = null;
   #decision: Explanation | null = null;
@@ -77,10 +85,10 @@ export class TargetSelector {
   /** It was given back, and goes there now. */
   #isMigrating = false;
 
-  /** `left`: where it was already, in vain. */
-  constructor(request: OutboundRequest, options: SelectorOptions, left: Peer | LocalService | null = null) {
+  constructor(request: OutboundRequest, options: SelectorOptions, { left, found }: Before = NOTHING_BEFORE) {
     this.#request = request;
     this.#options = options;
+    this.#found = found;
     if (left !== null && 'record' in left) this.#tried.push(left.key);
     else this.#hasTriedLocal = left !== null;
     this.#acceptsAnyQueue = !request.isBodyKept;
@@ -132,6 +140,7 @@ export class TargetSelector {
     this.#isMigrating = false;
     const left = this.#nextRoute(attempts);
     if (left !== null) return left;
+    if (this.#found !== null) return this.#amongFound(this.#found, attempts);
     const found = this.#find();
     // One that is left out serves rather than that a request waits for others to be found.
     if (local !== null && found.kind === 'wait') return this.#toLocal(local);
@@ -152,6 +161,15 @@ export class TargetSelector {
           meetsAll(peer.record.capabilities, requirements) &&
           preferenceRank(peer.record.capabilities, preferences) > rank,
       );
+  }
+
+  #amongFound(
+    { by, view }: NonNullable<Before['found']>,
+    attempts: readonly AttemptTrace[],
+  ): ReturnType<TargetSelector['next']> {
+    this.#found = null;
+    this.#view = by;
+    return this.#among(view, attempts);
   }
 
   async #looked(ready: Promise<View>, attempts: readonly AttemptTrace[]): Promise<Target> {
@@ -351,33 +369,4 @@ export class TargetSelector {
     this.#decision = decision;
     return choice;
   }
-}
-
-/** What the balancer chooses for a request, with its reasons where the app asks for them. */
-export function choosePeer(
-  request: OutboundRequest,
-  { balancer, observer, random }: Pick<SelectorOptions, 'balancer' | 'observer' | 'random'>,
-  peers: readonly Peer[],
-  among: {
-    readonly excluded: ReadonlySet<string>;
-    readonly isRefused: boolean;
-    readonly only: string | null;
-  },
-): { readonly choice: Choice; readonly decision: Explanation | null } {
-  const { affinityKey, preferences, requirements, service, tunnelUnfit, wantsDecision } = request;
-  const nowMs = performance.now();
-  const { excluded, isRefused, only } = among;
-  const wishes = { affinityKey, tunnelUnfit, requirements, preferences };
-  const question = { service, nowMs, random, excluded, only, isRefused, ...wishes };
-  let choice: Choice;
-  let decision: Explanation | null = null;
-  if (wantsDecision) {
-    const decided = balancer.decide(peers, question);
-    choice = decided.choice;
-    decision = truncateExplanation(decided.explanation);
-  } else {
-    choice = balancer.choose(peers, question);
-  }
-  observer.decided((performance.now() - nowMs) * 1000);
-  return { choice, decision };
 }
