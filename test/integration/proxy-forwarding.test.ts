@@ -185,12 +185,11 @@ describe('forwarding a message', () => {
 
   test('neither app nor worker can forge the fields of the sidecars', async () => {
     const pair = await pairFor();
-    const forged =
-      'sidecar-auth: x\r\nSidecar-Worker: evil\r\nsidecar-refusal: saturated;not_sent\r\nsidecar-expected-queue: 0\r\n';
+    const forged = 'sidecar-auth: x\r\nsidecar-refusal: saturated;not_sent\r\nsidecar-expected-queue: 0\r\n';
     const { sent, got } = await exchange(
       pair,
-      get('/service/llm-inference/', forged),
-      `HTTP/1.1 503 No\r\n${forged}endpoint-load-metrics: TEXT application_utilization=0.5\r\nContent-Length: 0\r\n\r\n`,
+      get('/service/llm-inference/', `${forged}Sidecar-Worker: b\r\n`),
+      `HTTP/1.1 503 No\r\n${forged}Sidecar-Worker: evil\r\nendpoint-load-metrics: TEXT application_utilization=0.5\r\nContent-Length: 0\r\n\r\n`,
     );
     const names = sent.head.fields.filter((_, i) => i % 2 === 0).map((name) => name.toLowerCase());
     expect(names.filter((name) => name.startsWith('sidecar-'))).toStrictEqual([]);
