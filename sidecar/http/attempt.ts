@@ -45,6 +45,10 @@ export interface AttemptOptions {
   /** The caller's deadline: when it resolves, the attempt is given up. */
   readonly deadline: Promise<void> | null;
   readonly watch?: AttemptWatch | null;
+  /** How it ended: once, and last; also before `runAttempt` returns, if all went well by then. Never throws. */
+  ended(outcome: AttemptOutcome): void;
+  /** In its place, a fault of this program. Never throws. */
+  faulted(error: unknown): void;
 }
 
 /**
@@ -59,13 +63,18 @@ const MAX_UNSEEN = 2;
 /** And how long it is read: the request waits to go elsewhere, and a body may come byte by byte without end. */
 const REFUSAL_BODY_MS = 250;
 
-export function runAttempt(options: AttemptOptions): Promise<AttemptOutcome> {
-  return new Promise((resolve) => new Attempt(options, resolve).start());
+/** Callbacks and no promise: nearly every attempt succeeds, and what follows is done in the same tick. */
+export function runAttempt(options: AttemptOptions): void {
+  const attempt = new Attempt(options);
+  try {
+    attempt.start();
+  } catch (error) {
+    attempt.faulted(error);
+  }
 }
 
 class Attempt implements UpstreamHandler, RelayListener, WaitingAttempt {
   readonly #options: AttemptOptions;
-  readonly #resolve: (outcome: AttemptOutcome) => void;
   readonly #startedMs = performance.now();
   #upstream: UpstreamRequest | null = null;
   #isOver = false;
@@ -81,9 +90,8 @@ class Attempt implements UpstreamHandler, RelayListener, WaitingAttempt {
   #refusalEnd: NodeJS.Timeout | null = null;
   #unseen = 0;
 
-  constructor(options: AttemptOptions, resolve: (outcome: AttemptOutcome) => void) {
+  constructor(options: AttemptOptions) {
     this.#options = options;
-    this.#resolve = resolve;
   }
 
   start(): void {
@@ -250,7 +258,7 @@ class Attempt implements UpstreamHandler, RelayListener, WaitingAttempt {
     const protocol = first(head.fields, 'upgrade') ?? '';
     const client = downstream.upgrade(head.reason, judgement.fields, protocol);
     void joinStreams(client, stream).then(() =>
-      this.#resolve({ kind: 'completed', status: head.status, firstByteMs, answer: 'served' }),
+      this.#options.ended({ kind: 'completed', status: head.status, firstByteMs, answer: 'served' }),
     );
   }
 
@@ -323,13 +331,26 @@ class Attempt implements UpstreamHandler, RelayListener, WaitingAttempt {
 
   #settle(outcome: AttemptOutcome): void {
     if (this.#isOver) return;
+    this.#over();
+    // What follows a failure sends anew, and not from inside the connection that failed.
+    if (outcome.kind === 'completed') this.#options.ended(outcome);
+    else queueMicrotask(() => this.#options.ended(outcome));
+  }
+
+  faulted(error: unknown): void {
+    if (this.#isOver) return;
+    this.#upstream?.abort();
+    this.#over();
+    this.#options.faulted(error);
+  }
+
+  #over(): void {
     this.#isOver = true;
     this.#upstream = null;
     if (this.#refusalEnd !== null) clearTimeout(this.#refusalEnd);
     this.#options.watch?.ends();
     this.#options.relay.disconnect();
     this.#options.relay.listen(null);
-    this.#resolve(outcome);
   }
 }
 

@@ -1,5 +1,7 @@
 /** What requests teach a sidecar of the worker beside it, and whom its queue takes. */
+
 import { describe, expect, test } from '@jest/globals';
+import type { AttemptOutcome } from '../../sidecar/http/attempt-outcome.ts';
 import type { Downstream } from '../../sidecar/http/exchange.ts';
 import { HttpListener } from '../../sidecar/http/listener.ts';
 import { RequestRelay } from '../../sidecar/http/request-relay.ts';
@@ -193,7 +195,8 @@ describe('the worker beside a sidecar', () => {
     const { service } = (await workerBeside({ concurrency: 1 })).side;
     const slot = service.admission.acquire({ expectedQueue: null, sinceMs: 0, onGranted: () => {} });
     mustHold(slot.kind === 'granted');
-    const outcome = service.attempt({
+    const ended = Promise.withResolvers<AttemptOutcome>();
+    service.attempt({
       ...(await abandoned()),
       head: {
         method: 'POST',
@@ -210,8 +213,10 @@ describe('the worker beside a sidecar', () => {
       informational: (fields) => fields,
       trailers: (fields) => fields,
       deadline: null,
+      ended: ended.resolve,
+      faulted: ended.reject,
     });
     expect(service.admission.queued).toBe(0);
-    expect((await within(outcome, () => 'the outcome')).kind).toBe('client_gone');
+    expect((await within(ended.promise, () => 'the outcome')).kind).toBe('client_gone');
   });
 });

@@ -20,7 +20,7 @@ import { viaContains } from '../../core/forwarding/via.ts';
 import { type HostPort, parseHostPort } from '../../core/host-port.ts';
 import { first } from '../../core/http/headers.ts';
 import { http2Status } from '../../core/http/http2-head.ts';
-import type { RawFields } from '../../core/http/message.ts';
+import type { RawFields, RequestHead } from '../../core/http/message.ts';
 import type { Stage } from '../../core/retry.ts';
 import type { AttemptOutcome } from '../../http/attempt-outcome.ts';
 import type { Downstream } from '../../http/exchange.ts';
@@ -99,6 +99,13 @@ const MAX_CALLERS = 16_384;
 const NO_FIELDS: RawFields = [];
 const NO_ALIASES: ReadonlyMap<string, string> = new Map();
 
+const FAULT: AttemptOutcome = {
+  kind: 'failed',
+  code: 'internal',
+  stage: 'sent',
+  detail: 'a fault in this sidecar',
+};
+
 /** Retries are the caller's affair; only what a worker says it has not looked at (HTTP/2) is sent there again. */
 const NO_REPLAY = 0;
 
@@ -155,11 +162,7 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
     }
     meet(caller);
     if (addressed === null) replyToPeer(downstream, caller);
-    else {
-      serve(downstream, caller, service, addressed.target).catch((error: unknown) =>
-        observer.internalError(error),
-      );
-    }
+    else serve(downstream, caller, service, addressed.target);
   }
 
   function replyToPeer(downstream: Downstream, caller: Member): void {
@@ -185,25 +188,34 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
     if (address !== null) options.onIntroduction(caller.key, { address, revision });
   }
 
-  async function serve(
+  function serve(downstream: Downstream, caller: Member, service: string, target: string): void {
+    const startedMs = performance.now();
+    observer.inboundStarted();
+    const ended = (outcome: AttemptOutcome): void => {
+      try {
+        finish(downstream, caller, service, outcome, startedMs);
+      } catch (error) {
+        observer.internalError(error);
+      }
+    };
+    const faulted = (error: unknown): void => {
+      observer.internalError(error);
+      ended(FAULT);
+    };
+    try {
+      attempt(downstream, caller, service, target, ended, faulted);
+    } catch (error) {
+      faulted(error);
+    }
+  }
+
+  function finish(
     downstream: Downstream,
     caller: Member,
     service: string,
-    target: string,
-  ): Promise<void> {
-    const startedMs = performance.now();
-    observer.inboundStarted();
-    let outcome: AttemptOutcome = {
-      kind: 'failed',
-      code: 'internal',
-      stage: 'sent',
-      detail: 'a fault in this sidecar',
-    };
-    try {
-      outcome = await attempt(downstream, caller, service, target);
-    } catch (error) {
-      observer.internalError(error);
-    }
+    outcome: AttemptOutcome,
+    startedMs: number,
+  ): void {
     if (outcome.kind === 'failed')
       refuse(downstream, caller, outcome.code, outcome.stage, outcome.detail, service);
     observer.inboundFinished({
@@ -215,26 +227,35 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
     });
   }
 
-  async function attempt(
+  /** Calls back once, with how it ended or with a fault of this program; or throws one before that. */
+  function attempt(
     downstream: Downstream,
     caller: Member,
     service: string,
     target: string,
-  ): Promise<AttemptOutcome> {
+    ended: (outcome: AttemptOutcome) => void,
+    faulted: (error: unknown) => void,
+  ): void {
     const { head } = downstream;
     const local = services.get(service);
-    if (local === undefined) return failed('not_offered_here', `${self.workerId} does not offer ${service}`);
-    if (!caller.mayCall(service)) return failed('not_allowed', `${caller.workerId} may not call ${service}`);
-    if (viaContains(head.fields, pseudonym)) return failed('loop_detected', 'Via names this sidecar already');
-    // A session is here and nowhere else: its requests are taken for as long as running ones are waited for.
-    if (options.isClosed() && !self.hasSession(service, head.fields))
-      return failed('draining', `${self.workerId} is shutting down`);
-    if (head.method === 'CONNECT') return failed('not_supported', 'CONNECT is not carried');
+    if (local === undefined) {
+      ended(failed('not_offered_here', `${self.workerId} does not offer ${service}`));
+      return;
+    }
+    const fault = faultOf(head, caller, service);
+    if (fault !== null) {
+      ended(fault);
+      return;
+    }
     const last = finalRecipient(head);
-    if (last.kind === 'refuse') return failed(last.code, last.detail);
+    if (last.kind === 'refuse') {
+      ended(failed(last.code, last.detail));
+      return;
+    }
     if (last.kind === 'reply') {
       sendReply(downstream, last.reply, signature(caller, last.reply.status));
-      return { kind: 'completed', status: last.reply.status, firstByteMs: 0, answer: 'served' };
+      ended({ kind: 'completed', status: last.reply.status, firstByteMs: 0, answer: 'served' });
+      return;
     }
     const sent = workerRequest(local, target, head, {
       version: downstream.version,
@@ -249,7 +270,7 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
       heartbeat !== null && first(head.fields, ROUTE_HEADER) === 'tunnel'
         ? new StreamHeartbeat(downstream, heartbeat.intervalMs, heartbeat.timers)
         : downstream;
-    const outcome = await local.attempt({
+    local.attempt({
       downstream: client,
       relay: new RequestRelay(client, local.isHttp2 ? options.replayBytes : NO_REPLAY),
       head: sent,
@@ -267,8 +288,19 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
       informational: (fields) => forApp(local, sent, interimHeaders(fields, '1.1', pseudonym)),
       trailers: endToEndTrailers,
       deadline: null,
+      ended: (outcome) => ended(atWorker(local, outcome)),
+      faulted,
     });
-    return atWorker(local, outcome);
+  }
+
+  /** Why it is not carried; null = nothing is against it. */
+  function faultOf(head: RequestHead, caller: Member, service: string): AttemptOutcome | null {
+    if (!caller.mayCall(service)) return failed('not_allowed', `${caller.workerId} may not call ${service}`);
+    if (viaContains(head.fields, pseudonym)) return failed('loop_detected', 'Via names this sidecar already');
+    // A session is here and nowhere else: its requests are taken for as long as running ones are waited for.
+    if (options.isClosed() && !self.hasSession(service, head.fields))
+      return failed('draining', `${self.workerId} is shutting down`);
+    return head.method === 'CONNECT' ? failed('not_supported', 'CONNECT is not carried') : null;
   }
 
   function signature({ key: peerKey, nonce, ownKey }: Proved, status: number): RawFields {

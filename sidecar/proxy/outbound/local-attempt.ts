@@ -21,13 +21,18 @@ interface LocalAttemptContext {
   readonly request: OutboundRequest;
   readonly selector: Pick<TargetSelector, 'hasOther'>;
   readonly report: Pick<RequestReport, 'pushResponseHeaders'>;
+  /** How it ended; once, maybe before `attemptLocal` returns. Never throws. */
+  ended(outcome: AttemptOutcome): void;
+  /** In its place, a fault of this program. Never throws. */
+  faulted(error: unknown): void;
 }
 
 export function attemptLocal(
   target: LocalTarget,
-  { request, selector, report }: LocalAttemptContext,
+  context: LocalAttemptContext,
   { pseudonym, trustForwarded }: LocalAttemptOptions,
-): Promise<AttemptOutcome> {
+): void {
+  const { request, selector, report } = context;
   const { downstream, relay, deadline } = request;
   const { service } = target;
   const head = workerRequest(service, request.target, downstream.head, {
@@ -38,7 +43,7 @@ export function attemptLocal(
     prefix: request.prefix,
     sender: 'app',
   });
-  return service.attempt({
+  service.attempt({
     downstream,
     relay,
     head,
@@ -57,5 +62,7 @@ export function attemptLocal(
     informational: (fields) => forApp(service, head, interimHeaders(fields, '1.1', pseudonym)),
     trailers: endToEndTrailers,
     deadline: deadline?.passed ?? null,
+    ended: (outcome) => context.ended(outcome),
+    faulted: (error) => context.faulted(error),
   });
 }

@@ -7,6 +7,7 @@
 import type { Code } from '../../core/errors.ts';
 import { type Addressed, serviceAddress } from '../../core/forwarding/service-address.ts';
 import { viaContains } from '../../core/forwarding/via.ts';
+import type { Answer } from '../../core/http/answer.ts';
 import type { RawFields } from '../../core/http/message.ts';
 import { isPreflight, preflightFields, type WebPages } from '../../core/http/web-pages.ts';
 import { type RetryBudget, whyNoRetry } from '../../core/retry.ts';
@@ -17,13 +18,19 @@ import type { OutboundObserver } from '../observers.ts';
 import type { LocalService } from '../worker/local-service.ts';
 import { AppTokens } from './app-tokens.ts';
 import { attemptText, kindOf } from './attempt-trace.ts';
-import { type BoundSelectorOptions, selectorFor } from './bound-selector.ts';
+import { type BoundSelectorOptions, type Selector, selectorFor } from './bound-selector.ts';
 import type { PeerDirectory } from './directory.ts';
 import { attemptLocal, type LocalAttemptOptions } from './local-attempt.ts';
 import { ejectOutlier } from './outliers.ts';
-import { attemptPeer, type PeerAttemptOptions } from './peer-attempt.ts';
+import {
+  type AttemptContext,
+  attemptPeer,
+  type PeerAttemptEnd,
+  type PeerAttemptOptions,
+} from './peer-attempt.ts';
 import { type ReportOptions, RequestReport } from './report.ts';
 import { OutboundRequest, type RequestOptions, type WorkerWishes, workerWishes } from './request.ts';
+import type { LocalTarget, PeerTarget, Target } from './target.ts';
 
 /** More repeats of what a worker may have done have never helped anyone. */
 const MAX_SENT = 8;
@@ -108,12 +115,7 @@ export function createOutbound(options: OutboundOptions): (downstream: Downstrea
     const report = new RequestReport(request, options);
     if ('code' in asked) report.refuse(asked.code, asked.detail);
     else if ('reply' in asked) report.replyLocally(asked.reply);
-    else {
-      forward(request, report, options).catch((error: unknown) => {
-        observer.internalError(error);
-        report.refuse('internal', 'a fault in this sidecar');
-      });
-    }
+    else new Forwarding(request, report, options).start();
   };
 }
 
@@ -147,47 +149,113 @@ function classify(
   return 'fault' in wishes ? { code: 'bad_request', detail: wishes.fault } : { ...addressed, ...wishes };
 }
 
-async function forward(
-  request: OutboundRequest,
-  report: RequestReport,
-  options: OutboundOptions,
-): Promise<void> {
-  const { budget, observer, services } = options;
-  budget.deposit(request.sinceMs);
-  const local = services.get(request.service);
-  if (local !== undefined && local.state !== 'ready') report.localNotReady(local);
-  const selector = selectorFor(request, options);
-  const context = { request, selector, report };
-  for (;;) {
-    const next = selector.next(report.attempts);
-    const target = next instanceof Promise ? await next : next;
-    report.selected(target, selector.seen);
-    if (request.relay.isGone) return report.clientGone(null, null);
-    if (target.kind === 'no_upstream') return report.refuse(target.code, target.detail);
-    const startedMs = performance.now();
-    observer.attempted(kindOf(target));
-    let outcome: AttemptOutcome;
-    if (target.kind === 'local') {
-      outcome = await attemptLocal(target, context, options);
-      if (outcome.kind === 'completed' && (outcome.answer === 'failed' || outcome.answer === 'rejected'))
-        ejectOutlier(target.service.standing, outcome.answer, request.service, options, performance.now());
-    } else {
-      const ended = await attemptPeer(target, context, options, startedMs);
-      selector.attempted(target, ended);
-      outcome = ended.outcome;
+/**
+ * The attempts of one request, one after the other. By callbacks: nearly every request is over with its first attempt,
+ * and pays for no promise.
+ */
+class Forwarding implements AttemptContext {
+  readonly request: OutboundRequest;
+  readonly selector: Selector;
+  readonly report: RequestReport;
+  readonly #options: OutboundOptions;
+  /** Of the attempt that is out. */
+  #target: LocalTarget | PeerTarget | null = null;
+  #startedMs = 0;
+
+  constructor(request: OutboundRequest, report: RequestReport, options: OutboundOptions) {
+    this.request = request;
+    this.report = report;
+    this.selector = selectorFor(request, options);
+    this.#options = options;
+  }
+
+  start(): void {
+    const { budget, services } = this.#options;
+    try {
+      budget.deposit(this.request.sinceMs);
+      const local = services.get(this.request.service);
+      if (local !== undefined && local.state !== 'ready') this.report.localNotReady(local);
+      this.#next();
+    } catch (error) {
+      this.faulted(error);
     }
-    if (outcome.kind === 'client_gone') return report.clientGone(target, outcome.firstByteMs);
-    if (outcome.kind !== 'failed') return report.responded(target, outcome);
-    const trace = report.failed(target, outcome, startedMs);
+  }
+
+  #next(): void {
+    const next = this.selector.next(this.report.attempts);
+    if (next instanceof Promise)
+      next.then((target) => this.#attempt(target)).catch((error: unknown) => this.faulted(error));
+    else this.#attempt(next);
+  }
+
+  #attempt(target: Target): void {
+    const { report, request } = this;
+    report.selected(target, this.selector.seen);
+    if (request.relay.isGone) report.clientGone(null, null);
+    else if (target.kind === 'no_upstream') report.refuse(target.code, target.detail);
+    else this.#send(target);
+  }
+
+  #send(target: LocalTarget | PeerTarget): void {
+    this.#target = target;
+    this.#startedMs = performance.now();
+    this.#options.observer.attempted(kindOf(target));
+    if (target.kind === 'local') attemptLocal(target, this, this.#options);
+    else attemptPeer(target, this, this.#options, this.#startedMs);
+  }
+
+  peerEnded(end: PeerAttemptEnd): void {
+    if (this.#target?.kind === 'peer') this.selector.attempted(this.#target, end);
+    this.ended(end.outcome);
+  }
+
+  ended(outcome: AttemptOutcome): void {
+    // However many fail at once, none is tried from inside the one before it.
+    if (outcome.kind === 'failed') queueMicrotask(() => this.#over(outcome));
+    else this.#over(outcome);
+  }
+
+  faulted(error: unknown): void {
+    this.#options.observer.internalError(error);
+    this.report.refuse('internal', 'a fault in this sidecar');
+  }
+
+  #over(outcome: AttemptOutcome): void {
+    try {
+      if (this.#target !== null) this.#judged(this.#target, outcome);
+    } catch (error) {
+      this.faulted(error);
+    }
+  }
+
+  #judged(target: LocalTarget | PeerTarget, outcome: AttemptOutcome): void {
+    const { report } = this;
+    if (outcome.kind === 'completed' && target.kind === 'local') this.#compare(target, outcome.answer);
+    if (outcome.kind === 'client_gone') report.clientGone(target, outcome.firstByteMs);
+    else if (outcome.kind === 'failed') this.#failed(target, outcome);
+    else report.responded(target, outcome);
+  }
+
+  #failed(target: LocalTarget | PeerTarget, outcome: Extract<AttemptOutcome, { kind: 'failed' }>): void {
+    const { report, request, selector } = this;
+    const { observer } = this.#options;
+    const trace = report.failed(target, outcome, this.#startedMs);
     observer.attemptFailed(outcome.code);
     if (outcome.stage === 'refused') selector.refused();
-    const end = judge(request, outcome, report, options);
+    const end = judge(request, outcome, report, this.#options);
     if (end !== null) {
       const last = attemptText(trace);
-      return report.refuse(outcome.code, end === '' ? last : `${last}; ${end}`);
+      report.refuse(outcome.code, end === '' ? last : `${last}; ${end}`);
+      return;
     }
     if (selector.isMigrating) observer.migrated();
     observer.retried(outcome.code);
+    this.#next();
+  }
+
+  #compare({ service }: LocalTarget, answer: Answer): void {
+    if (answer !== 'failed' && answer !== 'rejected') return;
+    ejectOutlier(service.standing, answer, this.request.service, this.#options, performance.now());
   }
 }
 

@@ -98,21 +98,26 @@ export interface AttemptContext {
   readonly request: OutboundRequest;
   readonly selector: Pick<TargetSelector, 'hasElsewhere' | 'hasOther'>;
   readonly report: Pick<RequestReport, 'pushResponseHeaders'>;
+  /** How it ended; once, maybe before `attemptPeer` returns. Never throws. */
+  peerEnded(end: PeerAttemptEnd): void;
+  /** In its place, a fault of this program. Never throws. */
+  faulted(error: unknown): void;
 }
 
-/** `startedMs`: now, monotonic. Rejects only for a fault of this program. */
+/** `startedMs`: now, monotonic. */
 export function attemptPeer(
   target: PeerTarget,
   context: AttemptContext,
   options: PeerAttemptOptions,
   startedMs: number,
-): Promise<PeerAttemptEnd> {
+): void {
   if (target.route.kind === 'tunnel' && isGrpc(context.request.downstream.head.fields)) {
     const detail = 'a tunnel does not carry HTTP/2 to the worker';
     const outcome = { kind: 'failed', code: 'grpc_not_carried', stage: 'not_sent', detail } as const;
-    return Promise.resolve({ outcome, remaining: 'other_routes', askedBackFor: null });
+    context.peerEnded({ outcome, remaining: 'other_routes', askedBackFor: null });
+    return;
   }
-  return new PeerAttempt(target, context, options, startedMs).run();
+  new PeerAttempt(target, context, options, startedMs).start();
 }
 
 class PeerAttempt implements AttemptOptions, WatchedRequest, MigratableAttempt {
@@ -178,32 +183,56 @@ class PeerAttempt implements AttemptOptions, WatchedRequest, MigratableAttempt {
     this.watch = options.stallWatch.watch(this);
   }
 
-  async run(): Promise<PeerAttemptEnd> {
-    const { queueMigration } = this.#options;
-    const { peer, route, service } = this;
-    const endpoint: Endpoint | undefined = peer.endpoint(service);
+  start(): void {
+    const endpoint = this.peer.endpoint(this.service);
     this.#endpoint = endpoint;
-    let judged: EndpointOutcome = 'cancelled'; // of a fault in this program the peer knows nothing
-    if (this.#target.isMigratable) queueMigration.sent(this);
+    if (this.#target.isMigratable) this.#options.queueMigration.sent(this);
     if (endpoint !== undefined) begin(endpoint, this.#startedMs);
+    runAttempt(this);
+  }
+
+  ended(outcome: AttemptOutcome): void {
+    if (this.#responder === 'nobody' && this.#mayBeTakenBack(outcome))
+      this.#takenBack(outcome).then(
+        (settled) => this.#finish(settled),
+        (error) => this.faulted(error),
+      );
+    else this.#finish(outcome);
+  }
+
+  /** Of a fault in this program the peer knows nothing. */
+  faulted(error: unknown): void {
+    this.#count('cancelled');
+    this.#context.faulted(error);
+  }
+
+  #finish(ended: AttemptOutcome): void {
+    let end: PeerAttemptEnd;
+    let judged: EndpointOutcome;
     try {
-      let outcome = await runAttempt(this);
-      if (this.#responder === 'nobody')
-        outcome = withSigns(await this.#settled(outcome), route, this.#startedMs);
+      const { peer, route, service } = this;
+      const outcome = this.#responder === 'nobody' ? withSigns(ended, route, this.#startedMs) : ended;
       judged = this.#note(outcome);
       if (this.#isStream && outcome.kind === 'completed')
-        void queueMigration.streamEnded(peer, route, service);
-      return this.#ended(outcome);
-    } finally {
-      if (this.#target.isMigratable) queueMigration.answered(this);
-      if (endpoint !== undefined) {
-        if (this.#isOpen) endpoint.outstanding += 1;
-        const nowMs = performance.now();
-        finish(endpoint, judged, nowMs);
-        if (judged === 'failed' || judged === 'rejected')
-          ejectOutlier(endpoint.standing, judged, service, this.#options, nowMs);
-      }
+        void this.#options.queueMigration.streamEnded(peer, route, service);
+      end = this.#endOf(outcome);
+    } catch (error) {
+      this.faulted(error);
+      return;
     }
+    this.#count(judged);
+    this.#context.peerEnded(end);
+  }
+
+  #count(judged: EndpointOutcome): void {
+    const endpoint = this.#endpoint;
+    if (this.#target.isMigratable) this.#options.queueMigration.answered(this);
+    if (endpoint === undefined) return;
+    if (this.#isOpen) endpoint.outstanding += 1;
+    const nowMs = performance.now();
+    finish(endpoint, judged, nowMs);
+    if (judged === 'failed' || judged === 'rejected')
+      ejectOutlier(endpoint.standing, judged, this.service, this.#options, nowMs);
   }
 
   judge(response: IncomingHead, answer: Answer): Judgement {
@@ -285,13 +314,17 @@ class PeerAttempt implements AttemptOptions, WatchedRequest, MigratableAttempt {
     this.#endpoint.outstanding -= 1;
   }
 
-  /** The outcome with what the peer says of it: a request that it takes back was not sent. Never rejects. */
-  async #settled(outcome: AttemptOutcome): Promise<AttemptOutcome> {
+  /** It may lie in the queue of the peer, and only its word makes it free to go elsewhere. */
+  #mayBeTakenBack(outcome: AttemptOutcome): boolean {
     if (outcome.kind !== 'failed' || outcome.stage !== 'sent' || outcome.code !== 'upstream_reset')
-      return outcome;
-    if (!this.relay.isReplayable || this.#maySendTwice()) return outcome;
+      return false;
+    return this.relay.isReplayable && !this.#maySendTwice();
+  }
+
+  /** The outcome with what the peer says of it: a request that it takes back was not sent. Never rejects. */
+  async #takenBack(outcome: AttemptOutcome): Promise<AttemptOutcome> {
     const isTakenBack = await this.#cancelQueued(() => true);
-    return isTakenBack ? { ...outcome, stage: 'not_sent' } : outcome;
+    return isTakenBack && outcome.kind === 'failed' ? { ...outcome, stage: 'not_sent' } : outcome;
   }
 
   #cancelQueued(isWanted: (route: Route) => boolean): Promise<boolean> {
@@ -355,7 +388,7 @@ class PeerAttempt implements AttemptOptions, WatchedRequest, MigratableAttempt {
   }
 
   /** In words; where it was given back at our own wish, that is no fault of the peer. */
-  #ended(outcome: AttemptOutcome): PeerAttemptEnd {
+  #endOf(outcome: AttemptOutcome): PeerAttemptEnd {
     const remaining = this.#remaining;
     const askedBackFor = this.#askedBackFor;
     if (outcome.kind === 'failed' && remaining === 'queue' && askedBackFor !== null) {

@@ -49,7 +49,7 @@ export interface LocalServiceOptions {
   readonly sessions?: Pick<Sessions, 'answeredHere'>;
 }
 
-type Given = 'upstreams' | 'origin' | 'timeouts' | 'repeatStale' | 'judge';
+type Given = 'upstreams' | 'origin' | 'timeouts' | 'repeatStale' | 'judge' | 'watch';
 
 export type LocalAttempt = Omit<AttemptOptions, Given> & {
   /** `holdsSlot`: whether it goes on holding one. */
@@ -63,6 +63,8 @@ export type LocalAttempt = Omit<AttemptOptions, Given> & {
   /** By which its caller can take it back while it waits. */
   readonly nonce?: string;
 };
+
+type Ends = Pick<AttemptOptions, 'judge' | 'ended' | 'faulted'>;
 
 /** Where it is known how long its requests take, it may be silent for so many times that, and for so long at least. */
 const SILENT_RATIO = 20;
@@ -187,50 +189,80 @@ export class LocalService {
     return this.#cancelled.get(handle) === true;
   }
 
-  /** Waits for a slot, then makes the attempt; a refusal is an outcome with stage `not_sent`. */
-  async attempt(attempt: LocalAttempt): Promise<AttemptOutcome> {
-    if (this.state !== 'ready') return refused(this.unready.code, this.unready.detail);
-    if (!this.isHttp2 && isGrpc(attempt.head.fields))
-      return refused('grpc_not_carried', 'the worker is spoken to in HTTP/1.1: its URL lacks h2c://');
-    const { slotUse } = this.#options;
-    if (slotUse.isFree(attempt.head, this.basePath)) return this.#attemptBeside(attempt);
+  /** Waits for a slot, then makes the attempt; a refusal is an outcome with stage `not_sent`. Never throws. */
+  attempt(attempt: LocalAttempt): void {
+    if (this.state !== 'ready') {
+      attempt.ended(refused(this.unready.code, this.unready.detail));
+      return;
+    }
+    if (!this.isHttp2 && isGrpc(attempt.head.fields)) {
+      attempt.ended(refused('grpc_not_carried', 'the worker is spoken to in HTTP/1.1: its URL lacks h2c://'));
+      return;
+    }
+    if (this.#options.slotUse.isFree(attempt.head, this.basePath)) {
+      this.#attemptBeside(attempt);
+      return;
+    }
     this.#callers.began(attempt.callerKey);
-    const slot = this.admission.acquireFree() ?? (await this.#queue(attempt));
-    if (typeof slot !== 'string') return this.#attemptIn(slot, attempt);
-    this.#callers.ended(attempt.callerKey, performance.now());
-    return this.#turnedAway(slot);
-  }
-
-  /** Without a slot: it neither waits nor has others wait. */
-  async #attemptBeside(attempt: LocalAttempt): Promise<AttemptOutcome> {
-    this.admission.opened();
-    this.standing.health.tried(performance.now());
-    let counted: Answer | null = null;
-    try {
-      const outcome = await this.#run(attempt, (response, answer) => {
-        this.#heard(attempt, response, answer);
-        return attempt.judge(response, answer, false);
-      });
-      counted = answerIn(outcome);
-      return this.#noted(outcome);
-    } finally {
-      this.admission.closed();
-      this.#counted(counted, performance.now());
+    const slot = this.admission.acquireFree();
+    if (slot !== null) this.#attemptIn(slot, attempt);
+    else {
+      const waited = this.#queue(attempt).then((end) => this.#waited(end, attempt));
+      waited.catch((error: unknown) => attempt.faulted(error));
     }
   }
 
-  async #attemptIn(slot: Slot, attempt: LocalAttempt): Promise<AttemptOutcome> {
+  #waited(end: Slot | Lack | Left, attempt: LocalAttempt): void {
+    if (typeof end !== 'string') {
+      this.#attemptIn(end, attempt);
+      return;
+    }
+    this.#callers.ended(attempt.callerKey, performance.now());
+    attempt.ended(this.#turnedAway(end));
+  }
+
+  /** Without a slot: it neither waits nor has others wait. */
+  #attemptBeside(attempt: LocalAttempt): void {
+    this.admission.opened();
+    this.standing.health.tried(performance.now());
+    const over = (counted: Answer | null): void => {
+      this.admission.closed();
+      this.#counted(counted, performance.now());
+    };
+    this.#run(attempt, {
+      judge: (response, answer) => {
+        this.#heard(attempt, response, answer);
+        return attempt.judge(response, answer, false);
+      },
+      ended: (outcome) => {
+        over(answerIn(outcome));
+        attempt.ended(this.#noted(outcome));
+      },
+      faulted: (error) => {
+        over(null);
+        attempt.faulted(error);
+      },
+    });
+  }
+
+  #attemptIn(slot: Slot, attempt: LocalAttempt): void {
     const startedMs = performance.now();
     const { head, callerKey } = attempt;
     const { slotUse } = this.#options;
     const others = this.admission.inFlight - 1;
-    let serviceMs: number | null = null;
-    let counted: Answer | null = null;
     let isComing = false;
     if (this.admission.inFlight === 1) this.#signMs = startedMs;
     this.standing.health.tried(startedMs);
-    try {
-      const outcome = await this.#run(attempt, (response, answer) => {
+    // Also after a fault of this program: a slot is never lost.
+    const over = (counted: Answer | null, serviceMs: number | null, nowMs: number): void => {
+      if (isComing) this.#coming--;
+      const kind = serviceMs === null ? 0 : requestClass(head.method, head.target);
+      if (slot.release(nowMs, serviceMs, kind)) this.#callers.ended(callerKey, nowMs);
+      else this.admission.closed();
+      this.#counted(counted, nowMs);
+    };
+    this.#run(attempt, {
+      judge: (response, answer) => {
         this.#heard(attempt, response, answer);
         const nowMs = performance.now();
         this.#signMs = nowMs;
@@ -242,26 +274,24 @@ export class LocalService {
           isComing = true;
         }
         return attempt.judge(response, answer, !isChannel);
-      });
-      counted = answerIn(outcome);
-      // A session (101) is as long as its two ends like: it says nothing of the worker.
-      if (
-        counted === 'served' &&
-        outcome.kind === 'completed' &&
-        outcome.status !== 101 &&
-        slotUse.isWork(head, this.basePath)
-      )
-        serviceMs = performance.now() - startedMs;
-      return this.#noted(outcome);
-    } finally {
-      // Also after a fault of this program: a slot is never lost.
-      const nowMs = performance.now();
-      if (isComing) this.#coming--;
-      const kind = serviceMs === null ? 0 : requestClass(head.method, head.target);
-      if (slot.release(nowMs, serviceMs, kind)) this.#callers.ended(callerKey, nowMs);
-      else this.admission.closed();
-      this.#counted(counted, nowMs);
-    }
+      },
+      ended: (outcome) => {
+        const counted = answerIn(outcome);
+        const nowMs = performance.now();
+        // A session (101) is as long as its two ends like: it says nothing of the worker.
+        const isMeasure =
+          counted === 'served' &&
+          outcome.kind === 'completed' &&
+          outcome.status !== 101 &&
+          slotUse.isWork(head, this.basePath);
+        over(counted, isMeasure ? nowMs - startedMs : null, nowMs);
+        attempt.ended(this.#noted(outcome));
+      },
+      faulted: (error) => {
+        over(null, null, performance.now());
+        attempt.faulted(error);
+      },
+    });
   }
 
   /** What has begun goes on without a slot. */
@@ -272,10 +302,10 @@ export class LocalService {
     slot.release(nowMs, null);
   }
 
-  #run(attempt: LocalAttempt, judge: AttemptOptions['judge']): Promise<AttemptOutcome> {
+  #run(attempt: LocalAttempt, { judge, ended, faulted }: Ends): void {
     const { upstreams, origin, timeouts } = this.#options;
     const { downstream, relay, head, deadline, informational, trailers } = attempt;
-    return runAttempt({
+    runAttempt({
       downstream,
       relay,
       head,
@@ -287,6 +317,8 @@ export class LocalService {
       timeouts,
       repeatStale: true,
       judge,
+      ended,
+      faulted,
     });
   }
 
