@@ -7,6 +7,7 @@
  */
 import type { Duplex } from 'node:stream';
 import type { Code } from '../core/errors.ts';
+import type { FieldLines } from '../core/http/http1-encode.ts';
 import type { HttpVersion, RawFields, RequestHead } from '../core/http/message.ts';
 import type { Stage } from '../core/retry.ts';
 import type { TlsClient } from './sockets/tls-client.ts';
@@ -69,6 +70,8 @@ export interface OutgoingHead {
   readonly host: string;
   /** End-to-end headers, without Host, Content-Length and Transfer-Encoding. */
   readonly fields: RawFields;
+  /** The first of these fields, where they are sent again and again; absent = none. */
+  readonly first?: FieldLines;
   readonly body:
     | { readonly kind: 'none' }
     | { readonly kind: 'length'; readonly bytes: number }

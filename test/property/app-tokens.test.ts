@@ -3,8 +3,14 @@ import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { appTokens } from '../../sidecar/config/service-parsers.ts';
 import { all, first } from '../../sidecar/core/http/headers.ts';
+import { encodeRequestHead } from '../../sidecar/core/http/http1-encode.ts';
+import { type LastFields, parseRequestHead } from '../../sidecar/core/http/http1-request-head.ts';
+import { isFieldValue } from '../../sidecar/core/http/http1-syntax.ts';
 import type { RequestHead } from '../../sidecar/core/http/message.ts';
+import { RepeatedSection } from '../../sidecar/core/http/repeated-section.ts';
 import { AppTokens } from '../../sidecar/proxy/outbound/app-tokens.ts';
+import { mustHold } from '../support/runner/expectations.ts';
+import { TEST_LIMITS } from '../support/wire/whole-messages.ts';
 
 const TOKENS = new Map([
   ['chat', 'token-of-chat'],
@@ -53,6 +59,24 @@ describe('the tokens of apps', () => {
         const others = (fields: string[]): string[] =>
           fields.filter((_, i) => !/^authorization$/i.test(fields[i - (i % 2)] as string));
         expect(others(head.fields)).toStrictEqual(others(sent));
+      }),
+    );
+  });
+
+  test('a request that repeats the fields of the one before is admitted as that was', () => {
+    const tokens = new AppTokens('secret', TOKENS);
+    const isClean = ([, value]: [string, string]): boolean => isFieldValue(value) && value.trim() === value;
+    fc.assert(
+      fc.property(fc.array(field.filter(isClean), { maxLength: 5 }), (pairs) => {
+        const bytes = Buffer.from(encodeRequestHead('GET', '/', ['Host', 'a', ...pairs.flat()]), 'latin1');
+        const last: LastFields = new RepeatedSection();
+        const admitted = [1, 2, 3].map(() => {
+          const result = parseRequestHead(bytes, 0, bytes.length, TEST_LIMITS, last);
+          mustHold(result.kind === 'head');
+          return { app: tokens.admit(result.head), fields: result.head.fields };
+        });
+        expect(admitted[1]).toStrictEqual(admitted[0]);
+        expect(admitted[2]).toStrictEqual(admitted[0]);
       }),
     );
   });

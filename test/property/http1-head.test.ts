@@ -6,10 +6,15 @@ import { serviceAddress } from '../../sidecar/core/forwarding/service-address.ts
 import { viaContains } from '../../sidecar/core/forwarding/via.ts';
 import { withHost } from '../../sidecar/core/http/headers.ts';
 import { encodeRequestHead, encodeResponseHead } from '../../sidecar/core/http/http1-encode.ts';
-import { type ParseResult, parseRequestHead } from '../../sidecar/core/http/http1-request-head.ts';
-import { parseResponseHead } from '../../sidecar/core/http/http1-response-head.ts';
+import {
+  type LastFields,
+  type ParseResult,
+  parseRequestHead,
+} from '../../sidecar/core/http/http1-request-head.ts';
+import { type LastResponse, parseResponseHead } from '../../sidecar/core/http/http1-response-head.ts';
 import { isFieldValue } from '../../sidecar/core/http/http1-syntax.ts';
 import type { HeadLimits } from '../../sidecar/core/http/message.ts';
+import { RepeatedSection } from '../../sidecar/core/http/repeated-section.ts';
 import { anyBytes, plainFields, twistedAnswer, twistedRequest } from '../support/generators/http-bytes.ts';
 import { mustHold } from '../support/runner/expectations.ts';
 import { TEST_LIMITS } from '../support/wire/whole-messages.ts';
@@ -32,6 +37,13 @@ function drip(parse: Parse, bytes: Buffer, withLimits: HeadLimits): ParseResult<
   return { kind: 'incomplete' };
 }
 
+/** The first line of one with the rest of another; maybe with an octet changed. */
+function mixed(a: Buffer, b: Buffer, change: { at: number; octet: number } | null): Buffer {
+  const bytes = Buffer.concat([a.subarray(0, a.indexOf('\n') + 1), b.subarray(b.indexOf('\n') + 1)]);
+  if (change !== null && bytes.length > 0) bytes[change.at % bytes.length] = change.octet;
+  return bytes;
+}
+
 describe('any bytes as an HTTP/1.1 head', () => {
   test('a request head is judged the same byte by byte and at once', () => {
     fc.assert(
@@ -46,6 +58,35 @@ describe('any bytes as an HTTP/1.1 head', () => {
     fc.assert(
       fc.property(answerBytes, limits, (bytes, l) => {
         expect(drip(parseResponseHead, bytes, l)).toStrictEqual(parseResponseHead(bytes, 0, bytes.length, l));
+      }),
+      { numRuns: 1000 },
+    );
+  });
+
+  test('what came before on the connection changes no verdict', () => {
+    const change = fc.record({ at: fc.nat(), octet: fc.integer({ min: 0, max: 255 }) });
+    const heads = (one: fc.Arbitrary<Buffer>): fc.Arbitrary<Buffer[]> =>
+      fc
+        .tuple(
+          fc.array(one, { minLength: 1, maxLength: 3 }),
+          fc.array(fc.tuple(fc.nat(), fc.nat(), fc.option(change))),
+        )
+        .map(([some, picks]) =>
+          picks.map(([i, j, changed]) => mixed(some[i % some.length]!, some[j % some.length]!, changed)),
+        );
+    fc.assert(
+      fc.property(heads(requestBytes), heads(answerBytes), limits, (requests, answers, l) => {
+        const lastFields: LastFields = new RepeatedSection();
+        for (const bytes of requests) {
+          const result = parseRequestHead(bytes, 0, bytes.length, l, lastFields);
+          if (result.kind === 'head') delete result.head.repeated;
+          expect(result).toStrictEqual(parseRequestHead(bytes, 0, bytes.length, l));
+        }
+        const lastResponse: LastResponse = new RepeatedSection();
+        for (const bytes of answers) {
+          const result = parseResponseHead(bytes, 0, bytes.length, l, lastResponse);
+          expect(result).toStrictEqual(parseResponseHead(bytes, 0, bytes.length, l));
+        }
       }),
       { numRuns: 1000 },
     );

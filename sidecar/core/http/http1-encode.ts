@@ -7,10 +7,10 @@
  */
 import type { RawFields } from './message.ts';
 
-/** `name: value CRLF` for each field, without the empty line. */
-export function fieldLines(fields: RawFields): string {
+/** `name: value CRLF` for each field from an index on, without the empty line. */
+export function fieldLines(fields: RawFields, from = 0): string {
   let text = '';
-  for (let i = 0; i < fields.length; i += 2) text += `${fields[i]!}: ${fields[i + 1]!}\r\n`;
+  for (let i = from; i < fields.length; i += 2) text += `${fields[i]!}: ${fields[i + 1]!}\r\n`;
   return text;
 }
 
@@ -22,4 +22,20 @@ export function encodeRequestHead(method: string, target: string, fields: RawFie
 /** Always HTTP/1.1, also to a client of HTTP/1.0 (RFC 9110 §6.2). Write it as latin1. */
 export function encodeResponseHead(status: number, reason: string, fields: RawFields): string {
   return `HTTP/1.1 ${status} ${reason}\r\n${fieldLines(fields)}\r\n`;
+}
+
+/** Fields that are sent again and again, and their lines, which are made once, when they are first asked for. */
+export class FieldLines {
+  readonly fields: RawFields;
+  #text: string | null = null;
+
+  constructor(fields: RawFields) {
+    this.fields = fields;
+  }
+
+  get text(): string {
+    // In one piece: what is put together is made anew from its pieces each time.
+    this.#text ??= Buffer.from(fieldLines(this.fields), 'latin1').toString('latin1');
+    return this.#text;
+  }
 }

@@ -19,7 +19,8 @@ import {
 } from './http1-fields.ts';
 import { CLOSE, connectionOptions, contentLength, transferCoding, UPGRADES } from './http1-framing.ts';
 import { BYTE_CLASS, CR, LF, SP, TARGET, TOKEN } from './http1-syntax.ts';
-import type { Framing, HeadLimits, RawFields, RequestHead } from './message.ts';
+import type { Framing, HeadLimits, RawFields, Repeated, RequestHead } from './message.ts';
+import type { RepeatedSection } from './repeated-section.ts';
 import { isAuthorityForm, isHost, splitAbsolute } from './request-target.ts';
 
 export type HeadFaultCode =
@@ -45,6 +46,18 @@ const MAX_LEADING_EMPTY_LINES = 2;
 /** The version up to the minor digit. */
 const VERSION = 'HTTP/1.';
 
+const SLASH = 0x2f;
+
+interface Known {
+  readonly head: RequestHead;
+  /** Of that head, as they were received. */
+  readonly fields: RawFields;
+  readonly repeated: Repeated;
+}
+
+/** The fields of the last request on a connection, for its next one. */
+export type LastFields = RepeatedSection<Known>;
+
 const INCOMPLETE: { kind: 'incomplete' } = { kind: 'incomplete' };
 const scanner = new FieldScanner();
 
@@ -55,7 +68,7 @@ function bad(detail: string, code: HeadFaultCode = 'bad_request'): ParseResult<n
 /**
  * Parses the request head at `b[start, end)`. Holds no state: call again with all bytes when more have come; the
  * verdict does not depend on how they were cut. Incomplete input over a limit is refused, so a sender can make the
- * caller hold at most `maxHeadBytes`. A caller that gets many small pieces need call again only when a piece holds a
+ * caller hold at most `maxHeadBytes`. `last`: of the same connection; with it the verdict is the same, and sooner. A caller that gets many small pieces need call again only when a piece holds a
  * line feed or the sum reaches `maxHeadBytes`.
  */
 export function parseRequestHead(
@@ -63,6 +76,7 @@ export function parseRequestHead(
   start: number,
   end: number,
   limits: HeadLimits,
+  last: LastFields | null = null,
 ): ParseResult<RequestHead> {
   const limit = Math.min(end, start + limits.maxHeadBytes);
   const isFull = limit - start >= limits.maxHeadBytes;
@@ -101,18 +115,53 @@ export function parseRequestHead(
   if (b[at] !== CR) return bad('the request line does not end with its version and CRLF');
   if (++at >= limit) return runOut;
   if (b[at] !== LF) return bad('a carriage return without a line feed');
-  const headEnd = scanner.scan(b, at + 1, limit, limits.maxFields);
+  at++;
+  const before =
+    last === null || minorDigit === 0 || b[targetFrom] !== SLASH ? null : last.match(b, at, limit);
+  if (last !== null && before !== null) {
+    const line = b.toString('latin1', methodFrom, targetTo);
+    const method = line.slice(0, methodTo - methodFrom);
+    if (method !== 'CONNECT')
+      return again(before, method, line.slice(targetFrom - methodFrom), at + last.length);
+  }
+  const headEnd = scanner.scan(b, at, limit, limits.maxFields);
   if (headEnd === NEED_MORE) return runOut;
   if (headEnd < 0)
     return bad(fieldFault(headEnd), headEnd === TOO_MANY ? 'headers_too_large' : 'bad_request');
   const text = b.toString('latin1', methodFrom, headEnd);
-  return judge(
+  const result = judge(
     text.slice(0, methodTo - methodFrom),
     text.slice(targetFrom - methodFrom, targetTo - methodFrom),
     minorDigit === 0 ? 0 : 1,
     scanner.strings(text, methodFrom),
     headEnd,
   );
+  if (last !== null && result.kind === 'head' && result.head.minor === 1 && b[targetFrom] === SLASH)
+    last.keep(b, at, headEnd, { head: result.head, fields: result.head.fields, repeated: { made: null } });
+  return result;
+}
+
+/** The same fields say the same, for any method and path: both are asked for `CONNECT` and other forms alone. */
+function again(
+  { head: before, fields, repeated }: Known,
+  method: string,
+  target: string,
+  end: number,
+): ParseResult<RequestHead> {
+  const { framing, keepAlive, upgrade, expectContinue, host } = before;
+  const head: RequestHead = {
+    method,
+    target,
+    minor: 1,
+    fields,
+    framing,
+    keepAlive,
+    upgrade,
+    expectContinue,
+    host,
+    repeated,
+  };
+  return { kind: 'head', end, head };
 }
 
 /** What only the whole head can tell: host, framing, connection. The scanner still holds the kinds of these fields. */

@@ -9,9 +9,13 @@ import { CLOSE, connectionOptions, KEEP_ALIVE } from './http1-framing.ts';
 import type { ParseResult } from './http1-request-head.ts';
 import { BYTE_CLASS, CR, LF, SP, VALUE } from './http1-syntax.ts';
 import type { HeadLimits, ResponseHead } from './message.ts';
+import type { RepeatedSection } from './repeated-section.ts';
 
 /** The version up to the minor digit. */
 const VERSION = 'HTTP/1.';
+
+/** The last response on a connection, for its next one. */
+export type LastResponse = RepeatedSection<ResponseHead>;
 
 const INCOMPLETE: { kind: 'incomplete' } = { kind: 'incomplete' };
 const scanner = new FieldScanner();
@@ -29,10 +33,13 @@ export function parseResponseHead(
   start: number,
   end: number,
   limits: HeadLimits,
+  last: LastResponse | null = null,
 ): ParseResult<ResponseHead> {
   const limit = Math.min(end, start + limits.maxHeadBytes);
   const isFull = limit - start >= limits.maxHeadBytes;
   const runOut = isFull ? bad('the head of the response is larger than allowed') : INCOMPLETE;
+  const before = last === null ? null : last.match(b, start, limit);
+  if (last !== null && before !== null) return { kind: 'head', end: start + last.length, head: before };
   let at = start;
   for (let k = 0; k < VERSION.length; k++, at++) {
     if (at >= limit) return runOut;
@@ -72,15 +79,13 @@ export function parseResponseHead(
     if (scanner.kindOf(n) === CONNECTION) options |= connectionOptions(fields[2 * n + 1]!);
   }
   const isOld = minorDigit === 0;
-  return {
-    kind: 'head',
-    end: headEnd,
-    head: {
-      status,
-      reason: text.slice(reasonFrom - start, reasonTo - start),
-      minor: isOld ? 0 : 1,
-      fields,
-      keepAlive: (options & CLOSE) === 0 && (!isOld || (options & KEEP_ALIVE) !== 0),
-    },
+  const head: ResponseHead = {
+    status,
+    reason: text.slice(reasonFrom - start, reasonTo - start),
+    minor: isOld ? 0 : 1,
+    fields,
+    keepAlive: (options & CLOSE) === 0 && (!isOld || (options & KEEP_ALIVE) !== 0),
   };
+  last?.keep(b, start, headEnd, head);
+  return { kind: 'head', end: headEnd, head };
 }

@@ -29,6 +29,7 @@ export interface RequestHead {
   target: string;
   /** Of the received version; a higher minor of HTTP/1 counts as 1 (RFC 9110 §2.5). */
   minor: 0 | 1;
+  /** Never changed in place: the next request on the connection may have the very same. */
   fields: RawFields;
   framing: Framing;
   /**
@@ -41,6 +42,13 @@ export interface RequestHead {
   expectContinue: boolean;
   /** Authority of an absolute-form target, else the value of Host; '' when there is none. */
   host: string;
+  /** Set when the fields repeat those before on the connection: what was made of them can be kept here. */
+  repeated?: Repeated;
+}
+
+/** What a consumer has made of fields that repeat; it knows its own by their class. */
+export interface Repeated {
+  made: object | null;
 }
 
 export interface ResponseHead {
@@ -50,6 +58,7 @@ export interface ResponseHead {
   reason: string;
   /** Of the received version; a higher minor of HTTP/1 counts as 1 (RFC 9110 §2.5). */
   minor: 0 | 1;
+  /** Never changed in place, like those of a request. */
   fields: RawFields;
   /** Whether the connection may be used again once the body has ended by its framing (not for `close`). */
   keepAlive: boolean;

@@ -7,8 +7,9 @@
  */
 import type { Socket } from 'node:net';
 import type { Code } from '../../core/errors.ts';
-import { parseRequestHead } from '../../core/http/http1-request-head.ts';
+import { type LastFields, parseRequestHead } from '../../core/http/http1-request-head.ts';
 import { prefaceIn } from '../../core/http/http2-head.ts';
+import { RepeatedSection } from '../../core/http/repeated-section.ts';
 import type { ConnectionOptions } from '../connection-options.ts';
 import { finalReplyBytes } from '../local-reply.ts';
 import type { ReadBuffer } from '../sockets/read-buffer.ts';
@@ -37,6 +38,7 @@ export class Http1Connection implements ExchangeConnection {
   #requests = 0;
   readonly #options: ConnectionOptions;
   #state: ConnectionState = 'head';
+  readonly #last: LastFields = new RepeatedSection();
   #pending: Buffer | null = null;
   #exchange: Http1Downstream | null = null;
   /** Whether the socket is not read. */
@@ -196,7 +198,7 @@ export class Http1Connection implements ExchangeConnection {
     this.#pending = null;
     const { limits, timers, headTimeoutMs } = this.#options;
     const isWorthIt = worthReparsing(bytes, known, limits);
-    const result = isWorthIt ? parseRequestHead(bytes, 0, bytes.length, limits) : INCOMPLETE;
+    const result = isWorthIt ? parseRequestHead(bytes, 0, bytes.length, limits, this.#last) : INCOMPLETE;
     switch (result.kind) {
       case 'incomplete':
         if (known === 0) timers.arm(this.#deadline, headTimeoutMs);

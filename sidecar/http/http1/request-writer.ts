@@ -62,7 +62,10 @@ export class Http1RequestWriter {
 }
 
 function headText(head: OutgoingHead): string {
-  let text = `${head.method} ${head.target} HTTP/1.1\r\nHost: ${head.host}\r\n${fieldLines(head.fields)}`;
+  const { fields, first } = head;
+  const lines =
+    first === undefined ? fieldLines(fields) : first.text + fieldLines(fields, first.fields.length);
+  let text = `${head.method} ${head.target} HTTP/1.1\r\nHost: ${head.host}\r\n${lines}`;
   if (head.body.kind === 'length') text += `Content-Length: ${head.body.bytes}\r\n`;
   else if (head.body.kind === 'chunked') text += 'Transfer-Encoding: chunked\r\n';
   if (head.upgrade !== null) text += `Connection: Upgrade\r\nUpgrade: ${head.upgrade}\r\n`;

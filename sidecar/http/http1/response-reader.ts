@@ -6,8 +6,9 @@
  */
 import { ChunkedDecoder, type ChunkedStep } from '../../core/http/chunked.ts';
 import { responseFraming } from '../../core/http/http1-framing.ts';
-import { parseResponseHead } from '../../core/http/http1-response-head.ts';
+import { type LastResponse, parseResponseHead } from '../../core/http/http1-response-head.ts';
 import type { HeadLimits, RawFields, ResponseHead } from '../../core/http/message.ts';
+import { RepeatedSection } from '../../core/http/repeated-section.ts';
 import { type IncomingHead, MAX_INFORMATIONAL } from '../exchange.ts';
 import { worthReparsing } from './partial-head.ts';
 
@@ -38,6 +39,7 @@ export class Http1ResponseReader {
   readonly #sink: ResponseSink;
   #reading: Reading = IDLE;
   #method = '';
+  readonly #last: LastResponse = new RepeatedSection();
   #pending: Buffer | null = null;
   #keepAlive = true;
   #isKept = false;
@@ -129,7 +131,7 @@ export class Http1ResponseReader {
   }
 
   #readHead(bytes: Buffer): void {
-    const result = parseResponseHead(bytes, 0, bytes.length, this.#limits);
+    const result = parseResponseHead(bytes, 0, bytes.length, this.#limits, this.#last);
     if (result.kind === 'incomplete') {
       this.#pending = bytes;
       return;

@@ -6,7 +6,7 @@
  */
 import { hash, randomBytes } from 'node:crypto';
 import { first, isNamed } from '../../core/http/headers.ts';
-import type { RawFields, RequestHead } from '../../core/http/message.ts';
+import type { RequestHead } from '../../core/http/message.ts';
 
 /** Who asks; `name` is null where its token has none, or none is wanted. */
 export interface App {
@@ -34,19 +34,22 @@ export class AppTokens {
    */
   admit(head: RequestHead): App | null {
     if (this.#apps.size === 0) return ANYONE;
-    const bearer = this.#takeBearer(head.fields);
+    const bearer = this.#takeBearer(head);
     const token = first(head.fields, 'sidecar-token');
     return token === undefined ? bearer : this.#appOf(token);
   }
 
-  #takeBearer(fields: RawFields): App | null {
+  #takeBearer(head: RequestHead): App | null {
+    const { fields } = head;
     let found: App | null = null;
     for (let i = fields.length - 2; i >= 0; i -= 2) {
       if (fields[i]!.length !== 13 || !isNamed(fields[i]!, 'authorization')) continue;
       const token = /^bearer +([^ ]+)$/i.exec(fields[i + 1]!)?.[1];
       const app = token === undefined ? null : this.#appOf(token);
       if (app === null) continue;
-      fields.splice(i, 2);
+      // A list of its own: that of the head is also the next request's, if that has the same.
+      head.fields = head.fields.toSpliced(i, 2);
+      delete head.repeated;
       found = app;
     }
     return found;

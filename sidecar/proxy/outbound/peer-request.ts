@@ -5,9 +5,17 @@
  */
 import { ROUTE_HEADER } from '../../core/forwarding/sidecar-headers.ts';
 import { hostHeader } from '../../core/http/base-url.ts';
+import { FieldLines } from '../../core/http/http1-encode.ts';
+import type { RequestHead } from '../../core/http/message.ts';
 import type { Route } from '../../core/peers/route.ts';
 import type { Origin, OutgoingHead } from '../../http/exchange.ts';
-import { outgoingBody, outgoingUpgrade, requestHeaders, withoutEdgeHeaders } from '../hop-headers.ts';
+import {
+  type HopFacts,
+  outgoingBody,
+  outgoingUpgrade,
+  requestHeaders,
+  withoutEdgeHeaders,
+} from '../hop-headers.ts';
 import type { PeerAuth } from '../peer/auth.ts';
 import { EXPECTED_QUEUE_HEADER, MAX_UNDER_WAY_MS, UNDER_WAY_HEADER } from '../peer/refusal.ts';
 import type { OutboundRequest } from './request.ts';
@@ -41,8 +49,10 @@ export function peerRequestHead(
   const target = peerTarget(service, request.target, route.kind);
   const { method } = downstream.head;
   const { header, nonce } = auth.sign({ peerKey: peer.key, method, target, service, nowMs: Date.now() });
-  const all = requestHeaders(downstream.head, facts);
-  const fields = route.kind === 'tunnel' ? [...withoutEdgeHeaders(all), ROUTE_HEADER, 'tunnel'] : all;
+  const kept = keptFields(downstream.head, facts);
+  const all = kept?.fields ?? requestHeaders(downstream.head, facts);
+  const isTunnel = route.kind === 'tunnel';
+  const fields = isTunnel ? [...withoutEdgeHeaders(all), ROUTE_HEADER, 'tunnel'] : [...all];
   fields.push('sidecar-auth', header);
   if (expectedQueue !== null) fields.push(EXPECTED_QUEUE_HEADER, String(expectedQueue));
   const underWayMs = Math.round(request.elapsedMs);
@@ -54,10 +64,35 @@ export function peerRequestHead(
       target: target.startsWith('/') ? `${route.basePath}${target}` : target,
       host: hostHeader(route),
       fields,
+      ...(kept === null || isTunnel ? null : { first: kept }),
       body: outgoingBody(downstream.head),
       upgrade: outgoingUpgrade(downstream.head),
     },
   };
+}
+
+/** The fields for peers of requests that repeat theirs; all else that decides about them is the connection's. */
+class PeerFields {
+  readonly lines: FieldLines;
+  readonly method: string;
+  readonly prefix: string;
+
+  constructor(lines: FieldLines, method: string, prefix: string) {
+    this.lines = lines;
+    this.method = method;
+    this.prefix = prefix;
+  }
+}
+
+/** null where the request does not repeat its fields. */
+function keptFields(head: RequestHead, facts: HopFacts): FieldLines | null {
+  const { method, repeated } = head;
+  if (repeated === undefined) return null;
+  const { made } = repeated;
+  if (made instanceof PeerFields && made.method === method && made.prefix === facts.prefix) return made.lines;
+  const lines = new FieldLines(requestHeaders(head, facts));
+  repeated.made = new PeerFields(lines, method, facts.prefix);
+  return lines;
 }
 
 /**

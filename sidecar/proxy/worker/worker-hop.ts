@@ -9,6 +9,7 @@
 import type { Mount } from '../../core/forwarding/mount.ts';
 import { mapRequest, mapResponse, namesPage, namesUrls } from '../../core/forwarding/mounted-fields.ts';
 import { first } from '../../core/http/headers.ts';
+import { FieldLines } from '../../core/http/http1-encode.ts';
 import type { RawFields, RequestHead } from '../../core/http/message.ts';
 import type { OutgoingHead } from '../../http/exchange.ts';
 import { calledHost, type HopFacts, outgoingBody, outgoingUpgrade, requestHeaders } from '../hop-headers.ts';
@@ -23,18 +24,48 @@ export function workerRequest(
   head: RequestHead,
   facts: HopFacts,
 ): OutgoingHead {
+  const { repeated } = head;
+  const made = repeated?.made;
+  if (made instanceof WorkerHead && made.isOf(worker, head.method, facts.prefix))
+    return { ...made.head, target: targetFor(worker, target) };
   const fields = requestHeaders(head, facts);
   const host = hostFor(worker, head, facts);
   if (worker.sentHost.kind !== 'keep' && namesPage(fields))
     mapRequest(fields, calledHost(head, facts.sender), mountOf(worker, host, fields));
-  return {
+  const sent = {
     method: head.method,
-    target: target === '*' ? target : `${worker.basePath}${target}`,
+    target: targetFor(worker, target),
     host,
     fields,
     body: outgoingBody(head),
     upgrade: outgoingUpgrade(head),
   };
+  if (repeated === undefined) return sent;
+  const kept = { ...sent, first: new FieldLines(fields) };
+  repeated.made = new WorkerHead(worker, facts.prefix, kept);
+  return kept;
+}
+
+function targetFor({ basePath }: Worker, target: string): string {
+  return target === '*' ? target : `${basePath}${target}`;
+}
+
+/** What requests of one connection that repeat their fields come to: all else that decides about it is the connection's. */
+class WorkerHead {
+  readonly head: OutgoingHead;
+  readonly #worker: Worker;
+  readonly #prefix: string;
+
+  constructor(worker: Worker, prefix: string, head: OutgoingHead) {
+    this.#worker = worker;
+    this.#prefix = prefix;
+    this.head = head;
+  }
+
+  /** A method counts hops or does not, and a prefix is told to the worker. */
+  isOf(worker: Worker, method: string, prefix: string): boolean {
+    return this.#worker === worker && this.head.method === method && this.#prefix === prefix;
+  }
 }
 
 /** Fields of any answer to it, changed in place. */
