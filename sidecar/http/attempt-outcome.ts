@@ -4,12 +4,18 @@
  */
 import type { Code } from '../core/errors.ts';
 import type { Answer } from '../core/http/answer.ts';
+import type { FieldLines } from '../core/http/http1-encode.ts';
 import type { RawFields } from '../core/http/message.ts';
 import type { Stage } from '../core/retry.ts';
 
 /** What the caller makes of a head: forward it with these headers, hold it back, or take it as a refusal. */
 export type Judgement =
-  | { readonly kind: 'forward'; readonly fields: RawFields }
+  | {
+      readonly kind: 'forward';
+      readonly fields: RawFields;
+      /** As in `Downstream.start`. */
+      readonly first?: FieldLines | null;
+    }
   /** The worker's own refusal: kept whole while others are asked, for the client if nobody serves it. */
   | {
       readonly kind: 'hold';

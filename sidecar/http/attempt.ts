@@ -7,6 +7,7 @@
 import type { Code } from '../core/errors.ts';
 import { type Answer, answerAtEnd, answerOf } from '../core/http/answer.ts';
 import { first } from '../core/http/headers.ts';
+import type { FieldLines } from '../core/http/http1-encode.ts';
 import type { RawFields } from '../core/http/message.ts';
 import { mayRetry, type Stage } from '../core/retry.ts';
 import type { AttemptOutcome, HeldAnswer, Judgement } from './attempt-outcome.ts';
@@ -148,14 +149,14 @@ class Attempt implements UpstreamHandler, RelayListener, WaitingAttempt {
       else this.#waitForBody(() => this.#abandon(refusal));
       return;
     }
-    this.#begin(head, judgement.fields);
+    this.#begin(head, judgement.fields, judgement.first ?? null);
   }
 
-  #begin({ status, reason, bodyBytes }: IncomingHead, fields: RawFields): void {
+  #begin({ status, reason, bodyBytes }: IncomingHead, fields: RawFields, first: FieldLines | null): void {
     this.#stage = 'begun';
     this.#status = status;
     this.#options.relay.commit();
-    this.#options.downstream.start(status, reason, fields, bodyBytes);
+    this.#options.downstream.start(status, reason, fields, bodyBytes, first);
   }
 
   /** Later than what came with the head. */
@@ -178,7 +179,7 @@ class Attempt implements UpstreamHandler, RelayListener, WaitingAttempt {
     this.#held = null;
     const { fields } = held.judgement;
     held.judgement.passedOn(fields);
-    this.#begin(held.head, fields);
+    this.#begin(held.head, fields, null);
     for (const chunk of held.chunks) this.#hand(chunk);
   }
 

@@ -8,7 +8,7 @@
 import type { Duplex } from 'node:stream';
 import type { Code } from '../core/errors.ts';
 import type { FieldLines } from '../core/http/http1-encode.ts';
-import type { HttpVersion, RawFields, RequestHead } from '../core/http/message.ts';
+import type { HttpVersion, RawFields, Repeated, RequestHead } from '../core/http/message.ts';
 import type { Stage } from '../core/retry.ts';
 import type { TlsClient } from './sockets/tls-client.ts';
 
@@ -43,9 +43,16 @@ export interface Downstream {
   informational(status: number, reason: string, fields: RawFields): void;
   /**
    * Starts the final response. `bodyBytes` is the length if known, null if not; `fields` hold no framing header
-   * but the Content-Length that belongs to them (as in the response to a HEAD).
+   * but the Content-Length that belongs to them (as in the response to a HEAD). `first`: the first of them, where they
+   * are sent again and again.
    */
-  start(status: number, reason: string, fields: RawFields, bodyBytes: number | null): void;
+  start(
+    status: number,
+    reason: string,
+    fields: RawFields,
+    bodyBytes: number | null,
+    first?: FieldLines | null,
+  ): void;
   /** Returns false when the client reads slower than we write: wait for `onDrain`. */
   write(chunk: Buffer): boolean;
   /** Everything written has left: no chunk is held any more. */
@@ -88,6 +95,8 @@ export interface IncomingHead {
   readonly fields: RawFields;
   /** Length of the body if the framing gives it; 0 = no body; null = unknown until it ends. */
   readonly bodyBytes: number | null;
+  /** As in core/http/message. */
+  readonly repeated?: Repeated | undefined;
 }
 
 export interface UpstreamFault {

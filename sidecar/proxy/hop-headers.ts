@@ -6,10 +6,12 @@
 import { acceptsTrailers, endToEnd } from '../core/forwarding/end-to-end.ts';
 import { ForwardedChain, hostInForwarded } from '../core/forwarding/forwarded.ts';
 import { countHop } from '../core/forwarding/max-forwards.ts';
+import { namesUrls } from '../core/forwarding/mounted-fields.ts';
 import { viaValue } from '../core/forwarding/via.ts';
 import { first, isNamed, without } from '../core/http/headers.ts';
+import { FieldLines } from '../core/http/http1-encode.ts';
 import type { HttpVersion, RawFields, RequestHead } from '../core/http/message.ts';
-import type { OutgoingHead } from '../http/exchange.ts';
+import type { IncomingHead, OutgoingHead } from '../http/exchange.ts';
 
 export interface HopFacts {
   /** In which the message came in. */
@@ -107,4 +109,29 @@ export function responseHeaders(fields: RawFields, version: HttpVersion, pseudon
   const kept = endToEnd(fields);
   kept.push('Via', viaValue(version, pseudonym));
   return kept;
+}
+
+/** What responses of one connection that repeat their head come to, on one listener. */
+class ResponseFields {
+  readonly lines: FieldLines;
+  readonly pseudonym: string;
+
+  constructor(lines: FieldLines, pseudonym: string) {
+    this.lines = lines;
+    this.pseudonym = pseudonym;
+  }
+}
+
+/**
+ * The fields of `responseHeaders` for a response that repeats the head of the one before; null where it does not, and
+ * where it names URLs, which are mapped for each request.
+ */
+export function repeatedFields(response: IncomingHead, pseudonym: string): FieldLines | null {
+  const { repeated, fields, version } = response;
+  if (repeated === undefined || namesUrls(fields)) return null;
+  const { made } = repeated;
+  if (made instanceof ResponseFields && made.pseudonym === pseudonym) return made.lines;
+  const lines = new FieldLines(responseHeaders(fields, version, pseudonym));
+  repeated.made = new ResponseFields(lines, pseudonym);
+  return lines;
 }

@@ -44,6 +44,11 @@ function mixed(a: Buffer, b: Buffer, change: { at: number; octet: number } | nul
   return bytes;
 }
 
+function withoutRepeated<T extends { repeated?: unknown }>({ ...head }: T): T {
+  delete head.repeated;
+  return head;
+}
+
 describe('any bytes as an HTTP/1.1 head', () => {
   test('a request head is judged the same byte by byte and at once', () => {
     fc.assert(
@@ -79,12 +84,13 @@ describe('any bytes as an HTTP/1.1 head', () => {
         const lastFields: LastFields = new RepeatedSection();
         for (const bytes of requests) {
           const result = parseRequestHead(bytes, 0, bytes.length, l, lastFields);
-          if (result.kind === 'head') delete result.head.repeated;
+          if (result.kind === 'head') result.head = withoutRepeated(result.head);
           expect(result).toStrictEqual(parseRequestHead(bytes, 0, bytes.length, l));
         }
         const lastResponse: LastResponse = new RepeatedSection();
         for (const bytes of answers) {
           const result = parseResponseHead(bytes, 0, bytes.length, l, lastResponse);
+          if (result.kind === 'head') result.head = withoutRepeated(result.head);
           expect(result).toStrictEqual(parseResponseHead(bytes, 0, bytes.length, l));
         }
       }),

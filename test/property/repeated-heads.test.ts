@@ -1,10 +1,13 @@
-/** Requests whose fields repeat those before on the connection reach the worker as if each had come alone. */
+/** Requests whose fields, and responses whose heads, repeat those before on the connection go on as if each had come alone. */
 import { expect, test } from '@jest/globals';
 import fc from 'fast-check';
+import { namesUrls } from '../../sidecar/core/forwarding/mounted-fields.ts';
 import { fieldLines } from '../../sidecar/core/http/http1-encode.ts';
 import { type LastFields, parseRequestHead } from '../../sidecar/core/http/http1-request-head.ts';
+import { type LastResponse, parseResponseHead } from '../../sidecar/core/http/http1-response-head.ts';
 import type { RequestHead } from '../../sidecar/core/http/message.ts';
 import { RepeatedSection } from '../../sidecar/core/http/repeated-section.ts';
+import { repeatedFields, responseHeaders } from '../../sidecar/proxy/hop-headers.ts';
 import { workerRequest } from '../../sidecar/proxy/worker/worker-hop.ts';
 import { mustHold } from '../support/runner/expectations.ts';
 import { TEST_LIMITS } from '../support/wire/whole-messages.ts';
@@ -80,5 +83,49 @@ test('a request that repeats the fields of the one before is sent on as it is wi
       },
     ),
     { numRuns: 500 },
+  );
+});
+
+const ANSWER_LINES = [
+  'Content-Type: text/plain',
+  'Connection: X-Own',
+  'X-Own: 1',
+  'Date: Thu, 26 Nov 2026 00:00:00 GMT',
+  'Content-Length: 0',
+  'Location: /elsewhere',
+  'Set-Cookie: a=b; Path=/',
+  'sidecar-load: forged',
+  'Via: 1.1 behind',
+];
+
+test('a response that repeats the one before is sent on as it is without that, on either listener', () => {
+  fc.assert(
+    fc.property(
+      fc.subarray(ANSWER_LINES),
+      fc.array(fc.constantFrom('in', 'out'), { minLength: 1 }),
+      (lines, names) => {
+        const text = `HTTP/1.1 200 OK\r\n${lines.map((line) => `${line}\r\n`).join('')}\r\n`;
+        const bytes = Buffer.from(text, 'latin1');
+        const last: LastResponse = new RepeatedSection();
+        names.forEach((name, i) => {
+          const result = parseResponseHead(bytes, 0, bytes.length, TEST_LIMITS, last);
+          mustHold(result.kind === 'head');
+          const { fields, repeated } = result.head;
+          const response = {
+            status: 200,
+            reason: 'OK',
+            version: '1.1',
+            fields,
+            bodyBytes: 0,
+            repeated,
+          } as const;
+          const made = repeatedFields(response, name);
+          expect(made === null).toBe(i === 0 || namesUrls(fields));
+          if (made === null) return;
+          expect(made.fields).toStrictEqual(responseHeaders(fields, '1.1', name));
+          expect(made.text).toBe(fieldLines(made.fields));
+        });
+      },
+    ),
   );
 });

@@ -15,7 +15,7 @@ import type { RepeatedSection } from './repeated-section.ts';
 const VERSION = 'HTTP/1.';
 
 /** The last response on a connection, for its next one. */
-export type LastResponse = RepeatedSection<ResponseHead>;
+export type LastResponse = RepeatedSection<{ readonly head: ResponseHead; again: ResponseHead | null }>;
 
 const INCOMPLETE: { kind: 'incomplete' } = { kind: 'incomplete' };
 const scanner = new FieldScanner();
@@ -39,7 +39,10 @@ export function parseResponseHead(
   const isFull = limit - start >= limits.maxHeadBytes;
   const runOut = isFull ? bad('the head of the response is larger than allowed') : INCOMPLETE;
   const before = last === null ? null : last.match(b, start, limit);
-  if (last !== null && before !== null) return { kind: 'head', end: start + last.length, head: before };
+  if (last !== null && before !== null) {
+    before.again ??= { ...before.head, repeated: { made: null } };
+    return { kind: 'head', end: start + last.length, head: before.again };
+  }
   let at = start;
   for (let k = 0; k < VERSION.length; k++, at++) {
     if (at >= limit) return runOut;
@@ -86,6 +89,6 @@ export function parseResponseHead(
     fields,
     keepAlive: (options & CLOSE) === 0 && (!isOld || (options & KEEP_ALIVE) !== 0),
   };
-  last?.keep(b, start, headEnd, head);
+  last?.keep(b, start, headEnd, { head, again: null });
   return { kind: 'head', end: headEnd, head };
 }

@@ -62,6 +62,8 @@ export interface ResponseHead {
   fields: RawFields;
   /** Whether the connection may be used again once the body has ended by its framing (not for `close`). */
   keepAlive: boolean;
+  /** As in a request; the whole head repeats the one before. */
+  repeated?: Repeated;
 }
 
 /** `2.0` because a version without minor versions implies 0 (RFC 9110 §2.5). */

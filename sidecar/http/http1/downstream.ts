@@ -5,7 +5,7 @@ import type { Socket } from 'node:net';
 import type { Code } from '../../core/errors.ts';
 import { lastChunk } from '../../core/http/chunked.ts';
 import { has, without } from '../../core/http/headers.ts';
-import { fieldLines } from '../../core/http/http1-encode.ts';
+import { type FieldLines, fieldLines } from '../../core/http/http1-encode.ts';
 import { hasBody } from '../../core/http/http1-framing.ts';
 import type { HttpVersion, RawFields, RequestHead } from '../../core/http/message.ts';
 import type { ByteStream, Downstream, DownstreamHandler } from '../exchange.ts';
@@ -139,11 +139,22 @@ export class Http1Downstream implements Downstream, BodyOwner {
     this.#writer.writeText(`HTTP/1.1 ${status} ${reason}\r\n${fieldLines(fields)}\r\n`);
   }
 
-  start(status: number, reason: string, fields: RawFields, bodyBytes: number | null): void {
+  start(
+    status: number,
+    reason: string,
+    fields: RawFields,
+    bodyBytes: number | null,
+    first: FieldLines | null = null,
+  ): void {
     if (this.#isGone || this.isStarted) return;
     // RFC 9110 §8.6: no length where there cannot be content.
-    const sent = status === 204 ? without(fields, (name) => name === 'content-length') : fields;
-    let text = `HTTP/1.1 ${status} ${reason}\r\n${fieldLines(sent)}`;
+    const lines =
+      status === 204
+        ? fieldLines(without(fields, (name) => name === 'content-length'))
+        : first === null
+          ? fieldLines(fields)
+          : first.text + fieldLines(fields, first.fields.length);
+    let text = `HTTP/1.1 ${status} ${reason}\r\n${lines}`;
     if (!has(fields, 'date')) text += `Date: ${httpDate()}\r\n`; // RFC 9110 §6.6.1
     if (this.head.method === 'HEAD' || status === 204 || status === 304) {
       this.#response = { kind: 'no_body' };

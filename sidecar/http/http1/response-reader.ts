@@ -187,7 +187,8 @@ export class Http1ResponseReader {
           : { kind: 'length', left: bodyBytes ?? 0 };
     this.#reading = reading;
     const version = head.minor === 1 ? '1.1' : '1.0';
-    this.#sink.onHead({ status: head.status, reason: head.reason, version, fields: head.fields, bodyBytes });
+    const { status, reason, fields, repeated } = head;
+    this.#sink.onHead({ status, reason, version, fields, bodyBytes, repeated });
     if (this.#reading !== reading) return; // given up from inside onHead
     if (bodyBytes === 0) this.#whole([], rest.length > 0);
     else if (early !== null) this.#readEarly(reading, early, rest.length);

@@ -27,7 +27,7 @@ import type { Downstream } from '../../http/exchange.ts';
 import { RequestRelay } from '../../http/request-relay.ts';
 import type { CoarseTimers } from '../../http/sockets/timers.ts';
 import { finalRecipient } from '../final-recipient.ts';
-import { interimHeaders, responseHeaders } from '../hop-headers.ts';
+import { interimHeaders, repeatedFields, responseHeaders } from '../hop-headers.ts';
 import type { InboundObserver, RequestOutcome } from '../observers.ts';
 import type { CallerVerdict, PeerAuth } from '../peer/auth.ts';
 import { type CancelToken, parseCancelToken, RECALL_PATH } from '../peer/recall.ts';
@@ -279,11 +279,15 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
       sinceMs: sinceMs(caller, head.fields),
       nonce: caller.nonce,
       judge: (response, _answer, holdsSlot) => {
-        const fields = forApp(local, sent, responseHeaders(response.fields, response.version, pseudonym));
+        const first = repeatedFields(response, pseudonym);
+        const fields =
+          first === null
+            ? forApp(local, sent, responseHeaders(response.fields, response.version, pseudonym))
+            : [...first.fields];
         const status = downstream.version === '2.0' ? http2Status(response.status) : response.status;
         fields.push(LOAD_HEADER, self.report(service, caller.key), ...signature(caller, status));
         if (!holdsSlot) fields.push(SLOT_HEADER, SLOT_FREE);
-        return { kind: 'forward', fields };
+        return { kind: 'forward', fields, first };
       },
       informational: (fields) => forApp(local, sent, interimHeaders(fields, '1.1', pseudonym)),
       trailers: endToEndTrailers,

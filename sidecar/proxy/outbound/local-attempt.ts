@@ -4,7 +4,7 @@
 import { endToEndTrailers } from '../../core/forwarding/end-to-end.ts';
 import type { RawFields } from '../../core/http/message.ts';
 import type { AttemptOutcome } from '../../http/attempt-outcome.ts';
-import { interimHeaders, responseHeaders } from '../hop-headers.ts';
+import { interimHeaders, repeatedFields, responseHeaders } from '../hop-headers.ts';
 import { forApp, workerRequest } from '../worker/worker-hop.ts';
 import { refusedText } from './attempt-trace.ts';
 import type { RequestReport } from './report.ts';
@@ -51,13 +51,17 @@ export function attemptLocal(
     expectedQueue: null,
     sinceMs: request.sinceMs,
     judge: (response, answer) => {
-      const fields = forApp(service, head, responseHeaders(response.fields, response.version, pseudonym));
+      const first = repeatedFields(response, pseudonym);
+      const fields =
+        first === null
+          ? forApp(service, head, responseHeaders(response.fields, response.version, pseudonym))
+          : [...first.fields];
       if (answer === 'refused' && request.mayAskAnother && selector.hasOther) {
         const passedOn = (to: RawFields): void => report.pushResponseHeaders(to, target);
         return { kind: 'hold', fields, detail: refusedText(response.status), passedOn };
       }
       report.pushResponseHeaders(fields, target);
-      return { kind: 'forward', fields };
+      return { kind: 'forward', fields, first };
     },
     informational: (fields) => forApp(service, head, interimHeaders(fields, '1.1', pseudonym)),
     trailers: endToEndTrailers,
