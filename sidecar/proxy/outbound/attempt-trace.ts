@@ -26,6 +26,25 @@ const OWN_DOING: ReadonlySet<Code> = new Set([
   'body_too_large',
 ]);
 
+/** Ends for which the peer that was asked is not to blame. */
+export const NO_FAULT_OF_THE_PEER: ReadonlySet<Code> = new Set([
+  // The app's own doing.
+  'loop_detected',
+  'request_timeout',
+  'deadline',
+  'grpc_not_carried',
+  // Its sidecar lives, and withdraws the worker that is gone.
+  'connect_failed',
+  'connect_timeout',
+  'certificate_untrusted',
+  // It says how it is.
+  'not_offered_here',
+  'saturated',
+  'draining',
+  'warming',
+  'worker_refused',
+]);
+
 /** A worker has refused it, and another may be asked. */
 export function refusedText(status: number): string {
   return status === 200 ? 'its worker refused it by its gRPC status' : `its worker refused it with ${status}`;

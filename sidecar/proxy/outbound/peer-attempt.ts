@@ -32,7 +32,7 @@ import { interimHeaders, responseHeaders } from '../hop-headers.ts';
 import { hasLearntClock } from '../peer/auth.ts';
 import { parseRefusal, REFUSAL_HEADER } from '../peer/refusal.ts';
 import type { Sessions } from '../peer/sessions.ts';
-import { faultText, refusedText, withSigns } from './attempt-trace.ts';
+import { faultText, NO_FAULT_OF_THE_PEER, refusedText, withSigns } from './attempt-trace.ts';
 import type { PeerDirectory } from './directory.ts';
 import { ejectOutlier, type OutlierOptions } from './outliers.ts';
 import { type PeerRequestOptions, peerOrigin, peerRequestHead } from './peer-request.ts';
@@ -67,24 +67,6 @@ const UNCONNECTED: ReadonlySet<Code> = new Set([
   'connect_failed',
   'connect_timeout',
   'certificate_untrusted',
-]);
-
-const NO_FAULT_OF_THE_PEER: ReadonlySet<Code> = new Set([
-  // The app's own doing.
-  'loop_detected',
-  'request_timeout',
-  'deadline',
-  'grpc_not_carried',
-  // Its sidecar lives, and withdraws the worker that is gone.
-  'connect_failed',
-  'connect_timeout',
-  'certificate_untrusted',
-  // It says how it is.
-  'not_offered_here',
-  'saturated',
-  'draining',
-  'warming',
-  'worker_refused',
 ]);
 
 /**

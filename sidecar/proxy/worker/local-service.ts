@@ -12,7 +12,7 @@ import { isGrpc } from '../../core/http/grpc.ts';
 import { first } from '../../core/http/headers.ts';
 import type { WorkerState } from '../../core/peers/record.ts';
 import { Standing } from '../../core/peers/standing.ts';
-import type { Acquired, Admission, Slot } from '../../core/worker/admission.ts';
+import type { Admission, Slot } from '../../core/worker/admission.ts';
 import { CallerCounts } from '../../core/worker/caller-counts.ts';
 import { loadInOrca } from '../../core/worker/orca.ts';
 import { SelfReportedLoad } from '../../core/worker/self-reported-load.ts';
@@ -28,7 +28,7 @@ import {
 } from '../../http/exchange.ts';
 import type { Sessions } from '../peer/sessions.ts';
 import type { SlotUse } from './slot-use.ts';
-import { answerIn } from './worker-fault.ts';
+import { answerIn, type Lack, type Left, refused, turnedAway } from './worker-fault.ts';
 import type { AtWork, WorkerHealth } from './worker-health.ts';
 
 export interface LocalServiceOptions {
@@ -218,7 +218,7 @@ export class LocalService {
       return;
     }
     this.#callers.ended(attempt.callerKey, performance.now());
-    attempt.ended(this.#turnedAway(end));
+    attempt.ended(turnedAway(end, this.admission));
   }
 
   /** Without a slot: it neither waits nor has others wait. */
@@ -346,19 +346,6 @@ export class LocalService {
     return outcome;
   }
 
-  #turnedAway(why: Lack | Left): AttemptOutcome {
-    switch (why) {
-      case 'gone':
-        return { kind: 'client_gone', firstByteMs: null };
-      case 'cancelled':
-        return refused('saturated', 'its caller cancelled it in the queue');
-      case 'late':
-        return refused('deadline', 'the deadline of the caller passed in the queue');
-      default:
-        return refused('saturated', full(this.admission, why));
-    }
-  }
-
   /** A slot; or why there is none. A client that leaves, or whose deadline passes, while it waits leaves the queue. */
   #queue(attempt: LocalAttempt): Promise<Slot | Lack | Left> {
     const { relay, expectedQueue, sinceMs, deadline, callerKey, nonce } = attempt;
@@ -393,20 +380,6 @@ export class LocalService {
   }
 }
 
-/** Why it waits no more. */
-type Left = 'gone' | 'late' | 'cancelled';
-
-type Lack = Extract<Acquired, { kind: 'saturated' }>['reason'];
-
-function full({ slots: { inFlight, queued }, concurrency }: Admission, lack: Lack): string {
-  const slots = `${inFlight} of ${concurrency} slots are taken and ${queued} requests wait`;
-  return lack === 'queue_full' ? `${slots}: the queue is full` : `${slots}: more than the caller counted on`;
-}
-
 function handleOf(callerKey: string, nonce: string): string {
   return `${callerKey}/${nonce}`;
-}
-
-function refused(code: Code, detail: string): AttemptOutcome {
-  return { kind: 'failed', code, stage: 'not_sent', detail };
 }

@@ -1,8 +1,10 @@
 /**
- * What went wrong at a worker: how it counts against it, and how it is told to those who do not know its address.
+ * What went wrong at a worker: how it counts against it, and how it is told to those who do not know its address; and why a
+ * request did not come to it.
  */
 import type { Code } from '../../core/errors.ts';
 import type { Answer } from '../../core/http/answer.ts';
+import type { Acquired, Admission } from '../../core/worker/admission.ts';
 import type { AttemptOutcome } from '../../http/attempt-outcome.ts';
 
 /** What the end of an attempt says of the worker; null = nothing. */
@@ -35,3 +37,32 @@ const BETWEEN: ReadonlySet<Code> = new Set([
   'upstream_protocol',
   'response_timeout',
 ]);
+
+/** Why a request waits for a slot no more. */
+export type Left = 'gone' | 'late' | 'cancelled';
+
+/** Why it may not wait for one. */
+export type Lack = Extract<Acquired, { kind: 'saturated' }>['reason'];
+
+export function turnedAway(why: Lack | Left, admission: Admission): AttemptOutcome {
+  switch (why) {
+    case 'gone':
+      return { kind: 'client_gone', firstByteMs: null };
+    case 'cancelled':
+      return refused('saturated', 'its caller cancelled it in the queue');
+    case 'late':
+      return refused('deadline', 'the deadline of the caller passed in the queue');
+    default:
+      return refused('saturated', full(admission, why));
+  }
+}
+
+function full({ slots: { inFlight, queued }, concurrency }: Admission, lack: Lack): string {
+  const slots = `${inFlight} of ${concurrency} slots are taken and ${queued} requests wait`;
+  return lack === 'queue_full' ? `${slots}: the queue is full` : `${slots}: more than the caller counted on`;
+}
+
+/** The worker has not seen it. */
+export function refused(code: Code, detail: string): AttemptOutcome {
+  return { kind: 'failed', code, stage: 'not_sent', detail };
+}
