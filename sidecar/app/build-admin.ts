@@ -17,6 +17,7 @@ import { assessReadiness, type Readiness } from '../observe/readiness.ts';
 import type { RequestHistory } from '../observe/request-history.ts';
 import type { LocalService } from '../proxy/worker/local-service.ts';
 import type { Mesh } from './build-mesh.ts';
+import type { CertificateWatch } from './certificate-watch.ts';
 import type { SelfReport } from './self-report.ts';
 import { adminPages } from './web-page-rules.ts';
 
@@ -29,17 +30,19 @@ export interface AdminParts {
   readonly balancer: Balancer;
   readonly services: ReadonlyMap<string, LocalService>;
   readonly self: SelfReport;
+  readonly certificate: Pick<CertificateWatch, 'facts'>;
   readonly version: string;
   readonly log: Log;
 }
 
-export function readiness({ mesh, self }: AdminParts): Readiness {
+export function readiness({ certificate, mesh, self }: AdminParts): Readiness {
   const nowMs = performance.now();
   return assessReadiness({
     peersKnown: mesh.table.size,
     peersUsable: [...mesh.table.all()].filter((peer) => peer.isReachable(null, nowMs)).length,
     dht: mesh.node.status(),
     draining: self.state === 'draining',
+    certificate: certificate.facts(),
     clones: mesh.clones.notes,
   });
 }
@@ -74,6 +77,7 @@ export function watchGauges(parts: AdminParts): void {
     dht: () => mesh.node.status(),
     state: () => self.state,
     ready: () => readiness(parts).ready,
+    certificateEndsMs: () => parts.certificate.facts().endsMs,
   });
 }
 

@@ -10,6 +10,7 @@ import { formatHostPort } from '../core/host-port.ts';
 import { baseUrlOf } from '../core/http/base-url.ts';
 import type { Log } from '../core/log.ts';
 import { FingerCache } from '../core/peers/finger-cache.ts';
+import type { Peer } from '../core/peers/peer.ts';
 import { PeerTable } from '../core/peers/peer-table.ts';
 import type { Route } from '../core/peers/route.ts';
 import { systemClock, within } from '../mesh/clock.ts';
@@ -17,6 +18,7 @@ import { type DhtNode, startDhtNode } from '../mesh/dht/node.ts';
 import { SHARDS } from '../mesh/dht/topic.ts';
 import { Announcer } from '../mesh/discovery/announcer.ts';
 import { Directory } from '../mesh/discovery/directory.ts';
+import { ExpiredPeers } from '../mesh/discovery/expired-peers.ts';
 import { IdConflicts } from '../mesh/discovery/id-conflicts.ts';
 import { Introductions } from '../mesh/discovery/introductions.ts';
 import { KeyClones } from '../mesh/discovery/key-clones.ts';
@@ -47,6 +49,8 @@ export interface Mesh {
   readonly fetcher: RecordFetcher;
   readonly prober: Prober;
   readonly peerDirectory: PeerDirectory;
+  /** The own certificate is another one, and its key perhaps too. */
+  renewed(hasNewKey: boolean): void;
   /** What this sidecar says of itself may have changed: all are told. */
   selfChanged(): void;
   /** Looks a service up now, for one who asks about it; counts as no request. Never rejects. */
@@ -62,6 +66,8 @@ export interface MeshOptions {
   readonly peerAddresses: Pick<PeerAddresses, 'mayBeAt'>;
   readonly lifecycle: Lifecycle;
   readonly log: Log;
+  /** Breaks what runs to a peer that is a member no longer. */
+  cut(peer: Peer): void;
 }
 
 /** "Nobody" is believed for so long (design, finger cache). */
@@ -143,9 +149,10 @@ export async function buildMesh(options: MeshOptions): Promise<Mesh> {
     },
     openRecord: (bytes, maxSkewMs, keyHex) => {
       const nowMs = Date.now() + (options.auth.clockOffsetMs(keyHex) ?? 0);
-      return openRecord(identity.secrets, bytes, { nowMs, maxSkewMs });
+      return openRecord(identity.secrets, bytes, { nowMs, maxSkewMs, certificateNowMs: Date.now() });
     },
     mayAsk,
+    onCertificate: (keyHex, endsMs) => expired.holdsUntil(keyHex, endsMs),
     clock,
     log,
     timeoutMs: RECORD_TIMEOUT_MS,
@@ -153,6 +160,15 @@ export async function buildMesh(options: MeshOptions): Promise<Mesh> {
     mutableMaxAgeMs: config.dht.maxAgeMs + CLOCKS_APART_MS,
   });
   lifecycle.onStop('records', () => fetcher.stop());
+  const expired = new ExpiredPeers({
+    table,
+    refetch: (peer) => directory.refetch(peer),
+    onDropped: (peer) => options.cut(peer),
+    clock,
+    log,
+  });
+  expired.start();
+  lifecycle.onStop('expired peers', () => expired.stop());
   const conflicts = new IdConflicts({
     table,
     own: {
@@ -167,6 +183,11 @@ export async function buildMesh(options: MeshOptions): Promise<Mesh> {
     },
     log,
   });
+  const startUnderNewKey = (): void => {
+    options.auth.keyReplaced(Date.now());
+    self.startAnew();
+    makeKnown();
+  };
   const clones = new KeyClones({
     own: identity,
     life: () => self.life(),
@@ -183,9 +204,7 @@ export async function buildMesh(options: MeshOptions): Promise<Mesh> {
     takeNewKey: () => {
       const { isReplaced, fault } = identity.replaceKey(Date.now());
       if (!isReplaced) return fault;
-      options.auth.keyReplaced(Date.now());
-      self.startAnew();
-      makeKnown();
+      startUnderNewKey();
       if (fault !== null)
         log.warn({ reason: fault }, 'the new key cannot be kept: the next start begins with the former one');
       return null;
@@ -312,6 +331,10 @@ export async function buildMesh(options: MeshOptions): Promise<Mesh> {
       const hasChanged = self.changed();
       announcer.changed();
       if (hasChanged) introductions.recordChanged();
+    },
+    renewed: (hasNewKey) => {
+      if (hasNewKey) startUnderNewKey();
+      else makeKnown();
     },
     lookUpNow,
   };

@@ -51,6 +51,9 @@ const DEADLINE_TICK_MS = 250;
 /** Whoever floods does so for long: said once in a while. */
 const SAY_STRANGERS_MS = 60_000;
 
+/** Connections of those whose certificate has ended are looked for so often. */
+const SWEEP_MS = 1_000;
+
 /** Idle connections of clients and peers. */
 const KEEP_ALIVE_MS = 75_000;
 
@@ -76,6 +79,8 @@ export interface Connections {
   readonly timers: CoarseTimers;
   readonly toWorkers: Upstreams;
   readonly toPeers: Upstreams;
+  /** Breaks all connections to this address of a peer. */
+  cutPeer(host: string, port: number): void;
 }
 
 /** Those that this sidecar makes. */
@@ -94,7 +99,7 @@ export function buildConnections(
     toWorkers.destroy();
     toPeers.destroy();
   });
-  return { timers, toWorkers, toPeers };
+  return { timers, toWorkers, toPeers, cutPeer: (host, port) => toPeers.cut(host, port) };
 }
 
 export interface DataPlaneOptions {
@@ -111,6 +116,7 @@ export interface DataPlaneOptions {
   readonly mesh: Pick<Mesh, 'clones' | 'introductions' | 'peerDirectory' | 'prober'>;
   readonly metrics: Metrics;
   readonly requests: RequestHistory;
+  readonly lifecycle: Lifecycle;
   readonly log: Log;
   onInternalError(error: unknown): void;
 }
@@ -150,10 +156,10 @@ export class DataPlane {
   }
 
   #strangers(): Strangers {
-    const { log, metrics } = this.#options;
+    const { lifecycle, log, metrics } = this.#options;
     const limits = strangerLimits();
     let saidAtMs = Number.NEGATIVE_INFINITY;
-    return new Strangers({
+    const strangers = new Strangers({
       limits,
       onCut: (address) => {
         metrics.inputRefused('http', 'too_many_strangers');
@@ -164,6 +170,10 @@ export class DataPlane {
         log.warn({ part: 'inbound', address, ...limits, hint }, 'connections of strangers are cut: too many');
       },
     });
+    const sweep = setInterval(() => strangers.sweep(Date.now()), SWEEP_MS);
+    sweep.unref();
+    lifecycle.onStop('strangers', () => clearInterval(sweep));
+    return strangers;
   }
 
   /** Finishes what runs; `withdraw` takes this worker out of the directory. */

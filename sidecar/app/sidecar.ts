@@ -9,6 +9,7 @@ import { closeSync, openSync } from 'node:fs';
 import { devNull } from 'node:os';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Config } from '../config/config.ts';
+import { readTextFile } from '../config/config-file.ts';
 import { Balancer } from '../core/balancing/balancer.ts';
 import { SidecarError } from '../core/errors.ts';
 import { formatHostPort, type HostPort } from '../core/host-port.ts';
@@ -27,6 +28,7 @@ import { startSampler } from './build-load.ts';
 import { buildMesh } from './build-mesh.ts';
 import { bindPorts, buildConnections, DataPlane } from './build-proxy.ts';
 import { buildServices } from './build-services.ts';
+import { CertificateWatch } from './certificate-watch.ts';
 import { Lifecycle } from './lifecycle.ts';
 import { PeerAddresses } from './peer-addresses.ts';
 import { QuickTunnel } from './quick-tunnel.ts';
@@ -133,11 +135,49 @@ async function start(
   const balancer = new Balancer(config.balance.policy, { ttlMs: config.cache.ttlMs });
   const client = createPeerClient(connections.toPeers, auth, CONTROL_LIMIT_MS);
   await mayGoOn(unless);
-  const mesh = await buildMesh({ config, identity, auth, self, client, peerAddresses, lifecycle, log });
+  const mesh = await buildMesh({
+    config,
+    identity,
+    auth,
+    self,
+    client,
+    peerAddresses,
+    lifecycle,
+    log,
+    cut: ({ routes }) => {
+      for (const { host, port } of routes) connections.cutPeer(host, port);
+    },
+  });
   for (const service of services.values()) service.onStateChange(() => mesh.selfChanged());
-  const parts = { config, services, self, auth, balancer, mesh, metrics, requests, version, log };
+  const certificate = new CertificateWatch({
+    file: config.mesh.certFile,
+    readText: readTextFile,
+    certificate: () => {
+      identity.renew(Date.now());
+      return identity.certificate;
+    },
+    isForeign: config.mesh.cert !== null,
+    adopt: (bundle) => mesh.renewed(identity.adopt(bundle, Date.now())),
+    log,
+    nowMs: Date.now,
+  });
+  lifecycle.onStop('certificate', () => certificate.stop());
+  const parts = {
+    config,
+    services,
+    self,
+    auth,
+    balancer,
+    mesh,
+    metrics,
+    requests,
+    certificate,
+    version,
+    log,
+  };
   const dataPlane = new DataPlane({
     ...parts,
+    lifecycle,
     ports,
     connections,
     identity,

@@ -37,6 +37,11 @@ export async function checkAdmin(ask: AskAdmin): Promise<Check> {
   }
 }
 
+function checkNameOf(code: string): string {
+  if (code.startsWith('dht')) return 'DHT';
+  return code.startsWith('certificate') ? 'certificate' : 'readiness';
+}
+
 /** The readiness of the sidecar, reason by reason: it knows best what is wrong with its discovery. */
 export async function checkDht(ask: AskAdmin): Promise<readonly Check[]> {
   const name = 'DHT';
@@ -47,7 +52,7 @@ export async function checkDht(ask: AskAdmin): Promise<readonly Check[]> {
     const reasons = items(readiness.reasons).map(fields);
     const nodes = numberOf(dht.nodes) ?? 0;
     const checks: Check[] = reasons.map((reason) => ({
-      name: textOf(reason.code).startsWith('dht') ? name : 'readiness',
+      name: checkNameOf(textOf(reason.code)),
       result: readiness.ready === true ? 'warn' : 'fail',
       detail: textOf(reason.detail),
       advice: textOf(reason.hint) || null,
@@ -63,6 +68,22 @@ export async function checkDht(ask: AskAdmin): Promise<readonly Check[]> {
       });
     }
     return checks;
+  } catch (error) {
+    return [failure(name, error)];
+  }
+}
+
+/** How long the own certificate holds; nothing where one of the reasons of readiness says it. */
+export async function checkCertificate(ask: AskAdmin): Promise<readonly Check[]> {
+  const name = 'certificate';
+  try {
+    const readiness = fields((await ask('/readyz')).body);
+    const daysLeft = numberOf(fields(readiness.certificate).days_left);
+    const isSaid = items(readiness.reasons).some((reason) =>
+      textOf(fields(reason).code).startsWith('certificate'),
+    );
+    if (daysLeft === null || isSaid) return [];
+    return [{ name, result: 'ok', detail: `holds for ${daysLeft.toFixed(1)} days`, advice: null }];
   } catch (error) {
     return [failure(name, error)];
   }

@@ -9,7 +9,15 @@ import { loadConfig, loadOptions } from '../config/load.ts';
 import { isConfigError } from '../config/problems.ts';
 import { adminClient } from './admin-client.ts';
 import { type Command, type CommandContext, EXIT_FAILED, EXIT_OK } from './command.ts';
-import { type Check, checkAdmin, checkClocks, checkDht, checkPeers, checkRoutes } from './doctor-checks.ts';
+import {
+  type Check,
+  checkAdmin,
+  checkCertificate,
+  checkClocks,
+  checkDht,
+  checkPeers,
+  checkRoutes,
+} from './doctor-checks.ts';
 import { checkBootstrap, checkWorkers } from './doctor-reach.ts';
 import { cellText } from './table.ts';
 
@@ -36,6 +44,7 @@ environment of the sidecar. Exit code 1 if anything fails.
     if (alive.result !== 'fail') {
       checks.push(
         ...(await checkDht(ask)),
+        ...(await checkCertificate(ask)),
         await checkPeers(ask),
         ...(await checkRoutes(ask)),
         ...(await checkClocks(ask, context.nowMs() / 1000)),

@@ -116,6 +116,8 @@ export interface MeshConfig {
   readonly key: Uint8Array | null;
   /** The text that `mesh cert` printed, or null. */
   readonly cert: string | null;
+  /** The file that it was read from, to be read again; null = it stood elsewhere. */
+  readonly certFile: string | null;
 }
 
 export interface DhtConfig {

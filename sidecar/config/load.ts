@@ -59,7 +59,9 @@ function readSources(
     if (content !== undefined) {
       const parsed = problems.attempt(path, () => ({ raw: parseConfigFile(path, content) }));
       if (parsed !== undefined) {
-        file = flattenFile(SCHEMA, parsed.raw, (key) => (key === '' ? path : `${key} in ${path}`), problems);
+        const label = (key: string) => (key === '' ? path : `${key} in ${path}`);
+        const found = flattenFile(SCHEMA, parsed.raw, label, problems);
+        file = new Map([...found].map(([key, value]) => [key, { ...value, file: path }]));
       }
     }
   }

@@ -76,7 +76,8 @@ function meshOf({ tree, problems }: Context): Config['mesh'] {
       tree.where('mesh.key'),
       `must be 64 hex digits (32 bytes); this has ${key.length} characters`,
     );
-    return { key: null, cert };
+    return { key: null, cert, certFile: null };
   }
-  return { key: key === null ? null : Buffer.from(key, 'hex'), cert };
+  const certFile = /_FILE$|-file$/.test(tree.where('mesh.cert')) ? tree.file('mesh.cert') : null;
+  return { key: key === null ? null : Buffer.from(key, 'hex'), cert, certFile };
 }

@@ -34,7 +34,7 @@ function secretText(path: string, where: string, readText: ReadText, problems: P
   const content = problems.attempt(where, () => readText(path));
   if (content === undefined) return null;
   const secret = content.trim();
-  if (secret !== '') return { raw: secret, where };
+  if (secret !== '') return { raw: secret, where, file: path };
   problems.add(where, 'the file is empty');
   return null;
 }

@@ -14,6 +14,8 @@ import type { Problems } from './problems.ts';
 export interface RawValue {
   readonly raw: unknown;
   readonly where: string;
+  /** The file that it stands in, alone or with others. */
+  readonly file?: string;
 }
 
 /** Key of an option → value. */
@@ -25,6 +27,8 @@ export interface TreeResult<S> {
   readonly failed: ReadonlySet<string>;
   /** Where a key got its value, for later complaints. */
   where(key: string): string;
+  /** The file that a value was read from; null where it is not from one. */
+  file(key: string): string | null;
 }
 
 function isMapping(raw: unknown): raw is Record<string, unknown> {
@@ -119,6 +123,7 @@ export function readTree<S extends OptionTree>(
   const options = listOptions(tree);
   const winner = (key: string) => sources.args.get(key) ?? sources.env.get(key) ?? sources.file.get(key);
   const where = (key: string) => winner(key)?.where ?? options.get(key)?.env ?? key;
+  const file = (key: string) => winner(key)?.file ?? null;
   const parsed = new Map<string, unknown>();
   const failed = new Set<string>();
   const check = (key: string, raw: unknown) => {
@@ -144,5 +149,5 @@ export function readTree<S extends OptionTree>(
   config.load({});
   for (const [key, value] of sources.args) config.set(key, value.raw);
   config.validate({ allowed: 'strict' });
-  return { values: typed(tree, (key) => parsed.get(key) ?? null) as ValuesOf<S>, failed, where };
+  return { values: typed(tree, (key) => parsed.get(key) ?? null) as ValuesOf<S>, failed, where, file };
 }

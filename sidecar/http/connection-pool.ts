@@ -4,6 +4,7 @@
  *
  * No cap on connections: long streams hold theirs for hours, and a cap would starve the rest.
  */
+import type { Socket } from 'node:net';
 import type { HeadLimits } from '../core/http/message.ts';
 import type { Origin, UpstreamFault } from './exchange.ts';
 import { type DialOptions, dial } from './sockets/dial.ts';
@@ -24,7 +25,7 @@ export abstract class ConnectionPool<Connection extends { destroy(): void }> {
   /** Those that take requests, by origin; the one that became available last comes last. */
   readonly #available = new Map<string, Connection[]>();
   /** Also those that take none, or no more. */
-  readonly #open = new Set<Connection>();
+  readonly #open = new Map<Pick<Connection, 'destroy'>, string>();
   /** Each gives up a connection that is being made. */
   readonly #dials = new Set<() => void>();
   readonly #whyNot: PoolOptions['whyNot'];
@@ -40,8 +41,15 @@ export abstract class ConnectionPool<Connection extends { destroy(): void }> {
   /** Closes everything at once; for the end of the process. */
   destroy(): void {
     for (const giveUp of [...this.#dials]) giveUp();
-    for (const connection of [...this.#open]) connection.destroy();
+    for (const connection of [...this.#open.keys()]) connection.destroy();
     this.#available.clear();
+  }
+
+  /** Breaks all connections to this address, with what runs on them. */
+  cut(host: string, port: number): void {
+    for (const [connection, key] of [...this.#open]) {
+      if (key.includes(`://${host}:${port}#`)) connection.destroy();
+    }
   }
 
   /** Returns a function that gives the attempt up; exactly one callback comes otherwise. */
@@ -71,8 +79,14 @@ export abstract class ConnectionPool<Connection extends { destroy(): void }> {
     return giveUp;
   }
 
-  protected opened(connection: Connection): void {
-    this.#open.add(connection);
+  protected opened(key: string, connection: Connection): void {
+    this.#open.set(connection, key);
+  }
+
+  /** It may leave HTTP, and is then nobody's connection. */
+  protected mayLeave(key: string, socket: Socket): void {
+    this.#open.set(socket, key);
+    socket.once('close', () => this.#open.delete(socket));
   }
 
   protected closed(key: string, connection: Connection): void {

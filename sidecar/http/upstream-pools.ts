@@ -80,6 +80,12 @@ export class UpstreamPools implements Upstreams {
     return pool.request(origin, head, timeouts, handler, isFresh);
   }
 
+  /** Breaks all connections to this address. */
+  cut(host: string, port: number): void {
+    this.#http1.cut(host, port);
+    this.#http2.cut(host, port);
+  }
+
   /** Closes everything at once; for the end of the process. */
   destroy(): void {
     this.#http1.destroy();

@@ -45,6 +45,8 @@ export interface GaugeSources {
   readonly dht: () => { readonly kind: DhtState; readonly nodes: number; readonly rejectedDatagrams: number };
   readonly state: () => WorkerState;
   readonly ready: () => boolean;
+  /** End of the own certificate, Unix ms. */
+  readonly certificateEndsMs: () => number;
 }
 
 const WORKER_STATES: readonly WorkerState[] = ['warming', 'ready', 'draining'];
@@ -93,6 +95,9 @@ export function refreshGauges(series: Series, sources: Partial<GaugeSources>, se
     for (const state of WORKER_STATES) set(series.workerState.labels({ state }), worker === state ? 1 : 0);
   }
 
+  const endsMs = readSource(sources.certificateEndsMs);
+  series.certificateEnds.reset();
+  if (endsMs !== null) set(series.certificateEnds, endsMs / 1000);
   set(series.ready, readSource(sources.ready) === true ? 1 : 0);
 }
 

@@ -7,7 +7,21 @@
  */
 import type { DhtState } from './labels.ts';
 
+/** How long the own certificate holds. */
+export interface CertificateFacts {
+  /** Unix ms. */
+  readonly endsMs: number;
+  /** Negative once it has ended. */
+  readonly daysLeft: number;
+  /** Somebody else makes it; one of our own making is renewed in time. */
+  readonly isForeign: boolean;
+  /** It is time to renew it. */
+  readonly isSoon: boolean;
+}
+
 export interface ReadinessFacts {
+  /** Absent: there is none to speak of. */
+  readonly certificate?: CertificateFacts;
   /** Peers with a verified record that have not departed. */
   readonly peersKnown: number;
   /** Of those, ready, neither suspect nor ejected, and heard over a route that has not failed since. */
@@ -29,6 +43,8 @@ export interface SharedKey {
 export interface Reason {
   readonly code:
     | 'draining'
+    | 'certificate_ended'
+    | 'certificate_ends_soon'
     | 'no_other_member'
     | 'dht_unreachable'
     | 'no_peers'
@@ -46,26 +62,52 @@ export interface Readiness {
   readonly peers_known: number;
   readonly peers_usable: number;
   readonly dht: { readonly status: DhtState; readonly nodes: number; readonly hint: string };
+  readonly certificate?: { readonly ends: string; readonly days_left: number };
   /** Also when ready: what is wrong without stopping requests. */
   readonly reasons: readonly Reason[];
 }
 
 export function assessReadiness(facts: ReadinessFacts): Readiness {
-  const { dht, draining, peersKnown, peersUsable } = facts;
-  const ready = !draining && peersKnown > 0;
+  const { certificate, dht, draining, peersKnown, peersUsable } = facts;
+  const hasEnded = certificate?.isForeign === true && certificate.daysLeft < 0;
+  const ready = !draining && !hasEnded && peersKnown > 0;
   return {
     ready,
     status: ready ? 'ready' : 'not_ready',
     peers_known: peersKnown,
     peers_usable: peersUsable,
     dht: { status: dht.kind, nodes: dht.nodes, hint: dht.hint },
+    ...(certificate === undefined ? {} : { certificate: certificateJson(certificate) }),
     reasons: [
       drainingReason(facts),
+      certificateReason(facts),
       discoveryReason(facts),
       peersReason(facts),
       ...(facts.clones ?? []).map(cloneReason),
     ].filter((reason) => reason !== null),
   };
+}
+
+function certificateJson({ daysLeft, endsMs }: CertificateFacts): Readiness['certificate'] & object {
+  return { ends: new Date(endsMs).toISOString(), days_left: Math.round(daysLeft * 100) / 100 };
+}
+
+function certificateReason({ certificate }: ReadinessFacts): Reason | null {
+  if (certificate?.isSoon !== true) return null;
+  const ends = new Date(certificate.endsMs).toISOString();
+  const hint =
+    'Make a new one with `dht-sidecar mesh cert` and put it into the file of SIDECAR_CERT_FILE: no restart is needed.';
+  return certificate.daysLeft < 0
+    ? {
+        code: 'certificate_ended',
+        detail: `The certificate of this worker ended at ${ends}: peers refuse it.`,
+        hint,
+      }
+    : {
+        code: 'certificate_ends_soon',
+        detail: `The certificate of this worker ends at ${ends}, in ${certificate.daysLeft.toFixed(1)} days.`,
+        hint,
+      };
 }
 
 function drainingReason({ draining }: ReadinessFacts): Reason | null {

@@ -100,6 +100,10 @@ export function declareSeries(registry: Registry) {
     dhtRejected: counter('dht_rejected_datagrams_total', 'Datagrams without a valid MAC, dropped unread.'),
     refusedInputs: counter('refused_inputs_total', 'Untrusted input refused, by reason.', 'kind', 'reason'),
 
+    certificateEnds: gauge(
+      'certificate_expiry_timestamp_seconds',
+      'When the certificate of this worker ends, Unix time; one of its own making is renewed before.',
+    ),
     ready: gauge('ready', '1 when /readyz answers 200.'),
     buildInfo: gauge('build_info', 'Always 1; who and what this is.', 'version', 'worker_id'),
   };

@@ -171,6 +171,12 @@ export class PeerTable {
     this.#tombstones.add(key, { ...barrier, peer: peer ?? null });
   }
 
+  /** It is a member no longer; may come back by a record that holds. */
+  remove(key: string): void {
+    const peer = this.#peers.get(key);
+    if (peer !== undefined) this.#remove(peer);
+  }
+
   /** The peer answered 421: it does not offer the service, until a newer record says so again. */
   dropService(key: string, service: string): void {
     if (this.#peers.get(key)?.drop(service)) this.#byService.delete(service);

@@ -34,6 +34,7 @@ export class Http1Connection implements ExchangeConnection {
   readonly remoteAddress: string;
   #isDraining = false;
   #isStranger: boolean;
+  #provedUntilMs = 0;
   /** Of a stranger. */
   #requests = 0;
   readonly #options: ConnectionOptions;
@@ -85,11 +86,12 @@ export class Http1Connection implements ExchangeConnection {
     return this.#isDraining || this.#requests >= STRANGER_REQUESTS;
   }
 
-  proved(): void {
-    if (!this.#isStranger) return;
+  proved(untilMs: number): void {
+    if (untilMs === this.#provedUntilMs) return;
+    this.#provedUntilMs = untilMs;
     this.#isStranger = false;
     this.#requests = 0;
-    this.#options.strangers?.remove(this.socket);
+    this.#options.strangers?.proved(this.socket, untilMs);
   }
 
   hold(bytes: Buffer): void {

@@ -58,7 +58,10 @@ export class Http1Pool extends ConnectionPool<Http1Upstream> implements Upstream
         connectMs: timeouts.connectMs,
         tls: origin.scheme === 'https' ? (origin.tls ?? { ca: this.#options.tlsCa }) : null,
         readBuffer: mayLeave ? null : () => new ReadBuffer(),
-        onConnected: (socket, read) => this.#adopt(key, socket, read).start(head, timeouts, handler, handle),
+        onConnected: (socket, read) => {
+          if (mayLeave) this.mayLeave(key, socket);
+          this.#adopt(key, socket, read).start(head, timeouts, handler, handle);
+        },
       },
       (fault) => {
         handle.over();
@@ -98,7 +101,7 @@ export class Http1Pool extends ConnectionPool<Http1Upstream> implements Upstream
       onIdle: (idle) => this.addAvailable(key, idle),
       onClosed: (closed) => this.closed(key, closed),
     });
-    this.opened(upstream);
+    this.opened(key, upstream);
     return upstream;
   }
 }

@@ -30,6 +30,7 @@ export class Http2Connection {
   #openStreams = 0;
   /** Until its first request has proved a member; nothing is read beyond it before. */
   #isStranger: boolean;
+  #provedUntilMs = 0;
 
   /** `early`: what was read of the connection so far, from the preface on; the socket is paused, without listeners. */
   constructor(socket: Socket, early: Buffer, options: ConnectionOptions) {
@@ -88,7 +89,7 @@ export class Http2Connection {
       const { onInternalError } = this.#options;
       const downstream = new Http2Downstream(stream, request.head, this.#remoteAddress, isEnded, {
         onInternalError,
-        onProved: () => this.#proved(),
+        onProved: (untilMs) => this.#proved(untilMs),
       });
       this.#handOut(downstream, stream);
     }
@@ -97,10 +98,12 @@ export class Http2Connection {
     if (this.#isStranger) this.#options.timers.arm(this.#deadline, this.#options.headTimeoutMs);
   }
 
-  #proved(): void {
+  #proved(untilMs: number): void {
+    if (untilMs === this.#provedUntilMs) return;
+    this.#provedUntilMs = untilMs;
+    this.#options.strangers?.proved(this.socket, untilMs);
     if (!this.#isStranger) return;
     this.#isStranger = false;
-    this.#options.strangers?.remove(this.socket);
     readStart(this.socket);
   }
 

@@ -145,7 +145,7 @@ export class Http2Pool extends ConnectionPool<Http2Session> implements Upstreams
       },
       onClosed: () => this.closed(queue.key, session),
     });
-    this.opened(session);
+    this.opened(queue.key, session);
   }
 
   /** One that has been silent for long may lead nowhere: a request sent into it could never be sent again. */

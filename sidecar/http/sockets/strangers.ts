@@ -37,6 +37,7 @@ export class Strangers {
   /** By address, the oldest first. */
   readonly #byAddress = new Map<string, Set<Socket>>();
   readonly #addressOf = new Map<Socket, string>();
+  readonly #provedUntilMs = new Map<Socket, number>();
 
   constructor(options: StrangersOptions) {
     this.#options = options;
@@ -58,8 +59,24 @@ export class Strangers {
     else if (this.#addressOf.size > total) this.#cutOldest(...this.#largest());
   }
 
-  /** Its sender is a member, or it is closed: it counts no longer. */
+  /** Its sender is a member until then, Unix ms. */
+  proved(socket: Socket, untilMs: number): void {
+    this.#leave(socket);
+    this.#provedUntilMs.set(socket, untilMs);
+  }
+
+  /** Cuts the connections of those who are members no longer, with all that runs on them. */
+  sweep(nowMs: number): void {
+    for (const [socket, untilMs] of this.#provedUntilMs) if (nowMs > untilMs) socket.destroy();
+  }
+
+  /** It is closed. */
   remove(socket: Socket): void {
+    this.#leave(socket);
+    this.#provedUntilMs.delete(socket);
+  }
+
+  #leave(socket: Socket): void {
     const address = this.#addressOf.get(socket);
     if (address === undefined) return;
     this.#addressOf.delete(socket);

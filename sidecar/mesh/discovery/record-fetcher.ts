@@ -9,6 +9,7 @@
 import { formatHostPort, type HostPort } from '../../core/host-port.ts';
 import { baseUrlOf } from '../../core/http/base-url.ts';
 import type { Log } from '../../core/log.ts';
+import type { Certificate } from '../../core/peers/certificate.ts';
 import type { Peer } from '../../core/peers/peer.ts';
 import type { PeerTable } from '../../core/peers/peer-table.ts';
 import type { WorkerRecord } from '../../core/peers/record.ts';
@@ -33,7 +34,11 @@ export type OpenRecord = (
   maxSkewMs: number,
   keyHex: string,
 ) =>
-  | { readonly kind: 'ok'; readonly record: WorkerRecord }
+  | {
+      readonly kind: 'ok';
+      readonly record: WorkerRecord;
+      readonly certificate: Pick<Certificate, 'notAfter'>;
+    }
   | { readonly kind: 'bad'; readonly reason: string; readonly detail: string };
 
 export type RecordSource =
@@ -89,6 +94,8 @@ export interface RecordFetcherOptions {
   readonly openRecord: OpenRecord;
   /** Whether a peer may be there: whoever names an address asks us to connect to it. */
   readonly mayAsk: (address: HostPort) => boolean;
+  /** That of a record which the table took holds so long, Unix ms. */
+  readonly onCertificate: (keyHex: string, endsMs: number) => void;
   readonly clock: Clock;
   readonly log: Log;
   readonly timeoutMs: number;
@@ -193,7 +200,9 @@ export class RecordFetcher {
     }
     // Another worker may stand at an address by now; who was announced is not there.
     if (opened.record.public_key !== keyHex) return 'wrong_worker';
-    return this.#apply(this.#reachable(opened.record), source);
+    const outcome = this.#apply(this.#reachable(opened.record), source);
+    if (outcome === 'ok') this.#options.onCertificate(keyHex, opened.certificate.notAfter * 1_000);
+    return outcome;
   }
 
   /** Without a VPN address that is none: what is left is its tunnel, or nothing. */

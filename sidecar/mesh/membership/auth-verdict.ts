@@ -31,6 +31,8 @@ export type Verdict =
       /** Public key of the caller, 64 hex digits. */
       readonly key: string;
       readonly workerId: string;
+      /** End of its certificate, Unix ms. */
+      readonly validUntilMs: number;
       mayCall(service: string): boolean;
       /** Names the request in its response. */
       readonly nonce: string;

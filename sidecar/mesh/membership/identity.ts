@@ -43,6 +43,11 @@ export interface Identity {
    * or, where it does, why the next start will have the former key.
    */
   replaceKey(nowMs: number): KeyReplaced;
+  /**
+   * Goes on with a renewed certificate; true when it is of another key. Throws in plain words when it is none, or not of
+   * this mesh, this worker and its services, or does not hold now; then nothing has changed.
+   */
+  adopt(certBundle: string, nowMs: number): boolean;
   /** The certificate if the mesh signed it and it holds now, else null. The signature is checked once. */
   verifyCertificate(bytes: Buffer, nowSeconds: number): Certificate | null;
 }
@@ -121,6 +126,7 @@ function fromKey(meshKey: Uint8Array, options: IdentityOptions): Identity {
     issue,
     keepKey,
     newKey,
+    services,
   });
 }
 
@@ -135,7 +141,19 @@ function bundleOf(line: string, { stateDir }: IdentityOptions): Bundle {
 }
 
 function fromBundle(bundle: Bundle, options: IdentityOptions): Identity {
-  const { certificate } = bundle;
+  checkBundle(bundle, options);
+  return new OpenIdentity(keyPairOf(bundle.seed), bundle.secrets, bundle, {
+    issue: null,
+    keepKey: () => KEPT,
+    newKey: null,
+    services: options.services,
+  });
+}
+
+function checkBundle(
+  { certificate }: Bundle,
+  options: Pick<IdentityOptions, 'workerId' | 'services' | 'nowMs'>,
+): void {
   const { workerId, services, nowMs } = options;
   const whose = `The certificate of worker ${certificate.workerId}`;
   if (workerId !== null && workerId !== certificate.workerId) {
@@ -160,11 +178,6 @@ function fromBundle(bundle: Bundle, options: IdentityOptions): Identity {
       `${whose} begins at ${isoTime(certificate.notBefore)} and it is ${isoTime(nowMs / 1000)}: check the clock of this machine.`,
     );
   }
-  return new OpenIdentity(keyPairOf(bundle.seed), bundle.secrets, bundle, {
-    issue: null,
-    keepKey: () => KEPT,
-    newKey: null,
-  });
 }
 
 interface KeyPair {
@@ -177,6 +190,8 @@ interface Own {
   readonly issue: ((nowMs: number) => Issued) | null;
   readonly keepKey: () => Kept;
   readonly newKey: (() => { readonly keyPair: KeyPair; readonly fault: string | null }) | null;
+  /** That it offers. */
+  readonly services: readonly string[];
 }
 
 interface Issued {
@@ -243,6 +258,22 @@ class OpenIdentity implements Identity {
     this.#keyHex = keyPair.publicKey.toString('hex');
     this.#issued = issue(nowMs);
     return { isReplaced: true, fault };
+  }
+
+  adopt(certBundle: string, nowMs: number): boolean {
+    if (this.#own.issue !== null)
+      throw new Error('This worker makes its certificate by itself, with the mesh key.');
+    const bundle = parseBundle(certBundle);
+    if (!bundle.secrets.signing.publicKey.equals(this.secrets.signing.publicKey)) {
+      throw new Error('The certificate is of another mesh: that needs a restart.');
+    }
+    checkBundle(bundle, { workerId: this.workerId, services: this.#own.services, nowMs });
+    const keyPair = keyPairOf(bundle.seed);
+    const isOther = !keyPair.publicKey.equals(this.#keyPair.publicKey);
+    this.#keyPair = keyPair;
+    this.#keyHex = keyPair.publicKey.toString('hex');
+    this.#issued = { certificate: bundle.certificate, certBytes: bundle.certBytes };
+    return isOther;
   }
 
   verifyCertificate(bytes: Buffer, nowSeconds: number): Certificate | null {

@@ -181,7 +181,8 @@ export class RequestAuth {
         caller: proved,
       };
     }
-    return { kind: 'member', ...proved, workerId, mayCall: caller.mayCall };
+    const validUntilMs = caller.certificate.notAfter * 1_000;
+    return { kind: 'member', ...proved, workerId, validUntilMs, mayCall: caller.mayCall };
   }
 
   /**

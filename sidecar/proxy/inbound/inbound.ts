@@ -154,7 +154,8 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
       service,
       nowMs: Date.now(),
     });
-    if (caller.kind === 'member' || caller.caller !== null) downstream.proved();
+    if (caller.kind === 'member') downstream.proved(caller.validUntilMs);
+    else if (caller.caller !== null) downstream.proved(Number.POSITIVE_INFINITY);
     if (caller.kind === 'refused') {
       observer.inputRefused('auth', caller.code);
       refuse(downstream, caller.caller, caller.code, 'not_sent', caller.detail, service);

@@ -67,8 +67,8 @@ export class StreamHeartbeat implements Downstream {
     this.#inner.resumeBody();
   }
 
-  proved(): void {
-    this.#inner.proved();
+  proved(untilMs: number): void {
+    this.#inner.proved(untilMs);
   }
 
   informational(status: number, reason: string, fields: RawFields): void {

@@ -9,6 +9,8 @@ export type CallerVerdict =
       readonly kind: 'member';
       readonly key: string;
       readonly workerId: string;
+      /** End of its certificate, Unix ms. */
+      readonly validUntilMs: number;
       readonly nonce: string;
       /** Of our keys the one that it was signed for: its response is, too. Absent = the present one. */
       readonly ownKey?: number;

@@ -188,6 +188,7 @@ export function startReader(
     fetchRecord: web.fetch,
     mayAsk: () => true,
     openRecord: (bytes, maxSkewMs) => openRecord(SECRETS, bytes, { nowMs: clock.unixMs(), maxSkewMs }),
+    onCertificate: () => {},
     clock,
     log: silentLog,
     timeoutMs: o.recordTimeoutMs ?? 1_000,
