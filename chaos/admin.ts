@@ -7,10 +7,15 @@ import { readdirSync, readFileSync } from 'node:fs';
 
 const TIMEOUT_MS = 5_000;
 
+/** Of all sidecars of the fleet: some have their admin port beyond loopback. */
+export const ADMIN_TOKEN = 'admin-token-of-the-fleet';
+const HEADERS = { authorization: `Bearer ${ADMIN_TOKEN}` };
+
 /** null when there is no response in time. `at`: host:port. */
 export async function getJson<T>(at: string, path: string): Promise<T | null> {
   try {
     const answer = await fetch(`http://${at}${path}`, {
+      headers: HEADERS,
       signal: AbortSignal.timeout(TIMEOUT_MS),
     });
     return (await answer.json()) as T;
@@ -23,6 +28,7 @@ export async function getJson<T>(at: string, path: string): Promise<T | null> {
 export async function gaugeSum(at: string, ...names: readonly string[]): Promise<number> {
   try {
     const answer = await fetch(`http://${at}/metrics`, {
+      headers: HEADERS,
       signal: AbortSignal.timeout(TIMEOUT_MS),
     });
     let sum = 0;

@@ -11,7 +11,7 @@ import net from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { modulePath, TiedProcess } from '../sidecar/demo/tied-process.ts';
-import { getJson } from './admin.ts';
+import { ADMIN_TOKEN, getJson } from './admin.ts';
 import { Member } from './member.ts';
 import { type Network, startNetwork } from './network.ts';
 
@@ -157,6 +157,7 @@ export class Fleet {
     const workerAt = `${place.address}:${workerPort}`;
     const env = {
       SIDECAR_ADMIN: adminAt,
+      SIDECAR_ADMIN_TOKEN: ADMIN_TOKEN,
       SIDECAR_SERVICES: `${SERVICE}=http://${workerAt}`,
       SIDECAR_HEALTH: '/health',
       SIDECAR_CONCURRENCY: '100',

@@ -163,8 +163,9 @@ export function buildAdmin(parts: AdminParts): Admin {
       dht: mesh.node.status(),
     };
   }
-  const { host, port } = config.admin.listen;
-  return new Admin({ host, port, handlers, log, webPages: adminPages(config) });
+  const { listen, openMetrics, token } = config.admin;
+  const { host, port } = listen;
+  return new Admin({ host, port, token, openMetrics, handlers, log, webPages: adminPages(config) });
 }
 
 /** Where others scrape this sidecar: a listener on all addresses is reached by the one of the VPN. */

@@ -4,6 +4,7 @@
  * Nothing but the key, request or certificate goes to standard output, so that `> file` and `$(…)` take exactly that; what to do
  * with it is said on standard error.
  */
+import { writeFileSync } from 'node:fs';
 import { loadOptions } from '../config/load.ts';
 import { ConfigError } from '../config/problems.ts';
 import { type Certificate, isWorkerId } from '../core/peers/certificate.ts';
@@ -31,14 +32,15 @@ const CERTIFICATE_OPTIONS = {
   services: 'value',
   calls: 'value',
   days: 'value',
+  out: 'value',
   json: 'flag',
 } as const;
 
 export const mesh: Command = {
-  help: `Usage: dht-sidecar mesh new [--json]
+  help: `Usage: dht-sidecar mesh new [--out FILE] [--json]
        dht-sidecar mesh join --worker-id ID --state-dir DIR [--json]
-       dht-sidecar mesh sign REQUEST --services a,b [--worker-id ID] [--calls a,b] [--days 30] [--json]
-       dht-sidecar mesh cert --worker-id ID --services a,b [--calls a,b] [--days 30] [--json]
+       dht-sidecar mesh sign REQUEST --services a,b [--worker-id ID] [--calls a,b] [--days 30] [--out FILE] [--json]
+       dht-sidecar mesh cert --worker-id ID --services a,b [--calls a,b] [--days 30] [--out FILE] [--json]
 
 new   prints a new mesh key: all sidecars of a mesh have the same one, and whoever has it is a member.
 join  on the worker: makes its key in the state directory and prints a request, which is no secret.
@@ -54,6 +56,7 @@ cert  prints a certificate for one worker, signed with the mesh key (SIDECAR_MES
   --calls a,b           services that it may call; '*' (the default) for any
   --days N              how long it is valid, 30 by default
   --mesh-key-file PATH  file with the mesh key
+  --out FILE            writes it there instead, readable by its owner alone; a file that is there is kept
 `,
 
   run(context) {
@@ -70,9 +73,13 @@ cert  prints a certificate for one worker, signed with the mesh key (SIDECAR_MES
 
 function newKey(context: CommandContext): number {
   // The environment is not looked at: a first key is made before there is any.
-  const { own } = loadOptions({ ...context, env: {} }, { own: { json: 'flag' }, maxPositionals: 0 });
+  const { own } = loadOptions(
+    { ...context, env: {} },
+    { own: { out: 'value', json: 'flag' }, maxPositionals: 0 },
+  );
   const key = newMeshKey();
-  context.out(own.has('json') ? `${JSON.stringify({ mesh_key: key })}\n` : `${key}\n`);
+  const given = giving(context, own.get('out'));
+  given.out(own.has('json') ? `${JSON.stringify({ mesh_key: key })}\n` : `${key}\n`);
   context.err('Give it to each sidecar as SIDECAR_MESH_KEY, or in a file named by SIDECAR_MESH_KEY_FILE.\n');
   return EXIT_OK;
 }
@@ -89,7 +96,7 @@ function newCertificate(context: CommandContext): number {
     problems,
   );
   const { certificate } = parseBundle(made);
-  print(context, own.has('json'), made, certificate, 'Give it to that worker alone');
+  print(giving(context, own.get('out')), own.has('json'), made, certificate, 'Give it to that worker alone');
   return EXIT_OK;
 }
 
@@ -136,7 +143,7 @@ function signRequest(context: CommandContext): number {
     workerKey: request.workerKey.toString('hex'),
     ...lifeOf(asked.days, nowSeconds),
   };
-  print(context, own.has('json'), made, certificate, 'Send it to that worker, which alone can open it');
+  print(giving(context, own.get('out')), own.has('json'), made, certificate, 'Send it to that worker, which alone can open it');
   return EXIT_OK;
 }
 
@@ -185,6 +192,24 @@ function secretsOf(key: string | null, problems: string[]): MeshSecrets {
     key === null ? null : attempt('SIDECAR_MESH_KEY', () => fromMeshKey(parseMeshKey(key)), problems);
   if (problems.length > 0 || secrets === null) throw new ConfigError(problems);
   return secrets;
+}
+
+/** What it gives goes to standard output, or into a new file that nobody else may read. */
+function giving(context: CommandContext, file: string | true | undefined): CommandContext {
+  return typeof file === 'string' ? { ...context, out: (text) => writeNew(file, text) } : context;
+}
+
+function writeNew(file: string, text: string): void {
+  try {
+    writeFileSync(file, text, { mode: 0o600, flag: 'wx' });
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    throw new ConfigError([
+      code === 'EEXIST'
+        ? '--out: there is such a file already; it is kept as it is'
+        : `--out: the file cannot be written (${code ?? 'unknown fault'})`,
+    ]);
+  }
 }
 
 function names(

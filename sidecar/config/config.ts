@@ -175,6 +175,10 @@ export interface Config {
     readonly listen: HostPort;
     /** More names that it is called by, in lower case. */
     readonly hosts: ReadonlySet<string>;
+    /** Wanted of who does not call from this host; there is one when `listen` is not loopback. */
+    readonly token: string | null;
+    /** `/metrics` wants none. */
+    readonly openMetrics: boolean;
   };
   readonly vpn: {
     /** The advertised address; null = no VPN. */

@@ -5,7 +5,7 @@
  * are read instead of running nvidia-smi: that takes up to seconds, and is absent from many containers that see the
  * GPU.
  */
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { availableParallelism, hostname, networkInterfaces, totalmem } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { RECORD_LIMITS } from '../core/peers/record.ts';
@@ -13,6 +13,8 @@ import type { Capabilities } from '../core/peers/requirements.ts';
 import { subnetOf } from './parsers.ts';
 
 export interface HostFacts {
+  /** Permissions of a file, as stat tells them; null where there is none. Absent: nothing is known of files. */
+  readonly fileMode?: (path: string) => number | null;
   readonly hostName: string;
   /** Of all interfaces, in the system's order, without zones. */
   readonly addresses: readonly string[];
@@ -63,7 +65,15 @@ export function readHostFacts(path: string = process.env.PATH ?? ''): HostFacts 
     path.split(delimiter).some((directory) => directory !== '' && existsSync(join(directory, 'nvidia-smi')));
   const gpu = present ? { present, ...gpus() } : { present, count: null, model: null };
   const hardware = { cpuCores: availableParallelism(), memoryBytes: memoryBytes(), arch: process.arch };
-  return { hostName: hostname(), addresses, gpu, hardware };
+  return { hostName: hostname(), addresses, gpu, hardware, fileMode };
+}
+
+function fileMode(path: string): number | null {
+  try {
+    return statSync(path).mode;
+  } catch {
+    return null;
+  }
 }
 
 /** The first address of the host inside the network; null when there is none. */

@@ -61,6 +61,23 @@ function checkTokens(
   if (token !== null) check(token, 'outbound.token', '');
 }
 
+/** It shows whom one could attack, and takes the worker's word of its load. */
+export function adminOf({ tree, problems, warnings }: Context): Config['admin'] {
+  const { listen, hosts, token, openMetrics } = tree.values.admin;
+  if (token !== null && !/^[\x21-\x7e]+$/.test(token)) {
+    problems.add(tree.where('admin.token'), 'may hold visible ASCII characters only');
+  } else if (token !== null && token.length < LEAST_TOKEN_LENGTH) {
+    problems.add(tree.where('admin.token'), `is shorter than ${LEAST_TOKEN_LENGTH} characters`);
+  }
+  if (!isLoopback(listen.host)) {
+    const said = `${formatHostPort(listen)} can be reached from other machines`;
+    if (token === null && !tree.failed.has('admin.token'))
+      problems.add(tree.where('admin.listen'), `${said}, so SIDECAR_ADMIN_TOKEN must be set`);
+    warnings.push(`${tree.where('admin.listen')}: ${said}`);
+  }
+  return { listen, hosts: new Set(hosts ?? []), token, openMetrics };
+}
+
 export function inboundOf(given: HostPort | null, vpn: string | null): HostPort {
   const host = vpn ?? '127.0.0.1';
   return given === null
@@ -100,7 +117,7 @@ export function tunnelOf({ tree, problems }: Context, readText: ReadText): Confi
 }
 
 export function checkListeners(
-  { tree, problems, warnings }: Context,
+  { tree, problems }: Context,
   config: Pick<Config, 'outbound' | 'inbound' | 'admin' | 'services'>,
 ): void {
   const taken = new Map<string, string>();
@@ -127,10 +144,5 @@ export function checkListeners(
         `${service.name} points at this sidecar itself (${listener}.listen)`,
       );
     }
-  }
-  if (!isLoopback(config.admin.listen.host)) {
-    warnings.push(
-      `${tree.where('admin.listen')}: ${formatHostPort(config.admin.listen)} can be reached from other machines`,
-    );
   }
 }

@@ -8,11 +8,12 @@ import { formatHostPort, isIp4 } from '../core/host-port.ts';
 import { isUnicast } from '../core/peers/record.ts';
 import type { CallConfig, Config, ServiceConfig } from './config.ts';
 import { detectedCapabilities, type HostFacts, vpnAddress, withDetected } from './host-facts.ts';
-import { type Context, checkListeners, inboundOf, outboundOf, tunnelOf } from './listeners.ts';
+import { adminOf, type Context, checkListeners, inboundOf, outboundOf, tunnelOf } from './listeners.ts';
 import { type CheckMembership, workerAndMesh } from './membership.ts';
+import { listOptions } from './option.ts';
 import { subnetOf } from './parsers.ts';
 import type { Problems } from './problems.ts';
-import type { SCHEMA } from './schema.ts';
+import { SCHEMA } from './schema.ts';
 import { callDefault, readAliases, readCalls, readServices } from './services.ts';
 import type { ReadText } from './sources.ts';
 import type { TreeResult } from './tree.ts';
@@ -128,6 +129,27 @@ function checkNames(
   }
 }
 
+const OTHERS_MAY_READ = 0o044;
+
+/** Files of secrets are put there for one container, and may be readable in it. */
+const CONTAINER_SECRETS = '/run/secrets/';
+
+/** A secret that every user of the host can read is none. */
+function checkSecretFiles({ tree, warnings }: Context, { fileMode }: HostFacts): void {
+  const said = new Set<string>();
+  for (const [key, leaf] of listOptions(SCHEMA)) {
+    const path = leaf.secret ? tree.file(key) : null;
+    if (path === null || said.has(path) || path.startsWith(CONTAINER_SECRETS)) continue;
+    const mode = fileMode?.(path) ?? 0;
+    if ((mode & OTHERS_MAY_READ) === 0) continue;
+    said.add(path);
+    const octal = (mode & 0o777).toString(8).padStart(4, '0');
+    warnings.push(
+      `${tree.where(key)}: other users of this host may read the secret in this file (mode ${octal}): chmod 600`,
+    );
+  }
+}
+
 /** Fills in and checks; the result is of use only if no problem was added. */
 export function resolveConfig(
   tree: TreeResult<typeof SCHEMA>,
@@ -140,6 +162,7 @@ export function resolveConfig(
   const { values } = tree;
   const warnings: string[] = [];
   const context: Context = { tree, problems, warnings };
+  checkSecretFiles(context, host);
   const vpn = vpnIp(context, host);
   const served = servicesOf(context, readText);
   const { workerId, mesh } = workerAndMesh(context, host, served.services, checkMembership);
@@ -152,7 +175,7 @@ export function resolveConfig(
     ...served,
     outbound: outboundOf(context),
     inbound,
-    admin: { listen: values.admin.listen, hosts: new Set(values.admin.hosts ?? []) },
+    admin: adminOf(context),
     vpn: { ip: vpn, cidr: values.vpn.cidr },
     tunnel: tunnelOf(context, readText),
     mesh,

@@ -138,6 +138,16 @@ export const SCHEMA = {
       defaultDoc: 'none',
       doc: 'More names that this port is called by, as in `outbound.hosts`: that of its container, where Prometheus asks by it.',
     }),
+    token: optional(text('the token', 512), {
+      env: 'SIDECAR_ADMIN_TOKEN',
+      secret: true,
+      defaultDoc: 'none',
+      doc: 'Token that callers from other hosts must send, as `Authorization: Bearer`; required when `admin.listen` is not loopback. `/livez` and `/readyz` want none. At least 16 characters.',
+    }),
+    openMetrics: option(flag, 'false', {
+      env: 'SIDECAR_ADMIN_OPEN_METRICS',
+      doc: 'Whether `/metrics` wants no token either.',
+    }),
   },
   vpn: {
     ip: optional(orNone(ip4Address), {

@@ -4,9 +4,11 @@
  * node:http rather than the proxy's own parser, since a few requests a minute deserve the dull choice, and a fault in
  * the data plane must not blind the one who looks for it. What is shown comes from handlers that main injects.
  */
+import { createHash, timingSafeEqual } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import net, { type AddressInfo } from 'node:net';
 import { CODES } from '../core/errors.ts';
+import { isLoopback } from '../core/host-port.ts';
 import type { RawFields, RequestHead } from '../core/http/message.ts';
 import {
   corsFields,
@@ -51,6 +53,9 @@ export interface AdminHandlers {
 }
 
 export interface AdminOptions {
+  /** Wanted of who does not call from this host; null: of nobody. */
+  readonly token: string | null;
+  readonly openMetrics: boolean;
   readonly host: string;
   /** 0: any free port. */
   readonly port: number;
@@ -78,15 +83,29 @@ const UNKNOWN_REQUEST =
 /** Longest service name or request id that is looked up. */
 const MAX_QUERY_VALUE = 256;
 
+/** For who starts and stops this program: what they tell is no secret. */
+const HEALTH_PATHS: readonly string[] = ['/livez', '/readyz'];
+
+const NO_TOKEN: Answer = {
+  ...json(401, {
+    code: 'not_a_member',
+    detail:
+      'From other hosts a token is wanted, in Authorization: Bearer (admin.token, SIDECAR_ADMIN_TOKEN).',
+  }),
+  headers: { 'www-authenticate': 'Bearer' },
+};
+
 export class Admin {
   readonly #options: AdminOptions;
   readonly #routes: ReadonlyMap<string, Route>;
+  readonly #openPaths: ReadonlySet<string>;
   readonly #server: Server;
   #others: readonly net.Server[] = [];
 
   constructor(options: AdminOptions) {
     this.#options = options;
     this.#routes = routesOf(options.handlers);
+    this.#openPaths = new Set(options.openMetrics ? [...HEALTH_PATHS, '/metrics'] : HEALTH_PATHS);
     this.#server = createServer(
       { requestTimeout: REQUEST_TIMEOUT_MS, headersTimeout: REQUEST_TIMEOUT_MS },
       (request, response) => {
@@ -165,7 +184,16 @@ export class Admin {
     }
     if (page.kind === 'allowed' && isPreflight(head))
       return { ...json(200, {}), headers: asHeaders(preflightFields(page.origin, head.fields)) };
+    if (!this.#mayAsk(request)) return NO_TOKEN;
     return this.#answer(request);
+  }
+
+  #mayAsk({ headers, socket, url }: IncomingMessage): boolean {
+    const { token } = this.#options;
+    if (token === null || this.#openPaths.has(pathOf(url)) || isLoopback(socket.remoteAddress ?? ''))
+      return true;
+    const [, shown] = /^bearer +([^ ]+)$/i.exec(headers.authorization ?? '') ?? [];
+    return shown !== undefined && timingSafeEqual(digest(shown), digest(token));
   }
 
   #answer(request: IncomingMessage): Answer | Promise<Answer> {
@@ -181,6 +209,11 @@ export class Admin {
     }
     return route(queryOf(request.url));
   }
+}
+
+/** Of the same length, so that the time of the comparison tells nothing. */
+function digest(text: string): Buffer {
+  return createHash('sha256').update(text).digest();
 }
 
 type PageHead = Pick<RequestHead, 'method' | 'target' | 'host' | 'fields'>;

@@ -44,6 +44,8 @@ async function start(change: Partial<AdminHandlers> = {}) {
   const admin = new Admin({
     host: '127.0.0.1',
     port: 0,
+    token: null,
+    openMetrics: false,
     webPages: ANY_HOST,
     handlers: handlers(change),
     log,
@@ -231,6 +233,8 @@ describe('the admin port', () => {
     const second = new Admin({
       host: '127.0.0.1',
       port,
+      token: null,
+      openMetrics: false,
       webPages: ANY_HOST,
       handlers: handlers(),
       log: { warn: () => {} },

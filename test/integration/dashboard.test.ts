@@ -68,6 +68,8 @@ describe('the dashboard on a real Prometheus', () => {
       const admin = new Admin({
         host: '127.0.0.1',
         port: 0,
+        token: null,
+        openMetrics: false,
         webPages: ANY_HOST,
         log: { warn: () => {} },
         handlers: {
