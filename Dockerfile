@@ -2,7 +2,10 @@
 # dependencies: `build` makes dist/, `production` installs what runs, the last takes both.
 # Not Alpine: hyperdht's native parts need glibc 2.33 or newer.
 
-FROM node:24-bookworm-slim AS build
+# One exact version; `--build-arg NODE_IMAGE=node@sha256:…` takes one by its digest.
+ARG NODE_IMAGE=node:24.21.0-bookworm-slim
+
+FROM ${NODE_IMAGE} AS build
 WORKDIR /build
 COPY package.json package-lock.json ./
 # --ignore-scripts: the only install script fetches another copy of Node, which this image already is.
@@ -11,12 +14,12 @@ COPY tsconfig.json tsconfig.build.json ./
 COPY sidecar ./sidecar
 RUN npm run build
 
-FROM node:24-bookworm-slim AS production
+FROM ${NODE_IMAGE} AS production
 WORKDIR /app
 COPY package.json package-lock.json ./
 RUN npm ci --omit=dev --ignore-scripts --no-audit --no-fund && npm cache clean --force
 
-FROM node:24-bookworm-slim
+FROM ${NODE_IMAGE}
 ENV NODE_ENV=production
 WORKDIR /app
 # A volume mounted here comes up writable for the user below: SIDECAR_STATE_DIR=/var/lib/dht-sidecar keeps the

@@ -18,8 +18,8 @@ export function peerDirectory(directory: Directory, table: PeerTable, prober: Pr
   const viewOf = (found: Answer) =>
     found.kind === 'hit' ? { kind: 'peers' as const, peers: found.peers, ageMs: found.ageMs } : found;
   return {
-    find(service) {
-      const found = directory.find(service, performance.now());
+    find(service, app) {
+      const found = directory.find(service, performance.now(), app);
       if (found.kind === 'wait') return { kind: 'wait', ready: found.ready.then(viewOf) };
       return { kind: 'hit', view: { kind: 'peers', peers: found.peers, ageMs: found.ageMs } };
     },

@@ -88,6 +88,11 @@ export class FingerCache {
     return { state, lookup: state.kind !== 'fresh' && !finger.looking && this.#retryAtMs(finger) <= nowMs };
   }
 
+  /** Whether it was found at least once, and is remembered. */
+  wasFound(service: string): boolean {
+    return (this.#fingers.get(service)?.foundAtMs ?? NEVER) !== NEVER;
+  }
+
   /** As `ask`, without counting or remembering anything. */
   state(service: string, peers: number, nowMs: number): FingerState {
     const finger = this.#fingers.get(service);
@@ -194,5 +199,34 @@ export class FingerCache {
       oldestMs = finger.askedAtMs;
     }
     if (oldest !== null) this.#fingers.delete(oldest);
+  }
+}
+
+/** At once: the services of an app that starts; and each second. */
+const BURST = 64;
+const PER_SECOND = 8;
+
+interface Bucket {
+  left: number;
+  atMs: number;
+}
+
+/**
+ * How many lookups of services that were never found an app may cause: names are an app's to make up, and each new one
+ * costs queries of the DHT. A bucket for each app, so that one that guesses names costs no other its first request.
+ */
+export class UnknownBudget {
+  /** By the name of an app's token; null: all that have none. */
+  readonly #buckets = new Map<string | null, Bucket>();
+
+  /** One lookup; false when the app has none left. `nowMs` is monotonic. */
+  take(app: string | null, nowMs: number): boolean {
+    const bucket = this.#buckets.get(app) ?? { left: BURST, atMs: nowMs };
+    this.#buckets.set(app, bucket);
+    bucket.left = Math.min(BURST, bucket.left + (PER_SECOND * Math.max(0, nowMs - bucket.atMs)) / 1_000);
+    bucket.atMs = nowMs;
+    if (bucket.left < 1) return false;
+    bucket.left -= 1;
+    return true;
   }
 }

@@ -7,7 +7,7 @@
  */
 import { BoundedCache } from '../../core/bounded-cache.ts';
 import type { Log } from '../../core/log.ts';
-import type { FingerCache, FingerCounters } from '../../core/peers/finger-cache.ts';
+import { type FingerCache, type FingerCounters, UnknownBudget } from '../../core/peers/finger-cache.ts';
 import type { Peer } from '../../core/peers/peer.ts';
 import { isProved } from '../../core/peers/route-order.ts';
 import { within } from '../clock.ts';
@@ -50,9 +50,17 @@ interface Flight {
 /** Names of services are chosen by apps. */
 const MAX_REPORTS = 1_000;
 
+const TOO_MANY_UNKNOWN: DirectoryLookup = {
+  kind: 'none',
+  code: 'no_peers',
+  detail:
+    'It was not looked up: this app has asked for too many services that nobody offers. In a second it may ask again.',
+};
+
 export class Directory {
   readonly #options: DirectoryOptions;
   readonly #flights = new Map<string, Flight>();
+  readonly #unknown = new UnknownBudget();
   /** Why there is nobody, by service. */
   readonly #lastReports = new BoundedCache<string, LookupReport>(MAX_REPORTS, () => {});
   readonly #lastKnown: LastKnown;
@@ -106,9 +114,12 @@ export class Directory {
     this.#fitting.stop();
   }
 
-  /** For a request, and counted as one. `nowMs` is monotonic. `ready` never rejects. */
-  find(service: string, nowMs: number): Finding {
+  /** For a request of this app, and counted as one. `nowMs` is monotonic. `ready` never rejects. */
+  find(service: string, nowMs: number, app: string | null = null): Finding {
     const peers = this.#options.table.offering(service);
+    if (peers.length === 0 && !this.#mayLookUp(service, app, nowMs)) {
+      return { kind: 'wait', ready: Promise.resolve(TOO_MANY_UNKNOWN) };
+    }
     const { state, lookup } = this.#options.cache.ask(service, peers.length, nowMs);
     if (state.kind === 'fresh') return { kind: 'hit', peers, ageMs: state.ageMs };
     if (lookup) this.#launch(service);
@@ -164,6 +175,13 @@ export class Directory {
       peer.key,
       sourcesOf(host !== null && port !== null ? { host, port } : null, url),
     );
+  }
+
+  /** Always, but for names that were never found: of those an app has a budget. */
+  #mayLookUp(service: string, app: string | null, nowMs: number): boolean {
+    const { cache } = this.#options;
+    if (this.#flights.has(service) || cache.wasFound(service)) return true;
+    return cache.state(service, 0, nowMs).kind === 'empty' || this.#unknown.take(app, nowMs);
   }
 
   #launch(service: string): void {

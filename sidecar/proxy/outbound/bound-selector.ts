@@ -144,10 +144,10 @@ class BoundSelector implements Selector {
 
   #first(attempts: Attempts): Target | Promise<Target> {
     const { directory, sessions } = this.#options;
-    const { service } = this.#request;
+    const { app, service } = this.#request;
     const owner = this.#knownOwner;
     if (owner?.key === sessions.own.key) return this.#toLocal(owner, attempts);
-    const found = directory.find(service);
+    const found = directory.find(service, app);
     this.#view = found.kind;
     if (found.kind === 'hit') return this.#among(found.view, attempts);
     return this.#once(found.ready, 'the service was looked up', (view) => this.#among(view, attempts));

@@ -22,8 +22,8 @@ export type FindResult =
   | { readonly kind: 'wait'; readonly ready: Promise<View> };
 
 export interface PeerDirectory {
-  /** From the cache at once, or a promise that a lookup fulfils within the configured wait. */
-  find(service: string): FindResult;
+  /** From the cache at once, or a promise that a lookup fulfils within the configured wait. `app`: who asks, by name. */
+  find(service: string, app: string | null): FindResult;
   /**
    * Looks through all who announce the service until one fits; the view then. Bounded, and shared by all who have the
    * same `wish`, which names what fits. Never rejects.

@@ -353,12 +353,12 @@ export class TargetSelector {
   /** For the first choice as the directory has it; for a later one the peers as they are by then. */
   #find(): FindResult {
     const { directory } = this.#options;
-    const { service } = this.#request;
+    const { app, service } = this.#request;
     if (this.#viewAgeMs !== null) {
       const view = { kind: 'peers', peers: directory.peek(service), ageMs: this.#viewAgeMs } as const;
       return { kind: 'hit', view };
     }
-    const found = directory.find(service);
+    const found = directory.find(service, app);
     this.#view = found.kind;
     return found;
   }
