@@ -127,11 +127,12 @@ function fromKey(meshKey: Uint8Array, options: IdentityOptions): Identity {
     keepKey,
     newKey,
     services,
+    stateDir,
   });
 }
 
 /** Of a line that holds the key itself, or that is for the key in the state directory. */
-function bundleOf(line: string, { stateDir }: IdentityOptions): Bundle {
+function bundleOf(line: string, { stateDir }: Pick<IdentityOptions, 'stateDir'>): Bundle {
   if (!isJoinAnswer(line)) return parseBundle(line);
   if (stateDir === null)
     throw new Error(
@@ -147,6 +148,7 @@ function fromBundle(bundle: Bundle, options: IdentityOptions): Identity {
     keepKey: () => KEPT,
     newKey: null,
     services: options.services,
+    stateDir: options.stateDir,
   });
 }
 
@@ -192,6 +194,7 @@ interface Own {
   readonly newKey: (() => { readonly keyPair: KeyPair; readonly fault: string | null }) | null;
   /** That it offers. */
   readonly services: readonly string[];
+  readonly stateDir: string | null;
 }
 
 interface Issued {
@@ -263,7 +266,7 @@ class OpenIdentity implements Identity {
   adopt(certBundle: string, nowMs: number): boolean {
     if (this.#own.issue !== null)
       throw new Error('This worker makes its certificate by itself, with the mesh key.');
-    const bundle = parseBundle(certBundle);
+    const bundle = bundleOf(certBundle.trim(), this.#own);
     if (!bundle.secrets.signing.publicKey.equals(this.secrets.signing.publicKey)) {
       throw new Error('The certificate is of another mesh: that needs a restart.');
     }
