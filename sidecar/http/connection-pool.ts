@@ -17,11 +17,14 @@ export interface PoolOptions {
   readonly keepIdleMs: number;
   /** Why no connection is made to this address of an origin; null if one is. Not given: to all. */
   readonly whyNot?: ((origin: Origin, address: string) => string | null) | undefined;
+  /** See RaceOptions.attemptsPerAddress. */
+  readonly connectAttempts: number;
   /** A fault of this program: one request fails, the process lives. */
   readonly onInternalError?: ((error: unknown) => void) | undefined;
 }
 
 export abstract class ConnectionPool<Connection extends { destroy(): void }> {
+  readonly #connectAttempts: number;
   /** Those that take requests, by origin; the one that became available last comes last. */
   readonly #available = new Map<string, Connection[]>();
   /** Also those that take none, or no more. */
@@ -34,7 +37,8 @@ export abstract class ConnectionPool<Connection extends { destroy(): void }> {
     return this.#open.size;
   }
 
-  constructor({ whyNot }: Pick<PoolOptions, 'whyNot'>) {
+  constructor({ connectAttempts, whyNot }: Pick<PoolOptions, 'connectAttempts' | 'whyNot'>) {
+    this.#connectAttempts = connectAttempts;
     this.#whyNot = whyNot;
   }
 
@@ -62,6 +66,7 @@ export abstract class ConnectionPool<Connection extends { destroy(): void }> {
     const stop = dial(origin, {
       ...options,
       ...(whyNot === undefined ? {} : { whyNot: (address) => whyNot(origin, address) }),
+      attemptsPerAddress: this.#connectAttempts,
       onConnected: (socket, read) => {
         this.#dials.delete(giveUp);
         options.onConnected(socket, read);

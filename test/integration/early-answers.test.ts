@@ -103,7 +103,12 @@ describe('a worker that answers an upload early and closes', () => {
     const server = await hasty(65_536, 0, (listener) =>
       tls.createServer({ cert: TUNNEL_CERTIFICATE, key: TUNNEL_KEY }, listener),
     );
-    const options = { keepIdleMs: 1_000, reuseUnsafeMs: 1_000, tlsCa: TUNNEL_CERTIFICATE };
+    const options = {
+      keepIdleMs: 1_000,
+      connectAttempts: 1,
+      reuseUnsafeMs: 1_000,
+      tlsCa: TUNNEL_CERTIFICATE,
+    };
     const pool = new Http1Pool({ limits: LIMITS, timers: new CoarseTimers(10), ...options });
     onTestEnd(() => pool.destroy());
     const { port } = server.address() as AddressInfo;

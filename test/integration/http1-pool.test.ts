@@ -54,6 +54,7 @@ async function setup({ keepIdleMs = 30_000, reuseUnsafeMs = 30_000 } = {}): Prom
     limits: LIMITS,
     timers: new CoarseTimers(20),
     keepIdleMs,
+    connectAttempts: 1,
     reuseUnsafeMs,
     tlsCa: null,
   });

@@ -275,6 +275,7 @@ describe('a request to an HTTP/2 worker', () => {
       limits: LIMITS,
       timers: new CoarseTimers(10),
       keepIdleMs: 60_000,
+      connectAttempts: 1,
       proveAfterMs: null,
       onInternalError: (error) => bugs.push(error),
     });

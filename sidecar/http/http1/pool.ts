@@ -28,8 +28,13 @@ export interface Http1PoolOptions extends PoolOptions {
 /** Methods that may be sent again when a kept connection turns out to be closed (RFC 9110 §9.2.2). */
 const IDEMPOTENT: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE']);
 
+/** A request whose connection is being made; it goes by any that becomes free before. */
+type Waiting = (upstream: Http1Upstream) => void;
+
 export class Http1Pool extends ConnectionPool<Http1Upstream> implements Upstreams {
   readonly #options: Http1PoolOptions;
+  /** By origin, in the order in which they came; only where packets are lost, for near by a connection takes no time. */
+  readonly #waiting = new Map<string, Set<Waiting>>();
 
   constructor(options: Http1PoolOptions) {
     super(options);
@@ -52,6 +57,13 @@ export class Http1Pool extends ConnectionPool<Http1Upstream> implements Upstream
       kept.start(head, timeouts, handler, handle);
       return handle;
     }
+    const start: Waiting = (upstream) => {
+      isStarted = true;
+      this.#forget(key, start);
+      upstream.start(head, timeouts, handler, handle);
+    };
+    let isStarted = false;
+    if (this.#options.connectAttempts > 1 && !mayLeave && !isFresh) this.#wait(key, start);
     const giveUp = this.dial(
       origin,
       {
@@ -60,16 +72,51 @@ export class Http1Pool extends ConnectionPool<Http1Upstream> implements Upstream
         readBuffer: mayLeave ? null : () => new ReadBuffer(),
         onConnected: (socket, read) => {
           if (mayLeave) this.mayLeave(key, socket);
-          this.#adopt(key, socket, read).start(head, timeouts, handler, handle);
+          const upstream = this.#adopt(key, socket, read);
+          if (isStarted) upstream.park();
+          else start(upstream);
         },
       },
       (fault) => {
+        if (isStarted) return;
+        this.#forget(key, start);
         handle.over();
         handler.onFault(fault);
       },
     );
-    handle.connecting(giveUp);
+    handle.connecting(() => {
+      this.#forget(key, start);
+      giveUp();
+    });
     return handle;
+  }
+
+  override destroy(): void {
+    this.#waiting.clear();
+    super.destroy();
+  }
+
+  #wait(key: string, request: Waiting): void {
+    const waiting = this.#waiting.get(key);
+    if (waiting === undefined) this.#waiting.set(key, new Set([request]));
+    else waiting.add(request);
+  }
+
+  #forget(key: string, request: Waiting): void {
+    const waiting = this.#waiting.get(key);
+    if (waiting?.delete(request) === true && waiting.size === 0) this.#waiting.delete(key);
+  }
+
+  #freed(key: string, upstream: Http1Upstream): void {
+    this.addAvailable(key, upstream);
+    // Not at once: its reader is still at the end of the response before.
+    if (this.#waiting.has(key)) queueMicrotask(() => this.#serve(key));
+  }
+
+  #serve(key: string): void {
+    const [first] = this.#waiting.get(key) ?? [];
+    const upstream = first === undefined ? null : this.#takeIdle(key, 'POST');
+    if (upstream !== null) first?.(upstream);
   }
 
   #takeIdle(key: string, method: string): Http1Upstream | null {
@@ -98,7 +145,7 @@ export class Http1Pool extends ConnectionPool<Http1Upstream> implements Upstream
       timers,
       keepIdleMs,
       onInternalError,
-      onIdle: (idle) => this.addAvailable(key, idle),
+      onIdle: (idle) => this.#freed(key, idle),
       onClosed: (closed) => this.closed(key, closed),
     });
     this.opened(key, upstream);

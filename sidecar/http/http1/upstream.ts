@@ -83,6 +83,13 @@ export class Http1Upstream implements UpstreamRequest, ResponseSink {
     return this.#handler === null && this.#reader.isIdle && !this.#socket.destroyed;
   }
 
+  /** Free from the start: who wanted it has another by now. */
+  park(): void {
+    this.idleSinceMs = performance.now();
+    this.#options.timers.arm(this.#deadline, this.#options.keepIdleMs);
+    this.#options.onIdle(this);
+  }
+
   start(
     head: OutgoingHead,
     timeouts: RequestTimeouts,
@@ -161,10 +168,8 @@ export class Http1Upstream implements UpstreamRequest, ResponseSink {
     this.#release();
     if (isReusable) {
       this.#isKept = true;
-      this.idleSinceMs = performance.now();
-      this.#options.timers.arm(this.#deadline, this.#options.keepIdleMs);
       this.#readOn(); // a paused socket in the pool would hang the next request
-      this.#options.onIdle(this);
+      this.park();
     } else {
       this.destroy();
     }

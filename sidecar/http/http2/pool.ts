@@ -109,14 +109,14 @@ export class Http2Pool extends ConnectionPool<Http2Session> implements Upstreams
   }
 
   #connect(queue: Queue, connectMs: number): void {
-    const untilMs = performance.now() + connectMs;
     queue.giveUp = this.dial(
       queue.origin,
       {
         connectMs,
         tls: null,
         readBuffer: null,
-        onConnected: (socket) => this.#greet(queue, socket, Math.max(1, untilMs - performance.now())),
+        // Anew: the host is there, and a greeting that was lost takes the kernel a while to repeat.
+        onConnected: (socket) => this.#greet(queue, socket, connectMs),
       },
       (fault) => this.#fail(queue, fault),
     );

@@ -126,6 +126,16 @@ export class NetnsRig {
     this.#drop(host, '');
   }
 
+  /** Loses so many of the packets to a host, and as many of those from it, at random; 0 to 100. */
+  lose(host: number, percent: number): void {
+    this.#drop(host, `numgen random mod 1000 < ${Math.round(percent * 10)}`);
+  }
+
+  /** Drops what opens a TCP connection, to and from a host; those that are open go on. */
+  blockConnects(host: number): void {
+    this.#drop(host, 'tcp flags & (syn | ack) == syn');
+  }
+
   /** Undoes every block and cut of all hosts. */
   heal(): void {
     inNamespace(this.#switch, ['nft', 'flush', 'chain', 'bridge', 'rig', 'cuts']);

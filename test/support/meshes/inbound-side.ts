@@ -73,6 +73,7 @@ export class InboundSide {
       limits: LIMITS,
       timers,
       keepIdleMs: 30_000,
+      connectAttempts: 1,
       reuseUnsafeMs: 30_000,
       tlsCa: null,
     });

@@ -106,6 +106,7 @@ export class SidecarPair {
       limits: betweenSidecars(LIMITS),
       timers,
       keepIdleMs: 30_000,
+      connectAttempts: 1,
       reuseUnsafeMs: 30_000,
       tlsCa: TUNNEL_CERTIFICATE,
       onInternalError: (error) => this.bugs.push(error),

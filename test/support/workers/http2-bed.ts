@@ -109,7 +109,8 @@ export class Http2Bed {
 
   constructor(origin: Http2Origin, proveAfterMs: number | null, keepIdleMs: number) {
     this.origin = origin;
-    this.pool = new Http2Pool({ limits: LIMITS, timers: new CoarseTimers(10), keepIdleMs, proveAfterMs });
+    const timers = new CoarseTimers(10);
+    this.pool = new Http2Pool({ limits: LIMITS, timers, keepIdleMs, proveAfterMs, connectAttempts: 1 });
   }
 
   send(head = get(), timeouts: Partial<RequestTimeouts> = {}): Told & { handle: UpstreamRequest } {
