@@ -24,6 +24,7 @@ export function peerDirectory(directory: Directory, table: PeerTable, prober: Pr
       return { kind: 'hit', view: { kind: 'peers', peers: found.peers, ageMs: found.ageMs } };
     },
     search: async (service, wish, fits) => viewOf(await directory.search(service, wish, fits)),
+    lookUpAnew: async (service) => viewOf(await directory.lookUpAnew(service)),
     peek: (service) => table.offering(service),
     reported(peer: Peer, service: string, value: string) {
       const report = parseReport(value);

@@ -143,7 +143,13 @@ function signRequest(context: CommandContext): number {
     workerKey: request.workerKey.toString('hex'),
     ...lifeOf(asked.days, nowSeconds),
   };
-  print(giving(context, own.get('out')), own.has('json'), made, certificate, 'Send it to that worker, which alone can open it');
+  print(
+    giving(context, own.get('out')),
+    own.has('json'),
+    made,
+    certificate,
+    'Send it to that worker, which alone can open it',
+  );
   return EXIT_OK;
 }
 

@@ -54,6 +54,7 @@ function selectorOf(
       markSuspect: () => {},
       notOffered: () => {},
       search: async () => ({ kind: 'none', code: 'no_peers', detail: '' }),
+      lookUpAnew: async () => ({ kind: 'peers', peers, ageMs: 0 }),
       checkWarming,
       absent: () => [],
       services: () => new Set(),

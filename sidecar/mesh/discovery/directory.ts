@@ -42,6 +42,8 @@ export interface DirectoryOptions extends LookupOptions {
 }
 
 interface Flight {
+  isLanded: boolean;
+  readonly over: Promise<void>;
   /** Settles at the first peer that was reached, or at the end. */
   readonly ready: Promise<void>;
   readonly landed: () => void;
@@ -57,12 +59,22 @@ const TOO_MANY_UNKNOWN: DirectoryLookup = {
     'It was not looked up: this app has asked for too many services that nobody offers. In a second it may ask again.',
 };
 
+/** Between two lookups for requests that found nobody alive: at first, and at most, as often as in the background. */
+const FIRST_PAUSE_MS = 500;
+
+interface Pause {
+  untilMs: number;
+  nextMs: number;
+}
+
 export class Directory {
   readonly #options: DirectoryOptions;
   readonly #flights = new Map<string, Flight>();
   readonly #unknown = new UnknownBudget();
   /** Why there is nobody, by service. */
   readonly #lastReports = new BoundedCache<string, LookupReport>(MAX_REPORTS, () => {});
+  /** After lookups that changed nothing for requests without anybody to go to. */
+  readonly #pauses = new BoundedCache<string, Pause>(MAX_REPORTS, () => {});
   readonly #lastKnown: LastKnown;
   readonly #fitting: FittingSearch;
   /** Peers of which it is being found out whether they can be reached. */
@@ -147,6 +159,30 @@ export class Directory {
     return this.#outcome(service);
   }
 
+  /**
+   * None of those that are known can be reached: the view once one can, or once a lookup has ended. A worker that was
+   * replaced, or has another address, is in the DHT long before the view is due. Never rejects.
+   */
+  async lookUpAnew(service: string): Promise<DirectoryLookup> {
+    const { clock, firstLookupWaitMs, ttlMs } = this.#options;
+    const nowMs = clock.monotonicMs();
+    const pause = this.#pauses.get(service);
+    if (!this.#flights.has(service) && (pause === undefined || pause.untilMs <= nowMs)) {
+      const pauseMs = pause?.nextMs ?? FIRST_PAUSE_MS;
+      const next = { untilMs: nowMs + pauseMs, nextMs: Math.min(2 * pauseMs, ttlMs / 2) };
+      this.#pauses.set(service, next);
+      this.#launch(service);
+    }
+    const flight = this.#flights.get(service);
+    if (flight !== undefined) {
+      const until = flight.isLanded ? flight.over : flight.ready;
+      await within(clock, firstLookupWaitMs, until, undefined);
+    }
+    const peers = this.#options.table.offering(service);
+    if (peers.some((peer) => peer.isReachable(service, clock.monotonicMs()))) this.#pauses.delete(service);
+    return this.#outcome(service);
+  }
+
   /** How old the view of a service is, for those who only look; not counted. null = never found. */
   ageMs(service: string, nowMs: number): number | null {
     const state = this.#options.cache.state(service, this.#options.table.offering(service).length, nowMs);
@@ -189,15 +225,19 @@ export class Directory {
     const { clock, cache } = this.#options;
     let landed = (): void => {};
     const ready = new Promise<void>((resolve) => {
-      landed = resolve;
+      landed = () => {
+        flight.isLanded = true;
+        resolve();
+      };
     });
-    this.#flights.set(service, { ready, landed });
     cache.began(service, clock.monotonicMs());
-    void this.#fly(service).then((outcome) => {
+    const over = this.#fly(service).then((outcome) => {
       cache.ended(service, outcome, clock.monotonicMs());
       this.#flights.delete(service);
       landed();
     });
+    const flight: Flight = { isLanded: false, ready, landed, over };
+    this.#flights.set(service, flight);
   }
 
   /** Never rejects. */

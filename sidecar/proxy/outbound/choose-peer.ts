@@ -1,5 +1,6 @@
 /**
- * One choice of the balancer for a request, among the peers of its service, and the time that it took.
+ * Asks the balancer whom a request goes to, with its reasons only where the app asks for them: they cost more than the
+ * choice.
  */
 import type { Balancer } from '../../core/balancing/balancer.ts';
 import type { Choice } from '../../core/balancing/choice.ts';

@@ -29,6 +29,11 @@ export interface PeerDirectory {
    * same `wish`, which names what fits. Never rejects.
    */
   search(service: string, wish: string, fits: (peer: Peer) => boolean): Promise<View>;
+  /**
+   * Nobody known can be reached: the view once somebody can, or once a lookup has found nobody. Shared, bounded, and
+   * with pauses that grow while it is in vain; in one of these it is the present view. Never rejects.
+   */
+  lookUpAnew(service: string): Promise<View>;
   /** The peers known now, without counting as a request. */
   peek(service: string): readonly Peer[];
   /** A response carried this `sidecar-load`. */

@@ -16,6 +16,7 @@ import type { AttemptTrace } from '../problem.ts';
 import type { LocalService } from '../worker/local-service.ts';
 import { type ChoiceOptions, choosePeer } from './choose-peer.ts';
 import type { FindResult, PeerDirectory, View } from './directory.ts';
+import { areGone, reachable } from './gone-workers.ts';
 import {
   type NoUpstream,
   type NoUpstreamOptions,
@@ -40,6 +41,7 @@ const MAX_REJECTIONS = 2;
 
 /** A request that had so many attempts has none to spare for being asked back. */
 const MAX_ATTEMPTS_BEFORE_MIGRATION = 4;
+
 const NO_ROUTES: readonly Route[] = [];
 const NOBODY: ReadonlySet<string> = new Set();
 
@@ -63,6 +65,7 @@ export class TargetSelector {
   #decision: Explanation | null = null;
   #hasCheckedWarming = false;
   #hasSearched = false;
+  #hasLookedAnew = false;
   /** Keys of peers; an array, since nearly every request tries one. */
   #tried: string[] = [];
   #hasTriedLocal = false;
@@ -188,6 +191,7 @@ export class TargetSelector {
     if (choice.kind === 'refused') {
       if (choice.code === 'requirements_unmet' && !this.#hasSearched) return this.#searched(attempts);
       if (this.#mayBeReadyByNow(view.peers)) return this.#checked(attempts);
+      if (this.#mayBeReplaced(view.peers, attempts)) return this.#lookedAnew(attempts);
     }
     return this.#chosen(choice, view.peers, attempts);
   }
@@ -202,6 +206,20 @@ export class TargetSelector {
     const found = await this.#request.whileWanted(directory.search(service, wish, fits));
     if (found === null)
       return tooLate('the deadline of the caller passed while a worker that fits was searched');
+    return this.#among(found.value, attempts);
+  }
+
+  /** The view is of workers that are gone: others may be in their place, or the same ones elsewhere. */
+  async #lookedAnew(attempts: readonly AttemptTrace[]): Promise<Target> {
+    const { directory } = this.#options;
+    const { service } = this.#request;
+    this.#hasLookedAnew = true;
+    const before = reachable(directory.peek(service), service);
+    const found = await this.#request.whileWanted(directory.lookUpAnew(service));
+    if (found === null)
+      return tooLate('the deadline of the caller passed while the service was looked up anew');
+    const after = reachable(directory.peek(service), service);
+    this.#tried = this.#tried.filter((key) => before.has(key) || !after.has(key));
     return this.#among(found.value, attempts);
   }
 
@@ -340,6 +358,15 @@ export class TargetSelector {
   #mayBeReadyByNow(peers: readonly Peer[]): boolean {
     if (this.#hasCheckedWarming || this.#spare.length > 0) return false;
     return peers.some(({ key, state }) => state === 'warming' && !this.#tried.includes(key));
+  }
+
+  /** Nobody can be reached whom it has not tried, and those that it tried were not there. */
+  #mayBeReplaced(peers: readonly Peer[], attempts: readonly AttemptTrace[]): boolean {
+    if (this.#hasLookedAnew || this.#isRefused || this.#spare.length > 0 || this.#untriedLocal !== null)
+      return false;
+    // What it has just waited for was such a lookup.
+    if (attempts.length === 0 && this.#view === 'wait') return false;
+    return areGone(peers, this.#request.service, this.#tried, attempts);
   }
 
   #isUntriedAndReady(peer: Peer): boolean {

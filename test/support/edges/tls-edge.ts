@@ -28,9 +28,12 @@ export interface TlsEdge {
   connector: HostPort | null;
 }
 
-/** `delayMs` is one way. */
-export async function startTlsEdge(options: { delayMs: number }): Promise<TlsEdge> {
-  const ca = createCa();
+/** `delayMs` is one way. `ca`: of several edges. */
+export async function startTlsEdge(options: {
+  readonly delayMs: number;
+  readonly ca?: ReturnType<typeof createCa>;
+}): Promise<TlsEdge> {
+  const { ca = createCa() } = options;
   const server = https.createServer(ca.issue(NAME), (request, response) => {
     edge.seen.push(`${request.method} ${request.url}`);
     relay(request, response, edge.connector, options.delayMs).catch(() => response.destroy());

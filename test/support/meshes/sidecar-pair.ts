@@ -146,6 +146,7 @@ export class SidecarPair {
           markSuspect: (peer) => this.suspected.push(peer),
           notOffered: (peer) => this.notOffered.push(peer),
           search: async () => ({ kind: 'none', code: 'no_peers', detail: '' }),
+          lookUpAnew: async () => ({ kind: 'peers', peers, ageMs: 0 }),
           checkWarming: async () => {},
           absent: () => [],
           services: () => new Set(),
