@@ -51,6 +51,18 @@ const COMMANDS: Readonly<Record<string, Entry>> = {
     summary: 'whom it would choose for a service, and why; or what became of a request',
     load: async () => (await import('./commands/explain.ts')).explain,
   },
+  pause: {
+    summary: 'take the worker here, or one service of it, out for a while',
+    load: async () => (await import('./commands/pause.ts')).pause,
+  },
+  resume: {
+    summary: 'bring it back',
+    load: async () => (await import('./commands/pause.ts')).resume,
+  },
+  reload: {
+    summary: 'read the configuration anew while requests run',
+    load: async () => (await import('./commands/reload.ts')).reload,
+  },
   stats: { summary: 'its counters', load: async () => (await import('./commands/stats.ts')).stats },
   doctor: {
     summary: 'what is wrong, and what to do',

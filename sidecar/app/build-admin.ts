@@ -16,8 +16,10 @@ import { countPeers, describePeer, scrapeTargets } from '../observe/peer-view.ts
 import { assessReadiness, type Readiness } from '../observe/readiness.ts';
 import type { RequestHistory } from '../observe/request-history.ts';
 import type { LocalService } from '../proxy/worker/local-service.ts';
+import type { Pauses } from '../proxy/worker/pauses.ts';
 import type { Mesh } from './build-mesh.ts';
 import type { CertificateWatch } from './certificate-watch.ts';
+import type { Reloader } from './reload.ts';
 import type { SelfReport } from './self-report.ts';
 import { adminPages } from './web-page-rules.ts';
 
@@ -31,6 +33,8 @@ export interface AdminParts {
   readonly services: ReadonlyMap<string, LocalService>;
   readonly self: SelfReport;
   readonly certificate: Pick<CertificateWatch, 'facts'>;
+  readonly pauses: Pauses;
+  readonly reloader: Reloader | null;
   readonly version: string;
   readonly log: Log;
 }
@@ -119,6 +123,10 @@ export function buildAdmin(parts: AdminParts): Admin {
       }
       return told.length === 0 ? null : SELF_REPORT_TTL_MS.push;
     },
+    pauseState: () => parts.pauses.state(),
+    setPaused: (service, isPaused) =>
+      parts.pauses.set(service === null ? null : (config.aliases.get(service) ?? service), isPaused),
+    reload: () => parts.reloader?.reload() ?? Promise.resolve(null),
     identity: () => ({
       worker_id: self.workerId,
       version,
@@ -156,7 +164,8 @@ export function buildAdmin(parts: AdminParts): Admin {
           ? null
           : {
               state: local.state,
-              reason: local.healthReason,
+              reason: local.whyNot?.detail ?? local.healthReason,
+              paused: local.isPaused,
               passed_over: passedOverReason(local.standing, service, local.admission.inFlight, nowMs),
             },
       view_age_ms: mesh.directory.ageMs(service, nowMs),

@@ -3,10 +3,11 @@
  *
  * Composition only: proxy/ declares what it tells, observe/ what it takes.
  */
+
+import type { InFlightCount } from '../http/in-flight-count.ts';
 import type { Metrics } from '../observe/metrics.ts';
 import type { RequestHistory } from '../observe/request-history.ts';
 import type { InboundObserver, OutboundObserver } from '../proxy/observers.ts';
-import type { InFlightCount } from './in-flight-count.ts';
 import type { MalformedLog } from './malformed-log.ts';
 
 export function inboundObserver(

@@ -15,6 +15,7 @@ import type { Log } from '../core/log.ts';
 import { Ttfb } from '../core/peers/ttfb.ts';
 import { RetryBudget } from '../core/retry.ts';
 import type { Upstreams } from '../http/exchange.ts';
+import { InFlightCount } from '../http/in-flight-count.ts';
 import { HttpListener, type HttpListenerOptions } from '../http/listener.ts';
 import { PausedSockets } from '../http/sockets/paused-sockets.ts';
 import { Strangers, strangerLimits } from '../http/sockets/strangers.ts';
@@ -39,7 +40,6 @@ import type { LocalService } from '../proxy/worker/local-service.ts';
 import type { Mesh } from './build-mesh.ts';
 import { inboundObserver, outboundObserver } from './build-observers.ts';
 import { drain } from './drain.ts';
-import { InFlightCount } from './in-flight-count.ts';
 import type { Lifecycle } from './lifecycle.ts';
 import { MalformedLog } from './malformed-log.ts';
 import type { PeerAddresses } from './peer-addresses.ts';
@@ -272,7 +272,9 @@ export class DataPlane {
         return self.capabilities;
       },
       pseudonym,
-      aliases: config.aliases,
+      get aliases() {
+        return config.aliases;
+      },
       services,
       directory: mesh.peerDirectory,
       balancer,
@@ -298,7 +300,20 @@ export class DataPlane {
 }
 
 /** The policy of a service; the default for one that the configuration does not name. */
-function callPolicies(config: Config): (service: string) => CallPolicy {
+function callPolicies(config: Pick<Config, 'calls'>): (service: string) => CallPolicy {
+  let { calls } = config;
+  let policyFor = policiesOf(calls);
+  return (service) => {
+    // Another one after the configuration was read anew.
+    if (calls !== config.calls) {
+      calls = config.calls;
+      policyFor = policiesOf(calls);
+    }
+    return policyFor(service);
+  };
+}
+
+function policiesOf(calls: Config['calls']): (service: string) => CallPolicy {
   const policies = new Map<string, CallPolicy>();
   const policyOf = (call: CallConfig): CallPolicy => {
     const { timeouts, retryPost, retryRefused, requirements, preferences } = call;
@@ -312,7 +327,7 @@ function callPolicies(config: Config): (service: string) => CallPolicy {
       retryRefused,
     };
   };
-  for (const [service, call] of config.calls.byService) policies.set(service, policyOf(call));
-  const fallback = policyOf(config.calls.default);
+  for (const [service, call] of calls.byService) policies.set(service, policyOf(call));
+  const fallback = policyOf(calls.default);
   return (service) => policies.get(service) ?? fallback;
 }

@@ -3,7 +3,7 @@
  *
  * Composition only.
  */
-import type { Config, ServiceConfig } from '../config/config.ts';
+import type { ServiceConfig } from '../config/config.ts';
 import type { WorkerUrl } from '../config/worker-url.ts';
 import type { Log } from '../core/log.ts';
 import { Admission } from '../core/worker/admission.ts';
@@ -18,34 +18,70 @@ import type { Sessions } from '../proxy/peer/sessions.ts';
 import { LocalService } from '../proxy/worker/local-service.ts';
 import { SlotUse } from '../proxy/worker/slot-use.ts';
 import { type AtWork, WorkerHealth } from '../proxy/worker/worker-health.ts';
-import type { Lifecycle } from './lifecycle.ts';
 
 export interface ServicesOptions {
-  readonly config: Config;
   readonly upstreams: Upstreams;
   readonly sessions: Sessions;
-  readonly lifecycle: Lifecycle;
   readonly log: Log;
 }
 
-/** Health checks begin; nothing waits for them. */
-export function buildServices({
-  config,
-  upstreams,
-  sessions,
-  lifecycle,
-  log,
-}: ServicesOptions): Map<string, LocalService> {
-  const services = new Map<string, LocalService>();
-  const groups = new Map<string, Slots>();
-  const workers = new Map<string, Worker>();
-  const tlsClients = new Map<string, TlsClient>();
-  for (const service of config.services) {
+/** One that has begun, and is not offered yet. */
+export interface BegunService {
+  readonly local: LocalService;
+  end(): void;
+}
+
+/** Those that are offered; others may take their place while requests run. */
+export class LocalServices {
+  readonly byName = new Map<string, LocalService>();
+  readonly #options: ServicesOptions;
+  readonly #ends = new Map<string, () => void>();
+
+  constructor(options: ServicesOptions) {
+    this.#options = options;
+  }
+
+  /** Health checks begin; `checked` resolves when each worker has been asked once. */
+  begin(services: readonly ServiceConfig[]): {
+    readonly begun: readonly BegunService[];
+    readonly checked: Promise<unknown>;
+  } {
+    const groups = new Map<string, Slots>();
+    const workers = new Map<string, Worker>();
+    const tlsClients = new Map<string, TlsClient>();
+    const begun = services.map((service) => {
+      const [url] = service.urls as readonly [WorkerUrl];
+      const origin = originOf(url, tlsClient(service, tlsClients, this.#options.log));
+      const key = JSON.stringify([url.url, service.tls, service.health, service.sentHost]);
+      const worker = workers.get(key) ?? watchWorker(service, url, origin, this.byName, this.#options);
+      workers.set(key, worker);
+      return this.#begin(service, origin, worker, groups);
+    });
+    return { begun, checked: Promise.all([...workers.values()].map(({ health }) => health.start())) };
+  }
+
+  /** Offered from now on, in place of those of the same name; what runs there goes on to its end. */
+  offer(begun: readonly BegunService[]): void {
+    for (const { local, end } of begun) {
+      this.#ends.get(local.name)?.();
+      this.byName.set(local.name, local);
+      this.#ends.set(local.name, end);
+    }
+  }
+
+  withdraw(name: string): void {
+    this.byName.delete(name);
+    this.#ends.get(name)?.();
+    this.#ends.delete(name);
+  }
+
+  stop(): void {
+    for (const end of this.#ends.values()) end();
+  }
+
+  #begin(service: ServiceConfig, origin: Origin, worker: Worker, groups: Map<string, Slots>): BegunService {
     const [url] = service.urls as readonly [WorkerUrl];
-    const origin = originOf(url, tlsClient(service, tlsClients, log));
-    const key = JSON.stringify([url.url, service.tls, service.health, service.sentHost]);
-    const worker = workers.get(key) ?? watchWorker(service, url, origin, services, { upstreams, log });
-    workers.set(key, worker);
+    const { log, sessions, upstreams } = this.#options;
     const { workerConnectMs, headMs, idleMs } = service.timeouts;
     const local = new LocalService({
       name: service.name,
@@ -61,7 +97,6 @@ export function buildServices({
       sessions,
     });
     worker.services.push(local);
-    services.set(service.name, local);
     const late = setTimeout(() => {
       if (worker.health.isReady) return;
       const fields = { service: service.name, url: url.url, reason: worker.health.reason };
@@ -69,14 +104,15 @@ export function buildServices({
     }, service.warmingLimitMs);
     late.unref();
     const page = followMetrics(service, local, log);
-    lifecycle.onStop(`health of ${service.name}`, () => {
+    const end = (): void => {
       clearTimeout(late);
-      worker.health.stop();
       page?.stop();
-    });
+      const at = worker.services.indexOf(local);
+      if (at !== -1) worker.services.splice(at, 1);
+      if (worker.services.length === 0) worker.health.stop();
+    };
+    return { local, end };
   }
-  for (const { health } of workers.values()) void health.start();
-  return services;
 }
 
 /** What is asked for its health, once for all services that would ask the same. */

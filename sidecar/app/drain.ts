@@ -5,8 +5,9 @@
  * inbound ends, while outbound goes on for the worker's own last calls; then outbound ends, once the apps here have
  * nothing more to ask: where everything is stopped at once, they are still at work.
  */
+
+import type { InFlightCount } from '../http/in-flight-count.ts';
 import type { HttpListener } from '../http/listener.ts';
-import type { InFlightCount } from './in-flight-count.ts';
 
 interface Side {
   readonly listener: HttpListener;

@@ -37,9 +37,9 @@ const NEWS_MS = 30_000;
 
 export class SelfReport {
   readonly #options: SelfReportOptions;
-  readonly #choices: ReadonlyMap<string, LoadChoice>;
+  #choices: ReadonlyMap<string, LoadChoice>;
   /** What carries the sessions of a service, where that is not the default. */
-  readonly #sessionWords: ReadonlyMap<string, { readonly session: string }>;
+  #sessionWords: ReadonlyMap<string, { readonly session: string }>;
   readonly #lifeId = newLifeId();
   #epoch = Date.now();
   #seq = 0;
@@ -54,13 +54,21 @@ export class SelfReport {
     this.#options = options;
     this.#tunnelUrl = options.config.tunnel.url;
     this.#content = this.#contentNow();
+    this.#choices = new Map();
+    this.#sessionWords = new Map();
+    this.configChanged();
+  }
+
+  /** Its services are others now, or otherwise configured. */
+  configChanged(): void {
+    const { services } = this.#options.config;
     this.#sessionWords = new Map(
-      options.config.services.flatMap(({ name, sessions }) => {
+      services.flatMap(({ name, sessions }) => {
         const session = sessions === null ? DEFAULT_WORD : carriersText(sessions);
         return session === DEFAULT_WORD ? [] : [[name, { session }]];
       }),
     );
-    this.#choices = new Map(options.config.services.map(({ name, load }) => [name, load.source]));
+    this.#choices = new Map(services.map(({ name, load }) => [name, load.source]));
   }
 
   /** Unix ms: orders the lives of this worker. */
@@ -119,7 +127,14 @@ export class SelfReport {
   #contentNow(): string {
     const { config, inboundPort } = this.#options;
     const { capabilities } = config.worker;
-    return JSON.stringify([this.offered, config.vpn.ip, inboundPort, this.#tunnelUrl, capabilities]);
+    return JSON.stringify([
+      this.offered,
+      this.#paused,
+      config.vpn.ip,
+      inboundPort,
+      this.#tunnelUrl,
+      capabilities,
+    ]);
   }
 
   drain(): void {
@@ -131,14 +146,20 @@ export class SelfReport {
     if (this.#isDraining) return 'draining';
     const { services } = this.#options;
     if (services.size === 0) return 'ready';
-    for (const service of services.values()) if (service.state === 'ready') return 'ready';
+    for (const service of services.values()) if (isShown(service)) return 'ready';
     return 'warming';
   }
 
-  /** The services that peers may be sent to: the ready ones, or all while none is. */
+  /** Of those offered the ones that take no requests for now. */
+  get #paused(): string[] {
+    const { services } = this.#options;
+    return this.offered.filter((name) => services.get(name)?.isPaused === true);
+  }
+
+  /** The services that peers may be sent to, or are told to be paused: the ready ones, or all while none is. */
   get offered(): string[] {
     const all = [...this.#options.services.values()];
-    const ready = all.filter((service) => service.state === 'ready');
+    const ready = all.filter(isShown);
     return (ready.length > 0 ? ready : all).map((service) => service.name);
   }
 
@@ -169,6 +190,7 @@ export class SelfReport {
     this.changed();
     const figures: Record<string, ServiceFigures> = {};
     const offered = this.offered;
+    const paused = this.#paused;
     for (const name of offered) figures[name] = this.#figures(name);
     return {
       worker_id: config.worker.id,
@@ -184,6 +206,7 @@ export class SelfReport {
       revision: this.#revision,
       state: this.state,
       inbound_port: config.vpn.ip === null ? null : inboundPort,
+      ...(paused.length === 0 ? {} : { paused }),
       figures,
     };
   }
@@ -252,6 +275,11 @@ export class SelfReport {
       fullForMs: Math.round(service?.standing.fullForMs(nowMs) ?? 0),
     };
   }
+}
+
+/** One that is paused stays known, whether its worker runs meanwhile or not: its peers are told why it takes nothing. */
+function isShown({ isPaused, state }: LocalService): boolean {
+  return isPaused || state === 'ready';
 }
 
 function ownFigures({ admission, selfReportedLoad }: LocalService): OwnFigures {

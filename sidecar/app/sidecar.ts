@@ -13,25 +13,28 @@ import { readTextFile } from '../config/config-file.ts';
 import { Balancer } from '../core/balancing/balancer.ts';
 import { SidecarError } from '../core/errors.ts';
 import { formatHostPort, type HostPort } from '../core/host-port.ts';
-import type { SessionCarriers } from '../core/http/session-carrier.ts';
 import type { Log } from '../core/log.ts';
 import { systemClock } from '../mesh/clock.ts';
 import { openIdentity } from '../mesh/membership/identity.ts';
 import { persistKey } from '../mesh/membership/persist-key.ts';
 import { RequestAuth } from '../mesh/membership/request-auth.ts';
 import { Metrics } from '../observe/metrics.ts';
+import type { ReloadResult } from '../observe/reload-put.ts';
 import { RequestHistory } from '../observe/request-history.ts';
 import { createPeerClient } from '../proxy/peer/client.ts';
 import { Sessions } from '../proxy/peer/sessions.ts';
+import type { LocalService } from '../proxy/worker/local-service.ts';
+import { Pauses } from '../proxy/worker/pauses.ts';
 import { buildAdmin, readiness, watchGauges } from './build-admin.ts';
 import { startSampler } from './build-load.ts';
 import { buildMesh } from './build-mesh.ts';
 import { bindPorts, buildConnections, DataPlane } from './build-proxy.ts';
-import { buildServices } from './build-services.ts';
+import { LocalServices } from './build-services.ts';
 import { CertificateWatch } from './certificate-watch.ts';
 import { Lifecycle } from './lifecycle.ts';
 import { PeerAddresses } from './peer-addresses.ts';
 import { QuickTunnel } from './quick-tunnel.ts';
+import { type ConfigSource, type LiveConfig, Reloader, saidSessions } from './reload.ts';
 import { SelfReport } from './self-report.ts';
 import { packageVersion } from './version.ts';
 
@@ -43,6 +46,8 @@ export interface RunningSidecar {
   readonly dht: HostPort;
   /** Takes the worker out of the mesh and finishes what runs; `cut` stops the waiting. */
   drain(cut: AbortSignal): Promise<void>;
+  /** Reads the configuration anew; null where it was not started from one that could be. */
+  reload(): Promise<ReloadResult | null>;
   /** Ends everything at once. Idempotent; never rejects. */
   stop(): Promise<void>;
 }
@@ -66,10 +71,15 @@ const KEEP_KEY_MS = 60_000;
  * Rejects, with nothing left behind, when a port cannot be bound or the identity not be opened; with the reason of
  * `unless` when that is aborted before it listens.
  */
-export async function startSidecar(config: Config, log: Log, unless?: AbortSignal): Promise<RunningSidecar> {
+export async function startSidecar(
+  config: Config,
+  log: Log,
+  unless?: AbortSignal,
+  source: ConfigSource | null = null,
+): Promise<RunningSidecar> {
   const lifecycle = new Lifecycle(log);
   try {
-    return await start(config, log, lifecycle, unless);
+    return await start({ ...config }, log, lifecycle, unless, source);
   } catch (error) {
     await lifecycle.stop();
     throw error;
@@ -77,10 +87,11 @@ export async function startSidecar(config: Config, log: Log, unless?: AbortSigna
 }
 
 async function start(
-  config: Config,
+  config: LiveConfig,
   log: Log,
   lifecycle: Lifecycle,
   unless: AbortSignal | undefined,
+  source: ConfigSource | null,
 ): Promise<RunningSidecar> {
   const version = packageVersion();
   for (const warning of config.warnings) log.warn({ part: 'config' }, warning);
@@ -120,8 +131,13 @@ async function start(
   const bound = [ports.inbound, ...ports.outbound.addresses].map(({ port }) => port);
   const peerAddresses = new PeerAddresses(config, bound);
   const connections = buildConnections(config, peerAddresses, onInternalError, lifecycle);
-  const sessions = new Sessions({ key: identity.keyHex, workerId: config.worker.id }, saidSessions(config));
-  const services = buildServices({ config, upstreams: connections.toWorkers, sessions, lifecycle, log });
+  const said = saidSessions(config);
+  const sessions = new Sessions({ key: identity.keyHex, workerId: config.worker.id }, said);
+  const localServices = new LocalServices({ upstreams: connections.toWorkers, sessions, log });
+  lifecycle.onStop('services', () => localServices.stop());
+  localServices.offer(localServices.begin(config.services).begun);
+  const services = localServices.byName;
+  const pauses = new Pauses({ services, stateDir: config.state.dir, log });
   // Also what serves ends in reverse: the app's requests first, those of peers once this worker is withdrawn.
   lifecycle.onStop('inbound', () => ports.inbound.destroy());
   const self = new SelfReport({
@@ -148,7 +164,25 @@ async function start(
       for (const { host, port } of routes) connections.cutPeer(host, port);
     },
   });
-  for (const service of services.values()) service.onStateChange(() => mesh.selfChanged());
+  const onStarted = (service: LocalService): void => service.onStateChange(() => mesh.selfChanged());
+  for (const service of services.values()) onStarted(service);
+  const reloader =
+    source === null
+      ? null
+      : new Reloader({
+          source,
+          live: config,
+          services: localServices,
+          identity,
+          self,
+          pauses,
+          mesh,
+          saidSessions: said,
+          balancer,
+          metrics,
+          onStarted,
+          log,
+        });
   const certificate = new CertificateWatch({
     file: config.mesh.certFile,
     readText: readTextFile,
@@ -166,6 +200,8 @@ async function start(
     config,
     services,
     self,
+    pauses,
+    reloader,
     auth,
     balancer,
     mesh,
@@ -229,16 +265,9 @@ async function start(
     admin: adminAddress,
     dht: { host, port },
     drain: (cut) => dataPlane.drain(cut, () => mesh.announcer.stop()),
+    reload: () => reloader?.reload() ?? Promise.resolve(null),
     stop: () => lifecycle.stop(),
   };
-}
-
-/** What carries sessions, by service, where the configuration says it. */
-function saidSessions({ calls }: Config): ReadonlyMap<string, SessionCarriers> {
-  const said = [...calls.byService].flatMap(([name, { sessions }]) =>
-    sessions === null ? [] : [[name, sessions] as const],
-  );
-  return new Map(said);
 }
 
 /** A signal is only heard between two turns of the event loop, and a start on loopback may be a single one. */

@@ -14,7 +14,7 @@ export interface AdminAnswer {
   readonly body: unknown;
 }
 
-export type AskAdmin = (path: string) => Promise<AdminAnswer>;
+export type AskAdmin = (path: string, method?: 'GET' | 'PUT') => Promise<AdminAnswer>;
 
 /** For a connection, the head, and each pause in the body. */
 const STEP_MS = 5_000;
@@ -44,12 +44,13 @@ export function adminClient(listen: HostPort): AskAdmin {
   const target = adminTarget(listen);
   const name = formatHostPort(target);
   const fault = (why: string, cause: unknown): AdminError => new AdminError(`${name} ${why}`, { cause });
-  return async (path) => {
+  return async (path, method = 'GET') => {
     let response: SmallResponse;
     try {
       response = await ownGet({
         origin: { scheme: 'http', ...target },
         target: path,
+        method,
         fields: [],
         stepMs: STEP_MS,
         limitMs: LIMIT_MS,

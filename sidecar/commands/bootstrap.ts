@@ -27,7 +27,7 @@ these matter here:
   async run(context) {
     const { config } = loadConfig(context, 'bootstrap');
     const stop = context.stopSignal();
-    const log = createStdoutLog({ ...config.log, workerId: config.worker.id });
+    const { log } = createStdoutLog({ ...config.log, workerId: config.worker.id });
     const node = await startCommandNode(config, context.nowMs(), {
       role: 'bootstrap',
       listen: config.dht.listen,

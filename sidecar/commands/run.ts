@@ -4,7 +4,7 @@
  * Reads the configuration completely before anything is bound, then hands over.
  */
 import { runSidecar } from '../app/process.ts';
-import { loadConfig } from '../config/load.ts';
+import { type LoadedConfig, loadConfig } from '../config/load.ts';
 import { argumentOf, listOptions } from '../config/option.ts';
 import { SCHEMA } from '../config/schema.ts';
 import type { Command } from './command.ts';
@@ -36,7 +36,7 @@ ${optionLines()}
 `,
 
   async run(context) {
-    const { config } = loadConfig(context);
-    return await runSidecar(config, context.stopSignals());
+    const read = (): LoadedConfig => loadConfig(context);
+    return await runSidecar(read(), read, context.stopSignals());
   },
 };

@@ -102,7 +102,15 @@ function parseJson(content: string): unknown {
     return JSON.parse(content);
   } catch (error) {
     const at = /position (\d+)/.exec((error as Error).message)?.[1];
-    if (at === undefined) throw new Error('not valid JSON');
+    if (at === undefined) {
+      // V8 does not always tell the place; JSON is YAML, too.
+      const lines = new LineCounter();
+      const options = { lineCounter: lines, prettyErrors: false, logLevel: 'error' } as const;
+      const fault = parseDocument(content, options).errors[0];
+      if (fault === undefined) throw new Error('not valid JSON');
+      const { line, col } = lines.linePos(fault.pos[0]);
+      throw new Error(`line ${line}, column ${col}: not valid JSON`);
+    }
     const before = content.slice(0, Number(at)).split('\n');
     throw new Error(`line ${before.length}, column ${(before.at(-1) ?? '').length + 1}: not valid JSON`);
   }

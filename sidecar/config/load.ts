@@ -9,7 +9,7 @@ import type { Config } from './config.ts';
 import { parseConfigFile } from './config-file.ts';
 import type { HostFacts } from './host-facts.ts';
 import type { CheckMembership } from './membership.ts';
-import type { ValuesOf } from './option.ts';
+import { listOptions, type ValuesOf } from './option.ts';
 import { shown } from './parsers.ts';
 import { ConfigError, Problems } from './problems.ts';
 import { type Purpose, resolveConfig } from './resolve.ts';
@@ -40,6 +40,18 @@ export interface CommandLine {
 export interface Parsed {
   readonly own: ArgumentValues['own'];
   readonly positionals: readonly string[];
+}
+
+export interface LoadedConfig {
+  readonly config: Config;
+  /** Key of each option (`cache.ttl`) → its value, as it was read. */
+  readonly options: ReadonlyMap<string, unknown>;
+}
+
+function optionValues(values: object): ReadonlyMap<string, unknown> {
+  const valueAt = (key: string): unknown =>
+    key.split('.').reduce<unknown>((at, name) => (at as Record<string, unknown>)[name], values);
+  return new Map([...listOptions(SCHEMA).keys()].map((key) => [key, valueAt(key)]));
 }
 
 const NOTHING: CommandLine = { own: {}, maxPositionals: 0 };
@@ -80,13 +92,18 @@ export function loadConfig(
   input: ConfigInput,
   purpose: Purpose = 'sidecar',
   line: CommandLine = NOTHING,
-): Parsed & { readonly config: Config } {
+): Parsed & LoadedConfig {
   const problems = new Problems();
   try {
     const { tree, args } = readSources(input, line, problems);
     const config = resolveConfig(tree, input.host, input.readText, input.checkMembership, purpose, problems);
     if (problems.lines.length === 0)
-      return { config: freeze(config), own: args.own, positionals: args.positionals };
+      return {
+        config: freeze(config),
+        options: optionValues(tree.values),
+        own: args.own,
+        positionals: args.positionals,
+      };
   } catch (error) {
     problems.add(
       'configuration',

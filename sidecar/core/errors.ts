@@ -155,6 +155,14 @@ export const CODES = {
     meaning: 'The worker is shutting down and takes no new requests.',
     advice: "Nothing if the shutdown is meant; else start the worker's sidecar again, or add a worker.",
   },
+  paused: {
+    status: 503,
+    retryAfterSeconds: 30,
+    isTransient: true,
+    proxyStatus: 'destination_unavailable',
+    meaning: 'The one who runs the worker has taken it out for a while.',
+    advice: 'Nothing if that is meant; `dht-sidecar resume` on its host brings it back. Else add a worker.',
+  },
   warming: {
     status: 503,
     retryAfterSeconds: 5,

@@ -16,6 +16,8 @@ export interface OwnGet extends SmallGet {
   readonly origin: Origin & { readonly scheme: 'http' | 'https' };
   /** Bounds each step: the connection, the head, each pause in the body. As long as the whole unless given. */
   readonly stepMs?: number;
+  /** GET unless given; without a body. */
+  readonly method?: 'GET' | 'PUT';
 }
 
 /** undici looks at its clock twice a second, and its limits fall due up to so much too early. */
@@ -59,7 +61,8 @@ async function request(get: OwnGet, signal: AbortSignal): Promise<SmallResponse>
   signal.addEventListener('abort', end);
   try {
     const headers = ['Host', host, ...fields];
-    const response = await client.request({ method: 'GET', path: target, headers, reset: true });
+    const { method = 'GET' } = get;
+    const response = await client.request({ method, path: target, headers, reset: true });
     return {
       status: response.statusCode,
       fields: Object.entries(response.headers).flatMap(([name, value]) =>

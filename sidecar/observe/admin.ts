@@ -1,5 +1,6 @@
 /**
- * Admin: the operator's listener, and what each of its paths shows. Read only, but for the worker's word of its load.
+ * Admin: the operator's listener, and what each of its paths shows. Read only, but for the worker's word of its load and
+ * the owner's word that it is paused.
  *
  * node:http rather than the proxy's own parser, since a few requests a minute deserve the dull choice, and a fault in
  * the data plane must not blind the one who looks for it. What is shown comes from handlers that main injects.
@@ -22,8 +23,10 @@ import { parseRequirements, type Requirement } from '../core/peers/requirements.
 import { bindAll } from '../http/sockets/bind.ts';
 import { isFromWorker, type PutLoad, parsePutLoad, readSmallBody } from './load-put.ts';
 import type { StatsJson } from './metrics.ts';
+import { type PauseState, parsePause, pauseAsked } from './pause-put.ts';
 import type { ScrapeTarget } from './peer-view.ts';
 import type { Readiness } from './readiness.ts';
+import { type ReloadResult, reloadAnswer } from './reload-put.ts';
 import { STATUS_PAGE, STATUS_PAGE_POLICY } from './status-page.ts';
 
 /** Of a made-up request for a service. */
@@ -48,6 +51,12 @@ export interface AdminHandlers {
   load(): object;
   /** Takes the worker's own word; how long it counts in ms, or null when it offers no such service. */
   putLoad(put: PutLoad): number | null;
+  /** Which services of this worker are paused. */
+  pauseState(): PauseState;
+  /** Pauses one service, or all (null), or brings back; null when it is not offered here. */
+  setPaused(service: string | null, isPaused: boolean): PauseState | null;
+  /** Reads the configuration anew; null where there is none to be read. */
+  reload(): Promise<ReloadResult | null>;
   /** Who this is: shown by /livez and the status page. */
   identity(): { readonly worker_id: string; readonly version: string; readonly uptime_s: number };
 }
@@ -80,6 +89,11 @@ const MAX_CONNECTIONS = 128;
 const UNKNOWN_REQUEST =
   'Not among the last 1,000 requests of this sidecar since its start: is it the sidecar that the app called, and the ' +
   'field sidecar-request-id of the response?';
+/** Methods of those paths that take more than to be read. */
+const ALLOWED: Readonly<Record<string, string>> = {
+  '/load': 'GET, HEAD, PUT',
+  '/pause': 'GET, HEAD, PUT, DELETE',
+};
 /** Longest service name or request id that is looked up. */
 const MAX_QUERY_VALUE = 256;
 
@@ -197,6 +211,10 @@ export class Admin {
   }
 
   #answer(request: IncomingMessage): Answer | Promise<Answer> {
+    if (pathOf(request.url) === '/reload' && request.method === 'PUT')
+      return putReload(this.#options.handlers, request);
+    const pause = pauseAsked(request.method, pathOf(request.url));
+    if (pause !== null) return putPause(this.#options.handlers, request, pause === 'pause');
     const route = this.#routes.get(pathOf(request.url));
     if (route === undefined) {
       return json(404, { code: 'not_found', detail: 'No such page.', pages: [...this.#routes.keys()] });
@@ -204,7 +222,7 @@ export class Admin {
     const isLoad = pathOf(request.url) === '/load';
     if (isLoad && request.method === 'PUT') return putLoad(this.#options.handlers, request);
     if (request.method !== 'GET' && request.method !== 'HEAD') {
-      const allow = isLoad ? 'GET, HEAD, PUT' : 'GET, HEAD';
+      const allow = ALLOWED[pathOf(request.url)] ?? 'GET, HEAD';
       return { ...json(405, { code: 'method_not_allowed', detail: `${allow} only.` }), headers: { allow } };
     }
     return route(queryOf(request.url));
@@ -260,6 +278,9 @@ function routesOf(handlers: AdminHandlers): ReadonlyMap<string, Route> {
     ['/explain', (query) => explain(handlers, query)],
     ['/targets', () => json(200, handlers.targets())],
     ['/load', () => json(200, handlers.load())],
+    ['/pause', () => json(200, handlers.pauseState())],
+    ['/reload', () => json(405, { code: 'method_not_allowed', detail: 'PUT only.' })],
+    ['/resume', () => json(405, { code: 'method_not_allowed', detail: 'PUT only.' })],
   ]);
 }
 
@@ -298,6 +319,27 @@ async function putLoad(handlers: AdminHandlers, request: IncomingMessage): Promi
   if (typeof put === 'string') return json(400, { code: 'bad_request', detail: put });
   const ttlMs = handlers.putLoad(put);
   if (ttlMs !== null) return json(200, { load: put.loadRatio, counts_for_s: ttlMs / 1000 });
+  return json(404, { code: 'unknown_service', detail: 'This worker offers no such service.' });
+}
+
+async function putReload(handlers: AdminHandlers, request: IncomingMessage): Promise<Answer> {
+  if (!isFromWorker(request)) return json(403, { code: 'not_allowed', detail: 'From this host only.' });
+  const { status, body } = reloadAnswer(await handlers.reload());
+  return json(status, body);
+}
+
+async function putPause(
+  handlers: AdminHandlers,
+  request: IncomingMessage,
+  isPaused: boolean,
+): Promise<Answer> {
+  if (!isFromWorker(request)) return json(403, { code: 'not_allowed', detail: 'From this host only.' });
+  const text = await readSmallBody(request);
+  if (text === null) return json(413, { code: 'bad_request', detail: 'The body is too long.' });
+  const put = parsePause(queryOf(request.url).get('service'), text);
+  if (typeof put === 'string') return json(400, { code: 'bad_request', detail: put });
+  const state = handlers.setPaused(put.service, isPaused);
+  if (state !== null) return json(200, state);
   return json(404, { code: 'unknown_service', detail: 'This worker offers no such service.' });
 }
 

@@ -17,6 +17,10 @@ export interface LogOptions {
 }
 
 export function createLog(options: LogOptions): Log {
+  return createPino(options);
+}
+
+function createPino(options: LogOptions): pino.Logger {
   const sink = options.format === 'pretty' ? textDestination(options.sink) : options.sink;
   return pino(
     {
@@ -32,12 +36,18 @@ export function createLog(options: LogOptions): Log {
 }
 
 /** To standard output. */
-export function createStdoutLog(options: Omit<LogOptions, 'sink'>): Log {
-  const log = createLog({
+export function createStdoutLog(options: Omit<LogOptions, 'sink'>): {
+  readonly log: Log;
+  setLevel(level: LogLevel): void;
+} {
+  const log = createPino({
     ...options,
     sink: logSink(1, (count, reason) =>
       log.warn({ count, reason }, 'lines of this log could not be written and are lost'),
     ),
   });
-  return log;
+  const setLevel = (level: LogLevel): void => {
+    log.level = level;
+  };
+  return { log, setLevel };
 }

@@ -71,6 +71,7 @@ export function describePeer(
     clock_offset_s: clockOffsetMs === null ? null : Math.round(clockOffsetMs) / 1000,
     public_key: peer.key,
     key_in_use_at: sharedBy,
+    paused: record.paused ?? [],
     epoch: peer.epoch,
     seq: record.seq,
     revision: record.revision,

@@ -34,6 +34,9 @@ const handlers = (change: Partial<AdminHandlers> = {}): AdminHandlers => ({
   targets: () => [{ targets: ['10.42.0.10:9464'], labels: { worker_id: 'a' } }],
   load: () => ({ services: [] }),
   putLoad: ({ service }) => (service === 'unknown' ? null : 30_000),
+  pauseState: () => ({ services: [] }),
+  setPaused: () => ({ services: [] }),
+  reload: async () => null,
   identity: () => ({ worker_id: 'me', version: '1.0.0', uptime_s: 3 }),
   ...change,
 });

@@ -86,6 +86,9 @@ describe('the dashboard on a real Prometheus', () => {
           load: () => ({}),
           putLoad: () => null,
           targets: () => [{ targets: [target], labels: { worker: 'worker-1' } }],
+          pauseState: () => ({ services: [] }),
+          setPaused: () => ({ services: [] }),
+          reload: async () => null,
           identity: () => ({ worker_id: 'worker-1', version: '1.0.0', uptime_s: 0 }),
         },
       });

@@ -128,6 +128,9 @@ describe('the admin port beyond loopback', () => {
         targets: () => [],
         load: () => ({}),
         putLoad: () => 30_000,
+        pauseState: () => ({ services: [] }),
+        setPaused: () => ({ services: [] }),
+        reload: async () => null,
         identity: () => ({ worker_id: 'me', version: '1', uptime_s: 1 }),
       };
       for (const openMetrics of [false, true]) {

@@ -41,6 +41,7 @@ const LOSES_KEYS: ReadonlySet<Ineligible | null> = new Set<Ineligible | null>([
   'unmet',
   'warming',
   'draining',
+  'paused',
   'ejected',
 ]);
 
@@ -50,8 +51,8 @@ interface Decision {
 }
 
 export class Balancer {
-  readonly policy: PolicyName;
-  readonly #named: Policy;
+  #policy: PolicyName;
+  #named: Policy;
   readonly #affinity = createAffinity();
   readonly #holders = new AffinityHolders();
   readonly #candidates = new Candidates();
@@ -61,10 +62,21 @@ export class Balancer {
   readonly #turns = new Map<string, number>();
 
   constructor(policy: PolicyName, options: BalancerOptions) {
-    this.policy = policy;
+    this.#policy = policy;
     this.#named = POLICIES[policy]();
     this.#scores = new Scores(options.ttlMs);
     this.#field = { candidates: this.#candidates, scores: this.#scores };
+  }
+
+  get policy(): PolicyName {
+    return this.#policy;
+  }
+
+  /** For the choices from now on. */
+  use(policy: PolicyName): void {
+    if (policy === this.#policy) return;
+    this.#policy = policy;
+    this.#named = POLICIES[policy]();
   }
 
   choose(peers: readonly Peer[], request: ChoiceRequest): Choice {

@@ -20,6 +20,7 @@ export type Ineligible =
   | 'other_worker'
   | 'warming'
   | 'draining'
+  | 'paused'
   | 'tried'
   | 'ejected'
   /** Its worker has refused a request while it had as many as now. */
@@ -82,6 +83,7 @@ export class Candidates {
   #verdict(endpoint: Endpoint, wanted: Wanted): Ineligible | null {
     const { peer } = endpoint;
     if (peer.state !== 'ready') return peer.state;
+    if (endpoint.isPaused) return 'paused';
     if (ejectedUntilMs(endpoint, wanted.nowMs) > this.#pardonedMs) return 'ejected';
     if (wanted.excluded.size > 0 && wanted.excluded.has(peer.key)) return 'tried';
     if (!hasUsableRoute(peer.routes, wanted.nowMs)) return 'no_route';
@@ -102,7 +104,7 @@ export class Candidates {
       const endpoint = fittingEndpoint(peer, wanted);
       if (endpoint === undefined) continue;
       const found = this.#verdict(endpoint, wanted);
-      if (found !== 'warming' && found !== 'draining') offering += 1;
+      if (found !== 'warming' && found !== 'draining' && found !== 'paused') offering += 1;
       if (found === verdict) endpoints[count++] = endpoint;
       if (found === 'ejected') {
         if (ejected === this.#ejectedUntilMs.length) this.#grow();
@@ -192,16 +194,18 @@ function hasFreeSlot({ concurrency, inFlight, queued, mineReported, outstanding 
   return concurrency === 0 || inFlight + queued - mineReported + outstanding < concurrency;
 }
 
-/** Warming before draining: the first says that waiting helps. */
+/** Warming before paused before draining: the first says that waiting helps, the last that it does not. */
 function refusalOf(peers: readonly Peer[], wanted: Wanted): NoChoiceCode {
   let refusal: NoChoiceCode = 'no_peers';
   for (const peer of peers) {
     if (peer.endpoint(wanted.service) === undefined || isOther(peer, wanted)) continue;
     if (fittingEndpoint(peer, wanted) === undefined) {
       if (refusal === 'no_peers') refusal = 'requirements_unmet';
-    } else if (peer.state === 'ready') return 'all_ejected';
-    else if (peer.state === 'warming') refusal = 'warming';
-    else if (refusal !== 'warming') refusal = 'draining';
+    } else if (peer.state === 'warming') refusal = 'warming';
+    else if (peer.state === 'ready') {
+      if (peer.endpoint(wanted.service)?.isPaused !== true) return 'all_ejected';
+      if (refusal !== 'warming') refusal = 'paused';
+    } else if (refusal !== 'warming' && refusal !== 'paused') refusal = 'draining';
   }
   return refusal;
 }

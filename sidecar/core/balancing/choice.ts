@@ -35,6 +35,7 @@ export type NoChoiceCode =
   | 'all_ejected'
   | 'warming'
   | 'draining'
+  | 'paused'
   | 'saturated';
 
 export type Choice =

@@ -21,6 +21,9 @@ export interface SkippedPeer {
 /** Longer lists help nobody, and a refusal must stay cheap when there are a thousand workers. */
 const MAX_LISTED = 8;
 
+/** Said of a service of any worker. */
+export const PAUSED = 'paused: the one who runs it has taken it out for a while (dht-sidecar pause)';
+
 /** Older failures say nothing of the present. */
 const RECENT_MS = 300_000;
 
@@ -73,8 +76,9 @@ export function exclusionReason(
     case 'draining':
       return `draining: it shuts down and takes no new requests${silence(peer, nowMs)}`;
   }
-  if (peer.routes.length === 0) return noRoute(peer);
   const endpoint = peer.endpoint(service);
+  if (endpoint?.isPaused === true) return `${PAUSED}${silence(peer, nowMs)}`;
+  if (peer.routes.length === 0) return noRoute(peer);
   if (endpoint?.standing.health.isEjected(nowMs) === true)
     return `${ejected(endpoint.standing, service, nowMs)}${lastFault(peer, nowMs)}`;
   if (peer.routes.every(({ health }) => !health.isUp)) {

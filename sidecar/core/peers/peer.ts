@@ -98,6 +98,7 @@ export class Peer {
         isChanged = true;
       }
       const figures = Object.hasOwn(record.figures, service) ? record.figures[service] : undefined;
+      endpoint.isPaused = record.paused?.includes(service) === true;
       takeFigures(endpoint, record, figures, nowMs);
       isChanged = takeSessions(endpoint, figures?.session) || isChanged;
     }
@@ -146,8 +147,11 @@ export class Peer {
    */
   isReachable(service: string | null, nowMs: number): boolean {
     if (this.state !== 'ready' || this.presence !== 'live' || !isProved(this.#routes)) return false;
-    if (service !== null) return this.#endpoints.get(service)?.standing.health.isEjected(nowMs) === false;
-    for (const { standing } of this.#endpoints.values()) if (!standing.health.isEjected(nowMs)) return true;
+    if (service !== null) {
+      const endpoint = this.#endpoints.get(service);
+      return endpoint !== undefined && isTaking(endpoint, nowMs);
+    }
+    for (const endpoint of this.#endpoints.values()) if (isTaking(endpoint, nowMs)) return true;
     return false;
   }
 
@@ -155,6 +159,10 @@ export class Peer {
   drop(service: string): boolean {
     return this.#endpoints.delete(service);
   }
+}
+
+function isTaking({ isPaused, standing }: Endpoint, nowMs: number): boolean {
+  return !isPaused && !standing.health.isEjected(nowMs);
 }
 
 /** Returns whether it is another word than before. */
@@ -193,6 +201,8 @@ export interface Endpoint {
   readonly service: string;
   /** By its answers to me. */
   readonly standing: Standing;
+  /** Its owner has taken it out for a while. */
+  isPaused: boolean;
   /** What carries its sessions, and the word of its record for that; undefined = it says none. */
   sessions: SessionCarriers;
   sessionWord: string | undefined;
@@ -230,6 +240,7 @@ function createEndpoint(peer: Peer, service: string): Endpoint {
     peer,
     service,
     standing: new Standing(),
+    isPaused: false,
     sessions: DEFAULT_CARRIERS,
     sessionWord: undefined,
     load: 0,
@@ -251,8 +262,8 @@ function createEndpoint(peer: Peer, service: string): Endpoint {
 
 /** Back to nothing known, except for what I have outstanding there; and for its failures, unless it is excused. */
 function forget(endpoint: Endpoint, nowMs: number): void {
-  const { outstanding, failureRate, failureAtMs, sessions, sessionWord, standing } = endpoint;
-  const own = { outstanding, sessions, sessionWord, standing };
+  const { outstanding, failureRate, failureAtMs, sessions, sessionWord, standing, isPaused } = endpoint;
+  const own = { outstanding, sessions, sessionWord, standing, isPaused };
   const kept = standing.startAnew(nowMs) ? own : { ...own, failureRate, failureAtMs };
   Object.assign(endpoint, createEndpoint(endpoint.peer, endpoint.service), kept);
 }

@@ -47,6 +47,8 @@ export interface WorkerRecord {
   readonly state: WorkerState;
   /** Port of the inbound listener at `vpn_ip`; null without VPN. */
   readonly inbound_port: number | null;
+  /** Of `services` those that take no requests for now; absent = none. */
+  readonly paused?: readonly string[];
   readonly figures: Readonly<Record<string, ServiceFigures>>;
 }
 
@@ -102,6 +104,7 @@ export function decodeRecord(json: unknown): DecodedRecord {
       ...(f.session === undefined ? {} : { session: f.session }),
     };
   }
+  const paused = raw.paused ?? [];
   const record: WorkerRecord = {
     worker_id: raw.worker_id,
     vpn_ip: raw.vpn_ip ?? null,
@@ -116,6 +119,7 @@ export function decodeRecord(json: unknown): DecodedRecord {
     revision: raw.revision ?? null,
     state: raw.state,
     inbound_port: raw.inbound_port ?? null,
+    ...(paused.length === 0 ? {} : { paused: [...paused] }),
     figures,
   };
   return { kind: 'ok', record };
@@ -137,6 +141,7 @@ export function encodeRecord(record: WorkerRecord): string {
     ...(record.revision === null ? {} : { revision: record.revision }),
     state: record.state,
     inbound_port: record.inbound_port,
+    ...(record.paused === undefined || record.paused.length === 0 ? {} : { paused: record.paused }),
     figures: record.figures,
   });
 }
@@ -158,6 +163,7 @@ function faultOf(json: unknown): string | null {
   if (!WORKER_STATES.some((state) => state === json.state)) return 'state: not warming, ready or draining';
   return (
     servicesFault(services) ??
+    pausedFault(json.paused ?? [], services as readonly string[]) ??
     addressFault(json) ??
     capabilitiesFault(json.capabilities ?? {}) ??
     figuresFault(json.figures ?? {}, services as readonly string[])
@@ -171,6 +177,12 @@ function servicesFault(services: unknown): string | null {
     if (typeof name !== 'string' || !isServiceName(name)) return 'services: not a service name';
   }
   return new Set(services).size === services.length ? null : 'services: named twice';
+}
+
+function pausedFault(paused: unknown, services: readonly string[]): string | null {
+  if (!Array.isArray(paused)) return 'paused: not a list';
+  if (paused.length > services.length) return 'paused: more than there are services';
+  return paused.every((name) => services.includes(name)) ? null : 'paused: a service that is not offered';
 }
 
 function addressFault(json: Readonly<Record<string, unknown>>): string | null {

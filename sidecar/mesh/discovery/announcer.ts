@@ -62,6 +62,7 @@ const MAX_RETRY_MS = 30_000;
 
 export class Announcer {
   readonly #options: AnnouncerOptions;
+  #services: readonly string[];
   #status: AnnouncerStatus = { storedAtMs: null, storers: 0, failures: 0, reason: null };
   /** Address of the last round; `undefined` before the first, when a former life may still be announced. */
   #announced: HostPort | null | undefined;
@@ -75,6 +76,7 @@ export class Announcer {
 
   constructor(options: AnnouncerOptions) {
     this.#options = options;
+    this.#services = options.services;
   }
 
   get status(): AnnouncerStatus {
@@ -96,7 +98,7 @@ export class Announcer {
 
   /** The address, the tunnel or the state is another one now: tell at once. Calls during a round make one more. */
   changed(): void {
-    if (this.#stopped || this.#options.services.length === 0) return;
+    if (this.#stopped || this.#services.length === 0) return;
     if (this.#round !== null) {
       this.#again = true;
       return;
@@ -110,6 +112,17 @@ export class Announcer {
         this.changed();
       } else this.#cancel = this.#options.clock.after(nextMs, () => this.changed());
     });
+  }
+
+  /** Other services from now on: those that are new are announced, those that are gone withdrawn. Never rejects. */
+  async offer(services: readonly string[]): Promise<void> {
+    const gone = this.#services.filter((service) => !services.includes(service));
+    this.#services = services;
+    this.changed();
+    // An announcement that is under way must not arrive after its withdrawal.
+    await this.#round;
+    const { keyPair, node } = this.#options;
+    await Promise.allSettled(gone.map((service) => node.unannounce(this.#topic(service), keyPair)));
   }
 
   /** Under another key, or against one who announced itself under ours: as if nothing had been announced yet. */
@@ -131,15 +144,16 @@ export class Announcer {
   async #withdraw(): Promise<void> {
     // An announcement that is under way must not arrive after its withdrawal.
     await this.#round;
-    const { keyPair, node, services } = this.#options;
-    const leaving = services.map((service) => node.unannounce(this.#topic(service), keyPair));
+    const { keyPair, node } = this.#options;
+    const leaving = this.#services.map((service) => node.unannounce(this.#topic(service), keyPair));
     if (this.#keepsRecord(this.#options.place())) leaving.push(this.#putRecord().catch(() => {}));
     await Promise.all(leaving);
   }
 
   /** Never rejects; resolves to the pause before the next round. */
   async #runRound(): Promise<number> {
-    const { clock, intervalMs, log, random, services } = this.#options;
+    const { clock, intervalMs, log, random } = this.#options;
+    const services = this.#services;
     try {
       const place = this.#options.place();
       const clear = this.#announced === undefined || !isSame(this.#announced, place.address);

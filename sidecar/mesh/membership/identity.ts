@@ -36,6 +36,8 @@ export interface Identity {
    * before each use. A certificate made by someone else stays as it is.
    */
   renew(nowMs: number): boolean;
+  /** Offers other services from now on; with a certificate those that it names. */
+  offer(services: readonly string[], nowMs: number): void;
   /** Whether the key is kept in the state directory as it should be; tries anew when it is not. */
   keepKey(): Kept;
   /**
@@ -99,7 +101,7 @@ export function openIdentity(options: IdentityOptions): Identity {
 
 function fromKey(meshKey: Uint8Array, options: IdentityOptions): Identity {
   const secrets = fromMeshKey(meshKey);
-  const { workerId, stateDir, services } = options;
+  const { workerId, stateDir } = options;
   if (workerId === null) throw new Error('With a mesh key the worker needs an id.');
   let { seed, fault } = stateDir === null ? { seed: newSeed(), fault: null } : keptSeed(stateDir);
   let keyPair = keyPairOf(seed);
@@ -110,7 +112,7 @@ function fromKey(meshKey: Uint8Array, options: IdentityOptions): Identity {
     fault = stateDir === null ? null : replaceKept(stateDir, seed);
     return { keyPair, fault };
   };
-  const issue = (nowMs: number): Issued => {
+  const issue = (nowMs: number, services: readonly string[]): Issued => {
     const nowSeconds = Math.floor(nowMs / 1000);
     const certificate: Certificate = {
       workerKey: keyPair.publicKey.toString('hex'),
@@ -122,11 +124,11 @@ function fromKey(meshKey: Uint8Array, options: IdentityOptions): Identity {
     };
     return { certificate, certBytes: issueCertificate(secrets, certificate) };
   };
-  return new OpenIdentity(keyPair, memberPart(secrets), issue(options.nowMs), {
+  return new OpenIdentity(keyPair, memberPart(secrets), issue(options.nowMs, options.services), {
     issue,
     keepKey,
     newKey,
-    services,
+    services: options.services,
     stateDir,
   });
 }
@@ -189,7 +191,7 @@ interface KeyPair {
 
 interface Own {
   /** null = the certificate was made by someone else. */
-  readonly issue: ((nowMs: number) => Issued) | null;
+  readonly issue: ((nowMs: number, services: readonly string[]) => Issued) | null;
   readonly keepKey: () => Kept;
   readonly newKey: (() => { readonly keyPair: KeyPair; readonly fault: string | null }) | null;
   /** That it offers. */
@@ -210,6 +212,7 @@ class OpenIdentity implements Identity {
   #keyHex: string;
   #issued: Issued;
   readonly #own: Own;
+  #services: readonly string[];
   readonly #verified = new BoundedCache<string, Certificate>(MAX_VERIFIED, () => {});
 
   constructor(keyPair: KeyPair, secrets: MemberSecrets, issued: Issued, own: Own) {
@@ -219,6 +222,7 @@ class OpenIdentity implements Identity {
     this.secrets = secrets;
     this.#issued = issued;
     this.#own = own;
+    this.#services = own.services;
     this.keepKey = own.keepKey;
   }
 
@@ -249,8 +253,14 @@ class OpenIdentity implements Identity {
     const isDue = nowSeconds > (notBefore + notAfter) / 2 || nowSeconds < notBefore;
     const { issue } = this.#own;
     if (!isDue || issue === null) return false;
-    this.#issued = issue(nowMs);
+    this.#issued = issue(nowMs, this.#issued.certificate.offers);
     return true;
+  }
+
+  offer(services: readonly string[], nowMs: number): void {
+    this.#services = services;
+    const { issue } = this.#own;
+    if (issue !== null) this.#issued = issue(nowMs, services);
   }
 
   replaceKey(nowMs: number): KeyReplaced {
@@ -259,7 +269,7 @@ class OpenIdentity implements Identity {
     const { keyPair, fault } = newKey();
     this.#keyPair = keyPair;
     this.#keyHex = keyPair.publicKey.toString('hex');
-    this.#issued = issue(nowMs);
+    this.#issued = issue(nowMs, this.#issued.certificate.offers);
     return { isReplaced: true, fault };
   }
 
@@ -270,7 +280,7 @@ class OpenIdentity implements Identity {
     if (!bundle.secrets.signing.publicKey.equals(this.secrets.signing.publicKey)) {
       throw new Error('The certificate is of another mesh: that needs a restart.');
     }
-    checkBundle(bundle, { workerId: this.workerId, services: this.#own.services, nowMs });
+    checkBundle(bundle, { workerId: this.workerId, services: this.#services, nowMs });
     const keyPair = keyPairOf(bundle.seed);
     const isOther = !keyPair.publicKey.equals(this.#keyPair.publicKey);
     this.#keyPair = keyPair;

@@ -41,6 +41,7 @@ export const NO_FAULT_OF_THE_PEER: ReadonlySet<Code> = new Set([
   'not_offered_here',
   'saturated',
   'draining',
+  'paused',
   'warming',
   'worker_refused',
 ]);

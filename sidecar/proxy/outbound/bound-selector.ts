@@ -285,10 +285,10 @@ class BoundSelector implements Selector {
       const asked = { service, attempts, requirements, lacking: { worker_id: owner.workerId, capabilities } };
       return noUpstreamKnown(asked, 'requirements_unmet', '', this.#options);
     }
-    if (local.state === 'ready') return { kind: 'local', service: local };
-    if (isSession) return this.#notTaken(`it is not ready: ${local.healthReason}`, attempts);
-    const detail = `the worker is not ready: ${local.healthReason}`;
-    return { kind: 'no_upstream', code: 'warming', detail, skipped: [] };
+    const { whyNot } = local;
+    if (whyNot === null) return { kind: 'local', service: local };
+    if (isSession) return this.#notTaken(whyNot.detail, attempts);
+    return { kind: 'no_upstream', ...whyNot, skipped: [] };
   }
 
   #isAt(workerId: string): void {
@@ -310,7 +310,7 @@ class BoundSelector implements Selector {
     const place = this.#place;
     if (place === null || this.#hasRepeated || attempts.at(-1)?.stage !== 'sent') return null;
     this.#hasRepeated = true;
-    if (!('record' in place)) return place.state === 'ready' ? { kind: 'local', service: place } : null;
+    if (!('record' in place)) return place.whyNot === null ? { kind: 'local', service: place } : null;
     if (place.state === 'warming') return null;
     this.#routes = usableRoutes(place.routes, performance.now());
     this.#routeIndex = 0;

@@ -174,7 +174,7 @@ class Forwarding implements AttemptContext {
     try {
       budget.deposit(this.request.sinceMs);
       const local = services.get(this.request.service);
-      if (local !== undefined && local.state !== 'ready') this.report.localNotReady(local);
+      if (local !== undefined && local.whyNot !== null) this.report.localNotReady(local, local.whyNot);
       this.#next();
     } catch (error) {
       this.faulted(error);

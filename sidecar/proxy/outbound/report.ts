@@ -89,9 +89,8 @@ export class RequestReport {
   }
 
   /** The worker beside us offers the service and cannot take it now. */
-  localNotReady(service: LocalService): void {
-    const { code, detail } = service.unready;
-    this.#list({ kind: 'local', service }, { code, stage: 'not_sent', detail }, performance.now());
+  localNotReady(service: LocalService, whyNot: NonNullable<LocalService['whyNot']>): void {
+    this.#list({ kind: 'local', service }, { ...whyNot, stage: 'not_sent' }, performance.now());
   }
 
   /** Lists an attempt that began at `startedMs`, monotonic. */

@@ -121,7 +121,7 @@ export class TargetSelector {
     if (local !== null && !local.isLeftOut(nowMs)) return true;
     return this.#options.directory.peek(service).some((peer) => {
       const endpoint = peer.endpoint(service);
-      if (endpoint === undefined || !this.#isUntriedAndReady(peer)) return false;
+      if (endpoint === undefined || endpoint.isPaused || !this.#isUntriedAndReady(peer)) return false;
       return !endpoint.standing.isFull(requestsAt(endpoint), nowMs);
     });
   }
@@ -237,7 +237,7 @@ export class TargetSelector {
   /** The worker beside us, while the request has not been there. */
   get #untriedLocal(): LocalService | null {
     const local = this.#options.services.get(this.#request.service);
-    if (this.#hasTriedLocal || local === undefined || local.state !== 'ready') return null;
+    if (this.#hasTriedLocal || local === undefined || local.whyNot !== null) return null;
     const { requirements } = this.#request;
     // What this worker has is gathered anew each time that it is asked for.
     return requirements.length === 0 || meetsAll(this.#options.capabilities, requirements) ? local : null;

@@ -3,13 +3,13 @@
  *
  * Used by both listeners, so that a request from the app beside it and one from a peer share one count and one queue.
  */
-import { BoundedCache } from '../../core/bounded-cache.ts';
 import type { Code } from '../../core/errors.ts';
 import type { SentHost } from '../../core/forwarding/mount.ts';
 import { type Answer, refusalMs } from '../../core/http/answer.ts';
 import { hostHeader } from '../../core/http/base-url.ts';
 import { isGrpc } from '../../core/http/grpc.ts';
 import { first } from '../../core/http/headers.ts';
+import { PAUSED } from '../../core/peers/exclusion-reason.ts';
 import type { WorkerState } from '../../core/peers/record.ts';
 import { Standing } from '../../core/peers/standing.ts';
 import type { Admission, Slot } from '../../core/worker/admission.ts';
@@ -27,6 +27,7 @@ import {
   type Upstreams,
 } from '../../http/exchange.ts';
 import type { Sessions } from '../peer/sessions.ts';
+import { SlotQueue } from './slot-queue.ts';
 import type { SlotUse } from './slot-use.ts';
 import { answerIn, type Lack, type Left, refused, turnedAway } from './worker-fault.ts';
 import type { AtWork, WorkerHealth } from './worker-health.ts';
@@ -70,9 +71,6 @@ type Ends = Pick<AttemptOptions, 'judge' | 'ended' | 'faulted'>;
 const SILENT_RATIO = 20;
 const SILENT_MS = 60_000;
 
-/** Remembered of those given back: more than come back to ask again. */
-const MAX_GIVEN_BACK = 4_096;
-
 export class LocalService {
   readonly name: string;
   readonly basePath: string;
@@ -94,10 +92,9 @@ export class LocalService {
   #coming = 0;
   /** Monotonic ms at which the worker last gave a sign, or was given the first of the requests that it has. */
   #signMs = Number.NEGATIVE_INFINITY;
-  /** Requests in the queue whose callers may want them back. */
-  readonly #cancellable = new Map<string, () => boolean>();
+  readonly #queue: SlotQueue;
+  #isPaused = false;
   readonly #stateListeners: (() => void)[] = [];
-  readonly #cancelled = new BoundedCache<string, true>(MAX_GIVEN_BACK, () => {});
 
   constructor(options: LocalServiceOptions) {
     this.name = options.name;
@@ -107,6 +104,7 @@ export class LocalService {
     this.place = placeOf(options.origin);
     this.sentHost = options.sentHost ?? { kind: 'worker' };
     this.admission = options.admission;
+    this.#queue = new SlotQueue(options.admission);
     this.#options = options;
   }
 
@@ -114,7 +112,28 @@ export class LocalService {
     return this.#options.health.isReady ? 'ready' : 'warming';
   }
 
-  /** Called when it has become ready, or is not any more. */
+  /** Whoever runs the worker has taken it out for a while. */
+  get isPaused(): boolean {
+    return this.#isPaused;
+  }
+
+  /** What waits goes elsewhere, what runs goes on to its end. */
+  setPaused(isPaused: boolean): void {
+    if (isPaused === this.#isPaused) return;
+    this.#isPaused = isPaused;
+    if (isPaused) this.#queue.turnAway();
+    for (const listener of this.#stateListeners) listener();
+  }
+
+  /** Why no request is taken now; null = they are. */
+  get whyNot(): { readonly code: Code; readonly detail: string } | null {
+    if (this.#isPaused) return { code: 'paused', detail: PAUSED };
+    if (this.state === 'ready') return null;
+    const code = this.#options.health.isUntrusted ? 'certificate_untrusted' : 'warming';
+    return { code, detail: `the worker is not ready: ${this.healthReason}` };
+  }
+
+  /** Called when it has become ready, or is not any more; and when it is paused or resumed. */
   onStateChange(listener: () => void): void {
     this.#stateListeners.push(listener);
   }
@@ -153,12 +172,6 @@ export class LocalService {
     return this.#options.url;
   }
 
-  /** Why it takes nothing while its state is not ready. */
-  get unready(): { readonly code: Code; readonly detail: string } {
-    const code = this.#options.health.isUntrusted ? 'certificate_untrusted' : 'warming';
-    return { code, detail: `the worker is not ready: ${this.healthReason}` };
-  }
-
   get healthReason(): string {
     return this.#options.health.reason;
   }
@@ -184,15 +197,14 @@ export class LocalService {
    * was said has not reached him, is told the same.
    */
   cancelQueued(callerKey: string, nonce: string): boolean {
-    const handle = handleOf(callerKey, nonce);
-    if (this.#cancellable.get(handle)?.() === true) this.#cancelled.set(handle, true);
-    return this.#cancelled.get(handle) === true;
+    return this.#queue.cancel(callerKey, nonce);
   }
 
   /** Waits for a slot, then makes the attempt; a refusal is an outcome with stage `not_sent`. Never throws. */
   attempt(attempt: LocalAttempt): void {
-    if (this.state !== 'ready') {
-      attempt.ended(refused(this.unready.code, this.unready.detail));
+    const { whyNot } = this;
+    if (whyNot !== null) {
+      attempt.ended(refused(whyNot.code, whyNot.detail));
       return;
     }
     if (!this.isHttp2 && isGrpc(attempt.head.fields)) {
@@ -207,7 +219,7 @@ export class LocalService {
     const slot = this.admission.acquireFree();
     if (slot !== null) this.#attemptIn(slot, attempt);
     else {
-      const waited = this.#queue(attempt).then((end) => this.#waited(end, attempt));
+      const waited = this.#queue.wait(attempt).then((end) => this.#waited(end, attempt));
       waited.catch((error: unknown) => attempt.faulted(error));
     }
   }
@@ -345,41 +357,4 @@ export class LocalService {
       this.#options.health.suspect(outcome.detail, outcome.isRefused === true);
     return outcome;
   }
-
-  /** A slot; or why there is none. A client that leaves, or whose deadline passes, while it waits leaves the queue. */
-  #queue(attempt: LocalAttempt): Promise<Slot | Lack | Left> {
-    const { relay, expectedQueue, sinceMs, deadline, callerKey, nonce } = attempt;
-    const handle = nonce === undefined ? null : handleOf(callerKey, nonce);
-    return new Promise((resolve) => {
-      const settle = (end: Slot | Lack | Left): void => {
-        if (handle !== null) this.#cancellable.delete(handle);
-        relay.listen(null);
-        resolve(end);
-      };
-      const acquired = this.admission.acquire({
-        expectedQueue,
-        sinceMs,
-        caller: callerKey,
-        onGranted: settle,
-        onDisplaced: () => settle('queue_full'),
-      });
-      if (acquired.kind === 'granted') resolve(acquired);
-      else if (acquired.kind === 'saturated') resolve(acquired.reason);
-      else {
-        const leave = (why: Left): boolean => {
-          if (!acquired.cancel()) return false;
-          settle(why);
-          return true;
-        };
-        if (handle !== null) this.#cancellable.set(handle, () => leave('cancelled'));
-        relay.listen({ onClientDrain: () => {}, onGone: () => leave('gone') });
-        if (relay.isGone) leave('gone');
-        void deadline?.then(() => leave('late'));
-      }
-    });
-  }
-}
-
-function handleOf(callerKey: string, nonce: string): string {
-  return `${callerKey}/${nonce}`;
 }

@@ -4,6 +4,7 @@
  */
 import type { Code } from '../../core/errors.ts';
 import type { Answer } from '../../core/http/answer.ts';
+import { PAUSED } from '../../core/peers/exclusion-reason.ts';
 import type { Acquired, Admission } from '../../core/worker/admission.ts';
 import type { AttemptOutcome } from '../../http/attempt-outcome.ts';
 
@@ -39,7 +40,7 @@ const BETWEEN: ReadonlySet<Code> = new Set([
 ]);
 
 /** Why a request waits for a slot no more. */
-export type Left = 'gone' | 'late' | 'cancelled';
+export type Left = 'gone' | 'late' | 'cancelled' | 'paused';
 
 /** Why it may not wait for one. */
 export type Lack = Extract<Acquired, { kind: 'saturated' }>['reason'];
@@ -50,6 +51,8 @@ export function turnedAway(why: Lack | Left, admission: Admission): AttemptOutco
       return { kind: 'client_gone', firstByteMs: null };
     case 'cancelled':
       return refused('saturated', 'its caller cancelled it in the queue');
+    case 'paused':
+      return refused('paused', PAUSED);
     case 'late':
       return refused('deadline', 'the deadline of the caller passed in the queue');
     default:

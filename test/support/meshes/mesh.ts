@@ -120,13 +120,16 @@ export class TestMesh {
 
   /** Running, and nothing more. The first one is whom the others join by. */
   async start(options: MemberOptions): Promise<Member> {
-    const { config } = loadConfig(
-      configInput({
-        args: ['--config', '/sidecar.json'],
-        env: { ...this.#surroundings(options), ...options.env },
-        files: { '/sidecar.json': JSON.stringify({ services: options.services ?? {} }), ...options.files },
-      }),
-    );
+    const surroundings = this.#surroundings(options);
+    const read = () =>
+      loadConfig(
+        configInput({
+          args: ['--config', '/sidecar.json'],
+          env: { ...surroundings, ...options.env },
+          files: { '/sidecar.json': JSON.stringify({ services: options.services ?? {} }), ...options.files },
+        }),
+      );
+    const loaded = read();
     const lines: LogLine[] = [];
     const log = createLog({
       level: 'debug',
@@ -134,14 +137,15 @@ export class TestMesh {
       workerId: options.id,
       sink: { write: (line) => void lines.push(JSON.parse(line) as LogLine) },
     });
-    const running = await startSidecar(config, log);
+    const source = { loaded, read, setLogLevel: () => {} };
+    const running = await startSidecar(loaded.config, log, undefined, source);
     onTestEnd(async () => {
       await running.stop();
       const faults = lines.filter(({ message }) => message.startsWith('a fault in this program'));
       expectNamed(faults, `${options.id} has met a fault of its own`).toStrictEqual([]);
     });
     this.#first ??= running.dht;
-    return new Member(options.id, running, lines, config.dht.bootstrap.length === 0);
+    return new Member(options.id, running, lines, loaded.config.dht.bootstrap.length === 0);
   }
 
   #surroundings({ id, vpnIp = '127.0.0.1', bootstrap, meshKey }: MemberOptions): Record<string, string> {
