@@ -7,6 +7,7 @@ import type { Config } from '../config/config.ts';
 import type { Balancer } from '../core/balancing/balancer.ts';
 import type { Log } from '../core/log.ts';
 import { passedOverReason } from '../core/peers/exclusion-reason.ts';
+import { vpnWanted } from '../core/peers/vpn-address.ts';
 import { SELF_REPORT_TTL_MS } from '../core/worker/self-reported-load.ts';
 import { PushWatch } from '../load/source-watch.ts';
 import type { RequestAuth } from '../mesh/membership/request-auth.ts';
@@ -39,7 +40,7 @@ export interface AdminParts {
   readonly log: Log;
 }
 
-export function readiness({ certificate, mesh, self }: AdminParts): Readiness {
+export function readiness({ certificate, config, mesh, self }: AdminParts): Readiness {
   const nowMs = performance.now();
   return assessReadiness({
     peersKnown: mesh.table.size,
@@ -48,6 +49,7 @@ export function readiness({ certificate, mesh, self }: AdminParts): Readiness {
     draining: self.state === 'draining',
     certificate: certificate.facts(),
     clones: mesh.clones.notes,
+    vpnAwaited: config.vpn.isWatched && self.vpnIp === null ? vpnWanted(config.vpn.source) : null,
   });
 }
 
@@ -110,7 +112,7 @@ export function buildAdmin(parts: AdminParts): Admin {
     explainRequest: (id) => requests.explain(id),
     targets: () =>
       scrapeTargets(
-        { workerId: config.worker.id, host: scrapeHost(config), port: config.admin.listen.port },
+        { workerId: config.worker.id, host: scrapeHost(config, self.vpnIp), port: config.admin.listen.port },
         mesh.table.all(),
       ),
     load: () => ({ services: [...parts.services.keys()].map((service) => loadOf(service)) }),
@@ -178,7 +180,7 @@ export function buildAdmin(parts: AdminParts): Admin {
 }
 
 /** Where others scrape this sidecar: a listener on all addresses is reached by the one of the VPN. */
-function scrapeHost({ admin, vpn }: Config): string {
+function scrapeHost({ admin }: Config, vpnIp: string | null): string {
   const { host } = admin.listen;
-  return (host === '0.0.0.0' || host === '::') && vpn.ip !== null ? vpn.ip : host;
+  return (host === '0.0.0.0' || host === '::') && vpnIp !== null ? vpnIp : host;
 }

@@ -6,7 +6,7 @@
 import type { Config } from '../config/config.ts';
 import { INTRODUCTION_HEADER, REVISION_HEADER } from '../core/forwarding/sidecar-headers.ts';
 import type { HostPort } from '../core/host-port.ts';
-import { formatHostPort } from '../core/host-port.ts';
+import { formatHostPort, isIp4 } from '../core/host-port.ts';
 import { baseUrlOf } from '../core/http/base-url.ts';
 import type { Log } from '../core/log.ts';
 import { FingerCache } from '../core/peers/finger-cache.ts';
@@ -14,7 +14,8 @@ import type { Peer } from '../core/peers/peer.ts';
 import { PeerTable } from '../core/peers/peer-table.ts';
 import type { Route } from '../core/peers/route.ts';
 import { systemClock, within } from '../mesh/clock.ts';
-import { type DhtNode, startDhtNode } from '../mesh/dht/node.ts';
+import { type DhtPlace, MovingDhtNode } from '../mesh/dht/moving-node.ts';
+import type { DhtNode } from '../mesh/dht/node.ts';
 import { SHARDS } from '../mesh/dht/topic.ts';
 import { Announcer } from '../mesh/discovery/announcer.ts';
 import { Directory } from '../mesh/discovery/directory.ts';
@@ -53,6 +54,8 @@ export interface Mesh {
   renewed(hasNewKey: boolean): void;
   /** What this sidecar says of itself may have changed: all are told. */
   selfChanged(): void;
+  /** Its VPN address is another one, or gone: the DHT node and the routes follow. Rejects when the node cannot. */
+  vpnMoved(): Promise<void>;
   /** Looks a service up now, for one who asks about it; counts as no request. Never rejects. */
   lookUpNow(service: string): Promise<void>;
 }
@@ -95,6 +98,8 @@ const CLOCKS_APART_MS = 15 * 60_000;
 const SAVE_INTERVAL_MS = 60_000;
 const UNANNOUNCE_LIMIT_MS = 2_000;
 
+const EVERY_ADDRESS = '0.0.0.0';
+
 /** Known peers above which introductions are not followed up. */
 const MAX_INTRODUCED = 256;
 
@@ -105,9 +110,8 @@ export async function buildMesh(options: MeshOptions): Promise<Mesh> {
   const clock = systemClock;
   const known = new KnownNodes({ stateDir: config.state.dir, clock, log, intervalMs: SAVE_INTERVAL_MS });
   const remembered = await known.load();
-  const node = await startDhtNode({
-    role: config.vpn.ip === null ? 'client' : 'persistent',
-    host: config.dht.listen.host,
+  const node = await MovingDhtNode.start({
+    ...placeOf(config, self.vpnIp),
     port: config.dht.listen.port,
     preferredPort: remembered.ownPort,
     bootstrap: config.dht.bootstrap,
@@ -123,13 +127,13 @@ export async function buildMesh(options: MeshOptions): Promise<Mesh> {
   lifecycle.onStop('known nodes', () => known.stop());
 
   const { ttlMs, firstLookupWaitMs } = config.cache;
-  const hasVpn = config.vpn.ip !== null;
-  const routeKinds = new Set<Route['kind']>(hasVpn ? ['vpn', 'tunnel'] : ['tunnel']);
+  const hasVpn = (): boolean => self.vpnIp !== null;
+  const routeKinds = new Set<Route['kind']>(hasVpn() ? ['vpn', 'tunnel'] : ['tunnel']);
   const table = new PeerTable({ ttlMs, evictionBanMs: EVICTION_BAN_MS, routeKinds });
   const cache = new FingerCache({ ttlMs, emptyTtlMs: EMPTY_TTL_MS, maxServices: MAX_SERVICES });
   const introduction = (): string[] => {
-    if (config.vpn.ip === null || self.state === 'draining') return [];
-    const address = formatHostPort({ host: config.vpn.ip, port: self.inboundPort });
+    if (self.vpnIp === null || self.state === 'draining') return [];
+    const address = formatHostPort({ host: self.vpnIp, port: self.inboundPort });
     return [INTRODUCTION_HEADER, address, REVISION_HEADER, String(self.revision)];
   };
   const fetcher = new RecordFetcher({
@@ -179,7 +183,7 @@ export async function buildMesh(options: MeshOptions): Promise<Mesh> {
       isAt: ({ vpn_ip, inbound_port, tunnel_url }) =>
         vpn_ip === null
           ? tunnel_url === self.tunnelUrl
-          : vpn_ip === config.vpn.ip && inbound_port === self.inboundPort,
+          : vpn_ip === self.vpnIp && inbound_port === self.inboundPort,
     },
     log,
   });
@@ -225,7 +229,7 @@ export async function buildMesh(options: MeshOptions): Promise<Mesh> {
     topicKey: identity.secrets.topicKey,
     own: identity,
     onOwnKey: (address: HostPort) => {
-      if (address.host !== config.vpn.ip || address.port !== self.inboundPort) clones.found(address);
+      if (address.host !== self.vpnIp || address.port !== self.inboundPort) clones.found(address);
     },
     clock,
     random: Math.random,
@@ -296,7 +300,9 @@ export async function buildMesh(options: MeshOptions): Promise<Mesh> {
     services: [ROSTER, ...config.services.map(({ name }) => name)],
     shards: SHARDS,
     place: () => ({
-      address: config.vpn.ip === null ? null : { host: config.vpn.ip, port: self.inboundPort },
+      // The DHT keeps IPv4 addresses alone: who has another one is found by its record there.
+      address:
+        self.vpnIp === null || !isIp4(self.vpnIp) ? null : { host: self.vpnIp, port: self.inboundPort },
       hasTunnel: self.tunnelUrl !== null,
     }),
     sealRecord: (maxBytes) => sealRecord(identity, self.record(), maxBytes),
@@ -316,6 +322,11 @@ export async function buildMesh(options: MeshOptions): Promise<Mesh> {
   }
   announcer.start();
   lifecycle.onStop('announcer', () => announcer.stop());
+  const selfChanged = (): void => {
+    const hasChanged = self.changed();
+    announcer.changed();
+    if (hasChanged) introductions.recordChanged();
+  };
   return {
     node,
     table,
@@ -327,10 +338,14 @@ export async function buildMesh(options: MeshOptions): Promise<Mesh> {
     fetcher,
     prober,
     peerDirectory: peerDirectory(directory, table, prober),
-    selfChanged: () => {
-      const hasChanged = self.changed();
-      announcer.changed();
-      if (hasChanged) introductions.recordChanged();
+    selfChanged,
+    vpnMoved: async () => {
+      if (hasVpn()) routeKinds.add('vpn');
+      else routeKinds.delete('vpn');
+      table.routeKindsChanged();
+      await node.moveTo(placeOf(config, self.vpnIp));
+      selfChanged();
+      if (hasVpn()) prober.lookAtRoutes('vpn');
     },
     renewed: (hasNewKey) => {
       if (hasNewKey) startUnderNewKey();
@@ -338,6 +353,13 @@ export async function buildMesh(options: MeshOptions): Promise<Mesh> {
     },
     lookUpNow,
   };
+}
+
+/** A node stores for others where it has one address that they reach it by: that of the VPN. */
+function placeOf({ dht }: Config, vpnIp: string | null): DhtPlace {
+  const vpn = vpnIp !== null && isIp4(vpnIp) ? vpnIp : null;
+  const host = dht.isAtVpn ? (vpn ?? EVERY_ADDRESS) : dht.listen.host;
+  return { role: vpn === null || host === EVERY_ADDRESS ? 'client' : 'persistent', host };
 }
 
 function peerAddress(from: HostPort | string): PeerAddress {

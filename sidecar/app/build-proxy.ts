@@ -20,7 +20,7 @@ import { HttpListener, type HttpListenerOptions } from '../http/listener.ts';
 import { PausedSockets } from '../http/sockets/paused-sockets.ts';
 import { Strangers, strangerLimits } from '../http/sockets/strangers.ts';
 import { CoarseTimers } from '../http/sockets/timers.ts';
-import { peerPools, workerPools } from '../http/upstream-pools.ts';
+import { peerPools, type UpstreamPools, workerPools } from '../http/upstream-pools.ts';
 import { sealRecord } from '../mesh/discovery/sealed-record.ts';
 import type { Identity } from '../mesh/membership/identity.ts';
 import type { RequestAuth } from '../mesh/membership/request-auth.ts';
@@ -78,7 +78,7 @@ export async function bindPorts({ inbound, outbound }: Config, lifecycle: Lifecy
 export interface Connections {
   readonly timers: CoarseTimers;
   readonly toWorkers: Upstreams;
-  readonly toPeers: Upstreams;
+  readonly toPeers: UpstreamPools;
   /** Breaks all connections to this address of a peer. */
   cutPeer(host: string, port: number): void;
 }

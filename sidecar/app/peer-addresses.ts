@@ -16,7 +16,7 @@ import type { Origin } from '../http/exchange.ts';
 type Rules = Pick<Config, 'vpn' | 'tunnel' | 'admin' | 'services'>;
 
 export class PeerAddresses {
-  readonly #vpnIp: string | null;
+  #vpnIp: string | null;
   readonly #isInVpn: (host: string) => boolean;
   readonly #tunnel: Config['tunnel']['allow'];
   readonly #ownPorts: ReadonlySet<number>;
@@ -30,6 +30,11 @@ export class PeerAddresses {
       urls.flatMap(({ host, port, socketPath }) => (socketPath === null && isLoopback(host) ? [port] : [])),
     );
     this.#ownPorts = new Set([...listening, admin.listen.port, ...workers]);
+  }
+
+  /** This host's VPN address is another one from now on. */
+  movedTo(vpnIp: string | null): void {
+    this.#vpnIp = vpnIp;
   }
 
   /** Whether a peer may be where an announcement, a record or an introduction says. */

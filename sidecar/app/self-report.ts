@@ -45,6 +45,7 @@ export class SelfReport {
   #seq = 0;
   #isDraining = false;
   #tunnelUrl: string | null;
+  #vpnIp: string | null;
   /** What records say besides state and figures, as of its last change. */
   #content: string;
   #revision = 0;
@@ -53,6 +54,7 @@ export class SelfReport {
   constructor(options: SelfReportOptions) {
     this.#options = options;
     this.#tunnelUrl = options.config.tunnel.url;
+    this.#vpnIp = options.config.vpn.ip;
     this.#content = this.#contentNow();
     this.#choices = new Map();
     this.#sessionWords = new Map();
@@ -85,8 +87,8 @@ export class SelfReport {
 
   /** This run, for the one who asks whether it is another one than he knows. */
   life(): Life {
-    const { config, inboundPort } = this.#options;
-    const own = { vpn_ip: config.vpn.ip, inbound_port: inboundPort, tunnel_url: this.#tunnelUrl };
+    const { inboundPort } = this.#options;
+    const own = { vpn_ip: this.#vpnIp, inbound_port: inboundPort, tunnel_url: this.#tunnelUrl };
     return { id: this.#lifeId, epoch: this.#epoch, place: placeOf(own), isDraining: this.#isDraining };
   }
 
@@ -100,6 +102,15 @@ export class SelfReport {
 
   get tunnelUrl(): string | null {
     return this.#tunnelUrl;
+  }
+
+  /** Where peers reach it by VPN; null = not by VPN. */
+  get vpnIp(): string | null {
+    return this.#vpnIp;
+  }
+
+  foundVpn(ip: string | null): void {
+    this.#vpnIp = ip;
   }
 
   /** True if it is another one than before. */
@@ -130,7 +141,7 @@ export class SelfReport {
     return JSON.stringify([
       this.offered,
       this.#paused,
-      config.vpn.ip,
+      this.#vpnIp,
       inboundPort,
       this.#tunnelUrl,
       capabilities,
@@ -194,7 +205,7 @@ export class SelfReport {
     for (const name of offered) figures[name] = this.#figures(name);
     return {
       worker_id: config.worker.id,
-      vpn_ip: config.vpn.ip,
+      vpn_ip: this.#vpnIp,
       tunnel_url: this.#tunnelUrl,
       services: offered,
       capabilities: this.capabilities,
@@ -205,7 +216,7 @@ export class SelfReport {
       seq: this.#seq,
       revision: this.#revision,
       state: this.state,
-      inbound_port: config.vpn.ip === null ? null : inboundPort,
+      inbound_port: this.#vpnIp === null ? null : inboundPort,
       ...(paused.length === 0 ? {} : { paused }),
       figures,
     };

@@ -37,6 +37,7 @@ import { QuickTunnel } from './quick-tunnel.ts';
 import { type ConfigSource, type LiveConfig, Reloader, saidSessions } from './reload.ts';
 import { SelfReport } from './self-report.ts';
 import { packageVersion } from './version.ts';
+import { VpnWatch } from './vpn-watch.ts';
 
 /** Addresses as they are bound; of several the first. */
 export interface RunningSidecar {
@@ -247,6 +248,20 @@ async function start(
     'first word',
     sayDiscovery(log, () => readiness(parts)),
   );
+  const vpn = new VpnWatch({
+    config,
+    inbound,
+    toPeers: connections.toPeers,
+    self,
+    moved: () => {
+      peerAddresses.movedTo(self.vpnIp);
+      return mesh.vpnMoved();
+    },
+    clock: systemClock,
+    log,
+  });
+  vpn.start();
+  lifecycle.onStop('VPN watch', () => vpn.stop());
   followTunnel(config, () => mesh.selfChanged(), self, lifecycle, log);
   mesh.node.onPartitionHealed(({ isWide }) => {
     const fields = { part: 'dht', nodes: mesh.node.status().nodes };
@@ -281,7 +296,7 @@ function sayDiscovery(log: Log, ready: () => ReturnType<typeof readiness>): () =
   let said = '';
   const say = (): void => {
     const { peers_known: peers, dht, reasons } = ready();
-    const [reason] = reasons;
+    const reason = reasons.find(({ code }) => code !== 'vpn_waiting');
     const saying = reason === undefined ? 'ready' : `${reason.code} ${reason.hint}`;
     if (saying === said || reason?.code === 'draining') return;
     said = saying;

@@ -13,6 +13,7 @@ import type { SessionCarriers } from '../core/http/session-carrier.ts';
 import type { PageOrigins } from '../core/http/web-pages.ts';
 import type { LogFormat, LogLevel } from '../core/log.ts';
 import type { Capabilities, Requirement } from '../core/peers/requirements.ts';
+import type { VpnSource } from '../core/peers/vpn-address.ts';
 import type { HealthAsk } from '../core/worker/health-ask.ts';
 import type { SlotRule } from '../core/worker/slot-rules.ts';
 import type { Reach } from './address-reach.ts';
@@ -123,8 +124,9 @@ export interface MeshConfig {
 export interface DhtConfig {
   /** Any nodes of the private DHT; empty = this sidecar is the first. */
   readonly bootstrap: readonly HostPort[];
-  /** Host: the VPN address unless set; port 0 = any. */
+  /** Host: the VPN address as of the start unless set; port 0 = any. */
   readonly listen: HostPort;
+  readonly isAtVpn: boolean;
   readonly announceIntervalMs: number;
   /** How long a storing node keeps an announcement. */
   readonly maxAgeMs: number;
@@ -170,7 +172,11 @@ export interface Config {
     /** Whose web pages may call, on the admin port too. */
     readonly origins: PageOrigins;
   };
-  readonly inbound: { readonly listen: HostPort };
+  readonly inbound: {
+    readonly listen: HostPort;
+    /** No host is configured: it is the VPN address, whatever that becomes. */
+    readonly isAtVpn: boolean;
+  };
   readonly admin: {
     readonly listen: HostPort;
     /** More names that it is called by, in lower case. */
@@ -181,7 +187,10 @@ export interface Config {
     readonly openMetrics: boolean;
   };
   readonly vpn: {
-    /** The advertised address; null = no VPN. */
+    readonly source: VpnSource;
+    /** Whether it may come and go while the sidecar runs. */
+    readonly isWatched: boolean;
+    /** As of the start; null = there is none, or it was not there yet. */
     readonly ip: string | null;
     readonly cidr: string;
   };

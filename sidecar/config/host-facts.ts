@@ -10,14 +10,14 @@ import { availableParallelism, hostname, networkInterfaces, totalmem } from 'nod
 import { delimiter, join } from 'node:path';
 import { RECORD_LIMITS } from '../core/peers/record.ts';
 import type { Capabilities } from '../core/peers/requirements.ts';
-import { subnetOf } from './parsers.ts';
+import type { HostAddress } from '../core/peers/vpn-address.ts';
 
 export interface HostFacts {
   /** Permissions of a file, as stat tells them; null where there is none. Absent: nothing is known of files. */
   readonly fileMode?: (path: string) => number | null;
   readonly hostName: string;
-  /** Of all interfaces, in the system's order, without zones. */
-  readonly addresses: readonly string[];
+  /** Of all devices, in the system's order; empty where the system does not tell. */
+  readonly addresses: readonly HostAddress[];
   /** `count` and `model` as far as the driver's files are visible here; the model of the first. */
   readonly gpu: { readonly present: boolean; readonly count: number | null; readonly model: string | null };
   readonly hardware: {
@@ -54,18 +54,12 @@ function memoryBytes(): number {
 
 /** Asks the system; never throws. */
 export function readHostFacts(path: string = process.env.PATH ?? ''): HostFacts {
-  let addresses: string[] = [];
-  try {
-    addresses = Object.values(networkInterfaces()).flatMap((list) => (list ?? []).map((one) => one.address));
-  } catch {
-    // Some sandboxes forbid it; then there is no VPN address to find.
-  }
   const present =
     existsSync('/dev/nvidia0') ||
     path.split(delimiter).some((directory) => directory !== '' && existsSync(join(directory, 'nvidia-smi')));
   const gpu = present ? { present, ...gpus() } : { present, count: null, model: null };
   const hardware = { cpuCores: availableParallelism(), memoryBytes: memoryBytes(), arch: process.arch };
-  return { hostName: hostname(), addresses, gpu, hardware, fileMode };
+  return { hostName: hostname(), addresses: hostAddresses(), gpu, hardware, fileMode };
 }
 
 function fileMode(path: string): number | null {
@@ -76,10 +70,22 @@ function fileMode(path: string): number | null {
   }
 }
 
-/** The first address of the host inside the network; null when there is none. */
-export function vpnAddress(network: string, addresses: readonly string[]): string | null {
-  const contains = subnetOf(network);
-  return contains === null ? null : (addresses.find((address) => contains(address)) ?? null);
+const NO_LINK_ADDRESS = '00:00:00:00:00:00';
+
+/** Asks the system; never throws. */
+export function hostAddresses(): readonly HostAddress[] {
+  try {
+    return Object.entries(networkInterfaces()).flatMap(([device, list]) =>
+      (list ?? []).map(({ address, internal, mac }) => ({
+        device,
+        address,
+        isTunnel: !internal && mac === NO_LINK_ADDRESS,
+      })),
+    );
+  } catch {
+    // Some sandboxes forbid it; then there is no VPN address to find.
+    return [];
+  }
 }
 
 const BYTES_PER_GB = 2 ** 30;

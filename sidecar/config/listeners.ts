@@ -78,11 +78,10 @@ export function adminOf({ tree, problems, warnings }: Context): Config['admin'] 
   return { listen, hosts: new Set(hosts ?? []), token, openMetrics };
 }
 
-export function inboundOf(given: HostPort | null, vpn: string | null): HostPort {
-  const host = vpn ?? '127.0.0.1';
-  return given === null
-    ? { host, port: INBOUND_PORT }
-    : { host: given.host === '' ? host : given.host, port: given.port };
+export function inboundOf(given: HostPort | null, vpn: string | null): Config['inbound'] {
+  const isAtVpn = given === null || given.host === '';
+  const host = isAtVpn ? (vpn ?? '127.0.0.1') : given.host;
+  return { listen: { host, port: given?.port ?? INBOUND_PORT }, isAtVpn };
 }
 
 export function tunnelOf({ tree, problems }: Context, readText: ReadText): Config['tunnel'] {

@@ -8,7 +8,7 @@
 import { BlockList } from 'node:net';
 import { parseByteSize, parseDuration } from '../core/amounts.ts';
 import type { HostPort } from '../core/host-port.ts';
-import { isHostName, isIp4, parseHostPort } from '../core/host-port.ts';
+import { isHostName, isIp4, isIp6, parseHostPort } from '../core/host-port.ts';
 import { canonicalOrigin, hostNameOf, type PageOrigins } from '../core/http/web-pages.ts';
 import { nearestWord } from '../core/nearest-word.ts';
 import { networkOf, type Reach } from './address-reach.ts';
@@ -170,26 +170,33 @@ export function pairs(raw: unknown, form: string): readonly (readonly [string, u
 }
 
 /** IPv4 only: the DHT's addresses and its announcements have room for nothing else. */
-export const ip4Address: Parser<string> = (raw) => {
-  if (typeof raw === 'string' && isIp4(raw.trim())) return raw.trim();
-  throw new Error(`${shown(raw)} is not an IPv4 address`);
+/** IPv4, or IPv6 as the system writes it. */
+export const ipAddress: Parser<string> = (raw) => {
+  const value = typeof raw === 'string' ? raw.trim() : '';
+  if (isIp4(value)) return value;
+  if (isIp6(value)) return new URL(`http://[${value}]`).hostname.slice(1, -1);
+  throw new Error(`${shown(raw)} is not an IP address`);
 };
 
 /** `10.42.0.0/16`; the result is the text. */
 export const cidr: Parser<string> = (raw) => {
   if (typeof raw === 'string' && subnetOf(raw.trim()) !== null) return raw.trim();
-  throw new Error(`${shown(raw)} is not an IPv4 network (such as 10.42.0.0/16)`);
+  throw new Error(`${shown(raw)} is not a network (such as 10.42.0.0/16 or fd42::/16)`);
 };
 
 /** A test for "is in this network"; null when the text is not one. */
 export function subnetOf(network: string): ((address: string) => boolean) | null {
-  const match = /^([0-9.]{7,15})\/(\d{1,2})$/.exec(network);
+  const match = /^([0-9a-f.:]{2,45})\/(0|[1-9]\d{0,2})$/i.exec(network);
   const base = match?.[1] ?? '';
   const prefix = Number(match?.[2]);
-  if (!isIp4(base) || prefix > 32) return null;
   const blocks = new BlockList();
-  blocks.addSubnet(base, prefix, 'ipv4');
-  return (address) => isIp4(address) && blocks.check(address, 'ipv4');
+  if (isIp4(base) && prefix <= 32) {
+    blocks.addSubnet(base, prefix, 'ipv4');
+    return (address) => isIp4(address) && blocks.check(address, 'ipv4');
+  }
+  if (!isIp6(base) || prefix > 128) return null;
+  blocks.addSubnet(base, prefix, 'ipv6');
+  return (address) => isIp6(address) && blocks.check(address, 'ipv6');
 }
 
 /** An http(s) URL with nothing in it but scheme, host, port and path; the error never repeats it. */

@@ -5,18 +5,17 @@
  * storing node has one address).
  */
 import { formatHostPort, isIp4 } from '../core/host-port.ts';
-import { isUnicast } from '../core/peers/record.ts';
 import type { CallConfig, Config, ServiceConfig } from './config.ts';
-import { detectedCapabilities, type HostFacts, vpnAddress, withDetected } from './host-facts.ts';
+import { detectedCapabilities, type HostFacts, withDetected } from './host-facts.ts';
 import { adminOf, type Context, checkListeners, inboundOf, outboundOf, tunnelOf } from './listeners.ts';
 import { type CheckMembership, workerAndMesh } from './membership.ts';
 import { listOptions } from './option.ts';
-import { subnetOf } from './parsers.ts';
 import type { Problems } from './problems.ts';
 import { SCHEMA } from './schema.ts';
 import { callDefault, readAliases, readCalls, readServices } from './services.ts';
 import type { ReadText } from './sources.ts';
 import type { TreeResult } from './tree.ts';
+import { isWatched, presentVpnIp, vpnSource } from './vpn.ts';
 
 /** What the caller will do with it: a sidecar, or a node of the DHT alone. */
 export type Purpose = 'sidecar' | 'bootstrap';
@@ -24,20 +23,10 @@ export type Purpose = 'sidecar' | 'bootstrap';
 const BOOTSTRAP_PORT = 49737;
 const EVERY_ADDRESS = '0.0.0.0';
 
-function vpnIp({ tree, problems, warnings }: Context, host: HostFacts): string | null {
-  const { ip, cidr } = tree.values.vpn;
-  if (ip === 'none') return null;
-  if (ip === null) return tree.failed.has('vpn.ip') ? null : vpnAddress(cidr, host.addresses);
-  if (!isUnicast(ip)) problems.add(tree.where('vpn.ip'), `${ip} is not the address of a host`);
-  else if (subnetOf(cidr)?.(ip) === false) {
-    warnings.push(
-      `${tree.where('vpn.ip')}: ${ip} is outside of the VPN network ${cidr}: peers will not call it there`,
-    );
-  }
-  return ip;
-}
+function dhtOf({ tree, problems }: Context, { source, ip }: Config['vpn'], purpose: Purpose): Config['dht'] {
+  // The DHT knows IPv4 alone.
+  const vpn = ip !== null && isIp4(ip) ? ip : null;
 
-function dhtOf({ tree, problems }: Context, vpn: string | null, purpose: Purpose): Config['dht'] {
   const { bootstrap, listen, announceInterval, maxAge } = tree.values.dht;
   for (const node of bootstrap ?? []) {
     if (node.host === '' || node.port === 0) {
@@ -49,8 +38,9 @@ function dhtOf({ tree, problems }: Context, vpn: string | null, purpose: Purpose
     problems.add(tree.where('dht.maxAge'), 'must be at least twice dht.announceInterval');
   }
   const port = listen?.port ?? (purpose === 'bootstrap' ? BOOTSTRAP_PORT : 0);
-  const host = listen !== null && listen.host !== '' ? listen.host : (vpn ?? EVERY_ADDRESS);
-  const stores = purpose === 'bootstrap' || vpn !== null;
+  const isAtVpn = listen === null || listen.host === '';
+  const host = isAtVpn ? (vpn ?? EVERY_ADDRESS) : listen.host;
+  const stores = purpose === 'bootstrap' || (!isAtVpn && (vpn !== null || source.kind === 'given'));
   if (!isIp4(host)) problems.add(tree.where('dht.listen'), `${host} is not an IPv4 address of this host`);
   else if (stores && host === EVERY_ADDRESS && !tree.failed.has('dht.listen') && !tree.failed.has('vpn.ip')) {
     // A node's place in the DHT is the hash of its address.
@@ -62,6 +52,7 @@ function dhtOf({ tree, problems }: Context, vpn: string | null, purpose: Purpose
   return {
     bootstrap: bootstrap ?? [],
     listen: { host, port },
+    isAtVpn,
     announceIntervalMs: announceInterval,
     maxAgeMs: maxAge,
   };
@@ -163,10 +154,14 @@ export function resolveConfig(
   const warnings: string[] = [];
   const context: Context = { tree, problems, warnings };
   checkSecretFiles(context, host);
-  const vpn = vpnIp(context, host);
+  const source = vpnSource(context);
+  const isInboundAtVpn = values.inbound.listen === null || values.inbound.listen.host === '';
+  const isVpnWatched = isWatched(source, isInboundAtVpn, host.addresses);
+  const ip = presentVpnIp(source, isVpnWatched, host.addresses);
+  const vpn = { source, isWatched: isVpnWatched, ip, cidr: values.vpn.cidr };
   const served = servicesOf(context, readText);
   const { workerId, mesh } = workerAndMesh(context, host, served.services, checkMembership);
-  const inbound = { listen: inboundOf(values.inbound.listen, vpn) };
+  const inbound = inboundOf(values.inbound.listen, ip);
   const config: Config = {
     worker: {
       id: workerId,
@@ -176,7 +171,7 @@ export function resolveConfig(
     outbound: outboundOf(context),
     inbound,
     admin: adminOf(context),
-    vpn: { ip: vpn, cidr: values.vpn.cidr },
+    vpn,
     tunnel: tunnelOf(context, readText),
     mesh,
     dht: dhtOf(context, vpn, purpose),

@@ -18,7 +18,7 @@ import {
   hostPort,
   hostPorts,
   integer,
-  ip4Address,
+  ipAddress,
   list,
   oneOf,
   orNone,
@@ -150,12 +150,17 @@ export const SCHEMA = {
     }),
   },
   vpn: {
-    ip: optional(orNone(ip4Address), {
+    ip: optional(orNone(ipAddress), {
       env: 'SIDECAR_VPN_IP',
       defaultDoc: 'the address of this host inside `vpn.cidr`',
       doc: 'VPN address to advertise; `none` for no VPN.',
     }),
     cidr: option(cidr, '10.42.0.0/16', { env: 'SIDECAR_VPN_CIDR', doc: 'The Nebula network.' }),
+    interface: optional(text('the network device', 64), {
+      env: 'SIDECAR_VPN_INTERFACE',
+      defaultDoc: 'any with an address inside `vpn.cidr`, that of a VPN first',
+      doc: 'The network device of the VPN, such as `nebula1`, where several have an address inside `vpn.cidr`.',
+    }),
   },
   tunnel: {
     url: optional(url(['https']), {

@@ -22,6 +22,7 @@ export const LOG_FIELDS = {
   count: 'how many of what the message names',
   days_left: 'of a certificate; negative once it has ended',
   detail: 'what exactly, in words',
+  device: 'a network device',
   duration_ms: 'how long it took',
   ends: 'when a certificate ends',
   err: 'an error, with its causes',

@@ -23,7 +23,15 @@ export interface PoolOptions {
   readonly onInternalError?: ((error: unknown) => void) | undefined;
 }
 
-export abstract class ConnectionPool<Connection extends { destroy(): void }> {
+export interface PooledConnection {
+  /** Of this host. */
+  readonly localAddress: string | undefined;
+  /** Takes no more requests; those that run go on. */
+  retire(): void;
+  destroy(): void;
+}
+
+export abstract class ConnectionPool<Connection extends PooledConnection> {
   readonly #connectAttempts: number;
   /** Those that take requests, by origin; the one that became available last comes last. */
   readonly #available = new Map<string, Connection[]>();
@@ -53,6 +61,13 @@ export abstract class ConnectionPool<Connection extends { destroy(): void }> {
   cut(host: string, port: number): void {
     for (const [connection, key] of [...this.#open]) {
       if (key.includes(`://${host}:${port}#`)) connection.destroy();
+    }
+  }
+
+  /** This host has that address no more: what was connected from it takes no more requests. */
+  leaveAddress(localAddress: string): void {
+    for (const connection of [...this.#available.values()].flat()) {
+      if (connection.localAddress === localAddress) connection.retire();
     }
   }
 

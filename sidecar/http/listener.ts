@@ -21,33 +21,48 @@ const MAX_EARLY = 1_024;
 
 type Connection = Http1Connection | StrangerGate | Http2Connection;
 
+interface Bound {
+  readonly server: net.Server;
+  readonly address: HostPort;
+}
+
 export class HttpListener {
-  /** Where it really is bound, at least one. */
-  readonly addresses: readonly HostPort[];
-  readonly #servers: readonly net.Server[];
+  #bound: readonly Bound[];
   readonly #connections = new Map<net.Socket, Connection>();
   /** Accepted before they are served, and not read yet. */
   readonly #early = new Set<net.Socket>();
   #options: ConnectionOptions | null = null;
   #isDraining = false;
+  #isClosed = false;
 
   /** Takes the ports, all or none. Rejects with the bind error (EADDRINUSE, EACCES, EADDRNOTAVAIL …). */
   static async bind(address: HostPort | readonly HostPort[]): Promise<HttpListener> {
-    const options = { allowHalfOpen: true, noDelay: true, keepAlive: true, pauseOnConnect: true };
-    return new HttpListener(await bindAll([address].flat(), () => net.createServer(options)));
+    return new HttpListener(await bindAll([address].flat(), newServer));
   }
 
   private constructor(servers: readonly net.Server[]) {
-    this.#servers = servers;
-    this.addresses = servers.map((server) => {
-      const { address: host, port } = server.address() as net.AddressInfo;
-      return { host, port };
-    });
-    for (const server of servers) {
-      // EMFILE and the like: one connection is lost, the listener lives.
-      server.on('error', () => {});
-      server.on('connection', (socket: net.Socket) => this.#accepted(socket));
-    }
+    this.#bound = servers.map((server) => this.#own(server));
+  }
+
+  /** Where it really is bound, at least one. */
+  get addresses(): readonly HostPort[] {
+    return this.#bound.map(({ address }) => address);
+  }
+
+  /** Listens at one more address of this host. Rejects with the bind error. */
+  async add(address: HostPort): Promise<void> {
+    if (this.#isClosed) return;
+    const servers = await bindAll([address], newServer);
+    this.#bound = [...this.#bound, ...servers.map((server) => this.#own(server))];
+    if (this.#isClosed) this.stopAccepting();
+  }
+
+  /** Takes no new connections there; those that are open go on. One that is the only one stays. */
+  remove(host: string): void {
+    const staying = this.#bound.filter(({ address }) => address.host !== host);
+    if (staying.length === 0) return;
+    for (const one of this.#bound) if (!staying.includes(one)) one.server.close();
+    this.#bound = staying;
   }
 
   /** Of the first address. */
@@ -82,15 +97,25 @@ export class HttpListener {
 
   /** Takes no new connections. */
   stopAccepting(): void {
-    for (const server of this.#servers) server.close();
+    this.#isClosed = true;
+    for (const { server } of this.#bound) server.close();
   }
 
   /** Breaks everything that is left. */
   async destroy(): Promise<void> {
-    const closed = this.#servers.map((server) => new Promise((resolve) => server.close(resolve)));
+    this.#isClosed = true;
+    const closed = this.#bound.map(({ server }) => new Promise((resolve) => server.close(resolve)));
     for (const socket of this.#early) socket.destroy();
     for (const socket of this.#connections.keys()) socket.destroy();
     await Promise.all(closed);
+  }
+
+  #own(server: net.Server): Bound {
+    // EMFILE and the like: one connection is lost, the listener lives.
+    server.on('error', () => {});
+    server.on('connection', (socket: net.Socket) => this.#accepted(socket));
+    const { address: host, port } = server.address() as net.AddressInfo;
+    return { server, address: { host, port } };
   }
 
   #accepted(socket: net.Socket): void {
@@ -144,4 +169,8 @@ export class HttpListener {
     this.#connections.set(connection.socket, connection);
     if (this.#isDraining) connection.drainAfterOne();
   }
+}
+
+function newServer(): net.Server {
+  return net.createServer({ allowHalfOpen: true, noDelay: true, keepAlive: true, pauseOnConnect: true });
 }

@@ -94,6 +94,12 @@ export class UpstreamPools implements Upstreams {
     this.#http2.cut(host, port);
   }
 
+  /** This host has that address no more: what was connected from it takes no more requests. */
+  leaveAddress(localAddress: string): void {
+    this.#http1.leaveAddress(localAddress);
+    this.#http2.leaveAddress(localAddress);
+  }
+
   /** Closes everything at once; for the end of the process. */
   destroy(): void {
     this.#http1.destroy();

@@ -31,6 +31,8 @@ export interface ReadinessFacts {
   readonly draining: boolean;
   /** Keys that two sidecars have, or had a moment ago; `worker` null = the key of this one. */
   readonly clones?: readonly SharedKey[];
+  /** What is waited for, when a VPN is configured and not there: its network or address. */
+  readonly vpnAwaited: string | null;
 }
 
 export interface SharedKey {
@@ -45,6 +47,7 @@ export interface Reason {
     | 'draining'
     | 'certificate_ended'
     | 'certificate_ends_soon'
+    | 'vpn_waiting'
     | 'no_other_member'
     | 'dht_unreachable'
     | 'no_peers'
@@ -81,6 +84,7 @@ export function assessReadiness(facts: ReadinessFacts): Readiness {
     reasons: [
       drainingReason(facts),
       certificateReason(facts),
+      vpnReason(facts),
       discoveryReason(facts),
       peersReason(facts),
       ...(facts.clones ?? []).map(cloneReason),
@@ -116,6 +120,17 @@ function drainingReason({ draining }: ReadinessFacts): Reason | null {
     code: 'draining',
     detail: 'This sidecar is shutting down.',
     hint: 'Nothing to do: requests that run are finished first.',
+  };
+}
+
+function vpnReason({ vpnAwaited }: ReadinessFacts): Reason | null {
+  if (vpnAwaited === null) return null;
+  return {
+    code: 'vpn_waiting',
+    detail: `This host has no VPN address (${vpnAwaited}): no peer is reached by VPN, and none reaches it so.`,
+    hint:
+      'Is the VPN (Nebula) up on this host, and is it the network of SIDECAR_VPN_CIDR? It is looked for each second. ' +
+      'Where there is none, SIDECAR_VPN_IP=none says so.',
   };
 }
 

@@ -28,7 +28,7 @@ const handlers = (change: Partial<AdminHandlers> = {}): AdminHandlers => ({
   metricsText: async () => 'sidecar_ready 1\n',
   metricsType: 'text/plain; version=0.0.4; charset=utf-8',
   peers: (service) => [{ worker_id: '<script>alert(1)</script>', asked: service }],
-  ready: () => assessReadiness({ peersKnown: 0, peersUsable: 0, dht, draining: false }),
+  ready: () => assessReadiness({ peersKnown: 0, peersUsable: 0, dht, draining: false, vpnAwaited: null }),
   explainService: async (service) => (service === 'llm-inference' ? { service, chosen: 'a' } : null),
   explainRequest: (id) => (id === 'r1' ? { request_id: id } : null),
   targets: () => [{ targets: ['10.42.0.10:9464'], labels: { worker_id: 'a' } }],
@@ -104,7 +104,8 @@ describe('the admin port', () => {
   });
 
   test('/readyz is 200 once it can route', async () => {
-    const ready = () => assessReadiness({ peersKnown: 1, peersUsable: 1, dht, draining: false });
+    const ready = () =>
+      assessReadiness({ peersKnown: 1, peersUsable: 1, dht, draining: false, vpnAwaited: null });
     const { get } = await start({ ready });
     expect((await get('/readyz')).status).toBe(200);
   });

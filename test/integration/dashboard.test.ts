@@ -80,7 +80,8 @@ describe('the dashboard on a real Prometheus', () => {
           },
           metricsType: metrics.contentType,
           peers: () => [],
-          ready: () => assessReadiness({ peersKnown: 3, peersUsable: 2, dht, draining: false }),
+          ready: () =>
+            assessReadiness({ peersKnown: 3, peersUsable: 2, dht, draining: false, vpnAwaited: null }),
           explainService: () => null,
           explainRequest: () => null,
           load: () => ({}),

@@ -85,7 +85,7 @@ describe('finding workers in the DHT', () => {
     const [first] = await startDht(2);
     const web = new RecordWeb();
     const worker = await startWorker(web, first, { id: 'both', tunnel: true });
-    const outside = startReader(web, first, { hasVpn: false });
+    const outside = startReader(web, first, { hasVpn: () => false });
     expect((await outside.find(SERVICE)).kind).toBe('hit');
     expectNamed(web.fetches, 'its VPN address was not even tried').toBe(0);
     web.pages.clear();

@@ -122,7 +122,8 @@ describe('the admin port beyond loopback', () => {
         metricsText: async () => 'sidecar_ready 1\n',
         metricsType: 'text/plain',
         peers: () => [],
-        ready: () => assessReadiness({ peersKnown: 1, peersUsable: 1, dht, draining: false }),
+        ready: () =>
+          assessReadiness({ peersKnown: 1, peersUsable: 1, dht, draining: false, vpnAwaited: null }),
         explainService: () => ({}),
         explainRequest: () => null,
         targets: () => [],

@@ -229,13 +229,16 @@ describe('mistakes in a configuration', () => {
       tunnel,
       vpn,
       services: offered,
-    } = loadEnv({
-      SIDECAR_TUNNEL_URL: longest,
-      SIDECAR_WORKER_ID: 'x'.repeat(128),
-      SIDECAR_VPN_IP: '10.42.0.1',
-      SIDECAR_SERVICES: services(64, 's'),
-      SIDECAR_CAPABILITIES: Array.from({ length: 32 }, (_, n) => `c${n}=${'é'.repeat(128)}`).join(','),
-    });
+    } = loadEnv(
+      {
+        SIDECAR_TUNNEL_URL: longest,
+        SIDECAR_WORKER_ID: 'x'.repeat(128),
+        SIDECAR_VPN_IP: '10.42.0.1',
+        SIDECAR_SERVICES: services(64, 's'),
+        SIDECAR_CAPABILITIES: Array.from({ length: 32 }, (_, n) => `c${n}=${'é'.repeat(128)}`).join(','),
+      },
+      { addresses: ['10.42.0.1'] },
+    );
     const decoded = decodeRecord({
       worker_id: worker.id,
       vpn_ip: vpn.ip,

@@ -168,20 +168,28 @@ describe('an address or network', () => {
     refused(hostPort(''), 'h', /not host:port/);
   });
 
-  test('a network has a prefix of 0 to 32 bits, and its members are told by it', () => {
+  test('a network has a prefix that fits its addresses, and its members are told by it', () => {
     expect(cidr(' 10.42.0.0/16 ')).toBe('10.42.0.0/16');
     for (const raw of [
       '10.42.0.0/33',
       '10.42.0.0',
       '10.42.0/16',
-      'fd00::/8',
+      'fd00::/129',
+      'fd00::%eth0/8',
       '10.42.0.0/-1',
       '10.42.0.0/016',
     ]) {
-      refused(cidr, raw, /not an IPv4 network/);
+      refused(cidr, raw, /not a network/);
     }
     const isIn = subnetOf('10.42.0.0/16');
     expect(['10.42.255.255', '10.43.0.0', '::ffff:10.42.0.1', 'x'].map((ip) => isIn?.(ip))).toStrictEqual([
+      true,
+      false,
+      false,
+      false,
+    ]);
+    const isIn6 = subnetOf('fd42::/16');
+    expect(['fd42:1::9', 'fd43::1', '10.42.0.1', 'x'].map((ip) => isIn6?.(ip))).toStrictEqual([
       true,
       false,
       false,

@@ -51,6 +51,7 @@ describe('the configuration', () => {
     expect(config.dht).toStrictEqual({
       bootstrap: [],
       listen: { host: '0.0.0.0', port: 0 },
+      isAtVpn: true,
       announceIntervalMs: 60_000,
       maxAgeMs: 180_000,
     });

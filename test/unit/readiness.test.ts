@@ -9,6 +9,7 @@ const facts = (change: Partial<ReadinessFacts>): ReadinessFacts => ({
   peersUsable: 2,
   dht: { kind: 'connected', nodes: 4, hint: '4 other nodes known.' },
   draining: false,
+  vpnAwaited: null,
   ...change,
 });
 const codes = (change: Partial<ReadinessFacts>) =>

@@ -41,7 +41,7 @@ function setUp() {
     shards: 1,
     sampleSize: 64,
     recordMaxAgeMs: 1_000,
-    hasVpn: true,
+    hasVpn: () => true,
     mayAsk: () => true,
   };
   const roster = new Roster({

@@ -27,7 +27,7 @@ export interface PeerTableOptions {
   readonly ttlMs: number;
   /** How long an evicted peer is not taken back on the word of others. */
   readonly evictionBanMs: number;
-  /** All, when not given. */
+  /** All, when not given; looked at again after `routeKindsChanged`. */
   readonly routeKinds?: UsableKinds;
 }
 
@@ -113,6 +113,11 @@ export class PeerTable {
     if (peer.adopt(record, nowMs)) this.#byService.clear();
     peer.heardAtMs = nowMs;
     return this.#claim(peer, nowMs) && isNewClaim ? 'id_conflict' : 'updated';
+  }
+
+  /** The kinds of routes that lead from here to peers are others now. */
+  routeKindsChanged(): void {
+    for (const peer of this.#peers.values()) peer.findRoutes();
   }
 
   /** The peer itself answered. */

@@ -84,9 +84,7 @@ export class Peer {
     this.#record = record;
     // A record that third parties keep may be older than what the peer has said since, say that it is draining.
     this.reportState(record.state, record.seq, nowMs);
-    this.#routes = routesOf(record)
-      .filter(({ kind }) => this.#kinds.has(kind))
-      .map((route) => this.#routes.find((old) => isSameAddress(old, route)) ?? route);
+    this.findRoutes();
     for (const service of this.#endpoints.keys()) {
       if (!record.services.includes(service)) isChanged = this.#endpoints.delete(service);
     }
@@ -103,6 +101,13 @@ export class Peer {
       isChanged = takeSessions(endpoint, figures?.session) || isChanged;
     }
     return isChanged;
+  }
+
+  /** Of its record those that lead there from here now. A route with the same address keeps its health. */
+  findRoutes(): void {
+    this.#routes = routesOf(this.#record)
+      .filter(({ kind }) => this.#kinds.has(kind))
+      .map((route) => this.#routes.find((old) => isSameAddress(old, route)) ?? route);
   }
 
   /** The worker was restarted: what its former life said counts no longer; nor what it did, unless it was another a moment ago. */

@@ -141,6 +141,15 @@ export class Http1Upstream implements UpstreamRequest, ResponseSink {
     if (this.#handler !== null) abortConnection(this.#socket, this.#release());
   }
 
+  get localAddress(): string | undefined {
+    return this.#socket.localAddress;
+  }
+
+  /** For one that waits in the pool, where no request runs. */
+  retire(): void {
+    this.destroy();
+  }
+
   destroy(): void {
     this.#socket.destroy();
   }

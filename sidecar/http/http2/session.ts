@@ -116,6 +116,10 @@ export class Http2Session implements StreamSession {
     };
   }
 
+  get localAddress(): string | undefined {
+    return this.#socket.localAddress;
+  }
+
   get hasRoom(): boolean {
     if (this.#state !== 'ready' || this.#session.closed || this.#session.destroyed) return false;
     return this.#requests.size < this.#maxStreams;

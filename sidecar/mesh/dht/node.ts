@@ -11,6 +11,7 @@ import { messageOf, SidecarError } from '../../core/errors.ts';
 import type { Log } from '../../core/log.ts';
 import { type Clock, within } from '../clock.ts';
 import { BootstrapNodes, bootstrapRpc, type HealedPartition } from './bootstrap-nodes.ts';
+import { Listeners } from './listeners.ts';
 import { LostNodes } from './lost-nodes.ts';
 import { type DhtBinding, openHyperDht } from './open.ts';
 import { RunningQueries } from './running-queries.ts';
@@ -263,22 +264,4 @@ class HyperDhtNode implements DhtNode {
 
 function stopped(cause?: unknown): SidecarError {
   return new SidecarError('discovery_unavailable', 'The DHT node is stopped.', { cause });
-}
-
-class Listeners<T> {
-  readonly #listeners = new Set<(news: T) => void>();
-
-  /** The returned function ends it. May be passed on by itself. */
-  readonly add = (listener: (news: T) => void): (() => void) => {
-    this.#listeners.add(listener);
-    return () => void this.#listeners.delete(listener);
-  };
-
-  call(news: T): void {
-    for (const listener of this.#listeners) listener(news);
-  }
-
-  clear(): void {
-    this.#listeners.clear();
-  }
 }

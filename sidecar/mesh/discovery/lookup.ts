@@ -29,7 +29,7 @@ export interface LookupOptions {
   /** The record of a known peer is not fetched again while it is younger. */
   readonly recordMaxAgeMs: number;
   /** Whether announced VPN addresses can be reached from here; else the DHT is asked first. */
-  readonly hasVpn: boolean;
+  readonly hasVpn: () => boolean;
   /** Which announced addresses may be asked: an announcement is a request to connect somewhere. */
   readonly mayAsk: (address: HostPort) => boolean;
   /** Our own key was announced from this address. */
@@ -194,7 +194,7 @@ class Walk {
     const inDht: RecordSource = { kind: 'dht' };
     if (address === undefined) return [inDht];
     const atPeer: RecordSource = { kind: 'address', address };
-    return this.#options.hasVpn ? [atPeer, inDht] : [inDht, atPeer];
+    return this.#options.hasVpn() ? [atPeer, inDht] : [inDht, atPeer];
   }
 
   #failed(why: Failure): void {

@@ -151,6 +151,16 @@ export class Prober {
     );
   }
 
+  /** Routes of a kind that was not there before lead to peers: each is tried now. */
+  lookAtRoutes(kind: Route['kind']): void {
+    let asked = 0;
+    for (const peer of this.#options.table.all()) {
+      for (const route of peer.routes) {
+        if (route.kind === kind && asked++ < ACTIVE_SET) void this.#routes.ask(peer, route);
+      }
+    }
+  }
+
   /** A request found nothing but silence at the other end of this route. */
   silent(route: Route): void {
     this.#routes.silent(route);

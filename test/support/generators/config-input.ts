@@ -11,6 +11,7 @@ export interface MadeUp {
   readonly env?: Readonly<Record<string, string | undefined>>;
   /** Path → content. */
   readonly files?: Readonly<Record<string, string>>;
+  /** Of devices eth0, eth1, and so on. */
   readonly addresses?: readonly string[];
   readonly gpu?: string | null;
   readonly hostName?: string;
@@ -28,7 +29,11 @@ export function configInput(made: MadeUp = {}): ConfigInput {
     },
     host: {
       hostName: made.hostName ?? 'box',
-      addresses: made.addresses ?? ['127.0.0.1', '192.0.2.7'],
+      addresses: (made.addresses ?? ['127.0.0.1', '192.0.2.7']).map((address, i) => ({
+        device: `eth${i}`,
+        address,
+        isTunnel: false,
+      })),
       gpu: {
         present: made.gpu !== undefined,
         count: made.gpu === undefined ? null : 1,

@@ -207,7 +207,7 @@ export function startReader(
     shards: 1,
     sampleSize: 64,
     recordMaxAgeMs: ttlMs / 2,
-    hasVpn: true,
+    hasVpn: () => true,
     mayAsk: () => true,
     ttlMs,
     firstLookupWaitMs: 3_000,
