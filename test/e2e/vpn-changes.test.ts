@@ -4,12 +4,14 @@
  *
  * With real Nebula where its device matters; else the shared network of the namespaces plays the VPN.
  */
+import { setTimeout as pause } from 'node:timers/promises';
 import { describe, expect } from '@jest/globals';
 import { nebulaReason } from '../support/host/nebula.ts';
 import { netnsReason } from '../support/host/netns.ts';
-import { NebulaMesh } from '../support/meshes/nebula-mesh.ts';
+import { type NebulaHost, NebulaMesh } from '../support/meshes/nebula-mesh.ts';
 import { type NetnsHost, NetnsMesh } from '../support/meshes/netns-mesh.ts';
 import { eventually } from '../support/runner/eventually.ts';
+import { expectNamed } from '../support/runner/expectations.ts';
 import { note } from '../support/runner/note.ts';
 import { testUnless } from '../support/runner/test-unless.ts';
 
@@ -205,6 +207,63 @@ describe('a real Nebula that starts after the sidecar, or anew', () => {
       const answer = await app.call({ method: 'POST', target: `/service/alpha/?id=${id}`, body: 'x' });
       expect(answer.status).toBe(200);
       expect(await worker.seen(id)).toHaveLength(1);
+    },
+  );
+});
+
+const FLAPS = 4;
+const FLAP_MS = 3_000;
+
+/** Requests of the app, one after the other, until `stop`; resolves to what did not go well. */
+function callSteadily(app: NebulaHost): { stop(): Promise<{ sent: number; failed: readonly string[] }> } {
+  let isStopped = false;
+  const failed: string[] = [];
+  let sent = 0;
+  const calling = (async () => {
+    while (!isStopped) {
+      const method = sent % 2 === 0 ? 'GET' : 'POST';
+      const answer = await app.call({
+        method,
+        target: `/service/alpha/?id=flap-${sent}`,
+        ...(method === 'POST' ? { body: 'x' } : {}),
+      });
+      sent++;
+      if (answer.status !== 200) failed.push(`${method} ${answer.status} ${answer.body.slice(0, 300)}`);
+      await pause(20);
+    }
+  })();
+  return {
+    async stop() {
+      isStopped = true;
+      await calling;
+      return { sent, failed };
+    },
+  };
+}
+
+describe('a real Nebula that flaps', () => {
+  testUnless(nebulaReason())(
+    'no request is lost that the tunnel could take, none comes twice, and the VPN is used again',
+    async () => {
+      const mesh = await NebulaMesh.up(2);
+      const [app, worker] = [mesh.host(1), mesh.host(2)];
+      await Promise.all([app.start({}), worker.start({ services: ['alpha'], hasTunnel: true })]);
+      await app.route(worker, 'vpn', 'up');
+      const first = await app.get('alpha');
+      expectNamed(first.status, first.body).toBe(200);
+      const calls = callSteadily(app);
+      for (let i = 0; i < FLAPS; i++) {
+        mesh.rig.cutVpn(worker.number);
+        await pause(FLAP_MS);
+        mesh.rig.heal();
+        await pause(FLAP_MS);
+      }
+      const { sent, failed } = await calls.stop();
+      note(`${sent} requests while it flapped`);
+      expect(failed).toStrictEqual([]);
+      for (let i = 1; i < sent; i += 2) expect(await worker.seen(`flap-${i}`)).toHaveLength(1);
+      await app.route(worker, 'vpn', 'up');
+      expect((await app.get('alpha')).headers['sidecar-route']).toBe('vpn');
     },
   );
 });
