@@ -2,7 +2,7 @@
  * Follows the VPN address of this host: it may come up after the sidecar, go, and come back as another.
  *
  * The listener of peers, the DHT node, the record and the routes to others follow in this order, so that no address is
- * told before it answers; requests that run live on. Asked once a second, since Node tells of no change: 60 µs each.
+ * told before it answers; requests that run live on. Asked once a second, since Node tells of no change.
  */
 
 import type { Config } from '../config/config.ts';
@@ -29,6 +29,9 @@ export interface VpnWatchOptions {
 }
 
 const LOOK_INTERVAL_MS = 1_000;
+
+/** While there is none: what comes by the VPN before it is followed finds a record that denies it. */
+const WAITING_INTERVAL_MS = 250;
 
 /** An address that went is waited for so long: then the record tells within 5 s. */
 const PATIENCE_MS = 3_500;
@@ -65,7 +68,8 @@ export class VpnWatch {
 
   #next(): void {
     if (this.#isStopped) return;
-    this.#cancel = this.#options.clock.after(LOOK_INTERVAL_MS, () => {
+    const afterMs = this.#followed === null ? WAITING_INTERVAL_MS : LOOK_INTERVAL_MS;
+    this.#cancel = this.#options.clock.after(afterMs, () => {
       void this.#follow(this.#look()).then(() => this.#next());
     });
   }

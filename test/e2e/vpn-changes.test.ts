@@ -203,9 +203,15 @@ describe('a real Nebula that starts after the sidecar, or anew', () => {
         mesh.rig.startNebula(worker.number);
         await served(what);
       }
+      await eventually(
+        'the worker has followed',
+        () => reasonsOf(worker),
+        (codes) => !codes.includes('vpn_waiting'),
+      );
+      await app.route(worker, 'vpn', 'up');
       const id = 'once';
       const answer = await app.call({ method: 'POST', target: `/service/alpha/?id=${id}`, body: 'x' });
-      expect(answer.status).toBe(200);
+      expectNamed(answer.status, answer.body).toBe(200);
       expect(await worker.seen(id)).toHaveLength(1);
     },
   );
