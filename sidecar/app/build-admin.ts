@@ -19,9 +19,9 @@ import type { RequestHistory } from '../observe/request-history.ts';
 import type { LocalService } from '../proxy/worker/local-service.ts';
 import type { Pauses } from '../proxy/worker/pauses.ts';
 import type { Mesh } from './build-mesh.ts';
-import type { CertificateWatch } from './certificate-watch.ts';
 import type { Reloader } from './reload.ts';
 import type { SelfReport } from './self-report.ts';
+import type { CertificateWatch } from './watches/certificate-watch.ts';
 import { adminPages } from './web-page-rules.ts';
 
 export interface AdminParts {

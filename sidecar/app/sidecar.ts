@@ -30,14 +30,14 @@ import { startSampler } from './build-load.ts';
 import { buildMesh } from './build-mesh.ts';
 import { bindPorts, buildConnections, DataPlane } from './build-proxy.ts';
 import { LocalServices } from './build-services.ts';
-import { CertificateWatch } from './certificate-watch.ts';
 import { Lifecycle } from './lifecycle.ts';
 import { PeerAddresses } from './peer-addresses.ts';
-import { QuickTunnel } from './quick-tunnel.ts';
 import { type ConfigSource, type LiveConfig, Reloader, saidSessions } from './reload.ts';
 import { SelfReport } from './self-report.ts';
 import { packageVersion } from './version.ts';
-import { VpnWatch } from './vpn-watch.ts';
+import { CertificateWatch } from './watches/certificate-watch.ts';
+import { QuickTunnel } from './watches/quick-tunnel.ts';
+import { VpnWatch } from './watches/vpn-watch.ts';
 
 /** Addresses as they are bound; of several the first. */
 export interface RunningSidecar {

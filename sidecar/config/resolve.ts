@@ -7,7 +7,17 @@
 import { formatHostPort, isIp4 } from '../core/host-port.ts';
 import type { CallConfig, Config, ServiceConfig } from './config.ts';
 import { detectedCapabilities, type HostFacts, withDetected } from './host-facts.ts';
-import { adminOf, type Context, checkListeners, inboundOf, outboundOf, tunnelOf } from './listeners.ts';
+import {
+  adminOf,
+  type Context,
+  checkListeners,
+  inboundOf,
+  isWatched,
+  outboundOf,
+  presentVpnIp,
+  tunnelOf,
+  vpnSource,
+} from './listeners.ts';
 import { type CheckMembership, workerAndMesh } from './membership.ts';
 import { listOptions } from './option.ts';
 import type { Problems } from './problems.ts';
@@ -15,7 +25,6 @@ import { SCHEMA } from './schema.ts';
 import { callDefault, readAliases, readCalls, readServices } from './services.ts';
 import type { ReadText } from './sources.ts';
 import type { TreeResult } from './tree.ts';
-import { isWatched, presentVpnIp, vpnSource } from './vpn.ts';
 
 /** What the caller will do with it: a sidecar, or a node of the DHT alone. */
 export type Purpose = 'sidecar' | 'bootstrap';

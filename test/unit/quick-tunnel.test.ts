@@ -2,7 +2,7 @@ import http from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { parseHostname, QuickTunnel } from '../../sidecar/app/quick-tunnel.ts';
+import { parseHostname, QuickTunnel } from '../../sidecar/app/watches/quick-tunnel.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
 import { onTestEnd } from '../support/runner/on-test-end.ts';
 

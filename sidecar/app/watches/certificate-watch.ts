@@ -5,9 +5,9 @@
  * started anew, and what is no good is said and changes nothing.
  */
 import { statSync } from 'node:fs';
-import type { Log } from '../core/log.ts';
-import type { Certificate } from '../core/peers/certificate.ts';
-import type { CertificateFacts } from '../observe/readiness.ts';
+import type { Log } from '../../core/log.ts';
+import type { Certificate } from '../../core/peers/certificate.ts';
+import type { CertificateFacts } from '../../observe/readiness.ts';
 
 export interface CertificateWatchOptions {
   /** Null: it is not in a file, or is renewed by this sidecar itself. */

@@ -4,11 +4,11 @@
  * A quick tunnel has a new name after every start of cloudflared, so it is asked again and again. cloudflared answers
  * `{"hostname":"…"}`, empty for a named tunnel.
  */
-import { messageOf } from '../core/errors.ts';
-import { isHostName } from '../core/host-port.ts';
-import { baseUrlOf } from '../core/http/base-url.ts';
-import type { Log } from '../core/log.ts';
-import { ownGet } from '../http/own-get.ts';
+import { messageOf } from '../../core/errors.ts';
+import { isHostName } from '../../core/host-port.ts';
+import { baseUrlOf } from '../../core/http/base-url.ts';
+import type { Log } from '../../core/log.ts';
+import { ownGet } from '../../http/own-get.ts';
 
 export interface QuickTunnelOptions {
   /** `http://host:port` of cloudflared's metrics. */

@@ -5,16 +5,16 @@
  * told before it answers; requests that run live on. Asked once a second, since Node tells of no change.
  */
 
-import type { Config } from '../config/config.ts';
-import { hostAddresses } from '../config/host-facts.ts';
-import { vpnCandidates } from '../config/vpn.ts';
-import { messageOf } from '../core/errors.ts';
-import type { Log } from '../core/log.ts';
-import { type HostAddress, VpnAddress, type VpnState, vpnWanted } from '../core/peers/vpn-address.ts';
-import type { HttpListener } from '../http/listener.ts';
-import type { UpstreamPools } from '../http/upstream-pools.ts';
-import type { Clock } from '../mesh/clock.ts';
-import type { SelfReport } from './self-report.ts';
+import type { Config } from '../../config/config.ts';
+import { hostAddresses } from '../../config/host-facts.ts';
+import { vpnCandidates } from '../../config/listeners.ts';
+import { messageOf } from '../../core/errors.ts';
+import type { Log } from '../../core/log.ts';
+import { type HostAddress, VpnAddress, type VpnState, vpnWanted } from '../../core/peers/vpn-address.ts';
+import type { HttpListener } from '../../http/listener.ts';
+import type { UpstreamPools } from '../../http/upstream-pools.ts';
+import type { Clock } from '../../mesh/clock.ts';
+import type { SelfReport } from '../self-report.ts';
 
 export interface VpnWatchOptions {
   readonly config: Pick<Config, 'vpn' | 'inbound'>;
