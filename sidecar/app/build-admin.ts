@@ -168,6 +168,7 @@ export function buildAdmin(parts: AdminParts): Admin {
               state: local.state,
               reason: local.whyNot?.detail ?? local.healthReason,
               paused: local.isPaused,
+              ...instancesOf(local),
               passed_over: passedOverReason(local.standing, service, local.admission.inFlight, nowMs),
             },
       view_age_ms: mesh.directory.ageMs(service, nowMs),
@@ -183,4 +184,18 @@ export function buildAdmin(parts: AdminParts): Admin {
 function scrapeHost({ admin }: Config, vpnIp: string | null): string {
   const { host } = admin.listen;
   return (host === '0.0.0.0' || host === '::') && vpnIp !== null ? vpnIp : host;
+}
+
+/** Where there are several: each of them. */
+function instancesOf({ instances }: LocalService): { readonly instances?: readonly unknown[] } {
+  if (!instances.hasSeveral) return {};
+  return {
+    instances: instances.all.map(({ url, health, inFlight, open }) => ({
+      url,
+      state: health.isReady ? 'ready' : 'warming',
+      reason: health.reason,
+      in_flight: inFlight,
+      open,
+    })),
+  };
 }

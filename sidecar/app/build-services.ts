@@ -18,6 +18,7 @@ import type { Sessions } from '../proxy/peer/sessions.ts';
 import { LocalService } from '../proxy/worker/local-service.ts';
 import { SlotUse } from '../proxy/worker/slot-use.ts';
 import { type AtWork, WorkerHealth } from '../proxy/worker/worker-health.ts';
+import type { InstanceOptions, WorkerInstance } from '../proxy/worker/worker-instance.ts';
 
 export interface ServicesOptions {
   readonly upstreams: Upstreams;
@@ -50,12 +51,15 @@ export class LocalServices {
     const workers = new Map<string, Worker>();
     const tlsClients = new Map<string, TlsClient>();
     const begun = services.map((service) => {
-      const [url] = service.urls as readonly [WorkerUrl];
-      const origin = originOf(url, tlsClient(service, tlsClients, this.#options.log));
-      const key = JSON.stringify([url.url, service.tls, service.health, service.sentHost]);
-      const worker = workers.get(key) ?? watchWorker(service, url, origin, this.byName, this.#options);
-      workers.set(key, worker);
-      return this.#begin(service, origin, worker, groups);
+      const tls = tlsClient(service, tlsClients, this.#options.log);
+      const watched = service.urls.map((url) => {
+        const origin = originOf(url, tls);
+        const key = JSON.stringify([url.url, service.tls, service.health, service.sentHost]);
+        const worker = workers.get(key) ?? watchWorker(service, url, origin, this.byName, this.#options);
+        workers.set(key, worker);
+        return { ...url, origin, worker, health: worker.health };
+      });
+      return this.#begin(service, watched, groups);
     });
     return { begun, checked: Promise.all([...workers.values()].map(({ health }) => health.start())) };
   }
@@ -79,27 +83,34 @@ export class LocalServices {
     for (const end of this.#ends.values()) end();
   }
 
-  #begin(service: ServiceConfig, origin: Origin, worker: Worker, groups: Map<string, Slots>): BegunService {
-    const [url] = service.urls as readonly [WorkerUrl];
+  #begin(
+    service: ServiceConfig,
+    watched: readonly WatchedInstance[],
+    groups: Map<string, Slots>,
+  ): BegunService {
     const { log, sessions, upstreams } = this.#options;
     const { workerConnectMs, headMs, idleMs } = service.timeouts;
     const local = new LocalService({
       name: service.name,
-      origin,
-      url: url.url,
-      basePath: url.basePath,
+      instances: watched,
+      concurrencyEach: service.concurrency,
+      retries: { post: service.retryPost, refused: service.retryRefused },
       sentHost: service.sentHost,
       timeouts: { connectMs: workerConnectMs, headMs, idleMs },
-      admission: new Admission({ ...service, slots: slotsOf(service, groups) }),
+      admission: new Admission({
+        ...service,
+        assumedConcurrency: watched.length * service.assumedConcurrency,
+        slots: slotsOf(service, groups),
+      }),
       slotUse: slotUseOf(service),
-      health: worker.health,
       upstreams,
       sessions,
     });
-    worker.services.push(local);
+    for (const [at, { worker }] of watched.entries())
+      worker.served.push({ local, instance: local.instances.all[at] as WorkerInstance });
     const late = setTimeout(() => {
-      if (worker.health.isReady) return;
-      const fields = { service: service.name, url: url.url, reason: worker.health.reason };
+      if (local.state === 'ready') return;
+      const fields = { service: service.name, url: local.address, reason: local.healthReason };
       log.error(fields, `the worker is still not ready after ${Math.round(service.warmingLimitMs / 1000)} s`);
     }, service.warmingLimitMs);
     late.unref();
@@ -107,9 +118,11 @@ export class LocalServices {
     const end = (): void => {
       clearTimeout(late);
       page?.stop();
-      const at = worker.services.indexOf(local);
-      if (at !== -1) worker.services.splice(at, 1);
-      if (worker.services.length === 0) worker.health.stop();
+      for (const { worker } of watched) {
+        const at = worker.served.findIndex((each) => each.local === local);
+        if (at !== -1) worker.served.splice(at, 1);
+        if (worker.served.length === 0) worker.health.stop();
+      }
     };
     return { local, end };
   }
@@ -118,7 +131,11 @@ export class LocalServices {
 /** What is asked for its health, once for all services that would ask the same. */
 interface Worker {
   readonly health: WorkerHealth;
-  readonly services: LocalService[];
+  readonly served: { readonly local: LocalService; readonly instance: WorkerInstance }[];
+}
+
+interface WatchedInstance extends InstanceOptions {
+  readonly worker: Worker;
 }
 
 function watchWorker(
@@ -129,7 +146,7 @@ function watchWorker(
   { upstreams, log }: Pick<ServicesOptions, 'upstreams' | 'log'>,
 ): Worker {
   const { ask, intervalMs, timeoutMs, healthyAfter, unhealthyAfter } = service.health;
-  const services: LocalService[] = [];
+  const served: Worker['served'] = [];
   const health = new WorkerHealth({
     origin,
     ask: below(url.basePath, ask),
@@ -140,32 +157,32 @@ function watchWorker(
     unhealthyAfter,
     upstreams,
     // One program, whichever of its services it is at work for.
-    atWork: () => mostOf([...all.values()].filter((each) => each.place === placeOf(origin))),
+    atWork: () => mostOf([...all.values()], placeOf(origin)),
     onChange: (isReady, reason) => {
-      for (const local of services) {
+      for (const { local, instance } of served) {
         const state = isReady ? 'ready' : 'warming';
-        const fields = { service: local.name, state, reason, url: local.address };
+        const fields = { service: local.name, state, reason, url: instance.url };
         if (isReady) log.info(fields, 'the worker is ready');
         else {
           log.warn(fields, 'the worker is not ready: withdrawn until it is');
-          local.admission.workerFailed();
+          if (local.state !== 'ready') local.admission.workerFailed();
         }
-        local.stateChanged();
+        local.stateChanged(instance);
       }
     },
     onUntrusted: (reason) => {
-      const names = services.map(({ name }) => name);
+      const names = served.map(({ local }) => local.name);
       log.error({ services: names, reason, url: url.url }, 'the certificate of the worker is not good here');
     },
     onReport: (value) => {
-      for (const local of services) local.reported(value);
+      for (const { local, instance } of served) local.reported(value, instance);
     },
   });
-  return { health, services };
+  return { health, served };
 }
 
-function mostOf(services: readonly LocalService[]): AtWork {
-  const found = new Set(services.map(({ atWork }) => atWork));
+function mostOf(services: readonly LocalService[], place: string): AtWork {
+  const found = new Set(services.map((service) => service.atWork(place)));
   return found.has('moves') ? 'moves' : found.has('waits') ? 'waits' : 'no';
 }
 
@@ -192,8 +209,8 @@ function tlsClient({ name, tls }: ServiceConfig, made: Map<string, TlsClient>, l
 }
 
 /** Its own, or those of its group. */
-function slotsOf({ concurrency, slots }: ServiceConfig, groups: Map<string, Slots>): Slots {
-  if (slots.group === null) return new Slots(concurrency);
+function slotsOf({ concurrency, slots, urls }: ServiceConfig, groups: Map<string, Slots>): Slots {
+  if (slots.group === null) return new Slots(concurrency === null ? null : concurrency * urls.length);
   const shared = groups.get(slots.group) ?? new Slots(concurrency);
   groups.set(slots.group, shared);
   return shared;

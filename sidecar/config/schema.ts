@@ -58,7 +58,7 @@ export const SCHEMA = {
     env: 'SIDECAR_SERVICES',
     mapping: true,
     defaultDoc: 'none',
-    doc: 'What the worker offers: `name=http://127.0.0.1:9000,other=http://127.0.0.1:9001/base`; `h2c://` for a worker of gRPC, `https://`, or `unix:/run/llm.sock:/base` for a Unix socket. In the file a mapping from name to URL, or to the keys of "One service" below.',
+    doc: 'What the worker offers: `name=http://127.0.0.1:9000,other=http://127.0.0.1:9001/base`; `h2c://` for a worker of gRPC, `https://`, or `unix:/run/llm.sock:/base` for a Unix socket. A name that is there several times has several URLs: `llm=http://127.0.0.1:9000,llm=http://127.0.0.1:9001`. In the file a mapping from name to URL (or a list of them), or to the keys of "One service" below.',
   }),
   calls: optional(serviceMap, {
     mapping: true,

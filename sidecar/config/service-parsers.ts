@@ -63,12 +63,14 @@ export const slotRule: Parser<SlotRule> = (raw) => {
   );
 };
 
-/** Service → what the option says of it, not looked at yet (services.ts does); text gives `url` alone. */
+/** Service → what the option says of it, not looked at yet (services.ts does); text, or a list, gives `url` alone. */
 export const serviceMap: Parser<ReadonlyMap<string, unknown>> = (raw) => {
   const found = new Map<string, unknown>();
   for (const [name, value] of pairs(raw, 'name=url')) {
-    if (found.has(name)) throw new Error(`${shown(name)} is there twice`);
-    found.set(name, value);
+    // A name once more is another URL of the same service.
+    const earlier = found.get(name);
+    if (earlier !== undefined && typeof raw !== 'string') throw new Error(`${shown(name)} is there twice`);
+    found.set(name, earlier === undefined ? value : [earlier, value].flat());
   }
   if (found.size > MAX_CALLED) throw new Error(`more than ${MAX_CALLED} services`);
   return found;

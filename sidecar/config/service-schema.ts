@@ -18,7 +18,7 @@ import {
   sessionCarriers,
   slotRule,
 } from './service-parsers.ts';
-import { workerUrl } from './worker-url.ts';
+import { workerUrls } from './worker-url.ts';
 
 /** Read where it is needed, so that another one is found when it changes. */
 const filePath: Parser<string> = text('the path', 4096);
@@ -69,9 +69,9 @@ export const CALL_SCHEMA = {
 
 /** The keys under `services.<name>`. */
 export const SERVICE_SCHEMA = {
-  url: optional(workerUrl, {
+  url: optional(workerUrls, {
     defaultDoc: 'required',
-    doc: 'Where the worker listens, with its base path: `http://…` and `https://…` are spoken to in HTTP/1.1, `h2c://…` in HTTP/2 (prior knowledge, no TLS), whatever the app speaks. gRPC needs `h2c://`. `unix:/run/llm.sock` is a Unix socket; behind a colon the base path (`unix:/run/llm.sock:/v1`), or the Host and it (`unix:/run/llm.sock:llm.local/v1`); `h2c+unix:/run/llm.sock` for gRPC.',
+    doc: 'Where the worker listens, with its base path: `http://…` and `https://…` are spoken to in HTTP/1.1, `h2c://…` in HTTP/2 (prior knowledge, no TLS), whatever the app speaks. gRPC needs `h2c://`. `unix:/run/llm.sock` is a Unix socket; behind a colon the base path (`unix:/run/llm.sock:/v1`), or the Host and it (`unix:/run/llm.sock:llm.local/v1`); `h2c+unix:/run/llm.sock` for gRPC. A list where several processes serve it, such as one for each GPU.',
   }),
   tls: {
     ca: optional(filePath, {
@@ -99,7 +99,7 @@ export const SERVICE_SCHEMA = {
   }),
   concurrency: optional(orNone(integer(1, 100_000)), {
     defaultDoc: '`defaults.concurrency`',
-    doc: 'Requests that the worker serves at once, with all of its `slots.group`; `none` = no limit.',
+    doc: 'Requests that the worker serves at once, with all of its `slots.group`; `none` = no limit. Of several URLs each serves so many.',
   }),
   queue: optional(integer(0, 100_000), {
     defaultDoc: '`defaults.queue`',

@@ -15,6 +15,7 @@ import { CALL_SCHEMA, SERVICE_SCHEMA } from './service-schema.ts';
 import { withGroupLimits } from './slot-groups.ts';
 import { flattenFile, readTree, type TreeResult } from './tree.ts';
 import { type FileContext, workerTls } from './worker-tls.ts';
+import type { WorkerUrl } from './worker-url.ts';
 
 export interface ServiceDefaults {
   readonly concurrency: PerService<number | 'none'>;
@@ -42,7 +43,7 @@ function readEntry<S extends OptionTree>(
 ): TreeResult<S> {
   const label = fileLabel(where, name);
   // Text stands for the URL alone.
-  const content = typeof raw === 'string' ? { url: raw } : raw;
+  const content = typeof raw === 'string' || Array.isArray(raw) ? { url: raw } : raw;
   const file = flattenFile(tree, content, label, problems);
   const result = readTree(tree, { file, env: new Map(), args: new Map() }, problems);
   return { ...result, where: label };
@@ -96,8 +97,16 @@ export function readServices(
     if (values.load.metrics !== null && values.load.metricsUrl === null && !failed.has('load.metricsUrl')) {
       problems.add(label('load.metrics'), 'needs load.metricsUrl: on which page are they?');
     }
-    const urls = [values.url];
-    if (values.url.scheme !== 'h2c' && values.health.path?.kind === 'grpc')
+    const urls = values.url;
+    const [{ scheme }] = urls as readonly [WorkerUrl];
+    if (urls.some((url) => (url.scheme === 'h2c') !== (scheme === 'h2c')))
+      problems.add(label('url'), 'mixes h2c:// with others: those of one service speak one version of HTTP');
+    if (urls.length > 1 && values.slots.group !== null)
+      problems.add(
+        label('slots.group'),
+        'and several URLs: each URL has slots of its own; name a service for each group',
+      );
+    if (scheme !== 'h2c' && values.health.path?.kind === 'grpc')
       problems.add(label('health.path'), 'is for workers of h2c://: gRPC needs HTTP/2');
     said.set(name, saidConcurrency(values.concurrency, name, defaults));
     services.push({
@@ -119,7 +128,7 @@ export function readServices(
         ask:
           values.health.path ??
           (defaults.healthAsk && valueFor(defaults.healthAsk, name)) ??
-          unsaidHealthAsk(values.url.scheme),
+          unsaidHealthAsk(scheme),
         intervalMs: values.health.interval,
         timeoutMs: values.health.timeout,
         healthyAfter: values.health.healthyAfter,

@@ -17,6 +17,21 @@ export interface WorkerUrl extends Omit<BaseUrl, 'scheme'> {
   readonly socketPath: string | null;
 }
 
+const MAX_URLS = 64;
+
+/** One, or a list of different ones. */
+export const workerUrls: Parser<readonly WorkerUrl[]> = (raw) => {
+  const found = (Array.isArray(raw) ? raw : [raw]).map((each) => workerUrl(each));
+  if (found.length === 0) throw new Error('the list of URLs is empty');
+  if (found.length > MAX_URLS) throw new Error(`more than ${MAX_URLS} URLs`);
+  const seen = new Set<string>();
+  for (const { url } of found) {
+    if (seen.has(url)) throw new Error(`${shown(url)} is there twice`);
+    seen.add(url);
+  }
+  return found;
+};
+
 const SCHEMES = 'http://, https://, h2c:// or unix:/';
 
 /** What the kernel takes (`sun_path`), less its end. */

@@ -7,7 +7,7 @@ import { HttpListener } from '../../sidecar/http/listener.ts';
 import { RequestRelay } from '../../sidecar/http/request-relay.ts';
 import { PausedSockets } from '../../sidecar/http/sockets/paused-sockets.ts';
 import { CoarseTimers } from '../../sidecar/http/sockets/timers.ts';
-import type { LocalAttempt } from '../../sidecar/proxy/worker/local-service.ts';
+import type { LocalAttempt } from '../../sidecar/proxy/worker/instance-tries.ts';
 import { type InboundSetup, InboundSide, LIMITS } from '../support/meshes/inbound-side.ts';
 import { pairFor, type SidecarPair } from '../support/meshes/sidecar-pair.ts';
 import { Arrivals, within } from '../support/runner/arrivals.ts';
@@ -153,19 +153,19 @@ describe('the worker beside a sidecar', () => {
   test('it is at work while it has requests, and moves while a response is coming', async () => {
     const { side, pair } = await workerBeside();
     const { service } = side;
-    expect(service.atWork).toBe('no');
+    expect(service.atWork()).toBe('no');
     const first = await arrived(pair, side);
     const second = await arrived(pair, side);
-    expect(service.atWork).toBe('waits');
+    expect(service.atWork()).toBe('waits');
     first.worker.send('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n');
     await answerHead(first.client);
-    expect(service.atWork).toBe('moves');
+    expect(service.atWork()).toBe('moves');
     first.worker.send('ok');
     await pair.finished.next();
-    expect(service.atWork).toBe('waits');
+    expect(service.atWork()).toBe('waits');
     second.client.reset();
     await pair.finished.next();
-    expect(service.atWork).toBe('no');
+    expect(service.atWork()).toBe('no');
   });
 
   test('one that has been silent about all that it has for as long as an answer may take is not at work', async () => {
@@ -185,7 +185,7 @@ describe('the worker beside a sidecar', () => {
     expect((await answer(first.client, 'POST')).head.status).toBe(504);
     await eventually(
       'it is not at work',
-      () => side.service.atWork,
+      () => side.service.atWork(),
       (atWork) => atWork === 'no',
     );
     expect(side.service.admission.inFlight).toBe(1);
@@ -206,6 +206,7 @@ describe('the worker beside a sidecar', () => {
         body: { kind: 'length', bytes: 2 },
         upgrade: null,
       },
+      headFor: null,
       callerKey: '',
       expectedQueue: null,
       sinceMs: performance.now(),

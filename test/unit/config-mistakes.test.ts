@@ -187,6 +187,8 @@ describe('mistakes in a configuration', () => {
       [{ SIDECAR_SERVICES: 'a=http://x', SIDECAR_ALIASES: 'a=b' }, /also the name of a service/],
       [{ SIDECAR_SERVICES: 'a=http://x', SIDECAR_CONCURRENCY: 'b=1' }, /b is not a service offered here/],
       [{ SIDECAR_SERVICES: 'a=ftp://x' }, /starts with http:\/\//],
+      [{ SIDECAR_SERVICES: 'a=http://x,a=HTTP://x/' }, /http:\/\/x" is there twice/],
+      [{ SIDECAR_SERVICES: 'a=http://x,a=h2c://y' }, /mixes h2c/],
       [{ SIDECAR_SERVICES: 'a=unix:w.sock' }, /whole path of a socket/],
       [{ SIDECAR_MESH_KEY: 'ab'.repeat(32) }, /not a random key/],
       [{ SIDECAR_TUNNEL_CA: '/nope' }, /no such file/],

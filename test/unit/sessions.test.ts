@@ -13,6 +13,8 @@ import { Sessions } from '../../sidecar/proxy/peer/sessions.ts';
 import { figures, peerOf, recordOf, SERVICE, tableOf } from '../support/meshes/peers.ts';
 
 const MCP = 'mcp-session-id';
+/** URL of the worker here that answers. */
+const PLACE = 'http://127.0.0.1:9000';
 const PLAIN: RawFields = ['Accept', '*/*'];
 
 function sessionsOf(said: Readonly<Record<string, SessionCarriers>> = {}): Sessions {
@@ -37,7 +39,7 @@ describe('sessions that workers give', () => {
   test('an id is learnt from the answer, and belongs to who gave it', () => {
     const sessions = sessionsOf();
     const [first, second] = [peer(1), peer(2)];
-    sessions.answeredHere(SERVICE, post(), { status: 200, fields: ['Mcp-Session-Id', 'mine'] });
+    sessions.answeredHere(SERVICE, post(), { status: 200, fields: ['Mcp-Session-Id', 'mine'] }, PLACE);
     sessions.answeredBy(first, SERVICE, post(), { status: 200, fields: [MCP, 'one'] });
     sessions.answeredBy(second, SERVICE, post(), { status: 101, fields: [MCP, 'two'] });
     expect(['mine', 'one', 'two', 'other'].map((id) => ownerOf(sessions, id))).toStrictEqual([
@@ -48,6 +50,19 @@ describe('sessions that workers give', () => {
     ]);
     // Of another service the same id is another session.
     expect(sessions.find(sessionKey('other', 'one'))).toBe(null);
+  });
+
+  test('of several instances here it is at the one that gave it, until another serves it', () => {
+    const sessions = sessionsOf();
+    const [first, second] = ['http://127.0.0.1:9001', 'http://127.0.0.1:9002'];
+    const mine: RawFields = [MCP, 'mine'];
+    expect(sessions.placeOf(SERVICE, mine)).toBe(null);
+    sessions.answeredHere(SERVICE, post(), { status: 200, fields: mine }, first);
+    sessions.answeredHere(SERVICE, post(), { status: 200, fields: mine }, second);
+    expect(sessions.placeOf(SERVICE, mine)).toBe(first);
+    sessions.answeredHere(SERVICE, post(mine), { status: 200, fields: mine }, second);
+    expect(sessions.placeOf(SERVICE, mine)).toBe(second);
+    expect(sessions.placeOf('other', mine)).toBe(null);
   });
 
   test('who names the session of another one in passing does not get it; who serves it does', () => {
@@ -70,7 +85,7 @@ describe('sessions that workers give', () => {
         ],
       });
       const fields: RawFields = [MCP, 'echo', 'Set-Cookie', 'sid=baked; Path=/; HttpOnly'];
-      sessions.answeredHere(SERVICE, post([MCP, 'echo']), { status, fields });
+      sessions.answeredHere(SERVICE, post([MCP, 'echo']), { status, fields }, PLACE);
       expect(sessions.isOfOwn(SERVICE, [MCP, 'echo'])).toBe(false);
       expect(sessions.isOfOwn(SERVICE, ['cookie', 'a=b; sid=baked'])).toBe(true);
     },
@@ -86,9 +101,9 @@ describe('sessions that workers give', () => {
   ])('$said ($method, $status): over: $ends', ({ method, status, ends }) => {
     const sessions = sessionsOf();
     const [first, second] = [peer(1), peer(2)];
-    sessions.answeredHere(SERVICE, post(), { status: 200, fields: [MCP, 'mine'] });
+    sessions.answeredHere(SERVICE, post(), { status: 200, fields: [MCP, 'mine'] }, PLACE);
     sessions.answeredBy(first, SERVICE, post(), { status: 200, fields: [MCP, 'one'] });
-    sessions.answeredHere(SERVICE, { method, fields: [MCP, 'mine'] }, { status, fields: [] });
+    sessions.answeredHere(SERVICE, { method, fields: [MCP, 'mine'] }, { status, fields: [] }, PLACE);
     // Of another worker's session it says nothing.
     sessions.answeredBy(second, SERVICE, { method, fields: [MCP, 'one'] }, { status, fields: [] });
     expect([ownerOf(sessions, 'mine'), ownerOf(sessions, 'one')]).toStrictEqual([
@@ -106,19 +121,24 @@ describe('sessions that workers give', () => {
         { kind: 'cookie', name: 'sid' },
       ],
     });
-    sessions.answeredHere(SERVICE, post(), {
-      status: 200,
-      fields: ['X-Session', 'one', 'Set-Cookie', 'sid=two'],
-    });
+    sessions.answeredHere(
+      SERVICE,
+      post(),
+      {
+        status: 200,
+        fields: ['X-Session', 'one', 'Set-Cookie', 'sid=two'],
+      },
+      PLACE,
+    );
     const asked = { method: 'GET', fields: ['x-session', 'one', 'Cookie', 'sid=two'] };
-    sessions.answeredHere(SERVICE, asked, { status: 404, fields: [] });
+    sessions.answeredHere(SERVICE, asked, { status: 404, fields: [] }, PLACE);
     expect(sessions.isOfOwn(SERVICE, ['x-session', 'one'])).toBe(true);
     expect(sessions.isOfOwn(SERVICE, ['cookie', 'sid=two'])).toBe(true);
   });
 
   test('a service without sessions teaches none', () => {
     const sessions = sessionsOf({ [SERVICE]: NO_SESSIONS });
-    sessions.answeredHere(SERVICE, post(), { status: 200, fields: [MCP, 'one'] });
+    sessions.answeredHere(SERVICE, post(), { status: 200, fields: [MCP, 'one'] }, PLACE);
     expect(ownerOf(sessions, 'one')).toBe(null);
     expect(sessions.idsIn(SERVICE, [], [MCP, 'one'])).toStrictEqual([]);
   });
@@ -135,7 +155,7 @@ describe('sessions that workers give', () => {
   test('a worker that gives ids without end takes so much room and no more, and drives out none of the own worker', () => {
     const sessions = sessionsOf();
     const generous = peer(1);
-    sessions.answeredHere(SERVICE, post(), { status: 200, fields: [MCP, 'mine'] });
+    sessions.answeredHere(SERVICE, post(), { status: 200, fields: [MCP, 'mine'] }, PLACE);
     for (let n = 0; n < 40_000; n += 1)
       sessions.answeredBy(generous, SERVICE, post(), { status: 200, fields: [MCP, `id-${n}`] });
     expect([
@@ -149,7 +169,7 @@ describe('sessions that workers give', () => {
 describe('what a peer is told of a session', () => {
   test('only who knows the id and has the session can prove it, and for its own key alone', () => {
     const sessions = sessionsOf();
-    sessions.answeredHere(SERVICE, post(), { status: 200, fields: [MCP, 'mine'] });
+    sessions.answeredHere(SERVICE, post(), { status: 200, fields: [MCP, 'mine'] }, PLACE);
     sessions.answeredBy(peer(1), SERVICE, post(), { status: 200, fields: [MCP, 'one'] });
     const { handle, secret } = sessionKey(SERVICE, 'mine');
     expect(sessions.proofOf(handle)).toBe(sessionProof(secret, sessions.own.key));

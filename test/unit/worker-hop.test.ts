@@ -1,10 +1,10 @@
 /** What a worker was told of how the app called decides which of its URLs are its own. */
 import { expect, test } from '@jest/globals';
 import type { OutgoingHead } from '../../sidecar/http/exchange.ts';
-import type { LocalService } from '../../sidecar/proxy/worker/local-service.ts';
 import { forApp } from '../../sidecar/proxy/worker/worker-hop.ts';
+import type { WorkerInstance } from '../../sidecar/proxy/worker/worker-instance.ts';
 
-const WORKER: Pick<LocalService, 'basePath' | 'host' | 'scheme' | 'sentHost'> = {
+const WORKER: Pick<WorkerInstance, 'basePath' | 'host' | 'scheme' | 'sentHost'> = {
   basePath: '',
   host: '127.0.0.1:9000',
   scheme: 'http',

@@ -30,6 +30,8 @@ export interface Mount {
   readonly calledScheme: string;
   /** Path before those of the worker for the app: `/service/<name>`, or '' when it called by a host. */
   readonly prefix: string;
+  /** Other instances of the worker, which it may name as well. */
+  readonly siblings?: readonly Mount[];
 }
 
 interface Authority {
@@ -99,8 +101,11 @@ export function toAppUrl(url: string, mount: Mount): string {
     return isPath ? (toAppPath(url, mount) ?? url) : url;
   }
   const [, scheme = mount.calledScheme, authority = '', rest = ''] = match;
-  if (rest.startsWith('\\') || !isOwn(scheme.toLowerCase(), authority, mount)) return url;
-  const path = toAppPath(rest.startsWith('/') ? rest : `/${rest}`, mount);
+  if (rest.startsWith('\\')) return url;
+  const isOf = (each: Mount): boolean => isOwn(scheme.toLowerCase(), authority, each);
+  const owner = isOf(mount) ? mount : mount.siblings?.find(isOf);
+  if (owner === undefined) return url;
+  const path = toAppPath(rest.startsWith('/') ? rest : `/${rest}`, owner);
   if (path === null) return url;
   return isMeshHost(mount.calledHost) && isHost(mount.calledHost)
     ? `http://${mount.calledHost}${path}`

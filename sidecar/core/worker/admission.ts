@@ -23,6 +23,8 @@ export interface AdmissionOptions {
 
 export interface Slot {
   readonly kind: 'granted';
+  /** Until it is given back. */
+  readonly isHeld: boolean;
   /**
    * Give the slot back, to who is next if anybody waits; more than once does nothing.
    * `serviceMs`: how long the worker took, or null when it did not serve (a quick failure must not look fast);
@@ -117,6 +119,11 @@ export class Admission {
     this.#serviceMs = new ServiceTimes();
   }
 
+  /** See Slots. */
+  resize(concurrency: number): void {
+    this.#slots.resize(concurrency);
+  }
+
   /** Something is open at the worker that holds no slot; until `closed`. */
   opened(): void {
     this.#slots.open += 1;
@@ -185,7 +192,7 @@ class HeldSlot implements Slot {
   readonly kind = 'granted';
   readonly #admission: Admission;
   readonly #measure: ServiceTimes;
-  #isHeld = true;
+  isHeld = true;
 
   constructor(admission: Admission, measure: ServiceTimes) {
     this.#admission = admission;
@@ -193,8 +200,8 @@ class HeldSlot implements Slot {
   }
 
   release(nowMs: number, serviceMs: number | null, requestClass = 0): boolean {
-    if (!this.#isHeld) return false;
-    this.#isHeld = false;
+    if (!this.isHeld) return false;
+    this.isHeld = false;
     this.#admission.released(this.#measure, nowMs, serviceMs, requestClass);
     return true;
   }

@@ -12,7 +12,7 @@ const LEAST_TOLERANCE = 4;
 
 export class Slots {
   /** Requests that are served at once; null = not limited. */
-  readonly concurrency: number | null;
+  concurrency: number | null;
   inFlight = 0;
   /** Open beside the slots: channels, and what never waits. */
   open = 0;
@@ -54,9 +54,19 @@ export class Slots {
     return this.#queue.remove(waiter);
   }
 
-  /** A slot has become free: it goes to who is next. */
+  /** There are more or fewer from now on; those that are held stay so, and new ones go to those who wait. */
+  resize(concurrency: number): void {
+    this.concurrency = concurrency;
+    while (this.isFree) {
+      const next = this.#queue.shift();
+      if (next === undefined) return;
+      next.grant();
+    }
+  }
+
+  /** A slot has become free: it goes to who is next, unless there are fewer now. */
   freed(): void {
     this.inFlight -= 1;
-    this.#queue.shift()?.grant();
+    if (this.isFree) this.#queue.shift()?.grant();
   }
 }

@@ -22,7 +22,7 @@ import { first } from '../../core/http/headers.ts';
 import { http2Status } from '../../core/http/http2-head.ts';
 import type { RawFields, RequestHead } from '../../core/http/message.ts';
 import type { Stage } from '../../core/retry.ts';
-import type { AttemptOutcome } from '../../http/attempt-outcome.ts';
+import type { AttemptOutcome, HeldAnswer } from '../../http/attempt-outcome.ts';
 import type { Downstream } from '../../http/exchange.ts';
 import { RequestRelay } from '../../http/request-relay.ts';
 import type { CoarseTimers } from '../../http/sockets/timers.ts';
@@ -258,14 +258,17 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
       ended({ kind: 'completed', status: last.reply.status, firstByteMs: 0, answer: 'served' });
       return;
     }
-    const sent = workerRequest(local, target, head, {
+    const { instances } = local;
+    let asked = instances.first;
+    const facts = {
       version: downstream.version,
       clientIp: downstream.remoteAddress,
       pseudonym,
       trusted: true,
       prefix: '',
       sender: 'sidecar',
-    });
+    } as const;
+    let sent = workerRequest(asked, target, head, facts);
     const { heartbeat } = options;
     const client =
       heartbeat !== null && first(head.fields, ROUTE_HEADER) === 'tunnel'
@@ -273,27 +276,38 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
         : downstream;
     local.attempt({
       downstream: client,
-      relay: new RequestRelay(client, local.isHttp2 ? options.replayBytes : NO_REPLAY),
+      relay: new RequestRelay(client, local.mayRepeat ? options.replayBytes : NO_REPLAY),
       head: sent,
+      headFor: !instances.hasSeveral
+        ? null
+        : (instance) => {
+            asked = instance;
+            sent = workerRequest(asked, target, head, facts);
+            return sent;
+          },
       callerKey: caller.key,
       expectedQueue: parseCount(first(head.fields, EXPECTED_QUEUE_HEADER)),
       sinceMs: sinceMs(caller, head.fields),
       nonce: caller.nonce,
-      judge: (response, _answer, holdsSlot) => {
+      judge: (response, _answer, holdsSlot, mayGoOn) => {
         const first = repeatedFields(response, pseudonym);
         const fields =
           first === null
-            ? forApp(local, sent, responseHeaders(response.fields, response.version, pseudonym))
+            ? forApp(asked, sent, responseHeaders(response.fields, response.version, pseudonym))
             : [...first.fields];
         const status = downstream.version === '2.0' ? http2Status(response.status) : response.status;
         fields.push(LOAD_HEADER, self.report(service, caller.key), ...signature(caller, status));
         if (!holdsSlot) fields.push(SLOT_HEADER, SLOT_FREE);
+        if (mayGoOn) return { kind: 'hold', fields, detail: 'refused', passedOn: () => {} };
         return { kind: 'forward', fields, first };
       },
-      informational: (fields) => forApp(local, sent, interimHeaders(fields, '1.1', pseudonym)),
+      informational: (fields) => forApp(asked, sent, interimHeaders(fields, '1.1', pseudonym)),
       trailers: endToEndTrailers,
       deadline: null,
-      ended: (outcome) => ended(atWorker(local, outcome)),
+      ended: (outcome) => {
+        if (outcome.kind === 'failed' && outcome.held !== undefined) ended(giveHeld(client, outcome.held));
+        else ended(atWorker(local, outcome));
+      },
       faulted,
     });
   }
@@ -340,6 +354,15 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
   }
 
   return handle;
+}
+
+/** One of several instances refused it, and the next could not be asked. */
+function giveHeld(client: Downstream, held: HeldAnswer): AttemptOutcome {
+  const { status, reason, fields, body, trailers, firstByteMs } = held;
+  client.start(status, reason, fields, trailers.length > 0 ? null : body.length);
+  if (body.length > 0) client.write(body);
+  client.end(trailers);
+  return { kind: 'completed', status, firstByteMs, answer: 'refused' };
 }
 
 function failed(code: Code, detail: string): AttemptOutcome {

@@ -35,35 +35,45 @@ export function attemptLocal(
   const { request, selector, report } = context;
   const { downstream, relay, deadline } = request;
   const { service } = target;
-  const head = workerRequest(service, request.target, downstream.head, {
+  const { instances } = service;
+  let asked = instances.first;
+  const facts = {
     version: downstream.version,
     clientIp: downstream.remoteAddress,
     pseudonym,
     trusted: trustForwarded,
     prefix: request.prefix,
     sender: 'app',
-  });
+  } as const;
+  let head = workerRequest(asked, request.target, downstream.head, facts);
   service.attempt({
     downstream,
     relay,
     head,
+    headFor: !instances.hasSeveral
+      ? null
+      : (instance) => {
+          asked = instance;
+          head = workerRequest(asked, request.target, downstream.head, facts);
+          return head;
+        },
     callerKey: '',
     expectedQueue: null,
     sinceMs: request.sinceMs,
-    judge: (response, answer) => {
+    judge: (response, answer, _holdsSlot, mayGoOn) => {
       const first = repeatedFields(response, pseudonym);
       const fields =
         first === null
-          ? forApp(service, head, responseHeaders(response.fields, response.version, pseudonym))
+          ? forApp(asked, head, responseHeaders(response.fields, response.version, pseudonym))
           : [...first.fields];
-      if (answer === 'refused' && request.mayAskAnother && selector.hasOther) {
+      if (mayGoOn || (answer === 'refused' && request.mayAskAnother && selector.hasOther)) {
         const passedOn = (to: RawFields): void => report.pushResponseHeaders(to, target);
         return { kind: 'hold', fields, detail: refusedText(response.status), passedOn };
       }
       report.pushResponseHeaders(fields, target);
       return { kind: 'forward', fields, first };
     },
-    informational: (fields) => forApp(service, head, interimHeaders(fields, '1.1', pseudonym)),
+    informational: (fields) => forApp(asked, head, interimHeaders(fields, '1.1', pseudonym)),
     trailers: endToEndTrailers,
     deadline: deadline?.passed ?? null,
     ended: (outcome) => context.ended(outcome),

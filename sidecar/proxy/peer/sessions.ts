@@ -30,6 +30,8 @@ export interface SessionOwner {
 interface OwnedSession {
   readonly owner: SessionOwner;
   readonly secret: string;
+  /** URL of the instance of the worker here that has it. */
+  readonly place?: string;
 }
 
 /** Some 300 bytes each; those used last are kept. */
@@ -65,12 +67,14 @@ export class Sessions {
     return (this.#ofOwn.get(key.handle) ?? this.#ofOthers.get(key.handle))?.owner ?? null;
   }
 
-  /** The worker here has answered. */
-  answeredHere(service: string, asked: Asked, answer: Answered): void {
+  /** The worker here has answered, by its instance at this URL. What another gave stays there, unless asked with it. */
+  answeredHere(service: string, asked: Asked, answer: Answered, place: string): void {
     const carriers = this.#configured.get(service) ?? DEFAULT_CARRIERS;
     for (const id of sessionIdsGiven(answer, carriers)) {
       const { handle, secret } = sessionKey(service, id);
-      if (this.#ofOwn.get(handle) === undefined) this.#ofOwn.set(handle, { owner: this.own, secret });
+      const known = this.#ofOwn.get(handle);
+      if (known === undefined || (known.place !== place && sessionIdsIn(asked.fields, carriers).includes(id)))
+        this.#ofOwn.set(handle, { owner: this.own, secret, place });
     }
     for (const id of sessionIdsEnded(asked, answer, carriers))
       this.#ofOwn.delete(sessionKey(service, id).handle);
@@ -97,6 +101,15 @@ export class Sessions {
   isOfOwn(service: string, asked: RawFields): boolean {
     const ids = sessionIdsIn(asked, this.#configured.get(service) ?? DEFAULT_CARRIERS);
     return ids.some((id) => this.#ofOwn.get(sessionKey(service, id).handle) !== undefined);
+  }
+
+  /** URL of the instance here that gave the session with which the request comes; null = none did. */
+  placeOf(service: string, asked: RawFields): string | null {
+    for (const id of sessionIdsIn(asked, this.#configured.get(service) ?? DEFAULT_CARRIERS)) {
+      const place = this.#ofOwn.get(sessionKey(service, id).handle)?.place;
+      if (place !== undefined) return place;
+    }
+    return null;
   }
 
   /** It is at this peer. */

@@ -1,12 +1,12 @@
 /**
- * One service of the local worker: its slots, its readiness, and the attempt that reaches it.
+ * One service of the local worker: its slots, its readiness, and the attempt that reaches it, at its one instance or at
+ * one of several.
  *
  * Used by both listeners, so that a request from the app beside it and one from a peer share one count and one queue.
  */
 import type { Code } from '../../core/errors.ts';
 import type { SentHost } from '../../core/forwarding/mount.ts';
 import { type Answer, refusalMs } from '../../core/http/answer.ts';
-import { hostHeader } from '../../core/http/base-url.ts';
 import { isGrpc } from '../../core/http/grpc.ts';
 import { first } from '../../core/http/headers.ts';
 import { PAUSED } from '../../core/peers/exclusion-reason.ts';
@@ -18,69 +18,39 @@ import { loadInOrca } from '../../core/worker/orca.ts';
 import { SelfReportedLoad } from '../../core/worker/self-reported-load.ts';
 import { requestClass } from '../../core/worker/service-times.ts';
 import { type AttemptOptions, runAttempt } from '../../http/attempt.ts';
-import type { AttemptOutcome, Judgement } from '../../http/attempt-outcome.ts';
-import {
-  type IncomingHead,
-  type Origin,
-  placeOf,
-  type RequestTimeouts,
-  type Upstreams,
-} from '../../http/exchange.ts';
+import type { AttemptOutcome } from '../../http/attempt-outcome.ts';
+import type { IncomingHead, RequestTimeouts, Upstreams } from '../../http/exchange.ts';
 import type { Sessions } from '../peer/sessions.ts';
+import { InstanceTries, type LocalAttempt, type Retries } from './instance-tries.ts';
 import { SlotQueue } from './slot-queue.ts';
 import type { SlotUse } from './slot-use.ts';
 import { answerIn, type Lack, type Left, refused, turnedAway } from './worker-fault.ts';
-import type { AtWork, WorkerHealth } from './worker-health.ts';
+import type { AtWork } from './worker-health.ts';
+import { type InstanceOptions, type WorkerInstance, WorkerInstances } from './worker-instance.ts';
 
 export interface LocalServiceOptions {
   readonly name: string;
-  readonly origin: Origin;
-  /** Of the worker, as it is shown. */
-  readonly url: string;
-  /** Path of the worker's URL without a trailing slash; '' for none. */
-  readonly basePath: string;
+  /** At least one. */
+  readonly instances: readonly InstanceOptions[];
+  /** Requests that each of them serves at once; null = not limited. Asked where there are several. */
+  readonly concurrencyEach?: number | null;
+  /** What may be sent to another instance: by the rules between workers. */
+  readonly retries?: Retries;
   /** Absent: that of its URL. */
   readonly sentHost?: SentHost;
   readonly timeouts: RequestTimeouts;
   readonly admission: Admission;
   readonly slotUse: SlotUse;
-  readonly health: WorkerHealth;
   readonly upstreams: Upstreams;
   /** Told of the answers, for the sessions that they give; absent = nobody wants to know. */
-  readonly sessions?: Pick<Sessions, 'answeredHere'>;
+  readonly sessions?: Pick<Sessions, 'answeredHere' | 'placeOf'>;
 }
-
-type Given = 'upstreams' | 'origin' | 'timeouts' | 'repeatStale' | 'judge' | 'watch';
-
-export type LocalAttempt = Omit<AttemptOptions, Given> & {
-  /** `holdsSlot`: whether it goes on holding one. */
-  judge(response: IncomingHead, answer: Answer, holdsSlot: boolean): Judgement;
-  /** Key of the peer that asks; '' for the app beside this sidecar. */
-  readonly callerKey: string;
-  /** The queue that the caller counts on; a longer one is refused at once. null = any. */
-  readonly expectedQueue: number | null;
-  /** Since when the request is under way, monotonic ms. */
-  readonly sinceMs: number;
-  /** By which its caller can take it back while it waits. */
-  readonly nonce?: string;
-};
 
 type Ends = Pick<AttemptOptions, 'judge' | 'ended' | 'faulted'>;
 
-/** Where it is known how long its requests take, it may be silent for so many times that, and for so long at least. */
-const SILENT_RATIO = 20;
-const SILENT_MS = 60_000;
-
 export class LocalService {
   readonly name: string;
-  readonly basePath: string;
-  /** Of its URL, as a Host field says it. */
-  readonly host: string;
-  /** Of the URLs that it makes of itself. */
-  readonly scheme: 'http' | 'https';
-  /** Where the program listens that is asked, whatever it is asked for. */
-  readonly place: string;
-  readonly sentHost: SentHost;
+  readonly instances: WorkerInstances;
   readonly admission: Admission;
   /** By its answers, to the app here and to peers. */
   readonly standing = new Standing();
@@ -88,28 +58,22 @@ export class LocalService {
   readonly selfReportedLoad = new SelfReportedLoad();
   readonly #options: LocalServiceOptions;
   readonly #callers = new CallerCounts();
-  /** Responses that are coming from the worker to those who hold a slot. */
-  #coming = 0;
-  /** Monotonic ms at which the worker last gave a sign, or was given the first of the requests that it has. */
-  #signMs = Number.NEGATIVE_INFINITY;
   readonly #queue: SlotQueue;
   #isPaused = false;
+  #wasReady = false;
   readonly #stateListeners: (() => void)[] = [];
 
   constructor(options: LocalServiceOptions) {
     this.name = options.name;
-    this.basePath = options.basePath;
-    this.host = hostHeader(options.origin);
-    this.scheme = options.origin.scheme === 'https' ? 'https' : 'http';
-    this.place = placeOf(options.origin);
-    this.sentHost = options.sentHost ?? { kind: 'worker' };
+    const { instances, sentHost = { kind: 'worker' }, concurrencyEach = null } = options;
+    this.instances = new WorkerInstances(instances, sentHost, concurrencyEach);
     this.admission = options.admission;
     this.#queue = new SlotQueue(options.admission);
     this.#options = options;
   }
 
   get state(): Exclude<WorkerState, 'draining'> {
-    return this.#options.health.isReady ? 'ready' : 'warming';
+    return this.instances.isReady ? 'ready' : 'warming';
   }
 
   /** Whoever runs the worker has taken it out for a while. */
@@ -128,9 +92,7 @@ export class LocalService {
   /** Why no request is taken now; null = they are. */
   get whyNot(): { readonly code: Code; readonly detail: string } | null {
     if (this.#isPaused) return { code: 'paused', detail: PAUSED };
-    if (this.state === 'ready') return null;
-    const code = this.#options.health.isUntrusted ? 'certificate_untrusted' : 'warming';
-    return { code, detail: `the worker is not ready: ${this.healthReason}` };
+    return this.state === 'ready' ? null : this.instances.unready;
   }
 
   /** Called when it has become ready, or is not any more; and when it is paused or resumed. */
@@ -139,8 +101,14 @@ export class LocalService {
   }
 
   /** By its health checks. One that was gone and is back is not the one that failed. */
-  stateChanged(): void {
-    if (this.state === 'ready') this.standing.startAnew(performance.now());
+  stateChanged(instance = this.instances.first): void {
+    const nowMs = performance.now();
+    if (instance.health.isReady) instance.standing.startAnew(nowMs);
+    this.#resize();
+    const isReady = this.state === 'ready';
+    if (this.instances.hasSeveral && isReady === this.#wasReady) return;
+    this.#wasReady = isReady;
+    if (isReady) this.standing.startAnew(nowMs);
     for (const listener of this.#stateListeners) listener();
   }
 
@@ -149,31 +117,28 @@ export class LocalService {
     return this.standing.health.isEjected(nowMs) || this.standing.isFull(this.admission.inFlight, nowMs);
   }
 
-  /**
-   * A response that stands still ends by `timeouts.idle`, so one that goes on moves; and no worker is silent about all
-   * that it has for longer than one answer may take.
-   */
-  get atWork(): AtWork {
-    if (this.#coming > 0) return 'moves';
-    if (this.admission.inFlight === 0) return 'no';
-    const nowMs = performance.now();
+  /** How the program at a place is at it, as far as this service knows; null = any of its own. */
+  atWork(place: string | null = null): AtWork {
     const { headMs } = this.#options.timeouts;
-    const usualMs = this.admission.serviceMs(nowMs);
-    const bearableMs = usualMs === null ? headMs : Math.max(SILENT_MS, SILENT_RATIO * usualMs);
-    return nowMs - this.#signMs < Math.min(headMs, bearableMs) ? 'waits' : 'no';
+    return this.instances.atWork(place, headMs, this.admission.serviceMs(performance.now()));
   }
 
   get isHttp2(): boolean {
-    return this.#options.origin.scheme === 'h2c';
+    return this.instances.first.origin.scheme === 'h2c';
+  }
+
+  /** What was sent to one may be sent again here: its body is worth keeping. */
+  get mayRepeat(): boolean {
+    return this.isHttp2 || this.instances.hasSeveral;
   }
 
   /** Where the worker is reached. */
   get address(): string {
-    return this.#options.url;
+    return this.instances.address;
   }
 
   get healthReason(): string {
-    return this.#options.health.reason;
+    return this.instances.reason;
   }
 
   /** Requests of this caller that hold a slot here now, or wait for one. */
@@ -187,9 +152,11 @@ export class LocalService {
   }
 
   /** The worker's own `endpoint-load-metrics`, on a response or to a health check. */
-  reported(value: string): void {
+  reported(value: string, instance = this.instances.first): void {
     const load = loadInOrca(value);
-    if (load !== null) this.selfReportedLoad.report('orca', load, performance.now());
+    if (load === null) return;
+    const nowMs = performance.now();
+    this.selfReportedLoad.report('orca', this.instances.said(instance, load, nowMs), nowMs);
   }
 
   /**
@@ -200,9 +167,12 @@ export class LocalService {
     return this.#queue.cancel(callerKey, nonce);
   }
 
-  /** Waits for a slot, then makes the attempt; a refusal is an outcome with stage `not_sent`. Never throws. */
+  /**
+   * Waits for a slot, then makes the attempt; a refusal is an outcome with stage `not_sent`. What one of several
+   * instances does not serve goes to the next. Never throws.
+   */
   attempt(attempt: LocalAttempt): void {
-    const { whyNot } = this;
+    const { instances, whyNot } = this;
     if (whyNot !== null) {
       attempt.ended(refused(whyNot.code, whyNot.detail));
       return;
@@ -211,44 +181,80 @@ export class LocalService {
       attempt.ended(refused('grpc_not_carried', 'the worker is spoken to in HTTP/1.1: its URL lacks h2c://'));
       return;
     }
-    if (this.#options.slotUse.isFree(attempt.head, this.basePath)) {
-      this.#attemptBeside(attempt);
-      return;
-    }
+    const tries = instances.hasSeveral ? this.#triesOf(attempt) : null;
+    if (!this.#options.slotUse.isFree(attempt.head, instances.first.basePath)) this.#seekSlot(attempt, tries);
+    else if (tries === null) this.#attemptBeside(attempt, instances.first, null);
+    else tries.attemptNext(null);
+  }
+
+  #triesOf(attempt: LocalAttempt): InstanceTries {
+    const { instances } = this;
+    const { retries, sessions } = this.#options;
+    const bound = instances.at(sessions?.placeOf(this.name, attempt.head.fields) ?? null);
+    return new InstanceTries(
+      { instances, attempt, retries, bound },
+      {
+        isPaused: () => this.#isPaused,
+        seekSlot: (one, tries) => this.#seekSlot(one, tries),
+        unused: (slot) => this.#unused(slot, attempt.callerKey),
+        attemptAt: (instance, slot, one, tries) => {
+          if (slot === null) this.#attemptBeside(one, instance, tries);
+          else this.#attemptIn(slot, one, instance, tries);
+        },
+      },
+    );
+  }
+
+  /** `tries`: null where there is one instance. */
+  #seekSlot(attempt: LocalAttempt, tries: InstanceTries | null): void {
     this.#callers.began(attempt.callerKey);
     const slot = this.admission.acquireFree();
-    if (slot !== null) this.#attemptIn(slot, attempt);
+    if (slot !== null) this.#granted(slot, attempt, tries);
     else {
-      const waited = this.#queue.wait(attempt).then((end) => this.#waited(end, attempt));
+      const waited = this.#queue.wait(attempt).then((end) => this.#waited(end, attempt, tries));
       waited.catch((error: unknown) => attempt.faulted(error));
     }
   }
 
-  #waited(end: Slot | Lack | Left, attempt: LocalAttempt): void {
+  #waited(end: Slot | Lack | Left, attempt: LocalAttempt, tries: InstanceTries | null): void {
     if (typeof end !== 'string') {
-      this.#attemptIn(end, attempt);
+      this.#granted(end, attempt, tries);
       return;
     }
     this.#callers.ended(attempt.callerKey, performance.now());
-    attempt.ended(turnedAway(end, this.admission));
+    const outcome = turnedAway(end, this.admission);
+    if (tries === null) attempt.ended(outcome);
+    else tries.end(outcome);
+  }
+
+  #granted(slot: Slot, attempt: LocalAttempt, tries: InstanceTries | null): void {
+    if (tries === null) this.#attemptIn(slot, attempt, this.instances.first, null);
+    else tries.attemptNext(slot);
+  }
+
+  #unused(slot: Slot, callerKey: string): void {
+    const nowMs = performance.now();
+    if (slot.release(nowMs, null)) this.#callers.ended(callerKey, nowMs);
   }
 
   /** Without a slot: it neither waits nor has others wait. */
-  #attemptBeside(attempt: LocalAttempt): void {
+  #attemptBeside(attempt: LocalAttempt, instance: WorkerInstance, tries: InstanceTries | null): void {
     this.admission.opened();
+    instance.open++;
     this.standing.health.tried(performance.now());
     const over = (counted: Answer | null): void => {
       this.admission.closed();
-      this.#counted(counted, performance.now());
+      instance.open--;
+      this.#counted(instance, counted, performance.now());
     };
-    this.#run(attempt, {
+    this.#run(attempt, instance, {
       judge: (response, answer) => {
-        this.#heard(attempt, response, answer);
-        return attempt.judge(response, answer, false);
+        this.#heard(attempt, instance, response, answer, tries);
+        return attempt.judge(response, answer, false, false);
       },
       ended: (outcome) => {
         over(answerIn(outcome));
-        attempt.ended(this.#noted(outcome));
+        attempt.ended(this.#noted(instance, outcome));
       },
       faulted: (error) => {
         over(null);
@@ -257,35 +263,44 @@ export class LocalService {
     });
   }
 
-  #attemptIn(slot: Slot, attempt: LocalAttempt): void {
+  #attemptIn(slot: Slot, attempt: LocalAttempt, instance: WorkerInstance, tries: InstanceTries | null): void {
     const startedMs = performance.now();
     const { head, callerKey } = attempt;
     const { slotUse } = this.#options;
     const others = this.admission.inFlight - 1;
+    const othersThere = instance.inFlight++;
     let isComing = false;
-    if (this.admission.inFlight === 1) this.#signMs = startedMs;
+    if (othersThere === 0) instance.signMs = startedMs;
     this.standing.health.tried(startedMs);
     // Also after a fault of this program: a slot is never lost.
     const over = (counted: Answer | null, serviceMs: number | null, nowMs: number): void => {
-      if (isComing) this.#coming--;
+      if (isComing) instance.coming--;
       const kind = serviceMs === null ? 0 : requestClass(head.method, head.target);
+      if (slot.isHeld) {
+        instance.inFlight--;
+        // The slot of one that is ill goes to nobody.
+        if (tries !== null && !instance.health.isReady) this.#resize();
+      } else instance.open--;
       if (slot.release(nowMs, serviceMs, kind)) this.#callers.ended(callerKey, nowMs);
       else this.admission.closed();
-      this.#counted(counted, nowMs);
+      this.#counted(instance, counted, nowMs);
     };
-    this.#run(attempt, {
+    this.#run(attempt, instance, {
       judge: (response, answer) => {
-        this.#heard(attempt, response, answer);
+        this.#heard(attempt, instance, response, answer, tries);
         const nowMs = performance.now();
-        this.#signMs = nowMs;
-        if (answer === 'served') this.standing.took(others, startedMs, nowMs);
+        instance.signMs = nowMs;
+        if (answer === 'served') {
+          this.standing.took(others, startedMs, nowMs);
+          if (tries !== null) instance.standing.took(othersThere, startedMs, nowMs);
+        }
         const isChannel = head.method === 'GET' && slotUse.isFreeStream(response);
-        if (isChannel) this.#giveBack(slot, callerKey);
+        if (isChannel) this.#giveBack(instance, slot, callerKey);
         else {
-          this.#coming++;
+          instance.coming++;
           isComing = true;
         }
-        return attempt.judge(response, answer, !isChannel);
+        return attempt.judge(response, answer, !isChannel, false);
       },
       ended: (outcome) => {
         const counted = answerIn(outcome);
@@ -295,9 +310,9 @@ export class LocalService {
           counted === 'served' &&
           outcome.kind === 'completed' &&
           outcome.status !== 101 &&
-          slotUse.isWork(head, this.basePath);
+          slotUse.isWork(head, instance.basePath);
         over(counted, isMeasure ? nowMs - startedMs : null, nowMs);
-        attempt.ended(this.#noted(outcome));
+        attempt.ended(this.#noted(instance, outcome));
       },
       faulted: (error) => {
         over(null, null, performance.now());
@@ -307,15 +322,17 @@ export class LocalService {
   }
 
   /** What has begun goes on without a slot. */
-  #giveBack(slot: Slot, callerKey: string): void {
+  #giveBack(instance: WorkerInstance, slot: Slot, callerKey: string): void {
     const nowMs = performance.now();
     this.#callers.ended(callerKey, nowMs);
     this.admission.opened();
+    instance.inFlight--;
+    instance.open++;
     slot.release(nowMs, null);
   }
 
-  #run(attempt: LocalAttempt, { judge, ended, faulted }: Ends): void {
-    const { upstreams, origin, timeouts } = this.#options;
+  #run(attempt: LocalAttempt, { origin }: WorkerInstance, { judge, ended, faulted }: Ends): void {
+    const { upstreams, timeouts } = this.#options;
     const { downstream, relay, head, deadline, informational, trailers } = attempt;
     runAttempt({
       downstream,
@@ -335,26 +352,48 @@ export class LocalService {
   }
 
   /** What the head of a response tells of the worker. One that refuses is full with what it has besides. */
-  #heard({ head }: LocalAttempt, { status, fields }: IncomingHead, answer: Answer): void {
+  #heard(
+    { head }: LocalAttempt,
+    instance: WorkerInstance,
+    { status, fields }: IncomingHead,
+    answer: Answer,
+    tries: InstanceTries | null,
+  ): void {
     const report = first(fields, 'endpoint-load-metrics');
-    if (report !== undefined) this.reported(report);
+    if (report !== undefined) this.reported(report, instance);
     if (answer !== 'refused') {
-      this.#options.sessions?.answeredHere(this.name, head, { status, fields });
+      this.#options.sessions?.answeredHere(this.name, head, { status, fields }, instance.url);
       return;
     }
     const nowMs = performance.now();
-    this.standing.refusedAt(this.admission.inFlight - 1, nowMs, refusalMs(fields, Date.now()));
+    const forMs = refusalMs(fields, Date.now());
+    if (tries !== null) {
+      instance.standing.refusedAt(instance.inFlight - 1, nowMs, forMs);
+      this.#resize();
+      setTimeout(() => this.#resize(), instance.standing.fullForMs(nowMs) + 1).unref();
+      if (tries.mayGoOn('refused')) return;
+    }
+    this.standing.refusedAt(this.admission.inFlight - 1, nowMs, forMs);
   }
 
   /** null: the worker is not to blame for how it ended. */
-  #counted(answer: Answer | null, nowMs: number): void {
-    if (answer === null || answer === 'refused') this.standing.health.abandoned(nowMs);
-    else this.standing.answered(answer, nowMs);
+  #counted(instance: WorkerInstance, answer: Answer | null, nowMs: number): void {
+    if (answer === null || answer === 'refused') {
+      this.standing.health.abandoned(nowMs);
+      return;
+    }
+    this.standing.answered(answer, nowMs);
+    if (this.instances.hasSeveral) instance.standing.answered(answer, nowMs);
   }
 
-  #noted(outcome: AttemptOutcome): AttemptOutcome {
+  #noted({ health }: WorkerInstance, outcome: AttemptOutcome): AttemptOutcome {
     if (outcome.kind === 'failed' && outcome.stage === 'not_sent')
-      this.#options.health.suspect(outcome.detail, outcome.isRefused === true);
+      health.suspect(outcome.detail, outcome.isRefused === true);
     return outcome;
+  }
+
+  #resize(): void {
+    const slots = this.instances.slotsNow();
+    if (slots !== null) this.admission.resize(slots);
   }
 }

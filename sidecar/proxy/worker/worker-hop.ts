@@ -13,9 +13,11 @@ import { FieldLines } from '../../core/http/http1-encode.ts';
 import type { RawFields, RequestHead } from '../../core/http/message.ts';
 import type { OutgoingHead } from '../../http/exchange.ts';
 import { calledHost, type HopFacts, outgoingBody, outgoingUpgrade, requestHeaders } from '../hop-headers.ts';
-import type { LocalService } from './local-service.ts';
+import type { WorkerInstance } from './worker-instance.ts';
 
-type Worker = Pick<LocalService, 'basePath' | 'host' | 'scheme' | 'sentHost'>;
+type Worker = Pick<WorkerInstance, 'basePath' | 'host' | 'scheme' | 'sentHost'> & {
+  readonly siblings?: readonly Pick<WorkerInstance, 'basePath' | 'host' | 'scheme'>[];
+};
 
 /** `target`: for the service, without the base path of the worker's URL. */
 export function workerRequest(
@@ -85,12 +87,9 @@ function hostFor({ host, sentHost }: Worker, head: RequestHead, { sender }: HopF
   }
 }
 
-function mountOf(
-  { basePath, host: workerHost, scheme: workerScheme }: Worker,
-  sentHost: string,
-  sent: RawFields,
-): Mount {
-  return {
+function mountOf(worker: Worker, sentHost: string, sent: RawFields): Mount {
+  const { basePath, host: workerHost, scheme: workerScheme, siblings = [] } = worker;
+  const mount = {
     workerScheme,
     workerHost,
     basePath,
@@ -99,4 +98,13 @@ function mountOf(
     calledScheme: first(sent, 'x-forwarded-proto') ?? 'http',
     prefix: first(sent, 'x-forwarded-prefix') ?? '',
   };
+  if (siblings.length === 0) return mount;
+  const others = siblings.map(({ basePath, host, scheme }) => ({
+    ...mount,
+    workerScheme: scheme,
+    workerHost: host,
+    basePath,
+    sentHost: host,
+  }));
+  return { ...mount, siblings: others };
 }

@@ -94,9 +94,14 @@ export class InboundSide {
     if (setup.isReady !== false) await health.start();
     const service = new LocalService({
       name: SERVICE,
-      origin: address,
-      url: `http://127.0.0.1:${origin.port}${setup.basePath ?? ''}`,
-      basePath: setup.basePath ?? '',
+      instances: [
+        {
+          origin: address,
+          url: `http://127.0.0.1:${origin.port}${setup.basePath ?? ''}`,
+          basePath: setup.basePath ?? '',
+          health,
+        },
+      ],
       sentHost: setup.sentHost ?? { kind: 'worker' },
       timeouts: setup.timeouts ?? TIMEOUTS,
       admission: new Admission({
@@ -105,7 +110,6 @@ export class InboundSide {
         queue: setup.queue ?? 10,
       }),
       slotUse: new SlotUse({ byChannels: false, free: null, light: null, ...setup.slotUse }),
-      health,
       upstreams: pool,
     });
     return InboundSide.#listen(setup, { origin, timers, pool, health, readiness, service });
