@@ -1,6 +1,6 @@
 /** What is installed and run beside our own code: by whose word, and whether it may run anything while it is installed. */
 import { execFileSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { globSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from '@jest/globals';
 import { licences } from '../../scripts/licences.ts';
@@ -38,9 +38,11 @@ describe('the supply chain', () => {
   test('images are of one exact version or digest', () => {
     const named = [
       ...read('Dockerfile').matchAll(/^(?:FROM|ARG NODE_IMAGE=)\s*(\S+)/gm),
-      ...read('deploy/compose/docker-compose.yml').matchAll(/^\s*image: (\S+)/gm),
+      ...globSync('deploy/**/*.{yml,yaml}', { cwd: ROOT }).flatMap((path) => [
+        ...read(path).matchAll(/^\s*image: (\S+)/gm),
+      ]),
     ].map(([, image]) => image as string);
-    expect(named.length).toBeGreaterThan(4);
+    expect(named.length).toBeGreaterThan(12);
     for (const image of named) {
       if (image.startsWith('$') || image === 'dht-sidecar') continue;
       expectNamed(image, 'an image').toMatch(/@sha256:[0-9a-f]{64}$|:v?\d+\.\d+\.\d+(?:-|$)/);
