@@ -139,6 +139,34 @@ describe('a service with several URLs', () => {
     expect(b.asked).toBe(10);
   });
 
+  test.each([401, 404, 500, 503])(
+    'one that answers each request with %i at once does not get them all',
+    async (status) => {
+      const { member, programs } = await box(['a', 'b', 'c'], { concurrency: 2 });
+      const [a, b, c] = programs as [Program, Program, Program];
+      a.reply = (response) => response.writeHead(status).end('no');
+      // Each answers when the next has come, so that both are slower than the one that fails, on any machine.
+      for (const each of [b, c])
+        each.reply = (response, program) => {
+          program.waiting.push(response);
+          if (program.waiting.length === 2) program.waiting.shift()?.end(program.name);
+        };
+      const statuses: number[] = [];
+      await Promise.all(
+        Array.from({ length: 4 }, async () => {
+          while (statuses.length < 120) statuses.push((await post(member)).status);
+          for (const each of [b, c]) {
+            each.reply = (response, program) => response.end(program.name);
+            for (const waiting of each.waiting.splice(0)) waiting.end(each.name);
+          }
+        }),
+      );
+      expectNamed(statuses.filter((each) => each !== 200).length, 'that failed').toBeLessThanOrEqual(15);
+      expect(a.asked).toBeLessThanOrEqual(15);
+      expectNamed([b.most, c.most], 'at once').toStrictEqual([2, 2]);
+    },
+  );
+
   test('when all refuse, the app gets the refusal of the worker itself', async () => {
     const { member, programs } = await box(['a', 'b']);
     for (const program of programs) program.reply = full;

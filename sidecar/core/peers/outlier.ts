@@ -21,6 +21,26 @@ const SHARE_MARGIN = 0.2;
 const DEVIATIONS = 3;
 const SLACK = 3;
 
+/** So long the others come first, so that there is something to compare with; quick errors come by the hundred. */
+const MEASURE_MS = 1_000;
+
+/** `own` has just given an answer of this kind: if its answers stand out, it is ejected. */
+export function ejectIfOutlier(
+  own: Standing,
+  kind: Outlier['of'],
+  others: () => Iterable<Standing>,
+  nowMs: number,
+): void {
+  if (own.health.state.kind !== 'closed') return;
+  const outlier = outlierAmong(own, kind, others(), nowMs);
+  if (outlier === null) {
+    if (lacksMeasure(own, others(), nowMs)) own.setAside(nowMs + MEASURE_MS);
+    return;
+  }
+  own.health.stoodOut(outlier, nowMs);
+  own.forgetAnswers();
+}
+
 /** Null = it does not. `others`: of the same service; itself among them is passed over. */
 export function outlierAmong(
   own: Standing,

@@ -92,6 +92,13 @@ export class Standing {
     return Math.max(0, this.#fullUntilMs - nowMs);
   }
 
+  /** Ejected, set aside, or full by its own word until then, monotonic ms; in the past when it is not. */
+  get barredUntilMs(): number {
+    const { state } = this.health;
+    const ejectedUntilMs = state.kind === 'ejected' ? state.untilMs : Number.NEGATIVE_INFINITY;
+    return Math.max(this.#fullUntilMs, this.#asideUntilMs, ejectedUntilMs);
+  }
+
   /** Begins anew after a new start of the worker; false when it did so a moment ago, then its faults stay. */
   startAnew(nowMs: number): boolean {
     this.hasRoom();

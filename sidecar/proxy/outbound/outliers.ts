@@ -4,7 +4,7 @@
  *
  * Called after an answer that was a fault, so that those that are good pay nothing for it.
  */
-import { isSuspicious, lacksMeasure, outlierAmong } from '../../core/peers/outlier.ts';
+import { ejectIfOutlier, isSuspicious, lacksMeasure } from '../../core/peers/outlier.ts';
 import type { Outlier } from '../../core/peers/service-health.ts';
 import type { Standing } from '../../core/peers/standing.ts';
 import type { LocalService } from '../worker/local-service.ts';
@@ -15,9 +15,6 @@ export interface OutlierOptions {
   readonly services: ReadonlyMap<string, LocalService>;
 }
 
-/** So long the others come first, so that there is something to compare with; quick errors come by the hundred. */
-const MEASURE_MS = 1_000;
-
 /** `own` has just given an answer of this kind. */
 export function ejectOutlier(
   own: Standing,
@@ -26,14 +23,7 @@ export function ejectOutlier(
   options: OutlierOptions,
   nowMs: number,
 ): void {
-  if (own.health.state.kind !== 'closed') return;
-  const outlier = outlierAmong(own, kind, standingsOf(service, options), nowMs);
-  if (outlier === null) {
-    if (lacksMeasure(own, standingsOf(service, options), nowMs)) own.setAside(nowMs + MEASURE_MS);
-    return;
-  }
-  own.health.stoodOut(outlier, nowMs);
-  own.forgetAnswers();
+  ejectIfOutlier(own, kind, () => standingsOf(service, options), nowMs);
 }
 
 /** Whether the app here is better served by another worker, or the one beside it has to be measured against others. */

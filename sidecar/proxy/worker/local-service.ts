@@ -66,7 +66,12 @@ export class LocalService {
   constructor(options: LocalServiceOptions) {
     this.name = options.name;
     const { instances, sentHost = { kind: 'worker' }, concurrencyEach = null } = options;
-    this.instances = new WorkerInstances(instances, sentHost, concurrencyEach);
+    this.instances = new WorkerInstances({
+      instances,
+      sentHost,
+      concurrencyEach,
+      admission: options.admission,
+    });
     this.admission = options.admission;
     this.#queue = new SlotQueue(options.admission);
     this.#options = options;
@@ -104,7 +109,7 @@ export class LocalService {
   stateChanged(instance = this.instances.first): void {
     const nowMs = performance.now();
     if (instance.health.isReady) instance.standing.startAnew(nowMs);
-    this.#resize();
+    this.instances.resize();
     const isReady = this.state === 'ready';
     if (this.instances.hasSeveral && isReady === this.#wasReady) return;
     this.#wasReady = isReady;
@@ -245,7 +250,9 @@ export class LocalService {
     const over = (counted: Answer | null): void => {
       this.admission.closed();
       instance.open--;
-      this.#counted(instance, counted, performance.now());
+      const nowMs = performance.now();
+      if (tries !== null) this.instances.judge(instance, counted, nowMs);
+      this.#counted(counted, nowMs);
     };
     this.#run(attempt, instance, {
       judge: (response, answer) => {
@@ -276,14 +283,13 @@ export class LocalService {
     const over = (counted: Answer | null, serviceMs: number | null, nowMs: number): void => {
       if (isComing) instance.coming--;
       const kind = serviceMs === null ? 0 : requestClass(head.method, head.target);
-      if (slot.isHeld) {
-        instance.inFlight--;
-        // The slot of one that is ill goes to nobody.
-        if (tries !== null && !instance.health.isReady) this.#resize();
-      } else instance.open--;
+      if (slot.isHeld) instance.inFlight--;
+      else instance.open--;
+      // Before the slot goes on: that of one that is left out goes to nobody.
+      if (tries !== null) this.instances.judge(instance, counted, nowMs);
       if (slot.release(nowMs, serviceMs, kind)) this.#callers.ended(callerKey, nowMs);
       else this.admission.closed();
-      this.#counted(instance, counted, nowMs);
+      this.#counted(counted, nowMs);
     };
     this.#run(attempt, instance, {
       judge: (response, answer) => {
@@ -368,32 +374,21 @@ export class LocalService {
     const nowMs = performance.now();
     const forMs = refusalMs(fields, Date.now());
     if (tries !== null) {
-      instance.standing.refusedAt(instance.inFlight - 1, nowMs, forMs);
-      this.#resize();
-      setTimeout(() => this.#resize(), instance.standing.fullForMs(nowMs) + 1).unref();
+      this.instances.refused(instance, nowMs, forMs);
       if (tries.mayGoOn('refused')) return;
     }
     this.standing.refusedAt(this.admission.inFlight - 1, nowMs, forMs);
   }
 
   /** null: the worker is not to blame for how it ended. */
-  #counted(instance: WorkerInstance, answer: Answer | null, nowMs: number): void {
-    if (answer === null || answer === 'refused') {
-      this.standing.health.abandoned(nowMs);
-      return;
-    }
-    this.standing.answered(answer, nowMs);
-    if (this.instances.hasSeveral) instance.standing.answered(answer, nowMs);
+  #counted(answer: Answer | null, nowMs: number): void {
+    if (answer === null || answer === 'refused') this.standing.health.abandoned(nowMs);
+    else this.standing.answered(answer, nowMs);
   }
 
   #noted({ health }: WorkerInstance, outcome: AttemptOutcome): AttemptOutcome {
     if (outcome.kind === 'failed' && outcome.stage === 'not_sent')
       health.suspect(outcome.detail, outcome.isRefused === true);
     return outcome;
-  }
-
-  #resize(): void {
-    const slots = this.instances.slotsNow();
-    if (slots !== null) this.admission.resize(slots);
   }
 }

@@ -6,8 +6,11 @@
  */
 import type { Code } from '../../core/errors.ts';
 import type { SentHost } from '../../core/forwarding/mount.ts';
+import type { Answer } from '../../core/http/answer.ts';
 import { hostHeader } from '../../core/http/base-url.ts';
+import { ejectIfOutlier } from '../../core/peers/outlier.ts';
 import { Standing } from '../../core/peers/standing.ts';
+import type { Admission } from '../../core/worker/admission.ts';
 import { type Origin, placeOf } from '../../http/exchange.ts';
 import type { AtWork, WorkerHealth } from './worker-health.ts';
 
@@ -17,7 +20,7 @@ export interface InstanceOptions {
   readonly url: string;
   /** Path of its URL without a trailing slash; '' for none. */
   readonly basePath: string;
-  readonly health: WorkerHealth;
+  readonly health: Pick<WorkerHealth, 'isReady' | 'isUntrusted' | 'reason' | 'suspect'>;
 }
 
 /** Where it is known how long its requests take, it may be silent for so many times that, and for so long at least. */
@@ -38,7 +41,7 @@ export class WorkerInstance {
   /** Where the program listens, whatever it is asked for. */
   readonly place: string;
   readonly sentHost: SentHost;
-  readonly health: WorkerHealth;
+  readonly health: Pick<WorkerHealth, 'isReady' | 'isUntrusted' | 'reason' | 'suspect'>;
   /** By its answers, beside the others of its service; not kept for one that is alone. */
   readonly standing = new Standing();
   /** The others of its service. */
@@ -51,6 +54,8 @@ export class WorkerInstance {
   chosenAt = 0;
   /** Responses that are coming to those who hold a slot. */
   coming = 0;
+  /** Monotonic ms until which it is known to be left out. */
+  barredUntilMs = Number.NEGATIVE_INFINITY;
   /** Monotonic ms at which it last gave a sign, or was given the first of the requests that it has. */
   signMs = Number.NEGATIVE_INFINITY;
   #said: { readonly load: number; readonly atMs: number } | null = null;
@@ -82,9 +87,14 @@ export class WorkerInstance {
     return this.standing.health.isEjected(nowMs) || this.standing.isFull(this.inFlight, nowMs);
   }
 
-  /** Of `limit` slots those that may be used now. One that is ill keeps those that it has, and no others. */
+  /** It is ready, and its answers are as good as those of the others. */
+  isSound(nowMs: number): boolean {
+    return this.health.isReady && !this.standing.health.isEjected(nowMs) && !this.standing.isSetAside(nowMs);
+  }
+
+  /** Of `limit` slots those that may be used now. One that is not sound keeps those that it has, and no others. */
   slots(limit: number, nowMs: number): number {
-    if (!this.health.isReady) return Math.min(limit, this.inFlight);
+    if (!this.isSound(nowMs)) return Math.min(limit, this.inFlight);
     return Math.min(limit, this.standing.fullAt(nowMs) ?? limit);
   }
 
@@ -98,6 +108,16 @@ export class WorkerInstance {
   }
 }
 
+interface InstancesOptions {
+  /** At least one. */
+  readonly instances: readonly InstanceOptions[];
+  readonly sentHost: SentHost;
+  /** Requests that each of them serves at once; null = not limited. */
+  readonly concurrencyEach: number | null;
+  /** Is told how many slots they have together. */
+  readonly admission: Pick<Admission, 'resize'>;
+}
+
 /** All that serve one service. */
 export class WorkerInstances {
   readonly all: readonly WorkerInstance[];
@@ -105,14 +125,16 @@ export class WorkerInstances {
   readonly hasSeveral: boolean;
   /** Requests that each of them serves at once; null = not limited. */
   readonly #concurrencyEach: number | null;
+  readonly #admission: Pick<Admission, 'resize'>;
   #choices = 0;
 
-  constructor(options: readonly InstanceOptions[], sentHost: SentHost, concurrencyEach: number | null) {
-    this.all = options.map((each) => new WorkerInstance(each, sentHost));
+  constructor({ instances, sentHost, concurrencyEach, admission }: InstancesOptions) {
+    this.all = instances.map((each) => new WorkerInstance(each, sentHost));
     for (const each of this.all) each.siblings = this.all.filter((other) => other !== each);
     this.first = this.all[0] as WorkerInstance;
     this.hasSeveral = this.all.length > 1;
     this.#concurrencyEach = concurrencyEach;
+    this.#admission = admission;
   }
 
   /** As it is shown. */
@@ -178,14 +200,51 @@ export class WorkerInstances {
 
   chosen(instance: WorkerInstance): void {
     instance.chosenAt = ++this.#choices;
+    instance.standing.health.tried(performance.now());
   }
 
-  /** The slots that they have now; all of them while none is ready. null: as many as there ever were. */
-  slotsNow(): number | null {
+  /** By an answer that it has just given, beside those of the others; null: it is not to blame for how it ended. */
+  judge(instance: WorkerInstance, answer: Answer | null, nowMs: number): void {
+    const { standing } = instance;
+    if (answer === null || answer === 'refused') standing.health.abandoned(nowMs);
+    else {
+      standing.answered(answer, nowMs);
+      if (answer !== 'served')
+        ejectIfOutlier(standing, answer, () => this.all.map((each) => each.standing), nowMs);
+    }
+    this.#resizeBy(instance, nowMs);
+  }
+
+  /** It takes no more than what it has, for so long. */
+  refused(instance: WorkerInstance, nowMs: number, forMs: number): void {
+    instance.standing.refusedAt(instance.inFlight - 1, nowMs, forMs);
+    this.#resizeBy(instance, nowMs);
+  }
+
+  /** As many slots for the service as they have now. */
+  resize(): void {
+    const slots = this.#slotsNow();
+    if (slots !== null) this.#admission.resize(slots);
+  }
+
+  /** Now, and when it is not left out any more. */
+  #resizeBy(instance: WorkerInstance, nowMs: number): void {
+    this.resize();
+    const { barredUntilMs } = instance.standing;
+    if (barredUntilMs <= Math.max(nowMs, instance.barredUntilMs)) return;
+    instance.barredUntilMs = barredUntilMs;
+    setTimeout(() => this.resize(), barredUntilMs - nowMs + 1).unref();
+  }
+
+  /** The slots that they have now; all of them while none is sound. null: as many as there ever were. */
+  #slotsNow(): number | null {
     const each = this.#concurrencyEach;
     if (!this.hasSeveral || each === null) return null;
-    if (!this.isReady) return each * this.all.length;
     const nowMs = performance.now();
+    if (!this.all.some((instance) => instance.isSound(nowMs))) {
+      const ready = this.all.filter(({ health }) => health.isReady);
+      return each * (ready.length || this.all.length);
+    }
     return Math.max(
       1,
       this.all.reduce((sum, instance) => sum + instance.slots(each, nowMs), 0),
