@@ -58,7 +58,9 @@ interface MemberOptions {
 
 /** Where a program runs. */
 interface Place {
+  /** By which it is controlled. */
   readonly address: string;
+  readonly vpn: string;
   readonly through: readonly string[];
 }
 
@@ -75,7 +77,7 @@ export class Fleet {
   private constructor(folder: string, network: Network, bootstrapPort: number) {
     this.#folder = folder;
     this.network = network;
-    this.#bootstrapAt = `${network.centreAddress(0)}:${bootstrapPort}`;
+    this.#bootstrapAt = `${network.centreVpn(0)}:${bootstrapPort}`;
     const args = ['bootstrap', '--dht-listen', this.#bootstrapAt];
     this.bootstrap = this.#member({
       name: 'bootstrap',
@@ -152,7 +154,11 @@ export class Fleet {
 
   #addHost(n: number, workerPort: number, ports: SidecarPorts): void {
     const name = `worker-${n}`;
-    const place = { address: this.network.hostAddress(n - 1), through: this.network.through(n - 1) };
+    const place = {
+      address: this.network.hostAddress(n - 1),
+      vpn: this.network.hostVpn(n - 1),
+      through: this.network.through(n - 1),
+    };
     const adminAt = `${place.address}:${ports.admin}`;
     const workerAt = `${place.address}:${workerPort}`;
     const env = {
@@ -171,26 +177,27 @@ export class Fleet {
   }
 
   #addApp(n: number, ports: SidecarPorts): void {
-    const place = { address: this.network.centreAddress(n), through: [] };
+    const place = { address: this.network.centreVpn(n), vpn: this.network.centreVpn(n), through: [] };
     const sidecar = this.#sidecar(`app-${n}`, place, ports, {});
     this.apps.push({ sidecar, ports, adminAt: `127.0.0.1:${ports.admin}` });
   }
 
   #sidecar(
     name: string,
-    { address, through }: Place,
+    { vpn, through }: Place,
     ports: SidecarPorts,
     more: Readonly<Record<string, string>>,
   ): Member {
     const env = {
       SIDECAR_WORKER_ID: name,
       SIDECAR_BOOTSTRAP: this.#bootstrapAt,
-      SIDECAR_VPN_IP: address,
-      SIDECAR_VPN_CIDR: this.network.cidr,
+      // On a network of its own it finds its address, and follows it.
+      ...(this.network.whyWhole === null && through.length > 0 ? {} : { SIDECAR_VPN_IP: vpn }),
+      SIDECAR_VPN_CIDR: this.network.vpnCidr,
       SIDECAR_OUTBOUND: `127.0.0.1:${ports.outbound}`,
-      SIDECAR_INBOUND: `${address}:${ports.inbound}`,
+      SIDECAR_INBOUND: `${ports.inbound}`,
       SIDECAR_ADMIN: `127.0.0.1:${ports.admin}`,
-      SIDECAR_DHT_LISTEN: `${address}:${ports.dht}`,
+      SIDECAR_DHT_LISTEN: `${ports.dht}`,
       SIDECAR_STATE_DIR: join(this.#folder, name),
       ...more,
     };

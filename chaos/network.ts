@@ -11,7 +11,9 @@ import { once } from 'node:events';
 
 /** Set for a run that has a network of its own. */
 const MARK = 'CHAOS_NETWORK';
-const CIDR = '10.42.0.0/16';
+/** Where control reaches hosts and workers; and what plays the VPN, in which a host may get another address. */
+const UNDERLAY = '10.42';
+const VPN = '10.43';
 const BRIDGE = [
   'ip link set lo up',
   'ip link add br0 type bridge forward_delay 0 stp_state 0 mcast_snooping 0',
@@ -25,17 +27,23 @@ const BRIDGE = [
 ].join(' && ');
 
 export interface Network {
-  readonly cidr: string;
+  readonly vpnCidr: string;
   /** Why nothing can be cut; null = it can. */
   readonly whyWhole: string | null;
   /** Of the members that are never cut. */
-  centreAddress(number: number): string;
-  /** Of a worker host, from 0. */
+  centreVpn(number: number): string;
+  /** Of a worker host, from 0: by which it is controlled. */
   hostAddress(host: number): string;
+  /** In the VPN, unless it is changed. */
+  hostVpn(host: number): string;
   /** What a program on that host is started through. */
   through(host: number): readonly string[];
   /** Drops all packets between these hosts and the rest; returns what undoes it. */
   cut(hosts: readonly number[]): () => void;
+  /** Drops this share of the packets that go to or from these hosts, at random; returns what undoes it. */
+  lose(hosts: readonly number[], ratio: number): () => void;
+  /** Gives a host another address in the VPN instead of its own; returns what undoes it. */
+  changeAddress(host: number): () => void;
   down(): Promise<void>;
 }
 
@@ -75,37 +83,51 @@ export async function startNetwork(hosts: number, centre: number): Promise<Netwo
 }
 
 const LOOPBACK: Network = {
-  cidr: '127.0.0.0/8',
+  vpnCidr: '127.0.0.0/8',
   whyWhole: 'all hosts share loopback',
-  centreAddress: () => '127.0.0.1',
+  centreVpn: () => '127.0.0.1',
   hostAddress: () => '127.0.0.1',
+  hostVpn: () => '127.0.0.1',
   through: () => [],
   cut: () => () => {},
+  lose: () => () => {},
+  changeAddress: () => () => {},
   down: async () => {},
 };
 
+interface Cut {
+  readonly hosts: readonly number[];
+  /** Of the packets, 1 = all. */
+  readonly ratio: number;
+}
+
 class Bridged implements Network {
-  readonly cidr = CIDR;
+  readonly vpnCidr = `${VPN}.0.0/16`;
   readonly whyWhole = null;
   readonly #holders: ChildProcess[] = [];
-  readonly #cuts = new Set<readonly number[]>();
+  readonly #cuts = new Set<Cut>();
 
   static async up(hosts: number, centre: number): Promise<Bridged> {
     const network = new Bridged();
     run('sh', '-c', BRIDGE);
     for (let number = 0; number < centre; number++) {
-      run('ip', 'address', 'add', `${network.centreAddress(number)}/16`, 'dev', 'br0');
+      run('ip', 'address', 'add', `${network.centreVpn(number)}/16`, 'dev', 'br0');
     }
+    run('ip', 'address', 'add', `${UNDERLAY}.0.1/16`, 'dev', 'br0');
     for (let host = 0; host < hosts; host++) await network.#plugIn(host);
     return network;
   }
 
-  centreAddress(number: number): string {
-    return `10.42.0.${number + 1}`;
+  centreVpn(number: number): string {
+    return `${VPN}.0.${number + 1}`;
   }
 
   hostAddress(host: number): string {
-    return `10.42.1.${host + 1}`;
+    return `${UNDERLAY}.1.${host + 1}`;
+  }
+
+  hostVpn(host: number): string {
+    return `${VPN}.1.${host + 1}`;
   }
 
   through(host: number): readonly string[] {
@@ -113,11 +135,20 @@ class Bridged implements Network {
   }
 
   cut(hosts: readonly number[]): () => void {
-    this.#cuts.add(hosts);
-    this.#apply();
+    return this.#drop({ hosts, ratio: 1 });
+  }
+
+  lose(hosts: readonly number[], ratio: number): () => void {
+    return this.#drop({ hosts, ratio });
+  }
+
+  changeAddress(host: number): () => void {
+    const other = `${VPN}.2.${host + 1}`;
+    this.#address(host, 'del', this.hostVpn(host));
+    this.#address(host, 'add', other);
     return () => {
-      this.#cuts.delete(hosts);
-      this.#apply();
+      this.#address(host, 'del', other);
+      this.#address(host, 'add', this.hostVpn(host));
     };
   }
 
@@ -134,7 +165,8 @@ class Bridged implements Network {
     const port = `p${host}`;
     run(...words(`ip link add ${port} type veth peer name eth0 netns ${holder.pid}`));
     run('ip', 'link', 'set', port, 'master', 'br0', 'up');
-    run(...this.#inside(host), ...words(`ip address add ${this.hostAddress(host)}/16 dev eth0`));
+    this.#address(host, 'add', this.hostAddress(host));
+    this.#address(host, 'add', this.hostVpn(host));
     run(...this.#inside(host), 'ip', 'link', 'set', 'eth0', 'up');
   }
 
@@ -142,13 +174,27 @@ class Bridged implements Network {
     return ['nsenter', '--net', '--target', String(this.#holders[host]?.pid), '--'];
   }
 
+  #address(host: number, change: 'add' | 'del', address: string): void {
+    run(...this.#inside(host), ...words(`ip address ${change} ${address}/16 dev eth0`));
+  }
+
+  #drop(cut: Cut): () => void {
+    this.#cuts.add(cut);
+    this.#apply();
+    return () => {
+      this.#cuts.delete(cut);
+      this.#apply();
+    };
+  }
+
   /** In one step, so that no other cut heals for a moment. ARP goes on: an unknown address would be an error. */
   #apply(): void {
     const rules = ['flush table bridge chaos'];
-    for (const hosts of this.#cuts) {
+    for (const { hosts, ratio } of this.#cuts) {
       const ports = `{ ${hosts.map((host) => `p${host}`).join(', ')} }`;
+      const share = ratio < 1 ? `numgen random mod 1000 < ${Math.round(ratio * 1_000)} ` : '';
       const add = (chain: string, which: string): number =>
-        rules.push(`add rule bridge chaos ${chain} ${which} ether type ip drop`);
+        rules.push(`add rule bridge chaos ${chain} ${which} ether type ip ${share}drop`);
       add('input', `iifname ${ports}`);
       add('output', `oifname ${ports}`);
       add('forward', `iifname ${ports} oifname != ${ports}`);

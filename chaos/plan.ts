@@ -20,6 +20,13 @@ export const FAULTS = [
   /** No packet between the host and all others; between half of the hosts and the rest, with the apps. */
   'partition',
   'split',
+  /** Cut and whole again, every few hundred ms; every twentieth packet lost, each way. */
+  'flap',
+  'lossy',
+  /** The host's VPN address becomes another, and after `lastsMs` the old one again. */
+  'change_address',
+  /** SIGSTOP of the sidecar beside the first app. */
+  'suspend_app',
   /** SIGTERM; started again when it has ended. */
   'drain',
   /** The worker for `lastsMs`: takes long, fails its health check, resets connections, breaks answers off. */
@@ -34,7 +41,7 @@ export const FAULTS = [
 export type Fault = (typeof FAULTS)[number];
 
 /** Those that need a network that can be cut. */
-export const CUTS: ReadonlySet<Fault> = new Set(['partition', 'split']);
+export const CUTS: ReadonlySet<Fault> = new Set(['partition', 'split', 'flap', 'lossy', 'change_address']);
 
 export interface ChaosEvent {
   /** From the start of the faults. */
@@ -44,6 +51,9 @@ export interface ChaosEvent {
   readonly targets: readonly number[];
   readonly lastsMs: number;
 }
+
+/** Those that strike no worker's host. */
+const OF_NO_WORKER: ReadonlySet<Fault> = new Set(['kill_bootstrap', 'suspend_app']);
 
 /** Between the end of a fault and the moment when the next may strike the same host, or the last sound one. */
 const RECOVERY_MS = 3_000;
@@ -56,18 +66,18 @@ export function planChaos(seed: number, hosts: number, durationMs: number): Chao
   const random = new Random(seed);
   const events: ChaosEvent[] = [];
   const busyUntilMs = new Array<number>(hosts).fill(0);
-  let bootstrapUntilMs = 0;
+  const othersUntilMs = new Map<Fault, number>();
   for (let atMs = 0; ; atMs += Math.min(random.exponential(MEAN_GAP_MS), 3 * MEAN_GAP_MS)) {
     const fault = FAULTS[random.index(FAULTS.length)] as Fault;
     const lastsMs = Math.round(LEAST_MS + random.next() * (MOST_MS - LEAST_MS));
     const free = busyUntilMs.flatMap((untilMs, host) => (untilMs <= atMs ? [host] : []));
-    const wanted = fault === 'kill_bootstrap' ? 0 : fault === 'split' ? Math.max(2, hosts >> 1) : 1;
+    const wanted = OF_NO_WORKER.has(fault) ? 0 : fault === 'split' ? Math.max(2, hosts >> 1) : 1;
     const targets = random.sample(free, wanted).sort((a, b) => a - b);
     if (atMs + lastsMs >= durationMs) return events;
     const event = { atMs: Math.round(atMs), fault, targets, lastsMs };
-    if (fault === 'kill_bootstrap') {
-      if (atMs < bootstrapUntilMs) continue;
-      bootstrapUntilMs = atMs + lastsMs + RECOVERY_MS;
+    if (wanted === 0) {
+      if (atMs < (othersUntilMs.get(fault) ?? 0)) continue;
+      othersUntilMs.set(fault, atMs + lastsMs + RECOVERY_MS);
       events.push(event);
     } else if (free.length > wanted) {
       for (const target of targets) busyUntilMs[target] = atMs + lastsMs + RECOVERY_MS;

@@ -135,10 +135,12 @@ async function strikeAll(
   const startedMs = performance.now();
   const events: ChaosEvent[] = [];
   const running: Promise<void>[] = [];
+  const beingStruck = new Set<number>();
   for (const event of plan) {
     await pause(Math.max(0, startedMs + event.atMs - performance.now()));
     const names = event.targets.map((target) => `worker-${target + 1}`);
-    const what = `${event.fault} of ${names.join(', ') || 'the DHT'} for ${event.lastsMs} ms`;
+    const whom = names.join(', ') || (event.fault === 'suspend_app' ? 'app-1' : 'the DHT');
+    const what = `${event.fault} of ${whom} for ${event.lastsMs} ms`;
     if (fleet.network.whyWhole !== null && CUTS.has(event.fault)) {
       say(`${at(startedMs)} skipped: ${what} (${fleet.network.whyWhole})`);
       continue;
@@ -149,9 +151,19 @@ async function strikeAll(
       say(`${at(startedMs)} skipped: ${what} (ready as the apps see it: ${ready.join(' | ')})`);
       continue;
     }
+    if (event.targets.some((target) => beingStruck.has(target))) {
+      say(`${at(startedMs)} skipped: ${what} (the last strike is not over yet)`);
+      continue;
+    }
     say(`${at(startedMs)} ${what}`);
     events.push(event);
-    running.push(strike(fleet, event));
+    for (const target of event.targets) beingStruck.add(target);
+    const struck = strike(fleet, event).then(() => {
+      for (const target of event.targets) beingStruck.delete(target);
+    });
+    // Waited for below; when it fails first, nobody else would hear of it.
+    struck.catch(() => {});
+    running.push(struck);
   }
   await Promise.all(running);
   return { events, skipped: plan.length - events.length };

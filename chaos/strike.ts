@@ -19,9 +19,17 @@ const BEHAVIOURS = {
 const STOPPED_MS = 90;
 const RUNNING_MS = 30;
 
+/** Of a network that flaps. */
+const CUT_MS = 600;
+const WHOLE_MS = 400;
+
+/** Of packets on a poor line, each way. */
+const LOST_RATIO = 0.05;
+
 /** Resolves when all that was struck runs again; rejects when something does not start. */
 export async function strike(fleet: Fleet, { fault, lastsMs, targets }: ChaosEvent): Promise<void> {
   if (fault === 'kill_bootstrap') return await killed([fleet.bootstrap], lastsMs);
+  if (fault === 'suspend_app') return await suspended(firstApp(fleet).sidecar, lastsMs);
   const host = fleet.hosts[targets[0] ?? -1];
   if (host === undefined) throw new RangeError(`no host ${targets[0]}`);
   switch (fault) {
@@ -40,6 +48,12 @@ export async function strike(fleet: Fleet, { fault, lastsMs, targets }: ChaosEve
     case 'partition':
     case 'split':
       return await parted(fleet, targets, lastsMs);
+    case 'flap':
+      return await flapped(fleet, targets, lastsMs);
+    case 'lossy':
+      return await undone(fleet.network.lose(targets, LOST_RATIO), lastsMs);
+    case 'change_address':
+      return await undone(fleet.network.changeAddress(targets[0] ?? -1), lastsMs);
     case 'drain':
       return await drained(fleet, host);
     default:
@@ -70,9 +84,26 @@ async function slowed(member: Member, lastsMs: number): Promise<void> {
 }
 
 async function parted({ network }: Fleet, hosts: readonly number[], lastsMs: number): Promise<void> {
-  const heal = network.cut(hosts);
+  await undone(network.cut(hosts), lastsMs);
+}
+
+async function flapped(fleet: Fleet, hosts: readonly number[], lastsMs: number): Promise<void> {
+  const untilMs = performance.now() + lastsMs;
+  while (performance.now() < untilMs) {
+    await parted(fleet, hosts, CUT_MS);
+    await pause(WHOLE_MS);
+  }
+}
+
+async function undone(undo: () => void, lastsMs: number): Promise<void> {
   await pause(lastsMs);
-  heal();
+  undo();
+}
+
+function firstApp({ apps }: Fleet): Fleet['apps'][number] {
+  const [app] = apps;
+  if (app === undefined) throw new RangeError('there is no app');
+  return app;
 }
 
 async function drained({ crashes }: Fleet, { sidecar }: Host): Promise<void> {

@@ -124,7 +124,7 @@ const REFUSED: readonly (readonly [string, readonly string[], number])[] = [
 async function bed(): Promise<{ worker: VersionWorker; member: Member; port: number }> {
   const worker = await startHttp2Worker();
   // All are in one process: what a flood costs here is time that a connection to the worker waits.
-  const env = { SIDECAR_TIMEOUT_WORKER_CONNECT: '30s' };
+  const env = { SIDECAR_OUTBOUND_HOSTS: 'x', SIDECAR_TIMEOUT_WORKER_CONNECT: '30s' };
   const member = await new TestMesh().join({ id: 'alone', services: { two: worker.url }, env });
   return { worker, member, port: member.running.outbound.port };
 }
@@ -349,7 +349,7 @@ describe('malformed HTTP/2 of an app', () => {
     const member = await new TestMesh().join({
       id: 'alone',
       services: { two: worker.url },
-      env: { SIDECAR_HEAD_TIMEOUT: '500ms' },
+      env: { SIDECAR_OUTBOUND_HOSTS: 'x', SIDECAR_HEAD_TIMEOUT: '500ms' },
     });
     const { port } = member.running.outbound;
     const wire = await Wire.connect(port);
