@@ -166,7 +166,7 @@ export function buildAdmin(parts: AdminParts): Admin {
           ? null
           : {
               state: local.state,
-              reason: local.whyNot?.detail ?? local.healthReason,
+              reason: local.isPaused ? local.whyNot?.detail : local.healthReason,
               paused: local.isPaused,
               ...instancesOf(local),
               passed_over: passedOverReason(local.standing, service, local.admission.inFlight, nowMs),

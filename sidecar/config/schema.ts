@@ -273,7 +273,7 @@ export const SCHEMA = {
     }),
   },
   timeouts: {
-    vpnConnect: option(duration('10ms', '5m'), '1250ms', {
+    vpnConnect: option(duration('10ms', '5m'), '1s', {
       env: 'SIDECAR_TIMEOUT_VPN_CONNECT',
       doc: 'Connecting to a peer by VPN.',
     }),

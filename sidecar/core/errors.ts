@@ -220,9 +220,9 @@ export const CODES = {
     retryAfterSeconds: null,
     isTransient: true,
     proxyStatus: 'tls_certificate_error',
-    meaning: 'The TLS certificate of the worker or tunnel is not good here; nothing was sent.',
+    meaning: 'The TLS certificate of the worker is not good here; nothing was sent.',
     advice:
-      'See what `detail` says: renew the certificate, or trust who signed it (services.<name>.tls.ca, tunnel.ca), or say the name that it is for (services.<name>.tls.name).',
+      'See what `detail` says: renew the certificate, or trust who signed it (services.<name>.tls.ca), or say the name that it is for (services.<name>.tls.name).',
   },
   upstream_reset: {
     status: 502,

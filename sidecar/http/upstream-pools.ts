@@ -26,7 +26,7 @@ const PEER_REUSE_UNSAFE_MS = 30_000;
 const PEER_PROVE_AFTER_MS = 5_000;
 
 /**
- * As many as begin within the 1.25 s of a VPN before a fourth of it is left: where each packet is lost one time in
+ * As many as begin within the 1 s of a VPN: where each packet is lost one time in
  * twenty, each way, none of them is answered for one connection in 10,000.
  */
 const PEER_CONNECT_ATTEMPTS = 4;

@@ -82,7 +82,7 @@ describe('a member that means harm as a caller', () => {
     for (const answer of await Promise.all([first, second])) expect(answer.body).toBe('served');
   });
 
-  test('who says that it is under way for ever counts as two minutes', async () => {
+  test('who says that it is under way for ever counts from its first request here', async () => {
     const { stage, victim, waits, isBusy, serve } = await queueing(10);
     const { hostile, toHonest } = stage;
     const answers = [victim.ask(toHonest, `${PATH}1`)];
@@ -95,7 +95,7 @@ describe('a member that means harm as a caller', () => {
     await turn(victim, 'old', '120000');
     await turn(hostile, 'liar', '999999');
     await turn(hostile, 'no-number', '1e9');
-    expect(await serve(5)).toStrictEqual(['/1', '/old', '/liar', '/young', '/no-number']);
+    expect(await serve(5)).toStrictEqual(['/1', '/old', '/young', '/liar', '/no-number']);
     for (const answer of await Promise.all(answers)) expect(answer.body).toBe('served');
   });
 

@@ -65,7 +65,7 @@ describe('header fields in both HTTP versions', () => {
     };
     const mesh = new TestMesh();
     await mesh.join({ id: 'called', services });
-    const caller = await mesh.join({ id: 'caller' });
+    const caller = await mesh.join({ id: 'caller', env: { SIDECAR_OUTBOUND_HOSTS: 'app' } });
     await caller.knows(['called']);
     const { port } = caller.running.outbound;
     const session = http2.connect(`http://127.0.0.1:${port}`);

@@ -109,8 +109,10 @@ describe('a bounded GET', () => {
     test(`${way}: nobody there, and a name that is looked up for ever`, async () => {
       const refused = await faultOf(ask(asked(1)));
       expect(refused).toMatch(/^connect_failed refused: connection refused: .*ECONNREFUSED/);
-      const lookup = jest.spyOn(dns, 'lookup').mockImplementation((() => {}) as never);
-      onTestEnd(() => lookup.mockRestore());
+      for (const family of ['resolve4', 'resolve6'] as const) {
+        const mute = jest.spyOn(dns.Resolver.prototype, family).mockImplementation((() => {}) as never);
+        onTestEnd(() => mute.mockRestore());
+      }
       const origin = { scheme: 'http', host: 'hangs.example', port: 80 } as const;
       expect(await faultOf(ask(asked(0, { origin })))).toMatch(/within 300 ms/);
     });

@@ -65,7 +65,7 @@ describe('the configuration', () => {
     });
     expect(config.drain).toStrictEqual({ acceptMs: 2000, waitMs: 120_000, quietMs: 5000 });
     expect(config.calls.default.timeouts).toStrictEqual({
-      vpnConnectMs: 1250,
+      vpnConnectMs: 1000,
       tunnelConnectMs: 3000,
       workerConnectMs: 1000,
       headMs: 600_000,

@@ -184,7 +184,8 @@ class Dial {
     };
     const failed = (error: NodeJS.ErrnoException): void => {
       this.#giveUp();
-      const code = isUntrusted(error) ? 'certificate_untrusted' : 'connect_failed';
+      // Of a peer's tunnel it is one of the ways in which there is no connection; a worker's is the operator's own.
+      const code = 'connectOptions' in by && isUntrusted(error) ? 'certificate_untrusted' : 'connect_failed';
       this.#fault(code, dialError(this.#address, error));
     };
     const closed = (): void => {
