@@ -5,6 +5,7 @@
  */
 import type { ServiceConfig } from '../config/config.ts';
 import type { WorkerUrl } from '../config/worker-url.ts';
+import { baseUrlOf } from '../core/http/base-url.ts';
 import type { Log } from '../core/log.ts';
 import { Admission } from '../core/worker/admission.ts';
 import { below } from '../core/worker/health-ask.ts';
@@ -59,7 +60,7 @@ export class LocalServices {
         workers.set(key, worker);
         return { ...url, origin, worker, health: worker.health };
       });
-      return this.#begin(service, watched, groups);
+      return this.#begin(service, watched, tls, groups);
     });
     return { begun, checked: Promise.all([...workers.values()].map(({ health }) => health.start())) };
   }
@@ -86,6 +87,7 @@ export class LocalServices {
   #begin(
     service: ServiceConfig,
     watched: readonly WatchedInstance[],
+    tls: TlsClient | null,
     groups: Map<string, Slots>,
   ): BegunService {
     const { log, sessions, upstreams } = this.#options;
@@ -114,7 +116,7 @@ export class LocalServices {
       log.error(fields, `the worker is still not ready after ${Math.round(service.warmingLimitMs / 1000)} s`);
     }, service.warmingLimitMs);
     late.unref();
-    const page = followMetrics(service, local, log);
+    const page = followMetrics(service, local, tls, log);
     const end = (): void => {
       clearTimeout(late);
       page?.stop();
@@ -228,16 +230,20 @@ function slotUseOf({ slots: { byChannels, free, light } }: ServiceConfig): SlotU
 function followMetrics(
   { name, load, ...service }: ServiceConfig,
   local: LocalService,
+  tls: TlsClient | null,
   log: Log,
 ): MetricsPage | null {
   if (load.metricsUrl === null) return null;
+  const page = baseUrlOf(new URL(load.metricsUrl));
+  const isBeside = service.urls.some(({ scheme, host }) => scheme === 'https' && host === page.host);
   const terms =
     load.metrics === null
       ? vllmTerms(service.concurrency ?? service.assumedConcurrency)
       : namedTerms(load.metrics);
   const watch = new SourceWatch(log, { source: 'metrics', service: name, url: load.metricsUrl });
-  const page = new MetricsPage({
+  const asked = new MetricsPage({
     url: load.metricsUrl,
+    tls: isBeside ? tls : null,
     names: new Set(terms.flatMap(({ names }) => names)),
     intervalMs: load.intervalMs,
     onNews: (news) => {
@@ -251,6 +257,6 @@ function followMetrics(
       }
     },
   });
-  page.start();
-  return page;
+  asked.start();
+  return asked;
 }

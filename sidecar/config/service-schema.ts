@@ -144,9 +144,9 @@ export const SERVICE_SCHEMA = {
     source: option(oneOf(LOAD_SOURCES), 'auto', {
       doc: `What its load is: ${LOAD_SOURCES.join(', ')}; \`auto\` = the highest of the others that are known. \`cpu\` is use and pressure; \`worker\` is its own word: the header \`endpoint-load-metrics\` on its responses, \`PUT /load\` on the admin port, or its metrics.`,
     }),
-    metricsUrl: optional(url(['http']), {
+    metricsUrl: optional(url(['http', 'https']), {
       defaultDoc: 'none',
-      doc: 'Prometheus text of the worker, asked for its load.',
+      doc: 'Prometheus text of the worker, asked for its load. By `https://` with the `tls` of the service where the page has the host of an `https://` worker, else by the CAs of the system.',
     }),
     metrics: optional(metricMap, {
       mapping: true,

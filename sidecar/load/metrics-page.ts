@@ -6,6 +6,7 @@
  */
 import { baseUrlOf } from '../core/http/base-url.ts';
 import { ownGet } from '../http/own-get.ts';
+import type { TlsClient } from '../http/sockets/tls-client.ts';
 import { parseSamples, type Sample } from './prometheus-text.ts';
 
 export type PageNews =
@@ -14,6 +15,8 @@ export type PageNews =
 
 export interface MetricsPageOptions {
   readonly url: string;
+  /** How TLS is made; null = by the CAs of the system. */
+  readonly tls?: TlsClient | null;
   readonly names: ReadonlySet<string>;
   /** From the end of one answer to the next question. */
   readonly intervalMs: number;
@@ -56,11 +59,11 @@ export class MetricsPage {
   }
 
   async #ask(): Promise<PageNews> {
-    const { url, names } = this.#options;
+    const { url, names, tls = null } = this.#options;
     try {
       const { pathname, search } = new URL(url);
       const { status, body } = await ownGet({
-        origin: baseUrlOf(new URL(url)),
+        origin: { ...baseUrlOf(new URL(url)), ...(tls !== null && { tls }) },
         target: `${pathname}${search}`,
         fields: ['Accept', 'text/plain'],
         limitMs: TIMEOUT_MS,

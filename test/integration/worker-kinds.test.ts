@@ -27,6 +27,11 @@ function file(dir: string, name: string, content: string): string {
   return path;
 }
 
+interface ServiceLoad {
+  readonly service: string;
+  readonly by_source: Readonly<Record<string, number | null>>;
+}
+
 /** Says what it was asked, by which name and with whose certificate. */
 const echo: http.RequestListener = (request, response) => {
   const { servername, getPeerCertificate } = request.socket as Partial<TLSSocket>;
@@ -158,6 +163,31 @@ describe('a worker of https://', () => {
       );
     });
   }
+
+  test('has its page of metrics read by the same CA, which is good for no page on another host', async () => {
+    const ca = file(folder(), 'ca.pem', CA.cert);
+    const server = https.createServer(CA.issue('127.0.0.1', 'localhost'), (_request, response) =>
+      response.end('vllm:num_requests_running{engine="0"} 2\n'),
+    );
+    const port = await listen(server, 0);
+    const service = (host: string) => ({
+      url: `https://127.0.0.1:${port}`,
+      tls: { ca },
+      concurrency: 4,
+      load: { source: 'worker', metricsUrl: `https://${host}:${port}/metrics`, interval: '100ms' },
+    });
+    const member = await box({ llm: service('127.0.0.1'), other: service('localhost') }, [ca]);
+    await eventually(
+      'both pages were asked for',
+      async () => {
+        const { services } = JSON.parse((await member.admin('/load')).body) as { services: ServiceLoad[] };
+        const failed = member.log.filter(({ message }) => message.startsWith('load source failed'));
+        const loads = services.map((each) => [each.service, each.by_source.metrics]);
+        return JSON.stringify([loads, failed.map((line) => line.service)]);
+      },
+      (seen) => seen === '[[["llm",0.5],["other",null]],["other"]]',
+    );
+  });
 
   test('that wants a certificate of ours is shown it, by the name that is given', async () => {
     const dir = folder();
