@@ -11,6 +11,7 @@ import { vpnWanted } from '../core/peers/vpn-address.ts';
 import { SELF_REPORT_TTL_MS } from '../core/worker/self-reported-load.ts';
 import { PushWatch } from '../load/source-watch.ts';
 import type { RequestAuth } from '../mesh/membership/request-auth.ts';
+import type { Revocations } from '../mesh/membership/revocations.ts';
 import { Admin, type AdminHandlers, type ExplainedWishes } from '../observe/admin.ts';
 import type { Metrics } from '../observe/metrics.ts';
 import { countPeers, describePeer, scrapeTargets } from '../observe/peer-view.ts';
@@ -36,6 +37,7 @@ export interface AdminParts {
   readonly certificate: Pick<CertificateWatch, 'facts'>;
   readonly pauses: Pauses;
   readonly reloader: Reloader | null;
+  readonly revocations: Revocations;
   readonly version: string;
   readonly log: Log;
 }
@@ -48,6 +50,7 @@ export function readiness({ certificate, config, mesh, self }: AdminParts): Read
     dht: mesh.node.status(),
     draining: self.state === 'draining',
     certificate: certificate.facts(),
+    isRevoked: mesh.revoked.isOwnKeyRevoked,
     clones: mesh.clones.notes,
     vpnAwaited: config.vpn.isWatched && self.vpnIp === null ? vpnWanted(config.vpn.source) : null,
   });
@@ -129,6 +132,19 @@ export function buildAdmin(parts: AdminParts): Admin {
     setPaused: (service, isPaused) =>
       parts.pauses.set(service === null ? null : (config.aliases.get(service) ?? service), isPaused),
     reload: () => parts.reloader?.reload() ?? Promise.resolve(null),
+    revoked: () => ({
+      made_ms: parts.revocations.madeMs,
+      revoked: [...parts.revocations.keys].map((key) => ({
+        public_key: key,
+        worker_id: mesh.table.revokedPeer(key)?.record.worker_id ?? null,
+      })),
+    }),
+    putRevoked: (text) => {
+      const { kind, fault } = parts.revocations.take(text);
+      if (fault !== null)
+        log.warn({ reason: fault }, 'the list of revoked keys cannot be kept: a restart forgets it');
+      return kind === 'bad' ? null : { revoked: parts.revocations.keys.size, is_newer: kind === 'taken' };
+    },
     identity: () => ({
       worker_id: self.workerId,
       version,

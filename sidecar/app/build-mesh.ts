@@ -27,11 +27,13 @@ import { KnownNodes } from '../mesh/discovery/known-nodes.ts';
 import { lookUp } from '../mesh/discovery/lookup.ts';
 import { Prober } from '../mesh/discovery/prober.ts';
 import { RecordFetcher } from '../mesh/discovery/record-fetcher.ts';
+import { RevocationSpread } from '../mesh/discovery/revocation-spread.ts';
 import { ROSTER, Roster } from '../mesh/discovery/roster.ts';
 import { openRecord, sealRecord } from '../mesh/discovery/sealed-record.ts';
 import { storeRules } from '../mesh/discovery/store-rules.ts';
 import type { Identity } from '../mesh/membership/identity.ts';
 import type { RequestAuth } from '../mesh/membership/request-auth.ts';
+import { MAX_LIST_BYTES } from '../mesh/membership/revocations.ts';
 import type { PeerDirectory } from '../proxy/outbound/directory.ts';
 import type { PeerAddress, PeerClient } from '../proxy/peer/client.ts';
 import type { Lifecycle } from './lifecycle.ts';
@@ -49,6 +51,7 @@ export interface Mesh {
   readonly introductions: Introductions;
   readonly fetcher: RecordFetcher;
   readonly prober: Prober;
+  readonly revoked: RevocationSpread;
   readonly peerDirectory: PeerDirectory;
   /** The own certificate is another one, and its key perhaps too. */
   renewed(hasNewKey: boolean): void;
@@ -288,6 +291,26 @@ export async function buildMesh(options: MeshOptions): Promise<Mesh> {
     log,
   });
   prober.start();
+  const revoked = new RevocationSpread({
+    revocations: identity.revocations,
+    table,
+    own: identity,
+    onDropped: (peer) => options.cut(peer),
+    ask: ({ key: peerKey }, route, path) =>
+      options.client.get({
+        address: route,
+        peerKey,
+        path,
+        signal: AbortSignal.timeout(RECORD_TIMEOUT_MS),
+        maxBytes: MAX_LIST_BYTES,
+      }),
+    clock,
+    random: Math.random,
+    log,
+  });
+  fetcher.onRecord(({ public_key: key }) => revoked.met(key));
+  revoked.start();
+  lifecycle.onStop('revoked keys', () => revoked.stop());
   lifecycle.onStop('prober', () => prober.stop());
   const announcer = new Announcer({
     node,
@@ -337,6 +360,7 @@ export async function buildMesh(options: MeshOptions): Promise<Mesh> {
     introductions,
     fetcher,
     prober,
+    revoked,
     peerDirectory: peerDirectory(directory, table, prober),
     selfChanged,
     vpnMoved: async () => {

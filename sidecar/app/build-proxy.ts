@@ -113,7 +113,7 @@ export interface DataPlaneOptions {
   readonly balancer: Balancer;
   readonly client: PeerClient;
   readonly sessions: Sessions;
-  readonly mesh: Pick<Mesh, 'clones' | 'introductions' | 'peerDirectory' | 'prober'>;
+  readonly mesh: Pick<Mesh, 'clones' | 'introductions' | 'peerDirectory' | 'prober' | 'revoked'>;
   readonly metrics: Metrics;
   readonly requests: RequestHistory;
   readonly lifecycle: Lifecycle;
@@ -213,7 +213,7 @@ export class DataPlane {
   }
 
   #inbound(pseudonym: string): HttpListenerOptions['onRequest'] {
-    const { auth, config, connections, mesh, metrics, services, onInternalError } = this.#options;
+    const { auth, config, connections, identity, mesh, metrics, services, onInternalError } = this.#options;
     const { heartbeatMs } = config.tunnel;
     return createInbound({
       pseudonym,
@@ -222,6 +222,7 @@ export class DataPlane {
       observer: inboundObserver(metrics, this.#inboundActivity, this.#malformed, onInternalError),
       replayBytes: config.retries.replayBytes,
       isClosed: () => this.#isClosed,
+      onRevoked: (listener) => identity.revocations.onNewer(({ keys }) => listener(keys)),
       onIntroduction: (callerKey, by) => void mesh.introductions.onIntroduction(callerKey, by),
       heartbeat: heartbeatMs > 0 ? { intervalMs: heartbeatMs, timers: connections.timers } : null,
       self: this.#inboundSelf(),
@@ -240,6 +241,7 @@ export class DataPlane {
       record: () => sealRecord(identity, self.record()),
       state: (callerKey) => self.stateFor(callerKey),
       life: (callerKey, target) => mesh.clones.answer(callerKey, target),
+      revoked: (callerKey, target) => mesh.revoked.answer(callerKey, target),
       report: (service, callerKey) => self.report(service, callerKey),
       cancelQueued: isCancelled,
       hasSession: (service, fields) => sessions.isOfOwn(service, fields),

@@ -197,12 +197,14 @@ async function start(
     nowMs: Date.now,
   });
   lifecycle.onStop('certificate', () => certificate.stop());
+  const { revocations } = identity;
   const parts = {
     config,
     services,
     self,
     pauses,
     reloader,
+    revocations,
     auth,
     balancer,
     mesh,

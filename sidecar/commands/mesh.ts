@@ -1,10 +1,10 @@
 /**
- * `dht-sidecar mesh new`, `cert`, `join` and `sign`: the keys of a mesh.
+ * `dht-sidecar mesh new`, `join`, `sign`, `cert` and `revoke`: the keys of a mesh.
  *
  * Nothing but the key, request or certificate goes to standard output, so that `> file` and `$(…)` take exactly that; what to do
  * with it is said on standard error.
  */
-import { writeFileSync } from 'node:fs';
+import { existsSync, renameSync, writeFileSync } from 'node:fs';
 import { loadOptions } from '../config/load.ts';
 import { ConfigError } from '../config/problems.ts';
 import { type Certificate, isWorkerId } from '../core/peers/certificate.ts';
@@ -22,6 +22,7 @@ import {
   readJoinRequest,
 } from '../mesh/membership/join-request.ts';
 import { fromMeshKey, type MeshSecrets, newMeshKey, parseMeshKey } from '../mesh/membership/mesh-keys.ts';
+import { MAX_REVOKED, readRevocations, signRevocations } from '../mesh/membership/revocations.ts';
 import { keptSeed } from '../mesh/membership/worker-key.ts';
 import { type Command, type CommandContext, EXIT_OK } from './command.ts';
 
@@ -41,6 +42,7 @@ export const mesh: Command = {
        dht-sidecar mesh join --worker-id ID --state-dir DIR [--json]
        dht-sidecar mesh sign REQUEST --services a,b [--worker-id ID] [--calls a,b] [--days 30] [--out FILE] [--json]
        dht-sidecar mesh cert --worker-id ID --services a,b [--calls a,b] [--days 30] [--out FILE] [--json]
+       dht-sidecar mesh revoke KEY… --list FILE
 
 new   prints a new mesh key: all sidecars of a mesh have the same one, and whoever has it is a member.
 join  on the worker: makes its key in the state directory and prints a request, which is no secret.
@@ -50,6 +52,9 @@ sign  where the mesh key is: answers a request (the line, or a file with it) wit
 cert  prints a certificate for one worker, signed with the mesh key (SIDECAR_MESH_KEY, SIDECAR_MESH_KEY_FILE
       or --mesh-key-file): the worker gets it as SIDECAR_CERT or SIDECAR_CERT_FILE instead of the mesh key,
       and cannot admit others. It holds the worker's private key: keep it as secret as the mesh key.
+revoke  adds worker keys (as sign and \`peers --json\` show them) to a signed list, which it makes where there is none.
+      Give the list to any sidecar: \`curl -T FILE http://127.0.0.1:9464/revoked\`; the others have it from there
+      within seconds, and keep it. The newest list counts alone: add to the one that you have. A worker with a mesh key in place of a certificate makes itself a new one.
 
   --worker-id ID        the worker's name; its SIDECAR_WORKER_ID must be the same
   --services a,b        services that it may offer; '*' for any
@@ -65,8 +70,11 @@ cert  prints a certificate for one worker, signed with the mesh key (SIDECAR_MES
     if (action === 'cert') return Promise.resolve(newCertificate({ ...context, args }));
     if (action === 'join') return Promise.resolve(newRequest({ ...context, args }));
     if (action === 'sign') return Promise.resolve(signRequest({ ...context, args }));
+    if (action === 'revoke') return Promise.resolve(revoke({ ...context, args }));
     return Promise.reject(
-      new ConfigError(['mesh: say `mesh new`, `join`, `sign` or `cert`; see `dht-sidecar mesh --help`']),
+      new ConfigError([
+        'mesh: say `mesh new`, `join`, `sign`, `cert` or `revoke`; see `dht-sidecar mesh --help`',
+      ]),
     );
   },
 };
@@ -153,6 +161,29 @@ function signRequest(context: CommandContext): number {
   return EXIT_OK;
 }
 
+function revoke(context: CommandContext): number {
+  const line = { own: { list: 'value' }, maxPositionals: MAX_REVOKED } as const;
+  const { values, own, positionals } = loadOptions(context, line);
+  const problems: string[] = [];
+  const file = own.get('list');
+  if (positionals.length === 0) problems.push('mesh revoke: give the key of a worker (64 hex digits)');
+  if (typeof file !== 'string') problems.push('--list: is missing; the file of the list');
+  const secrets = secretsOf(values.mesh.key, problems);
+  const list = String(file);
+  const known = existsSync(list) ? readRevocations(secrets, context.readText(list)) : null;
+  if (known === null && existsSync(list))
+    throw new ConfigError([`--list: ${list} is no list that this mesh key has signed`]);
+  const keys = [...(known?.keys ?? []), ...positionals.map((key) => key.toLowerCase())];
+  const madeMs = Math.max(context.nowMs(), (known?.madeMs ?? 0) + 1);
+  const text = attempt('mesh revoke', () => signRevocations(secrets, keys, madeMs), problems);
+  writeWhole(list, `${text}\n`);
+  context.out(`${text}\n`);
+  context.err(
+    `${new Set(keys).size} keys are revoked. Give ${list} to any sidecar: curl -T ${list} http://127.0.0.1:9464/revoked\n`,
+  );
+  return EXIT_OK;
+}
+
 function print(
   context: CommandContext,
   isJson: boolean,
@@ -215,6 +246,17 @@ function writeNew(file: string, text: string): void {
         ? '--out: there is such a file already; it is kept as it is'
         : `--out: the file cannot be written (${code ?? 'unknown fault'})`,
     ]);
+  }
+}
+
+/** All of it or nothing: a list that is half there has lost whom it named. */
+function writeWhole(file: string, text: string): void {
+  try {
+    writeFileSync(`${file}.draft`, text, { flush: true });
+    renameSync(`${file}.draft`, file);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    throw new ConfigError([`--list: the file cannot be written (${code ?? 'unknown fault'})`]);
   }
 }
 

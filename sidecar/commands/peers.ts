@@ -29,7 +29,10 @@ Shows the peers that the sidecar here knows, or those that offer one service.
       context.err(`The sidecar answered ${answer.status}: ${textOf(fields(answer.body).detail)}\n`);
       return EXIT_FAILED;
     }
-    if (!own.has('json')) context.out(found.length === 0 ? nobody(service) : peerTable(found));
+    if (!own.has('json')) {
+      context.out(found.length === 0 ? nobody(service) : peerTable(found));
+      context.out(revokedLines(items(fields(answer.body).revoked).map(fields)));
+    }
     return EXIT_OK;
   },
 };
@@ -37,6 +40,14 @@ Shows the peers that the sidecar here knows, or those that offer one service.
 function nobody(service: string | undefined): string {
   const whom = service === undefined ? 'No peers are known' : `No peer that offers ${service} is known`;
   return `${whom}. A service is looked up when it is first asked for; \`dht-sidecar doctor\` checks the rest.\n`;
+}
+
+function revokedLines(revoked: readonly Readonly<Record<string, unknown>>[]): string {
+  const lines = revoked.map(
+    ({ public_key: key, worker_id: id }) =>
+      `revoked  ${cellText(textOf(key))}${textOf(id) === '' ? '' : ` (${cellText(textOf(id))})`}\n`,
+  );
+  return lines.length === 0 ? '' : `\n${lines.join('')}`;
 }
 
 function peerTable(found: readonly Readonly<Record<string, unknown>>[]): string {

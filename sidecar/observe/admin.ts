@@ -1,6 +1,6 @@
 /**
- * Admin: the operator's listener, and what each of its paths shows. Read only, but for the worker's word of its load and
- * the owner's word that it is paused.
+ * Admin: the operator's listener, and what each of its paths shows. Read only, but for the worker's word of its load,
+ * the owner's word that it is paused, and signed lists of revoked keys.
  *
  * node:http rather than the proxy's own parser, since a few requests a minute deserve the dull choice, and a fault in
  * the data plane must not blind the one who looks for it. What is shown comes from handlers that main injects.
@@ -35,6 +35,16 @@ export interface ExplainedWishes {
   readonly preferences: readonly Requirement[];
 }
 
+/** A thousand keys. */
+const MAX_LIST_BYTES = 65_536;
+
+/** The keys that are members no longer; `worker_id` null = whose it was is not known here. */
+export interface RevokedJson {
+  /** Unix ms; 0 = there is no list. */
+  readonly made_ms: number;
+  readonly revoked: readonly { readonly public_key: string; readonly worker_id: string | null }[];
+}
+
 export interface AdminHandlers {
   stats(): StatsJson;
   metricsText(): Promise<string>;
@@ -57,6 +67,9 @@ export interface AdminHandlers {
   setPaused(service: string | null, isPaused: boolean): PauseState | null;
   /** Reads the configuration anew; null where there is none to be read. */
   reload(): Promise<ReloadResult | null>;
+  revoked(): RevokedJson;
+  /** Null: the mesh did not sign it. */
+  putRevoked(text: string): { readonly revoked: number; readonly is_newer: boolean } | null;
   /** Who this is: shown by /livez and the status page. */
   identity(): { readonly worker_id: string; readonly version: string; readonly uptime_s: number };
 }
@@ -93,6 +106,7 @@ const UNKNOWN_REQUEST =
 const ALLOWED: Readonly<Record<string, string>> = {
   '/load': 'GET, HEAD, PUT',
   '/pause': 'GET, HEAD, PUT, DELETE',
+  '/revoked': 'GET, HEAD, PUT',
 };
 /** Longest service name or request id that is looked up. */
 const MAX_QUERY_VALUE = 256;
@@ -211,18 +225,18 @@ export class Admin {
   }
 
   #answer(request: IncomingMessage): Answer | Promise<Answer> {
-    if (pathOf(request.url) === '/reload' && request.method === 'PUT')
-      return putReload(this.#options.handlers, request);
-    const pause = pauseAsked(request.method, pathOf(request.url));
+    const path = pathOf(request.url);
+    if (path === '/reload' && request.method === 'PUT') return putReload(this.#options.handlers, request);
+    const pause = pauseAsked(request.method, path);
     if (pause !== null) return putPause(this.#options.handlers, request, pause === 'pause');
-    const route = this.#routes.get(pathOf(request.url));
+    const route = this.#routes.get(path);
     if (route === undefined) {
       return json(404, { code: 'not_found', detail: 'No such page.', pages: [...this.#routes.keys()] });
     }
-    const isLoad = pathOf(request.url) === '/load';
-    if (isLoad && request.method === 'PUT') return putLoad(this.#options.handlers, request);
+    if (path === '/revoked' && request.method === 'PUT') return putRevoked(this.#options.handlers, request);
+    if (path === '/load' && request.method === 'PUT') return putLoad(this.#options.handlers, request);
     if (request.method !== 'GET' && request.method !== 'HEAD') {
-      const allow = ALLOWED[pathOf(request.url)] ?? 'GET, HEAD';
+      const allow = ALLOWED[path] ?? 'GET, HEAD';
       return { ...json(405, { code: 'method_not_allowed', detail: `${allow} only.` }), headers: { allow } };
     }
     return route(queryOf(request.url));
@@ -274,14 +288,20 @@ function routesOf(handlers: AdminHandlers): ReadonlyMap<string, Route> {
     ['/livez', () => json(200, { status: 'alive', ...handlers.identity() })],
     ['/readyz', () => readyz(handlers.ready())],
     ['/stats', () => json(200, handlers.stats())],
-    ['/peers', (query) => json(200, { peers: handlers.peers(parameter(query, 'service')) })],
+    ['/peers', (query) => peersPage(handlers, parameter(query, 'service'))],
     ['/explain', (query) => explain(handlers, query)],
     ['/targets', () => json(200, handlers.targets())],
     ['/load', () => json(200, handlers.load())],
     ['/pause', () => json(200, handlers.pauseState())],
     ['/reload', () => json(405, { code: 'method_not_allowed', detail: 'PUT only.' })],
     ['/resume', () => json(405, { code: 'method_not_allowed', detail: 'PUT only.' })],
+    ['/revoked', () => json(200, handlers.revoked())],
   ]);
+}
+
+function peersPage(handlers: AdminHandlers, service: string | null): Answer {
+  const { revoked } = handlers.revoked();
+  return json(200, { peers: handlers.peers(service), ...(revoked.length > 0 ? { revoked } : {}) });
 }
 
 function readyz(readiness: Readiness): Answer {
@@ -341,6 +361,15 @@ async function putPause(
   const state = handlers.setPaused(put.service, isPaused);
   if (state !== null) return json(200, state);
   return json(404, { code: 'unknown_service', detail: 'This worker offers no such service.' });
+}
+
+/** From anywhere: it is signed. */
+async function putRevoked(handlers: AdminHandlers, request: IncomingMessage): Promise<Answer> {
+  const text = await readSmallBody(request, MAX_LIST_BYTES);
+  if (text === null) return json(413, { code: 'bad_request', detail: 'The list is too long.' });
+  const taken = handlers.putRevoked(text);
+  if (taken !== null) return json(200, taken);
+  return json(400, { code: 'bad_request', detail: 'This is no list that the mesh key has signed.' });
 }
 
 function json(status: number, value: object): Answer {

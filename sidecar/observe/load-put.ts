@@ -48,13 +48,16 @@ export function isFromWorker({ socket, headers }: IncomingMessage): boolean {
 }
 
 /** The body as text; null when it is too long. Rejects when the client leaves. */
-export async function readSmallBody(request: IncomingMessage): Promise<string | null> {
+export async function readSmallBody(
+  request: IncomingMessage,
+  maxBytes = MAX_BODY_BYTES,
+): Promise<string | null> {
   const parts: Buffer[] = [];
   let length = 0;
   // Not destroyed when it is too long: the response goes by the same socket.
   for await (const part of request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
     length += part.byteLength;
-    if (length > MAX_BODY_BYTES) return null;
+    if (length > maxBytes) return null;
     parts.push(part);
   }
   return Buffer.concat(parts, length).toString('utf8');

@@ -29,6 +29,8 @@ export interface ReadinessFacts {
   /** The DHT node's own judgement; its hint says what is wrong and what to do, or how others join. */
   readonly dht: { readonly kind: DhtState; readonly nodes: number; readonly hint: string };
   readonly draining: boolean;
+  /** The own key is revoked. */
+  readonly isRevoked?: boolean;
   /** Keys that two sidecars have, or had a moment ago; `worker` null = the key of this one. */
   readonly clones?: readonly SharedKey[];
   /** What is waited for, when a VPN is configured and not there: its network or address. */
@@ -46,6 +48,7 @@ export interface Reason {
   readonly code:
     | 'draining'
     | 'certificate_ended'
+    | 'key_revoked'
     | 'certificate_ends_soon'
     | 'vpn_waiting'
     | 'no_other_member'
@@ -73,7 +76,7 @@ export interface Readiness {
 export function assessReadiness(facts: ReadinessFacts): Readiness {
   const { certificate, dht, draining, peersKnown, peersUsable } = facts;
   const hasEnded = certificate?.isForeign === true && certificate.daysLeft < 0;
-  const ready = !draining && !hasEnded && peersKnown > 0;
+  const ready = !draining && !hasEnded && facts.isRevoked !== true && peersKnown > 0;
   return {
     ready,
     status: ready ? 'ready' : 'not_ready',
@@ -84,6 +87,7 @@ export function assessReadiness(facts: ReadinessFacts): Readiness {
     reasons: [
       drainingReason(facts),
       certificateReason(facts),
+      revokedReason(facts),
       vpnReason(facts),
       discoveryReason(facts),
       peersReason(facts),
@@ -112,6 +116,15 @@ function certificateReason({ certificate }: ReadinessFacts): Reason | null {
         detail: `The certificate of this worker ends at ${ends}, in ${certificate.daysLeft.toFixed(1)} days.`,
         hint,
       };
+}
+
+function revokedReason({ isRevoked }: ReadinessFacts): Reason | null {
+  if (isRevoked !== true) return null;
+  return {
+    code: 'key_revoked',
+    detail: 'The key of this worker was revoked: peers refuse it.',
+    hint: 'It needs another key: `dht-sidecar mesh join` in a fresh state directory, and `dht-sidecar mesh sign`.',
+  };
 }
 
 function drainingReason({ draining }: ReadinessFacts): Reason | null {

@@ -37,6 +37,8 @@ const handlers = (change: Partial<AdminHandlers> = {}): AdminHandlers => ({
   pauseState: () => ({ services: [] }),
   setPaused: () => ({ services: [] }),
   reload: async () => null,
+  revoked: () => ({ made_ms: 0, revoked: [] }),
+  putRevoked: () => null,
   identity: () => ({ worker_id: 'me', version: '1.0.0', uptime_s: 3 }),
   ...change,
 });

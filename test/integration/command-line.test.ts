@@ -151,6 +151,32 @@ describe('the command line', () => {
     expect(loadConfig({ ...input, checkMembership }).config.worker.id).toBe('gpu-1');
   });
 
+  test('mesh revoke makes a list and adds to it, and takes none that another key has signed', async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'sidecar-'));
+    onTestEnd(() => rmSync(directory, { recursive: true }));
+    const list = join(directory, 'revoked.list');
+    const [a, b] = ['aa'.repeat(32), 'bb'.repeat(32)];
+    const env = { SIDECAR_MESH_KEY: MESH_KEY };
+    const { readRevocations } = await import('../../sidecar/mesh/membership/revocations.ts');
+    const { fromMeshKey, parseMeshKey } = await import('../../sidecar/mesh/membership/mesh-keys.ts');
+    const secrets = fromMeshKey(parseMeshKey(MESH_KEY));
+    for (const key of [a, b]) {
+      const made = await program(['mesh', 'revoke', key, '--list', list], env);
+      expectNamed(made.code, made.err).toBe(0);
+      expect(made.out).toBe(readFileSync(list, 'utf8'));
+    }
+    expect([...(readRevocations(secrets, readFileSync(list, 'utf8'))?.keys ?? [])]).toStrictEqual([a, b]);
+    const other = await program(['mesh', 'revoke', a, '--list', list], {
+      SIDECAR_MESH_KEY: `${'1f'.repeat(31)}20`,
+    });
+    expect([other.code, other.err]).toStrictEqual([
+      64,
+      expect.stringContaining('no list that this mesh key has signed'),
+    ]);
+    const none = await program(['mesh', 'revoke', 'w1', '--list', list], env);
+    expect([none.code, none.err]).toStrictEqual([64, expect.stringContaining('not a worker key')]);
+  });
+
   test('mesh join and mesh sign tell what is missing', async () => {
     const join = await program(['mesh', 'join']);
     expect(join.code).toBe(64);

@@ -90,6 +90,8 @@ describe('the dashboard on a real Prometheus', () => {
           pauseState: () => ({ services: [] }),
           setPaused: () => ({ services: [] }),
           reload: async () => null,
+          revoked: () => ({ made_ms: 0, revoked: [] }),
+          putRevoked: () => null,
           identity: () => ({ worker_id: 'worker-1', version: '1.0.0', uptime_s: 0 }),
         },
       });

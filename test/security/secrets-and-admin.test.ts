@@ -132,6 +132,8 @@ describe('the admin port beyond loopback', () => {
         pauseState: () => ({ services: [] }),
         setPaused: () => ({ services: [] }),
         reload: async () => null,
+        revoked: () => ({ made_ms: 0, revoked: [] }),
+        putRevoked: () => null,
         identity: () => ({ worker_id: 'me', version: '1', uptime_s: 1 }),
       };
       for (const openMetrics of [false, true]) {

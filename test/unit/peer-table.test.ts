@@ -292,4 +292,29 @@ describe('the peer table', () => {
     table.sweep(70_000);
     expect(table.size).toBe(2);
   });
+
+  test('revoked keys: whoever has one is dropped, and neither its own word nor that of others brings it back', () => {
+    const table = tableOf([recordOf(1), recordOf(2)]);
+    const revoked = new Set([keyOf(1), keyOf(3)]);
+    expect(table.revoke(revoked, 1_000).map(({ key }) => key)).toStrictEqual([keyOf(1)]);
+    expect(table.revoke(revoked, 2_000)).toStrictEqual([]);
+    for (const source of ['record', 'probe', 'response'] as const)
+      for (const who of [1, 3])
+        expect(table.apply(recordOf(who, { epoch: 99 }), source, 3_000)).toBe('departed');
+    expect(table.offering(SERVICE).map(({ key }) => key)).toStrictEqual([keyOf(2)]);
+    expect(table.absent(SERVICE, 3_000)).toStrictEqual([
+      { peer: 'worker-1', reason: expect.stringMatching(/^revoked: .* 2 s ago/) },
+    ]);
+    // A newer list that does not name it any more.
+    table.revoke(new Set([keyOf(3)]), 4_000);
+    expect(table.apply(recordOf(1), 'probe', 5_000)).toBe('added');
+  });
+
+  test('revoked keys: who was gone a moment ago is told of, too', () => {
+    const table = tableOf([recordOf(1)]);
+    table.depart(keyOf(1), 99, 1_000);
+    expect(table.revoke(new Set([keyOf(1)]), 2_000)).toHaveLength(1);
+    expect(table.absent(SERVICE, 3_000)).toHaveLength(1);
+    expect(table.revokedPeer(keyOf(1))?.record.worker_id).toBe('worker-1');
+  });
 });

@@ -102,18 +102,26 @@ export function passedOverReason(
   return standing.isFull(requests, nowMs) ? full(standing, nowMs) : null;
 }
 
-/** Of a peer that was known. `hasLeft`: it said good-bye; else it did not answer. */
+/** Of a peer that was known. `left`: it said good-bye; `silent`: it did not answer; `revoked`: its key was. */
 export function absenceReason(
   { peer, sinceMs }: Tombstone,
-  hasLeft: boolean,
+  why: 'left' | 'silent' | 'revoked',
   nowMs: number,
 ): SkippedPeer | null {
   if (peer === null) return null;
   const ago = `${span(nowMs - sinceMs)} ago`;
-  const reason = hasLeft
-    ? `left: it said good-bye ${ago}`
-    : `gone: it did not answer when asked, ${ago}${lastFault(peer, nowMs)}; used again once it answers`;
-  return { peer: peer.record.worker_id, reason };
+  return { peer: peer.record.worker_id, reason: absenceText(peer, why, ago, nowMs) };
+}
+
+function absenceText(peer: Peer, why: 'left' | 'silent' | 'revoked', ago: string, nowMs: number): string {
+  switch (why) {
+    case 'left':
+      return `left: it said good-bye ${ago}`;
+    case 'silent':
+      return `gone: it did not answer when asked, ${ago}${lastFault(peer, nowMs)}; used again once it answers`;
+    case 'revoked':
+      return `revoked: its key is a member no longer, told ${ago} (dht-sidecar mesh revoke)`;
+  }
 }
 
 /** What it said may be old by now. */

@@ -17,7 +17,7 @@ export type ApplyOutcome =
   | 'unchanged'
   /** Older than the present one, or of a life that was evicted a moment ago. */
   | 'stale'
-  /** Of a life whose departure was announced. */
+  /** Of a life whose departure was announced, or of a key that is revoked. */
   | 'departed'
   /** Taken, and another peer elsewhere claims the same worker_id: said once per life of either. */
   | 'id_conflict';
@@ -48,6 +48,9 @@ export class PeerTable {
   readonly #byWorkerId = new Map<string, Set<Peer>>();
   readonly #tombstones = new Tombstones();
   readonly #bans = new Tombstones();
+  /** Those of the revoked keys that were known. */
+  readonly #revoked = new Tombstones();
+  #revokedKeys: ReadonlySet<string> = new Set();
 
   constructor(options: PeerTableOptions) {
     this.#ttlMs = options.ttlMs;
@@ -96,6 +99,7 @@ export class PeerTable {
   apply(record: WorkerRecord, source: ReportSource, nowMs: number): ApplyOutcome {
     const key = record.public_key;
     const isOwnWord = source !== 'record';
+    if (this.#revokedKeys.has(key)) return 'departed';
     if (this.#tombstones.rejects(key, record.epoch, nowMs, isOwnWord)) return 'departed';
     const peer = this.#peers.get(key);
     if (peer === undefined) {
@@ -182,21 +186,50 @@ export class PeerTable {
     if (peer !== undefined) this.#remove(peer);
   }
 
+  /**
+   * These keys, and no others, are members no longer: nothing that is said of them is believed. Returns those that
+   * were known and are dropped by it.
+   */
+  revoke(keys: ReadonlySet<string>, nowMs: number): readonly Peer[] {
+    const former = this.#revokedKeys;
+    this.#revokedKeys = keys;
+    for (const key of former) if (!keys.has(key)) this.#revoked.remove(key);
+    const dropped: Peer[] = [];
+    for (const key of keys) {
+      const peer = this.#peers.get(key) ?? this.#tombstones.peer(key) ?? this.#bans.peer(key);
+      if (former.has(key) || peer === null) continue;
+      this.remove(key);
+      this.#tombstones.remove(key);
+      this.#bans.remove(key);
+      const untilMs = Number.POSITIVE_INFINITY;
+      this.#revoked.add(key, { epoch: peer.epoch, sinceMs: nowMs, untilMs, peer });
+      dropped.push(peer);
+    }
+    return dropped;
+  }
+
+  /** As it was when its key was revoked; null = not known then. */
+  revokedPeer(key: string): Peer | null {
+    return this.#revoked.peer(key);
+  }
+
   /** The peer answered 421: it does not offer the service, until a newer record says so again. */
   dropService(key: string, service: string): void {
     if (this.#peers.get(key)?.drop(service)) this.#byService.delete(service);
   }
 
   isBanned(key: string, nowMs: number): boolean {
-    return this.#bans.has(key, nowMs);
+    return this.#revokedKeys.has(key) || this.#bans.has(key, nowMs);
   }
 
   /** Who offered a service until a moment ago: so many of them at most. */
   absent(service: string, nowMs: number, limit = Number.POSITIVE_INFINITY): readonly SkippedPeer[] {
     const left = this.#tombstones.offered(service, nowMs, limit);
     const gone = this.#bans.offered(service, nowMs, limit - left.length);
-    const told = left.map((one) => absenceReason(one, true, nowMs));
-    told.push(...gone.map((one) => absenceReason(one, false, nowMs)));
+    const revoked = this.#revoked.offered(service, nowMs, limit - left.length - gone.length);
+    const told = left.map((one) => absenceReason(one, 'left', nowMs));
+    told.push(...gone.map((one) => absenceReason(one, 'silent', nowMs)));
+    told.push(...revoked.map((one) => absenceReason(one, 'revoked', nowMs)));
     return told.filter((one) => one !== null);
   }
 

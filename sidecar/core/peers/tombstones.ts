@@ -30,6 +30,11 @@ export class Tombstones {
     return barrier !== undefined && nowMs < barrier.untilMs;
   }
 
+  /** As it was last known; null = it was not. */
+  peer(key: string): Peer | null {
+    return this.#byKey.get(key)?.peer ?? null;
+  }
+
   /** Its own word is of the life that it leads now: an earlier epoch is that of a clock that was set back. */
   rejects(key: string, epoch: number, nowMs: number, isOwnWord: boolean): boolean {
     const barrier = this.#byKey.get(key);

@@ -12,7 +12,7 @@ import { ROSTER } from './roster.ts';
 import { openRecord } from './sealed-record.ts';
 
 export function storeRules(
-  identity: Pick<Identity, 'secrets' | 'verifyCertificate'>,
+  identity: Pick<Identity, 'revocations' | 'secrets' | 'verifyCertificate'>,
   shards: number,
   clock: Pick<Clock, 'unixMs'>,
 ): StoreRules {
@@ -36,7 +36,8 @@ export function storeRules(
         nowMs: clock.unixMs(),
         maxSkewMs: Number.POSITIVE_INFINITY,
       });
-      return opened.kind === 'ok' && opened.record.public_key === publicKey.toString('hex');
+      const key = publicKey.toString('hex');
+      return opened.kind === 'ok' && opened.record.public_key === key && !identity.revocations.has(key);
     },
   };
 }

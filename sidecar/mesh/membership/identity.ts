@@ -17,6 +17,7 @@ import { BACKDATE_SECONDS, type Bundle, keyPairOf, parseBundle } from './certifi
 import { checkCertificate, issueCertificate } from './certificate-issuer.ts';
 import { isJoinAnswer, openJoinAnswer } from './join-request.ts';
 import { fromMeshKey, type MemberSecrets, memberPart } from './mesh-keys.ts';
+import { Revocations } from './revocations.ts';
 import { type Kept, keep, keptSeed, newSeed, replaceKept, standingSeed } from './worker-key.ts';
 
 export interface Identity {
@@ -31,6 +32,8 @@ export interface Identity {
   /** The signed certificate, to be sent. */
   readonly certBytes: Buffer;
   readonly secrets: MemberSecrets;
+  /** Whose certificates hold no longer. */
+  readonly revocations: Revocations;
   /**
    * Replaces a certificate of one's own making when half of its life is gone; true if it did. Cheap to call
    * before each use. A certificate made by someone else stays as it is.
@@ -207,6 +210,7 @@ interface Issued {
 class OpenIdentity implements Identity {
   readonly workerId: string;
   readonly secrets: MemberSecrets;
+  readonly revocations: Revocations;
   readonly keepKey: () => Kept;
   #keyPair: KeyPair;
   #keyHex: string;
@@ -220,6 +224,7 @@ class OpenIdentity implements Identity {
     this.#keyHex = keyPair.publicKey.toString('hex');
     this.workerId = issued.certificate.workerId;
     this.secrets = secrets;
+    this.revocations = new Revocations(secrets, own.stateDir);
     this.#issued = issued;
     this.#own = own;
     this.#services = own.services;
@@ -293,12 +298,16 @@ class OpenIdentity implements Identity {
     if (bytes.length > MAX_CERTIFICATE_BYTES) return null;
     const key = bytes.toString('latin1');
     const known = this.#verified.get(key);
-    if (known !== undefined) return validityAt(known, nowSeconds) === 'valid' ? known : null;
+    if (known !== undefined) return this.#holds(known, nowSeconds) ? known : null;
     const checked = checkCertificate(this.secrets, bytes, nowSeconds);
     if (checked.kind !== 'valid') return null;
     // Only what the mesh signed is kept, so strangers cannot fill the cache.
     this.#verified.set(key, checked.certificate);
-    return checked.certificate;
+    return this.revocations.has(checked.certificate.workerKey) ? null : checked.certificate;
+  }
+
+  #holds(certificate: Certificate, nowSeconds: number): boolean {
+    return validityAt(certificate, nowSeconds) === 'valid' && !this.revocations.has(certificate.workerKey);
   }
 }
 

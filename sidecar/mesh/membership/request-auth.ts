@@ -148,7 +148,8 @@ export class RequestAuth {
     // negated, so that a time which is not a number is refused
     if (!(Math.abs(skewMs) <= MAX_TOLD_SKEW_MS)) return stranger(describeSkew(skewMs));
     const caller = this.#callerOf(stamp.cert, nowMs / 1000);
-    if (caller === null) return stranger('The certificate is not signed by this mesh, or does not hold now.');
+    if (caller === null)
+      return stranger('The certificate is not signed by this mesh, does not hold now, or was revoked.');
     const { workerKey, workerId } = caller.certificate;
     let pair: Pair | undefined = this.#pairWith(workerKey);
     let ownKey = this.#ownKey;
@@ -261,7 +262,10 @@ export class RequestAuth {
   #callerOf(cert: string, nowSeconds: number): Caller | null {
     const known = this.#callers.get(cert);
     if (known !== undefined) {
-      return validityAt(known.certificate, nowSeconds) === 'valid' ? known : null;
+      const holds =
+        validityAt(known.certificate, nowSeconds) === 'valid' &&
+        !this.#identity.revocations.has(known.certificate.workerKey);
+      return holds ? known : null;
     }
     const bytes = Buffer.from(cert, 'base64url');
     // A fresh string: `cert` is a slice that would hold on to the whole header. And one spelling only.

@@ -66,6 +66,8 @@ export interface InboundSelf {
   report(service: string, callerKey: string): string;
   /** Body of GET /life/…: proves which run of this sidecar it is. */
   life(callerKey: string, target: string): unknown;
+  /** Body of GET /revoked/…: the list of revoked keys, where it is newer than the caller's. */
+  revoked(callerKey: string, target: string): unknown;
   /** A request with these fields is of a session that the worker here has. */
   hasSession(service: string, fields: RawFields): boolean;
   /** That the worker here has the session which is asked for by this handle; null = it has not. */
@@ -86,12 +88,17 @@ export interface InboundOptions {
   isClosed(): boolean;
   /** For event streams that leave by a tunnel; null: they stay as silent as the worker. */
   readonly heartbeat: { readonly intervalMs: number; readonly timers: CoarseTimers } | null;
+  /** Called with the keys of those who are members no longer: what they have here is cut. */
+  onRevoked(listener: (keys: ReadonlySet<string>) => void): void;
   /** A member asked for our record, and says where it has its own. */
   onIntroduction(callerKey: string, introduction: Introduction): void;
 }
 
 /** Answered by discovery, which tells two lives of one key apart. */
 const LIFE_PATH = '/life/';
+
+/** Answered by discovery, which spreads the list. */
+const REVOKED_PATH = '/revoked/';
 
 /** Whose first request is remembered; who is forgotten is new again. */
 const MAX_CALLERS = 16_384;
@@ -115,6 +122,12 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
   /** Monotonic ms of the first request of each caller. */
   const metAtMs = new BoundedCache<string, number>(MAX_CALLERS, () => {});
 
+  /** What is served, and to whom. */
+  const running = new Map<Downstream, string>();
+  options.onRevoked((keys) => {
+    for (const [downstream, key] of running) if (keys.has(key)) downstream.destroy();
+  });
+
   function meet({ key }: Proved): void {
     if (metAtMs.get(key) === undefined) metAtMs.set(key, performance.now());
   }
@@ -137,6 +150,7 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
       head.target === '/state' ||
       head.target.startsWith(RECALL_PATH) ||
       head.target.startsWith(LIFE_PATH) ||
+      head.target.startsWith(REVOKED_PATH) ||
       head.target.startsWith(SESSION_PATH);
     const { method, target: asked } = head;
     const addressed = isOwn
@@ -176,6 +190,7 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
   function ownReply(target: string, caller: Member): unknown {
     if (target === '/state') return self.state(caller.key);
     if (target.startsWith(LIFE_PATH)) return self.life(caller.key, target);
+    if (target.startsWith(REVOKED_PATH)) return self.revoked(caller.key, target);
     const session = parseSessionPath(target);
     if (session !== null)
       return { proof: caller.mayCall(session.service) ? self.sessionProof(session.handle) : null };
@@ -192,6 +207,7 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
   function serve(downstream: Downstream, caller: Member, service: string, target: string): void {
     const startedMs = performance.now();
     observer.inboundStarted();
+    running.set(downstream, caller.key);
     const ended = (outcome: AttemptOutcome): void => {
       try {
         finish(downstream, caller, service, outcome, startedMs);
@@ -217,6 +233,7 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
     outcome: AttemptOutcome,
     startedMs: number,
   ): void {
+    running.delete(downstream);
     if (outcome.kind === 'failed')
       refuse(downstream, caller, outcome.code, outcome.stage, outcome.detail, service);
     observer.inboundFinished({

@@ -139,6 +139,7 @@ export class InboundSide {
         auth: new RequestAuth(identity),
         replayBytes: 65_536,
         isClosed: () => side().isClosed,
+        onRevoked: () => {},
         onIntroduction: (_key, { address }) => side().introduced.push(address),
         heartbeat:
           setup.heartbeatMs === undefined ? null : { intervalMs: setup.heartbeatMs, timers: parts.timers },
@@ -158,6 +159,7 @@ export class InboundSide {
           state: () => ({ state: 'ready' }),
           report: () => reportOf(service),
           life: () => ({}),
+          revoked: () => ({ list: null }),
           cancelQueued: () => false,
           hasSession: () => false,
           sessionProof: () => null,
