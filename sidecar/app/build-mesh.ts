@@ -73,7 +73,7 @@ export interface MeshOptions {
   readonly lifecycle: Lifecycle;
   readonly log: Log;
   /** Breaks what runs to a peer that is a member no longer. */
-  cut(peer: Peer): void;
+  cut(peer: Pick<Peer, 'routes'>): void;
 }
 
 /** "Nobody" is believed for so long (design, finger cache). */
@@ -100,6 +100,9 @@ const MAX_SKEW_MS = 30_000;
 const CLOCKS_APART_MS = 15 * 60_000;
 const SAVE_INTERVAL_MS = 60_000;
 const UNANNOUNCE_LIMIT_MS = 2_000;
+
+/** After the VPN address has changed. */
+const SECOND_WORD_MS = 3_000;
 
 const EVERY_ADDRESS = '0.0.0.0';
 
@@ -132,7 +135,18 @@ export async function buildMesh(options: MeshOptions): Promise<Mesh> {
   const { ttlMs, firstLookupWaitMs } = config.cache;
   const hasVpn = (): boolean => self.vpnIp !== null;
   const routeKinds = new Set<Route['kind']>(hasVpn() ? ['vpn', 'tunnel'] : ['tunnel']);
-  const table = new PeerTable({ ttlMs, evictionBanMs: EVICTION_BAN_MS, routeKinds });
+  const table = new PeerTable({
+    ttlMs,
+    evictionBanMs: EVICTION_BAN_MS,
+    routeKinds,
+    // What runs by an address that its peer has left would wait for ever; by one that it has besides, it goes on.
+    onRoutesLeft: (peer, left) => {
+      for (const route of left)
+        void prober.responds(peer, route).then((answers) => {
+          if (!answers) options.cut({ routes: [route] });
+        });
+    },
+  });
   const cache = new FingerCache({ ttlMs, emptyTtlMs: EMPTY_TTL_MS, maxServices: MAX_SERVICES });
   const introduction = (): string[] => {
     if (self.vpnIp === null || self.state === 'draining') return [];
@@ -345,6 +359,8 @@ export async function buildMesh(options: MeshOptions): Promise<Mesh> {
   }
   announcer.start();
   lifecycle.onStop('announcer', () => announcer.stop());
+  let cancelSecondWord = (): void => {};
+  lifecycle.onStop('second word', () => cancelSecondWord());
   const selfChanged = (): void => {
     const hasChanged = self.changed();
     announcer.changed();
@@ -370,6 +386,9 @@ export async function buildMesh(options: MeshOptions): Promise<Mesh> {
       await node.moveTo(placeOf(config, self.vpnIp));
       selfChanged();
       if (hasVpn()) prober.lookAtRoutes('vpn');
+      // The first packets of a VPN that has just come up may be lost: who could not be told then is told now.
+      cancelSecondWord();
+      cancelSecondWord = clock.after(SECOND_WORD_MS, () => introductions.recordChanged());
     },
     renewed: (hasNewKey) => {
       if (hasNewKey) startUnderNewKey();

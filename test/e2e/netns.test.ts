@@ -7,6 +7,7 @@ import { readlinkSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';
 import { describe, expect } from '@jest/globals';
 import { NetnsRig, netnsReason } from '../support/host/netns.ts';
+import { eventually } from '../support/runner/eventually.ts';
 import { expectNamed, mustHold } from '../support/runner/expectations.ts';
 import { onTestEnd } from '../support/runner/on-test-end.ts';
 import { testUnless } from '../support/runner/test-unless.ts';
@@ -67,8 +68,11 @@ describe('the network rig of these tests', () => {
   testUnless(reason)('a host sees its own network only', async () => {
     const rig = await NetnsRig.up(1);
     onTestEnd(() => rig.down());
-    const { stdout } = await rig.exec(1, 'ip', '-br', 'address');
-    expect(stdout).toMatch(/eth0\S*\s+UP\s+10\.42\.0\.11\/16/);
+    await eventually(
+      'its device is up, with its address',
+      async () => (await rig.exec(1, 'ip', '-br', 'address')).stdout,
+      (stdout) => /eth0\S*\s+UP\s+10\.42\.0\.11\/16/.test(stdout),
+    );
     const routes = await rig.exec(1, 'ip', 'route');
     expectNamed(routes.stdout.includes('default'), 'no way out').toBe(false);
     expect(() => rig.address(2)).toThrow(/no host 2/);

@@ -24,7 +24,11 @@ describe('old news of a worker', () => {
         // With a tunnel its record is kept in the DHT; nobody listens at this one.
         env: { SIDECAR_TUNNEL_URL: 'https://localhost:1' },
       }),
-      mesh.sidecar({ id: 'app', config: { cache: { ttl: '1s' } } }),
+      mesh.sidecar({
+        id: 'app',
+        config: { cache: { ttl: '1s' } },
+        env: { SIDECAR_TUNNEL_ALLOW: 'loopback' },
+      }),
     ]);
     expect((await app.get(SERVICE)).status).toBe(200);
     // It does not hear the good-bye, and goes on telling that the worker is ready.

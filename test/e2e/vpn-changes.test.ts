@@ -24,6 +24,10 @@ interface RecordsJson {
   readonly peers: readonly { readonly worker_id: string; readonly vpn_ip: string | null }[];
 }
 
+interface OutstandingJson {
+  readonly peers: readonly { readonly figures: { readonly llm?: { readonly outstanding: number } } }[];
+}
+
 const DEVICE = 'eth0';
 
 /** An app's host and a worker's, which may begin without its address. */
@@ -82,11 +86,22 @@ describe('a VPN address that comes and goes under a running sidecar', () => {
       const { app, worker, address, setAddress } = await twoHosts(true);
       await servedAfterMs(app, address);
       const own = worker.get('llm', '/?ms=3000');
+      const far = app.call({ target: '/service/llm/?id=far&mode=delay&ms=25000' });
+      const ended = far.then(
+        ({ status }) => (status >= 502 ? 'ended' : 'whole'),
+        () => 'ended',
+      );
+      await eventually(
+        'the far one runs',
+        async () => (await app.admin<OutstandingJson>('/peers')).peers,
+        (peers) => peers.some(({ figures }) => figures.llm?.outstanding === 1),
+      );
       const next = address.replace(/\d+$/, '99');
       await setAddress('del');
       await setAddress('add', next);
       note(`used ${(await servedAfterMs(app, next)).toFixed(0)} ms after the address changed`);
       expect((await own).status).toBe(200);
+      expect(await ended).toBe('ended');
       expect(worker.log()).toContain('the VPN address is another one now');
     },
   );

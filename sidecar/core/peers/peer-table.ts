@@ -7,7 +7,7 @@
 import { absenceReason, type SkippedPeer } from './exclusion-reason.ts';
 import { Peer, type ReportSource } from './peer.ts';
 import type { WorkerRecord } from './record.ts';
-import { ALL_KINDS, type UsableKinds } from './route.ts';
+import { ALL_KINDS, type Route, type UsableKinds } from './route.ts';
 import { Tombstones } from './tombstones.ts';
 
 export type ApplyOutcome =
@@ -29,6 +29,8 @@ export interface PeerTableOptions {
   readonly evictionBanMs: number;
   /** All, when not given; looked at again after `routeKindsChanged`. */
   readonly routeKinds?: UsableKinds;
+  /** A new record of a peer names these no more. */
+  readonly onRoutesLeft?: (peer: Peer, left: readonly Route[]) => void;
 }
 
 /** How a peer that was asked did not answer. */
@@ -43,6 +45,7 @@ export class PeerTable {
   readonly #ttlMs: number;
   readonly #evictionBanMs: number;
   readonly #routeKinds: UsableKinds;
+  readonly #onRoutesLeft: NonNullable<PeerTableOptions['onRoutesLeft']>;
   readonly #peers = new Map<string, Peer>();
   readonly #byService = new Map<string, Peer[]>();
   readonly #byWorkerId = new Map<string, Set<Peer>>();
@@ -56,6 +59,7 @@ export class PeerTable {
     this.#ttlMs = options.ttlMs;
     this.#evictionBanMs = options.evictionBanMs;
     this.#routeKinds = options.routeKinds ?? ALL_KINDS;
+    this.#onRoutesLeft = options.onRoutesLeft ?? (() => {});
   }
 
   get size(): number {
@@ -114,7 +118,10 @@ export class PeerTable {
     if (record.epoch === known.epoch && record.seq === known.seq) return 'unchanged';
     const isNewClaim = record.epoch !== known.epoch || record.worker_id !== known.worker_id;
     this.#forgetClaim(peer);
+    const before = peer.routes;
     if (peer.adopt(record, nowMs)) this.#byService.clear();
+    const left = before.filter((route) => !peer.routes.includes(route));
+    if (left.length > 0) this.#onRoutesLeft(peer, left);
     peer.heardAtMs = nowMs;
     return this.#claim(peer, nowMs) && isNewClaim ? 'id_conflict' : 'updated';
   }

@@ -50,7 +50,7 @@ export interface LookupReport {
 /** Shards asked at once; more only while nobody was found. */
 const SHARDS_PER_LOOKUP = 2;
 
-/** Of a record that does not name the service. */
+/** Of a record that does not name the service, or another address. */
 const UNNAMED_MAX_AGE_MS = 1_000;
 
 /** Announced beyond the room, and taken up when others have failed. */
@@ -149,7 +149,7 @@ class Walk {
       this.#failed('banned');
       return;
     }
-    if (nowMs - this.#options.fetcher.fetchedAtMs(key) < this.#maxAgeMs(key)) {
+    if (nowMs - this.#options.fetcher.fetchedAtMs(key) < this.#maxAgeMs(key, addresses[0])) {
       this.#usable += 1;
       return;
     }
@@ -180,13 +180,14 @@ class Walk {
     if (next !== undefined) this.#fetch(next.publicKey.toString('hex'), next.addresses, next.publicKey);
   }
 
-  /** A record that does not name what its worker announces may have changed since. */
-  #maxAgeMs(key: string): number {
+  /** A record that does not name what its worker announces, or where it is announced, may have changed since. */
+  #maxAgeMs(key: string, address: HostPort | undefined): number {
     const { recordMaxAgeMs, table } = this.#options;
-    const known = table.get(key);
-    if (known === undefined || !isServiceName(this.#service)) return recordMaxAgeMs;
-    const isNamed = known.record.services.includes(this.#service);
-    return isNamed ? recordMaxAgeMs : Math.min(recordMaxAgeMs, UNNAMED_MAX_AGE_MS);
+    const known = table.get(key)?.record;
+    if (known === undefined) return recordMaxAgeMs;
+    const isNamed = !isServiceName(this.#service) || known.services.includes(this.#service);
+    const isThere = address === undefined || known.vpn_ip === address.host;
+    return isNamed && isThere ? recordMaxAgeMs : Math.min(recordMaxAgeMs, UNNAMED_MAX_AGE_MS);
   }
 
   /** A worker with VPN and tunnel is announced by its VPN address, and has its record in the DHT as well. */
