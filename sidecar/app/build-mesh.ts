@@ -4,10 +4,8 @@
  * Composition only, apart from run.ts because it is half of it.
  */
 import type { Config } from '../config/config.ts';
-import { INTRODUCTION_HEADER, REVISION_HEADER } from '../core/forwarding/sidecar-headers.ts';
 import type { HostPort } from '../core/host-port.ts';
-import { formatHostPort, isIp4 } from '../core/host-port.ts';
-import { baseUrlOf } from '../core/http/base-url.ts';
+import { isIp4 } from '../core/host-port.ts';
 import type { Log } from '../core/log.ts';
 import { FingerCache } from '../core/peers/finger-cache.ts';
 import type { Peer } from '../core/peers/peer.ts';
@@ -26,7 +24,7 @@ import { KeyClones } from '../mesh/discovery/key-clones.ts';
 import { KnownNodes } from '../mesh/discovery/known-nodes.ts';
 import { lookUp } from '../mesh/discovery/lookup.ts';
 import { Prober } from '../mesh/discovery/prober.ts';
-import { RecordFetcher } from '../mesh/discovery/record-fetcher.ts';
+import type { RecordFetcher } from '../mesh/discovery/record-fetcher.ts';
 import { RevocationSpread } from '../mesh/discovery/revocation-spread.ts';
 import { ROSTER, Roster } from '../mesh/discovery/roster.ts';
 import { openRecord, sealRecord } from '../mesh/discovery/sealed-record.ts';
@@ -35,7 +33,8 @@ import type { Identity } from '../mesh/membership/identity.ts';
 import type { RequestAuth } from '../mesh/membership/request-auth.ts';
 import { MAX_LIST_BYTES } from '../mesh/membership/revocations.ts';
 import type { PeerDirectory } from '../proxy/outbound/directory.ts';
-import type { PeerAddress, PeerClient } from '../proxy/peer/client.ts';
+import type { PeerClient } from '../proxy/peer/client.ts';
+import { buildRecordFetcher, peerAddress, RECORD_TIMEOUT_MS } from './build-records.ts';
 import type { Lifecycle } from './lifecycle.ts';
 import type { PeerAddresses } from './peer-addresses.ts';
 import { peerDirectory } from './peer-directory.ts';
@@ -85,19 +84,12 @@ const MAX_SERVICES = 1_000;
 /** Peers kept per service. */
 const SAMPLE_SIZE = 64;
 const EVICTION_BAN_MS = 30_000;
-const RECORD_TIMEOUT_MS = 2_000;
-const MAX_RECORD_BYTES = 16_384;
 const MAX_STATE_BYTES = 65_536;
 const MAX_LIFE_BYTES = 4_096;
 
 /** A record under our own key that is no older is worth a question. */
 const MAX_OTHER_AGE_MS = 86_400_000;
 
-/** How far the time of a record may be from now, by the clock of its worker. */
-const MAX_SKEW_MS = 30_000;
-
-/** So far apart the clocks of a fleet may be. */
-const CLOCKS_APART_MS = 15 * 60_000;
 const SAVE_INTERVAL_MS = 60_000;
 const UNANNOUNCE_LIMIT_MS = 2_000;
 
@@ -148,37 +140,11 @@ export async function buildMesh(options: MeshOptions): Promise<Mesh> {
     },
   });
   const cache = new FingerCache({ ttlMs, emptyTtlMs: EMPTY_TTL_MS, maxServices: MAX_SERVICES });
-  const introduction = (): string[] => {
-    if (self.vpnIp === null || self.state === 'draining') return [];
-    const address = formatHostPort({ host: self.vpnIp, port: self.inboundPort });
-    return [INTRODUCTION_HEADER, address, REVISION_HEADER, String(self.revision)];
-  };
-  const fetcher = new RecordFetcher({
+  const fetcher = buildRecordFetcher({
+    ...options,
     node,
     table,
-    fetchRecord: (from, expectedKey, signal) => {
-      if (expectedKey === null) return Promise.reject(new Error('a record is only asked of a known key'));
-      const address = peerAddress(from);
-      return options.client.get({
-        address,
-        peerKey: expectedKey,
-        path: '/record',
-        fields: introduction(),
-        signal,
-        maxBytes: MAX_RECORD_BYTES,
-      });
-    },
-    openRecord: (bytes, maxSkewMs, keyHex) => {
-      const nowMs = Date.now() + (options.auth.clockOffsetMs(keyHex) ?? 0);
-      return openRecord(identity.secrets, bytes, { nowMs, maxSkewMs, certificateNowMs: Date.now() });
-    },
-    mayAsk,
     onCertificate: (keyHex, endsMs) => expired.holdsUntil(keyHex, endsMs),
-    clock,
-    log,
-    timeoutMs: RECORD_TIMEOUT_MS,
-    maxSkewMs: MAX_SKEW_MS,
-    mutableMaxAgeMs: config.dht.maxAgeMs + CLOCKS_APART_MS,
   });
   lifecycle.onStop('records', () => fetcher.stop());
   const expired = new ExpiredPeers({
@@ -403,8 +369,4 @@ function placeOf({ dht }: Config, vpnIp: string | null): DhtPlace {
   const vpn = vpnIp !== null && isIp4(vpnIp) ? vpnIp : null;
   const host = dht.isAtVpn ? (vpn ?? EVERY_ADDRESS) : dht.listen.host;
   return { role: vpn === null || host === EVERY_ADDRESS ? 'client' : 'persistent', host };
-}
-
-function peerAddress(from: HostPort | string): PeerAddress {
-  return typeof from === 'string' ? baseUrlOf(new URL(from)) : { scheme: 'http', ...from, basePath: '' };
 }
