@@ -170,6 +170,7 @@ export class DataPlane {
         log.warn({ part: 'inbound', address, ...limits, hint }, 'connections of strangers are cut: too many');
       },
     });
+    this.#options.identity.revocations.onNewer(({ keys }) => strangers.cutMembers(keys));
     const sweep = setInterval(() => strangers.sweep(Date.now()), SWEEP_MS);
     sweep.unref();
     lifecycle.onStop('strangers', () => clearInterval(sweep));
@@ -213,7 +214,7 @@ export class DataPlane {
   }
 
   #inbound(pseudonym: string): HttpListenerOptions['onRequest'] {
-    const { auth, config, connections, identity, mesh, metrics, services, onInternalError } = this.#options;
+    const { auth, config, connections, mesh, metrics, services, onInternalError } = this.#options;
     const { heartbeatMs } = config.tunnel;
     return createInbound({
       pseudonym,
@@ -222,7 +223,6 @@ export class DataPlane {
       observer: inboundObserver(metrics, this.#inboundActivity, this.#malformed, onInternalError),
       replayBytes: config.retries.replayBytes,
       isClosed: () => this.#isClosed,
-      onRevoked: (listener) => identity.revocations.onNewer(({ keys }) => listener(keys)),
       onIntroduction: (callerKey, by) => void mesh.introductions.onIntroduction(callerKey, by),
       heartbeat: heartbeatMs > 0 ? { intervalMs: heartbeatMs, timers: connections.timers } : null,
       self: this.#inboundSelf(),

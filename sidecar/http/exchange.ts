@@ -37,8 +37,8 @@ export interface Downstream {
   /** Takes over the events; body bytes read so far are delivered at once (unless paused). */
   attach(handler: DownstreamHandler): void;
   resumeBody(): void;
-  /** A member sent this, until that time (Unix ms): its connection is no stranger's any more, and ends then. */
-  proved(untilMs: number): void;
+  /** The member with this key sent this, until that time (Unix ms): its connection is no stranger's any more, and ends then. */
+  proved(untilMs: number, memberKey: string): void;
   /** A 1xx response (not 101); ignored for HTTP/1.0 clients, which do not know them (RFC 9110 §15.2). */
   informational(status: number, reason: string, fields: RawFields): void;
   /**

@@ -35,6 +35,7 @@ export class Http1Connection implements ExchangeConnection {
   #isDraining = false;
   #isStranger: boolean;
   #provedUntilMs = 0;
+  #memberKey = '';
   /** Of a stranger. */
   #requests = 0;
   readonly #options: ConnectionOptions;
@@ -86,12 +87,13 @@ export class Http1Connection implements ExchangeConnection {
     return this.#isDraining || this.#requests >= STRANGER_REQUESTS;
   }
 
-  proved(untilMs: number): void {
-    if (untilMs === this.#provedUntilMs) return;
+  proved(untilMs: number, memberKey: string): void {
+    if (untilMs === this.#provedUntilMs && memberKey === this.#memberKey) return;
     this.#provedUntilMs = untilMs;
+    this.#memberKey = memberKey;
     this.#isStranger = false;
     this.#requests = 0;
-    this.#options.strangers?.proved(this.socket, untilMs);
+    this.#options.strangers?.proved(this.socket, untilMs, memberKey);
   }
 
   hold(bytes: Buffer): void {

@@ -18,7 +18,7 @@ export interface ExchangeConnection {
   readonly writer: Http1MessageWriter;
   readonly remoteAddress: string;
   readonly isDraining: boolean;
-  proved(untilMs: number): void;
+  proved(untilMs: number, memberKey: string): void;
   /** Keeps bytes that belong to the next request. */
   hold(bytes: Buffer): void;
   /** Reads on, or not: the exchange may have changed its mind. */
@@ -85,8 +85,8 @@ export class Http1Downstream implements Downstream, BodyOwner {
     this.#connection.updateFlow();
   }
 
-  proved(untilMs: number): void {
-    this.#connection.proved(untilMs);
+  proved(untilMs: number, memberKey: string): void {
+    this.#connection.proved(untilMs, memberKey);
   }
 
   /**

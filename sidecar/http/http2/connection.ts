@@ -31,6 +31,7 @@ export class Http2Connection {
   /** Until its first request has proved a member; nothing is read beyond it before. */
   #isStranger: boolean;
   #provedUntilMs = 0;
+  #memberKey = '';
 
   /** `early`: what was read of the connection so far, from the preface on; the socket is paused, without listeners. */
   constructor(socket: Socket, early: Buffer, options: ConnectionOptions) {
@@ -89,7 +90,7 @@ export class Http2Connection {
       const { onInternalError } = this.#options;
       const downstream = new Http2Downstream(stream, request.head, this.#remoteAddress, isEnded, {
         onInternalError,
-        onProved: (untilMs) => this.#proved(untilMs),
+        onProved: (untilMs, memberKey) => this.#proved(untilMs, memberKey),
       });
       this.#handOut(downstream, stream);
     }
@@ -98,10 +99,11 @@ export class Http2Connection {
     if (this.#isStranger) this.#options.timers.arm(this.#deadline, this.#options.headTimeoutMs);
   }
 
-  #proved(untilMs: number): void {
-    if (untilMs === this.#provedUntilMs) return;
+  #proved(untilMs: number, memberKey: string): void {
+    if (untilMs === this.#provedUntilMs && memberKey === this.#memberKey) return;
     this.#provedUntilMs = untilMs;
-    this.#options.strangers?.proved(this.socket, untilMs);
+    this.#memberKey = memberKey;
+    this.#options.strangers?.proved(this.socket, untilMs, memberKey);
     if (!this.#isStranger) return;
     this.#isStranger = false;
     readStart(this.socket);

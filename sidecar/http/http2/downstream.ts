@@ -30,7 +30,7 @@ type Response =
 /** What it tells its connection. */
 export interface StreamEvents {
   onInternalError(error: unknown): void;
-  onProved(untilMs: number): void;
+  onProved(untilMs: number, memberKey: string): void;
 }
 
 export class Http2Downstream implements Downstream {
@@ -38,7 +38,7 @@ export class Http2Downstream implements Downstream {
   readonly version = '2.0';
   readonly remoteAddress: string;
   readonly hasBody: boolean;
-  readonly proved: (untilMs: number) => void;
+  readonly proved: (untilMs: number, memberKey: string) => void;
   readonly #stream: ServerHttp2Stream;
   readonly #onInternalError: (error: unknown) => void;
   #handler: DownstreamHandler | null = null;

@@ -37,7 +37,7 @@ export class Strangers {
   /** By address, the oldest first. */
   readonly #byAddress = new Map<string, Set<Socket>>();
   readonly #addressOf = new Map<Socket, string>();
-  readonly #provedUntilMs = new Map<Socket, number>();
+  readonly #members = new Map<Socket, { readonly key: string; readonly untilMs: number }>();
 
   constructor(options: StrangersOptions) {
     this.#options = options;
@@ -59,21 +59,26 @@ export class Strangers {
     else if (this.#addressOf.size > total) this.#cutOldest(...this.#largest());
   }
 
-  /** Its sender is a member until then, Unix ms. */
-  proved(socket: Socket, untilMs: number): void {
+  /** Its sender is the member with this key until then, Unix ms. */
+  proved(socket: Socket, untilMs: number, key: string): void {
     this.#leave(socket);
-    this.#provedUntilMs.set(socket, untilMs);
+    this.#members.set(socket, { key, untilMs });
+  }
+
+  /** Cuts the connections of these members, with all that runs on them. */
+  cutMembers(keys: ReadonlySet<string>): void {
+    for (const [socket, { key }] of this.#members) if (keys.has(key)) socket.destroy();
   }
 
   /** Cuts the connections of those who are members no longer, with all that runs on them. */
   sweep(nowMs: number): void {
-    for (const [socket, untilMs] of this.#provedUntilMs) if (nowMs > untilMs) socket.destroy();
+    for (const [socket, { untilMs }] of this.#members) if (nowMs > untilMs) socket.destroy();
   }
 
   /** It is closed. */
   remove(socket: Socket): void {
     this.#leave(socket);
-    this.#provedUntilMs.delete(socket);
+    this.#members.delete(socket);
   }
 
   #leave(socket: Socket): void {

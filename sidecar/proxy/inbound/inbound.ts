@@ -88,8 +88,6 @@ export interface InboundOptions {
   isClosed(): boolean;
   /** For event streams that leave by a tunnel; null: they stay as silent as the worker. */
   readonly heartbeat: { readonly intervalMs: number; readonly timers: CoarseTimers } | null;
-  /** Called with the keys of those who are members no longer: what they have here is cut. */
-  onRevoked(listener: (keys: ReadonlySet<string>) => void): void;
   /** A member asked for our record, and says where it has its own. */
   onIntroduction(callerKey: string, introduction: Introduction): void;
 }
@@ -121,12 +119,6 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
 
   /** Monotonic ms of the first request of each caller. */
   const metAtMs = new BoundedCache<string, number>(MAX_CALLERS, () => {});
-
-  /** What is served, and to whom. */
-  const running = new Map<Downstream, string>();
-  options.onRevoked((keys) => {
-    for (const [downstream, key] of running) if (keys.has(key)) downstream.destroy();
-  });
 
   function meet({ key }: Proved): void {
     if (metAtMs.get(key) === undefined) metAtMs.set(key, performance.now());
@@ -168,8 +160,8 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
       service,
       nowMs: Date.now(),
     });
-    if (caller.kind === 'member') downstream.proved(caller.validUntilMs);
-    else if (caller.caller !== null) downstream.proved(Number.POSITIVE_INFINITY);
+    if (caller.kind === 'member') downstream.proved(caller.validUntilMs, caller.key);
+    else if (caller.caller !== null) downstream.proved(Number.POSITIVE_INFINITY, caller.caller.key);
     if (caller.kind === 'refused') {
       observer.inputRefused('auth', caller.code);
       refuse(downstream, caller.caller, caller.code, 'not_sent', caller.detail, service);
@@ -207,7 +199,6 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
   function serve(downstream: Downstream, caller: Member, service: string, target: string): void {
     const startedMs = performance.now();
     observer.inboundStarted();
-    running.set(downstream, caller.key);
     const ended = (outcome: AttemptOutcome): void => {
       try {
         finish(downstream, caller, service, outcome, startedMs);
@@ -233,7 +224,6 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
     outcome: AttemptOutcome,
     startedMs: number,
   ): void {
-    running.delete(downstream);
     if (outcome.kind === 'failed')
       refuse(downstream, caller, outcome.code, outcome.stage, outcome.detail, service);
     observer.inboundFinished({

@@ -67,8 +67,8 @@ export class StreamHeartbeat implements Downstream {
     this.#inner.resumeBody();
   }
 
-  proved(untilMs: number): void {
-    this.#inner.proved(untilMs);
+  proved(untilMs: number, memberKey: string): void {
+    this.#inner.proved(untilMs, memberKey);
   }
 
   informational(status: number, reason: string, fields: RawFields): void {

@@ -139,7 +139,6 @@ export class InboundSide {
         auth: new RequestAuth(identity),
         replayBytes: 65_536,
         isClosed: () => side().isClosed,
-        onRevoked: () => {},
         onIntroduction: (_key, { address }) => side().introduced.push(address),
         heartbeat:
           setup.heartbeatMs === undefined ? null : { intervalMs: setup.heartbeatMs, timers: parts.timers },
