@@ -135,9 +135,9 @@ function isServiceLink(name: string, value: string): boolean {
   );
 }
 
-/** Without the space around it: a file of variables with line ends of Windows leaves a CR at the end of each. */
-function trimmed(value: string | undefined): string {
-  return value?.trim() ?? '';
+/** A file of variables with CRLF leaves the CR to each of them; nothing but space is nothing. */
+function withoutLineEnd(value: string | undefined): string {
+  return value === undefined || value.trim() === '' ? '' : value.replace(/[\r\n]+$/, '');
 }
 
 /** Empty variables count as unset, as container tools pass them that way. */
@@ -152,21 +152,21 @@ export function readEnvironment(
   for (const [key, leaf] of listOptions(tree)) {
     if (leaf.env === null) continue;
     known.add(leaf.env);
-    const value = trimmed(environment[leaf.env]);
+    const value = withoutLineEnd(environment[leaf.env]);
     if (value !== '') config.set(key, { raw: value, where: leaf.env });
     if (!leaf.secret) continue;
     const fileVariable = `${leaf.env}_FILE`;
     known.add(fileVariable);
-    const path = trimmed(environment[fileVariable]);
+    const path = withoutLineEnd(environment[fileVariable]);
     if (path === '') continue;
     if (config.has(key)) problems.add(fileVariable, `${leaf.env} is set as well; keep one of the two`);
     const raw = secretText(path, fileVariable, readText, problems);
     if (raw !== null) config.set(key, raw);
   }
   for (const [name, value] of Object.entries(environment)) {
-    if (!name.startsWith('SIDECAR_') || known.has(name) || trimmed(value) === '') continue;
-    if (isServiceLink(name, trimmed(value))) continue;
+    if (!name.startsWith('SIDECAR_') || known.has(name) || withoutLineEnd(value) === '') continue;
+    if (isServiceLink(name, withoutLineEnd(value))) continue;
     problems.add(name.slice(0, 80), `unknown variable${suggestion(name, known)}`);
   }
-  return { config, configFile: trimmed(environment.SIDECAR_CONFIG) || null };
+  return { config, configFile: withoutLineEnd(environment.SIDECAR_CONFIG) || null };
 }

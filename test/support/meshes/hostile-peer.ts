@@ -187,6 +187,8 @@ export class HostilePeer {
     if (target === '/record') this.onRecord(asked);
     else if (target === '/state') this.onState(asked);
     else if (target.startsWith('/recall/')) this.onRecall(asked);
+    // It knows of no member that was revoked.
+    else if (target.startsWith('/revoked/')) asked.answer(404, '');
     else {
       this.asked.push(asked);
       this.onRequest(asked);
