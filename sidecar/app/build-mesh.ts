@@ -127,16 +127,23 @@ export async function buildMesh(options: MeshOptions): Promise<Mesh> {
   const { ttlMs, firstLookupWaitMs } = config.cache;
   const hasVpn = (): boolean => self.vpnIp !== null;
   const routeKinds = new Set<Route['kind']>(hasVpn() ? ['vpn', 'tunnel'] : ['tunnel']);
+  /** Nothing is learnt from the answer: at an address that it has left may be another life of the same key. */
+  const askOnce = (peerKey: string, address: Route): Promise<Buffer> =>
+    options.client.get({
+      address,
+      peerKey,
+      path: '/state',
+      signal: AbortSignal.timeout(RECORD_TIMEOUT_MS),
+      maxBytes: MAX_STATE_BYTES,
+      isFresh: true,
+    });
   const table = new PeerTable({
     ttlMs,
     evictionBanMs: EVICTION_BAN_MS,
     routeKinds,
     // What runs by an address that its peer has left would wait for ever; by one that it has besides, it goes on.
     onRoutesLeft: (peer, left) => {
-      for (const route of left)
-        void prober.responds(peer, route).then((answers) => {
-          if (!answers) options.cut({ routes: [route] });
-        });
+      for (const route of left) askOnce(peer.key, route).catch(() => options.cut({ routes: [route] }));
     },
   });
   const cache = new FingerCache({ ttlMs, emptyTtlMs: EMPTY_TTL_MS, maxServices: MAX_SERVICES });
