@@ -9,7 +9,6 @@ import { createHash, timingSafeEqual } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import net, { type AddressInfo } from 'node:net';
 import { CODES } from '../core/errors.ts';
-import { isLoopback } from '../core/host-port.ts';
 import type { RawFields, RequestHead } from '../core/http/message.ts';
 import {
   corsFields,
@@ -21,9 +20,9 @@ import {
 import type { Log } from '../core/log.ts';
 import { parseRequirements, type Requirement } from '../core/peers/requirements.ts';
 import { bindAll } from '../http/sockets/bind.ts';
-import { isFromWorker, type PutLoad, parsePutLoad, readSmallBody } from './load-put.ts';
+import { isFromThisHost, isFromWorker, type PutLoad, parsePutLoad, readSmallBody } from './load-put.ts';
 import type { StatsJson } from './metrics.ts';
-import { type PauseState, parsePause, pauseAsked } from './pause-put.ts';
+import { type PauseState, parsePause } from './pause-put.ts';
 import type { ScrapeTarget } from './peer-view.ts';
 import type { Readiness } from './readiness.ts';
 import { type ReloadResult, reloadAnswer } from './reload-put.ts';
@@ -94,7 +93,10 @@ interface Answer {
   readonly headers?: Readonly<Record<string, string>>;
 }
 
-type Route = (query: URLSearchParams) => Answer | Promise<Answer>;
+type Route = (query: URLSearchParams, request: IncomingMessage) => Answer | Promise<Answer>;
+
+/** By method; HEAD is GET without the body. */
+type Page = Readonly<Partial<Record<string, Route>>>;
 
 /** Nobody has a reason to be slow here, or to hold many connections. */
 const REQUEST_TIMEOUT_MS = 10_000;
@@ -102,12 +104,6 @@ const MAX_CONNECTIONS = 128;
 const UNKNOWN_REQUEST =
   'Not among the last 1,000 requests of this sidecar since its start: is it the sidecar that the app called, and the ' +
   'field sidecar-request-id of the response?';
-/** Methods of those paths that take more than to be read. */
-const ALLOWED: Readonly<Record<string, string>> = {
-  '/load': 'GET, HEAD, PUT',
-  '/pause': 'GET, HEAD, PUT, DELETE',
-  '/revoked': 'GET, HEAD, PUT',
-};
 /** Longest service name or request id that is looked up. */
 const MAX_QUERY_VALUE = 256;
 
@@ -125,14 +121,14 @@ const NO_TOKEN: Answer = {
 
 export class Admin {
   readonly #options: AdminOptions;
-  readonly #routes: ReadonlyMap<string, Route>;
+  readonly #pages: ReadonlyMap<string, Page>;
   readonly #openPaths: ReadonlySet<string>;
   readonly #server: Server;
   #others: readonly net.Server[] = [];
 
   constructor(options: AdminOptions) {
     this.#options = options;
-    this.#routes = routesOf(options.handlers);
+    this.#pages = pagesOf(options.handlers);
     this.#openPaths = new Set(options.openMetrics ? [...HEALTH_PATHS, '/metrics'] : HEALTH_PATHS);
     this.#server = createServer(
       { requestTimeout: REQUEST_TIMEOUT_MS, headersTimeout: REQUEST_TIMEOUT_MS },
@@ -146,7 +142,7 @@ export class Admin {
         socket.end('HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n');
       else socket.destroy();
     });
-    // Without a listener for it, node:http responses an Upgrade as any other request: that is right here.
+    // Without a listener for it, node:http answers an Upgrade as any other request: that is right here.
   }
 
   /** Binds; rejects with the system's error (EADDRINUSE, EACCES, …). The first address, where there are two. */
@@ -218,28 +214,22 @@ export class Admin {
 
   #mayAsk({ headers, socket, url }: IncomingMessage): boolean {
     const { token } = this.#options;
-    if (token === null || this.#openPaths.has(pathOf(url)) || isLoopback(socket.remoteAddress ?? ''))
-      return true;
+    if (token === null || this.#openPaths.has(pathOf(url)) || isFromThisHost({ socket })) return true;
     const [, shown] = /^bearer +([^ ]+)$/i.exec(headers.authorization ?? '') ?? [];
     return shown !== undefined && timingSafeEqual(digest(shown), digest(token));
   }
 
   #answer(request: IncomingMessage): Answer | Promise<Answer> {
     const path = pathOf(request.url);
-    if (path === '/reload' && request.method === 'PUT') return putReload(this.#options.handlers, request);
-    const pause = pauseAsked(request.method, path);
-    if (pause !== null) return putPause(this.#options.handlers, request, pause === 'pause');
-    const route = this.#routes.get(path);
-    if (route === undefined) {
-      return json(404, { code: 'not_found', detail: 'No such page.', pages: [...this.#routes.keys()] });
+    const page = this.#pages.get(path);
+    if (page === undefined) {
+      return json(404, { code: 'not_found', detail: 'No such page.', pages: [...this.#pages.keys()] });
     }
-    if (path === '/revoked' && request.method === 'PUT') return putRevoked(this.#options.handlers, request);
-    if (path === '/load' && request.method === 'PUT') return putLoad(this.#options.handlers, request);
-    if (request.method !== 'GET' && request.method !== 'HEAD') {
-      const allow = ALLOWED[path] ?? 'GET, HEAD';
-      return { ...json(405, { code: 'method_not_allowed', detail: `${allow} only.` }), headers: { allow } };
-    }
-    return route(queryOf(request.url));
+    const { method = '', url } = request;
+    const route = page[method === 'HEAD' ? 'GET' : method];
+    if (route !== undefined) return route(queryOf(url), request);
+    const allow = Object.keys(page).join(', ').replace('GET', 'GET, HEAD');
+    return { ...json(405, { code: 'method_not_allowed', detail: `${allow} only.` }), headers: { allow } };
   }
 }
 
@@ -270,32 +260,38 @@ function asHeaders(fields: RawFields): Record<string, string> {
   return headers;
 }
 
-function routesOf(handlers: AdminHandlers): ReadonlyMap<string, Route> {
-  return new Map<string, Route>([
+function pagesOf(handlers: AdminHandlers): ReadonlyMap<string, Page> {
+  const status = { type: 'text/html; charset=utf-8', body: STATUS_PAGE, headers: STATUS_PAGE_POLICY };
+  const metrics = async (): Promise<Answer> => ({
+    status: 200,
+    type: handlers.metricsType,
+    body: await handlers.metricsText(),
+  });
+  const resume: Route = (_, request) => putPause(handlers, request, false);
+  return new Map<string, Page>([
+    ['/', { GET: () => ({ status: 200, ...status }) }],
+    ['/metrics', { GET: metrics }],
+    ['/livez', { GET: () => json(200, { status: 'alive', ...handlers.identity() }) }],
+    ['/readyz', { GET: () => readyz(handlers.ready()) }],
+    ['/stats', { GET: () => json(200, handlers.stats()) }],
+    ['/peers', { GET: (query) => peersPage(handlers, parameter(query, 'service')) }],
+    ['/explain', { GET: (query) => explain(handlers, query) }],
+    ['/targets', { GET: () => json(200, handlers.targets()) }],
+    ['/load', { GET: () => json(200, handlers.load()), PUT: (_, request) => putLoad(handlers, request) }],
     [
-      '/',
-      () => ({
-        status: 200,
-        type: 'text/html; charset=utf-8',
-        body: STATUS_PAGE,
-        headers: STATUS_PAGE_POLICY,
-      }),
+      '/pause',
+      {
+        GET: () => json(200, handlers.pauseState()),
+        PUT: (_, request) => putPause(handlers, request, true),
+        DELETE: resume,
+      },
     ],
+    ['/reload', { PUT: (_, request) => putReload(handlers, request) }],
+    ['/resume', { PUT: resume }],
     [
-      '/metrics',
-      async () => ({ status: 200, type: handlers.metricsType, body: await handlers.metricsText() }),
+      '/revoked',
+      { GET: () => json(200, handlers.revoked()), PUT: (_, request) => putRevoked(handlers, request) },
     ],
-    ['/livez', () => json(200, { status: 'alive', ...handlers.identity() })],
-    ['/readyz', () => readyz(handlers.ready())],
-    ['/stats', () => json(200, handlers.stats())],
-    ['/peers', (query) => peersPage(handlers, parameter(query, 'service'))],
-    ['/explain', (query) => explain(handlers, query)],
-    ['/targets', () => json(200, handlers.targets())],
-    ['/load', () => json(200, handlers.load())],
-    ['/pause', () => json(200, handlers.pauseState())],
-    ['/reload', () => json(405, { code: 'method_not_allowed', detail: 'PUT only.' })],
-    ['/resume', () => json(405, { code: 'method_not_allowed', detail: 'PUT only.' })],
-    ['/revoked', () => json(200, handlers.revoked())],
   ]);
 }
 

@@ -5,7 +5,9 @@
  * headers to its responses. Strict: a wrong key is an error and not half a word.
  */
 import type { IncomingMessage } from 'node:http';
+import { isLoopback } from '../core/host-port.ts';
 import { isServiceName } from '../core/service-name.ts';
+import { parseObject } from './pause-put.ts';
 
 export interface PutLoad {
   /** null = each service of this worker. */
@@ -18,18 +20,9 @@ const MAX_BODY_BYTES = 4_096;
 
 /** What the text says, or what is wrong with it in plain words. Never throws. */
 export function parsePutLoad(text: string): PutLoad | string {
-  let json: unknown;
-  try {
-    json = JSON.parse(text);
-  } catch {
-    return 'The body is not JSON.';
-  }
-  if (typeof json !== 'object' || json === null || Array.isArray(json))
-    return 'The body is not a JSON object.';
-  for (const key of Object.keys(json)) {
-    if (key !== 'service' && key !== 'load') return 'Only "service" and "load" may be in it.';
-  }
-  const { service = null, load } = json as { service?: unknown; load?: unknown };
+  const json = parseObject(text, ['service', 'load']);
+  if (typeof json === 'string') return json;
+  const { service = null, load } = json;
   if (typeof load !== 'number' || !(load >= 0 && load <= 1)) return '"load" is not a number from 0 to 1.';
   if (service === null) return { service, loadRatio: load };
   if (typeof service !== 'string' || !isServiceName(service))
@@ -37,14 +30,17 @@ export function parsePutLoad(text: string): PutLoad | string {
   return { service, loadRatio: load };
 }
 
+/** A listener of both families tells an IPv4 address inside an IPv6 one. */
+export function isFromThisHost({ socket }: Pick<IncomingMessage, 'socket'>): boolean {
+  return isLoopback((socket.remoteAddress ?? '').replace(/^::ffff:/i, ''));
+}
+
 /**
  * Whether it comes from this host and not from a page in a browser: a word of load turns requests away, so that who
  * can reach the port from elsewhere must not have it.
  */
-export function isFromWorker({ socket, headers }: IncomingMessage): boolean {
-  const from = socket.remoteAddress ?? '';
-  const isLoopback = from === '::1' || /^(?:::ffff:)?127\./.test(from);
-  return isLoopback && headers.origin === undefined;
+export function isFromWorker(request: IncomingMessage): boolean {
+  return isFromThisHost(request) && request.headers.origin === undefined;
 }
 
 /** The body as text; null when it is too long. Rejects when the client leaves. */

@@ -17,13 +17,6 @@ export interface PauseState {
   readonly not_kept?: string;
 }
 
-/** What is asked for by this method and path; null = nothing of this. */
-export function pauseAsked(method: string | undefined, path: string): 'pause' | 'resume' | null {
-  if (path === '/pause' && method === 'PUT') return 'pause';
-  if ((path === '/pause' && method === 'DELETE') || (path === '/resume' && method === 'PUT')) return 'resume';
-  return null;
-}
-
 /** Which service, null = all; or what is wrong in plain words. Never throws. */
 export function parsePause(
   queried: string | null,
@@ -31,16 +24,9 @@ export function parsePause(
 ): { readonly service: string | null } | string {
   let service: unknown = queried;
   if (text.trim() !== '') {
-    let json: unknown;
-    try {
-      json = JSON.parse(text);
-    } catch {
-      return 'The body is not JSON.';
-    }
-    if (typeof json !== 'object' || json === null || Array.isArray(json))
-      return 'The body is not a JSON object.';
-    if (Object.keys(json).some((key) => key !== 'service')) return 'Only "service" may be in it.';
-    const { service: named = null } = json as { service?: unknown };
+    const json = parseObject(text, ['service']);
+    if (typeof json === 'string') return json;
+    const { service: named = null } = json;
     if (named !== null && queried !== null && named !== queried) return 'Two services are named.';
     service = named ?? queried;
   }
@@ -48,4 +34,23 @@ export function parsePause(
   if (typeof service !== 'string' || !isServiceName(service))
     return '"service" is not the name of a service.';
   return { service };
+}
+
+/** A JSON object with none but these keys, or what is wrong with the text in plain words. Never throws. */
+export function parseObject<K extends string>(
+  text: string,
+  keys: readonly K[],
+): { readonly [Key in K]?: unknown } | string {
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch {
+    return 'The body is not JSON.';
+  }
+  if (typeof json !== 'object' || json === null || Array.isArray(json))
+    return 'The body is not a JSON object.';
+  const known: readonly string[] = keys;
+  if (Object.keys(json).some((key) => !known.includes(key)))
+    return `Only ${keys.map((key) => `"${key}"`).join(' and ')} may be in it.`;
+  return json;
 }

@@ -4,11 +4,10 @@
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import { describe, expect, test } from '@jest/globals';
-import { Admin, type AdminHandlers } from '../../sidecar/observe/admin.ts';
+import type { AdminHandlers } from '../../sidecar/observe/admin.ts';
 import { assessReadiness } from '../../sidecar/observe/readiness.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
-import { onTestEnd } from '../support/runner/on-test-end.ts';
-import { ANY_HOST } from '../support/wire/any-host.ts';
+import { startAdmin } from '../support/wire/admin-port.ts';
 
 const STATS = {
   local_requests: 45,
@@ -23,40 +22,19 @@ const STATS = {
 
 const dht = { kind: 'alone', nodes: 0, hint: 'others join with SIDECAR_BOOTSTRAP=…' } as const;
 
-const handlers = (change: Partial<AdminHandlers> = {}): AdminHandlers => ({
+const HANDLERS: Partial<AdminHandlers> = {
   stats: () => STATS,
-  metricsText: async () => 'sidecar_ready 1\n',
-  metricsType: 'text/plain; version=0.0.4; charset=utf-8',
   peers: (service) => [{ worker_id: '<script>alert(1)</script>', asked: service }],
   ready: () => assessReadiness({ peersKnown: 0, peersUsable: 0, dht, draining: false, vpnAwaited: null }),
   explainService: async (service) => (service === 'llm-inference' ? { service, chosen: 'a' } : null),
   explainRequest: (id) => (id === 'r1' ? { request_id: id } : null),
   targets: () => [{ targets: ['10.42.0.10:9464'], labels: { worker_id: 'a' } }],
-  load: () => ({ services: [] }),
-  putLoad: ({ service }) => (service === 'unknown' ? null : 30_000),
-  pauseState: () => ({ services: [] }),
-  setPaused: () => ({ services: [] }),
-  reload: async () => null,
-  revoked: () => ({ made_ms: 0, revoked: [] }),
-  putRevoked: () => null,
-  identity: () => ({ worker_id: 'me', version: '1.0.0', uptime_s: 3 }),
-  ...change,
-});
+};
 
 async function start(change: Partial<AdminHandlers> = {}) {
   const warnings: string[] = [];
   const log = { warn: (_fields: object, message: string) => warnings.push(message) };
-  const admin = new Admin({
-    host: '127.0.0.1',
-    port: 0,
-    token: null,
-    openMetrics: false,
-    webPages: ANY_HOST,
-    handlers: handlers(change),
-    log,
-  });
-  const { port } = await admin.listen();
-  onTestEnd(() => admin.close());
+  const { port } = await startAdmin({ ...HANDLERS, ...change }, { log });
   const get = (path: string, init?: RequestInit) => fetch(`http://127.0.0.1:${port}${path}`, init);
   return { get, port, warnings };
 }
@@ -176,6 +154,19 @@ describe('the admin port', () => {
       expect(answer.headers.get('allow')).toBe('GET, HEAD');
       await answer.json();
     }
+    for (const [path, allow] of [
+      ['/load', 'GET, HEAD, PUT'],
+      ['/pause', 'GET, HEAD, PUT, DELETE'],
+      ['/resume', 'PUT'],
+      ['/reload', 'PUT'],
+      ['/revoked', 'GET, HEAD, PUT'],
+    ] as const) {
+      expectNamed((await get(path, { method: 'POST' })).headers.get('allow'), path).toBe(allow);
+    }
+    for (const method of ['GET', 'HEAD', 'DELETE']) {
+      const answer = await get('/reload', { method });
+      expectNamed([answer.status, answer.headers.get('allow')], method).toStrictEqual([405, 'PUT']);
+    }
     const head = await get('/stats', { method: 'HEAD' });
     expect(head.status).toBe(200);
     expect(Number(head.headers.get('content-length'))).toBeGreaterThan(0);
@@ -236,16 +227,7 @@ describe('the admin port', () => {
 
   test('a port in use is an error that names it', async () => {
     const { port } = await start();
-    const second = new Admin({
-      host: '127.0.0.1',
-      port,
-      token: null,
-      openMetrics: false,
-      webPages: ANY_HOST,
-      handlers: handlers(),
-      log: { warn: () => {} },
-    });
-    await expect(second.listen()).rejects.toMatchObject({ code: 'EADDRINUSE' });
+    await expect(startAdmin({}, { port })).rejects.toMatchObject({ code: 'EADDRINUSE' });
   });
 
   test('PUT /load: the word of the worker, and every mistake in plain words', async () => {

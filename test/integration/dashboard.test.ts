@@ -3,16 +3,14 @@
  */
 import { describe, expect } from '@jest/globals';
 import { dashboard } from '../../dashboards/sidecar.ts';
-import { Admin } from '../../sidecar/observe/admin.ts';
 import { Metrics } from '../../sidecar/observe/metrics.ts';
-import { assessReadiness } from '../../sidecar/observe/readiness.ts';
 import { queriesWithoutData } from '../support/host/dashboard.ts';
 import { missingPrograms } from '../support/host/needs.ts';
 import { startPrometheus } from '../support/host/prometheus.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
 import { onTestEnd } from '../support/runner/on-test-end.ts';
 import { testUnless } from '../support/runner/test-unless.ts';
-import { ANY_HOST } from '../support/wire/any-host.ts';
+import { startAdmin } from '../support/wire/admin-port.ts';
 
 /** A mesh of one, with something of everything. */
 function busyMetrics(): Metrics {
@@ -64,39 +62,15 @@ describe('the dashboard on a real Prometheus', () => {
     'each query of the board returns data, and finds what is not there',
     async () => {
       const metrics = busyMetrics();
-      const dht = { kind: 'connected', nodes: 3, hint: '' } as const;
-      const admin = new Admin({
-        host: '127.0.0.1',
-        port: 0,
-        token: null,
-        openMetrics: false,
-        webPages: ANY_HOST,
-        log: { warn: () => {} },
-        handlers: {
-          stats: () => metrics.stats(),
-          metricsText: () => {
-            serveOne(metrics);
-            return metrics.text();
-          },
-          metricsType: metrics.contentType,
-          peers: () => [],
-          ready: () =>
-            assessReadiness({ peersKnown: 3, peersUsable: 2, dht, draining: false, vpnAwaited: null }),
-          explainService: () => null,
-          explainRequest: () => null,
-          load: () => ({}),
-          putLoad: () => null,
-          targets: () => [{ targets: [target], labels: { worker: 'worker-1' } }],
-          pauseState: () => ({ services: [] }),
-          setPaused: () => ({ services: [] }),
-          reload: async () => null,
-          revoked: () => ({ made_ms: 0, revoked: [] }),
-          putRevoked: () => null,
-          identity: () => ({ worker_id: 'worker-1', version: '1.0.0', uptime_s: 0 }),
+      const { port } = await startAdmin({
+        stats: () => metrics.stats(),
+        metricsText: () => {
+          serveOne(metrics);
+          return metrics.text();
         },
+        metricsType: metrics.contentType,
+        targets: () => [{ targets: [target], labels: { worker: 'worker-1' } }],
       });
-      const { port } = await admin.listen();
-      onTestEnd(() => admin.close());
       const target = `127.0.0.1:${port}`;
 
       const prometheus = await startPrometheus(

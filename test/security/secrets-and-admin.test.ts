@@ -12,13 +12,11 @@ import { readHostFacts } from '../../sidecar/config/host-facts.ts';
 import { type ConfigInput, loadConfig } from '../../sidecar/config/load.ts';
 import { isConfigError } from '../../sidecar/config/problems.ts';
 import { modulePath } from '../../sidecar/demo/tied-process.ts';
-import { Admin, type AdminHandlers } from '../../sidecar/observe/admin.ts';
-import { assessReadiness } from '../../sidecar/observe/readiness.ts';
 import { configInput, MESH_KEY } from '../support/generators/config-input.ts';
 import { caught, expectNamed } from '../support/runner/expectations.ts';
 import { onTestEnd } from '../support/runner/on-test-end.ts';
 import { testUnless } from '../support/runner/test-unless.ts';
-import { ANY_HOST } from '../support/wire/any-host.ts';
+import { startAdmin } from '../support/wire/admin-port.ts';
 import { send } from '../support/wire/http-client.ts';
 
 const TOKEN = 'a-token-of-some-length';
@@ -98,9 +96,9 @@ describe('files of secrets', () => {
   });
 });
 
-const elsewhere = Object.values(networkInterfaces())
-  .flatMap((list) => list ?? [])
-  .find(({ family, internal }) => family === 'IPv4' && !internal)?.address;
+const addresses = Object.values(networkInterfaces()).flatMap((list) => list ?? []);
+const elsewhere = addresses.find(({ family, internal }) => family === 'IPv4' && !internal)?.address;
+const hasIp6 = addresses.some(({ address }) => address === '::1');
 
 describe('the admin port beyond loopback', () => {
   test('does not start without a token', () => {
@@ -116,38 +114,8 @@ describe('the admin port beyond loopback', () => {
   testUnless(elsewhere === undefined ? 'needs an address beyond loopback' : null)(
     'another host sees only what is for everybody, and all with the token; this host needs none',
     async () => {
-      const dht = { kind: 'alone', nodes: 0, hint: '' } as const;
-      const handlers: AdminHandlers = {
-        stats: () => ({}) as ReturnType<AdminHandlers['stats']>,
-        metricsText: async () => 'sidecar_ready 1\n',
-        metricsType: 'text/plain',
-        peers: () => [],
-        ready: () =>
-          assessReadiness({ peersKnown: 1, peersUsable: 1, dht, draining: false, vpnAwaited: null }),
-        explainService: () => ({}),
-        explainRequest: () => null,
-        targets: () => [],
-        load: () => ({}),
-        putLoad: () => 30_000,
-        pauseState: () => ({ services: [] }),
-        setPaused: () => ({ services: [] }),
-        reload: async () => null,
-        revoked: () => ({ made_ms: 0, revoked: [] }),
-        putRevoked: () => null,
-        identity: () => ({ worker_id: 'me', version: '1', uptime_s: 1 }),
-      };
       for (const openMetrics of [false, true]) {
-        const admin = new Admin({
-          host: '0.0.0.0',
-          port: 0,
-          token: TOKEN,
-          openMetrics,
-          webPages: ANY_HOST,
-          handlers,
-          log: { warn: () => {} },
-        });
-        const { port } = await admin.listen();
-        onTestEnd(() => admin.close());
+        const { port } = await startAdmin({}, { host: '0.0.0.0', token: TOKEN, openMetrics });
         const ask = (host: string, target: string, authorization?: string) =>
           send({ host, port }, { target, headers: authorization === undefined ? {} : { authorization } });
         const there = elsewhere ?? '';
@@ -171,6 +139,15 @@ describe('the admin port beyond loopback', () => {
         for (const open of ['/livez', '/readyz']) expect((await ask(there, open)).status).toBe(200);
         expect((await ask('127.0.0.1', '/peers')).status).toBe(200);
       }
+    },
+  );
+
+  testUnless(hasIp6 ? null : 'needs IPv6 on this host')(
+    'at an address of both families this host needs no token either, by IPv4 as by IPv6',
+    async () => {
+      const { port } = await startAdmin({}, { host: '::', token: TOKEN });
+      for (const host of ['127.0.0.1', '::1'])
+        expectNamed((await send({ host, port }, { target: '/peers' })).status, host).toBe(200);
     },
   );
 });
