@@ -58,8 +58,6 @@ interface MemberOptions {
 
 /** Where a program runs. */
 interface Place {
-  /** By which it is controlled. */
-  readonly address: string;
   readonly vpn: string;
   readonly through: readonly string[];
 }
@@ -154,13 +152,10 @@ export class Fleet {
 
   #addHost(n: number, workerPort: number, ports: SidecarPorts): void {
     const name = `worker-${n}`;
-    const place = {
-      address: this.network.hostAddress(n - 1),
-      vpn: this.network.hostVpn(n - 1),
-      through: this.network.through(n - 1),
-    };
-    const adminAt = `${place.address}:${ports.admin}`;
-    const workerAt = `${place.address}:${workerPort}`;
+    const address = this.network.hostAddress(n - 1);
+    const place = { vpn: this.network.hostVpn(n - 1), through: this.network.through(n - 1) };
+    const adminAt = `${address}:${ports.admin}`;
+    const workerAt = `${address}:${workerPort}`;
     const env = {
       SIDECAR_ADMIN: adminAt,
       SIDECAR_ADMIN_TOKEN: ADMIN_TOKEN,
@@ -170,14 +165,14 @@ export class Fleet {
       SIDECAR_QUEUE: '100',
     };
     const process = `${name}-process`;
-    const args = [process, place.address, String(workerPort), this.#ledgerOf(process)];
+    const args = [process, address, String(workerPort), this.#ledgerOf(process)];
     const { through } = place;
     const worker = this.#member({ name: process, module: WORKER, args, env: {}, through, line: null });
     this.hosts.push({ sidecar: this.#sidecar(name, place, ports, env), worker, workerAt, adminAt });
   }
 
   #addApp(n: number, ports: SidecarPorts): void {
-    const place = { address: this.network.centreVpn(n), vpn: this.network.centreVpn(n), through: [] };
+    const place = { vpn: this.network.centreVpn(n), through: [] };
     const sidecar = this.#sidecar(`app-${n}`, place, ports, {});
     this.apps.push({ sidecar, ports, adminAt: `127.0.0.1:${ports.admin}` });
   }

@@ -51,10 +51,8 @@ function checkTokens(
   const apps = new Map<string, string>();
   const check = (value: string, key: string, whose: string): void => {
     const lead = whose === '' ? '' : `the token of ${whose} `;
-    if (!/^[\x21-\x7e]+$/.test(value))
-      problems.add(tree.where(key), `${lead}may hold visible ASCII characters only`);
-    else if (value.length < LEAST_TOKEN_LENGTH)
-      problems.add(tree.where(key), `${lead}is shorter than ${LEAST_TOKEN_LENGTH} characters`);
+    const fault = tokenFault(value);
+    if (fault !== null) problems.add(tree.where(key), `${lead}${fault}`);
     const other = apps.get(value);
     if (other !== undefined) problems.add(tree.where(key), `${lead}is that of ${other} too`);
     apps.set(value, whose);
@@ -63,14 +61,16 @@ function checkTokens(
   if (token !== null) check(token, 'outbound.token', '');
 }
 
+function tokenFault(value: string): string | null {
+  if (!/^[\x21-\x7e]+$/.test(value)) return 'may hold visible ASCII characters only';
+  return value.length < LEAST_TOKEN_LENGTH ? `is shorter than ${LEAST_TOKEN_LENGTH} characters` : null;
+}
+
 /** It shows whom one could attack, and takes the worker's word of its load. */
 export function adminOf({ tree, problems, warnings }: Context): Config['admin'] {
   const { listen, hosts, token, openMetrics } = tree.values.admin;
-  if (token !== null && !/^[\x21-\x7e]+$/.test(token)) {
-    problems.add(tree.where('admin.token'), 'may hold visible ASCII characters only');
-  } else if (token !== null && token.length < LEAST_TOKEN_LENGTH) {
-    problems.add(tree.where('admin.token'), `is shorter than ${LEAST_TOKEN_LENGTH} characters`);
-  }
+  const fault = token === null ? null : tokenFault(token);
+  if (fault !== null) problems.add(tree.where('admin.token'), fault);
   if (!isLoopback(listen.host)) {
     const said = `${formatHostPort(listen)} can be reached from other machines`;
     if (token === null && !tree.failed.has('admin.token'))

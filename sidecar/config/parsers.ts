@@ -169,7 +169,6 @@ export function pairs(raw: unknown, form: string): readonly (readonly [string, u
   return found;
 }
 
-/** IPv4 only: the DHT's addresses and its announcements have room for nothing else. */
 /** IPv4, or IPv6 as the system writes it. */
 export const ipAddress: Parser<string> = (raw) => {
   const value = typeof raw === 'string' ? raw.trim() : '';

@@ -4,7 +4,7 @@
  * A grammar of its own, since `URL` knows neither `h2c` nor a socket with a path behind it, and would take both for
  * something else without a word.
  */
-import { type BaseUrl, baseUrlOf } from '../core/http/base-url.ts';
+import { type BaseUrl, baseUrlOf, hostHeader } from '../core/http/base-url.ts';
 import type { Parser } from './option.ts';
 import { shown, text, url } from './parsers.ts';
 
@@ -71,7 +71,8 @@ function unixUrl(scheme: 'http' | 'h2c', rest: string): WorkerUrl {
     );
   const named = where === '' || where.startsWith('/') ? `localhost${where}` : where;
   const base = baseUrlOf(url(['http'])(`http://${named}`));
-  const behind = named.startsWith('localhost') ? base.basePath : named.replace(/\/+$/, '');
+  const host = hostHeader(base);
+  const behind = `${host === 'localhost' ? '' : host}${base.basePath}`;
   return {
     ...base,
     scheme,

@@ -3,11 +3,9 @@
  */
 import net from 'node:net';
 import { describe, expect, test } from '@jest/globals';
-import { silentLog } from '../../sidecar/core/log.ts';
 import { HttpListener } from '../../sidecar/http/listener.ts';
-import { systemClock } from '../../sidecar/mesh/clock.ts';
 import { MovingDhtNode } from '../../sidecar/mesh/dht/moving-node.ts';
-import { LOOPBACK, SECRETS, startDht, startNode, untilStatus } from '../support/meshes/private-dht.ts';
+import { LOOPBACK, NODE_OPTIONS, startDht, startNode, untilStatus } from '../support/meshes/private-dht.ts';
 import { onTestEnd } from '../support/runner/on-test-end.ts';
 
 const MOVED = '127.0.0.2';
@@ -50,19 +48,7 @@ describe('a listener whose address changes', () => {
 
 describe('a DHT node whose address changes', () => {
   async function mover(bootstrap: { readonly host: string; readonly port: number }, port = 0) {
-    const node = await MovingDhtNode.start({
-      role: 'persistent',
-      host: LOOPBACK,
-      port,
-      preferredPort: null,
-      bootstrap: [bootstrap],
-      knownNodes: [],
-      packetKey: SECRETS.packetKey,
-      storeRules: null,
-      maxAgeMs: 180_000,
-      clock: systemClock,
-      log: silentLog,
-    });
+    const node = await MovingDhtNode.start({ ...NODE_OPTIONS, port, bootstrap: [bootstrap] });
     onTestEnd(() => node.destroy());
     await untilStatus(node, 'connected');
     return node;

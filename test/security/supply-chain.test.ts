@@ -11,9 +11,7 @@ const read = (path: string): string => readFileSync(`${ROOT}/${path}`, 'utf8');
 
 interface LockedPackage {
   readonly integrity?: string;
-  readonly resolved?: string;
   readonly hasInstallScript?: boolean;
-  readonly dev?: boolean;
 }
 
 const lock = JSON.parse(read('package-lock.json')) as { packages: Record<string, LockedPackage> };

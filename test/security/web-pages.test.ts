@@ -2,9 +2,11 @@
  * Web pages as attackers: any page that a browser on this host shows can send requests to loopback, and a page whose
  * own name was made to resolve to this host passes for same-origin there (DNS rebinding).
  */
+import http2 from 'node:http2';
 import { describe, expect, test } from '@jest/globals';
 import type { HostPort } from '../../sidecar/core/host-port.ts';
 import { type Member, TestMesh } from '../support/meshes/mesh.ts';
+import { onTestEnd } from '../support/runner/on-test-end.ts';
 import { type Answer, type Sent, send } from '../support/wire/http-client.ts';
 import { Wire } from '../support/wire/wire.ts';
 import { type HttpWorker, startHttpWorker } from '../support/workers/http-worker.ts';
@@ -82,8 +84,8 @@ describe('a web page of elsewhere', () => {
 
   test('by HTTP/2 it reaches none either: what is said there counts alike', async () => {
     const { app, worker } = await attacked();
-    const http2 = await import('node:http2');
     const session = http2.connect(`http://${hostOf(app.running.outbound)}`);
+    onTestEnd(() => session.destroy());
     const ask = (fields: Record<string, string>): Promise<number> =>
       new Promise((resolve, reject) => {
         const stream = session.request({ ':method': 'POST', ':path': '/service/llm/x', ...fields });
@@ -95,7 +97,6 @@ describe('a web page of elsewhere', () => {
     expect(await ask({ origin: EVIL })).toBe(403);
     expect(await ask({ ':authority': 'attacker.example:8010' })).toBe(403);
     expect(await ask({})).toBe(200);
-    session.destroy();
     expect(worker.seen.length).toBe(1);
   });
 

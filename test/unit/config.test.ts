@@ -153,6 +153,15 @@ describe('the configuration', () => {
     expect(loadEnv({}, { files, args: ['--config=e.yaml', '--cache-ttl=7s'] }).cache.ttlMs).toBe(7000);
   });
 
+  test('one socket may be asked by several names that begin like localhost, and each is shown', () => {
+    const names = ['', ':localhost:8080', ':localhost.example', ':localhost.example/v1'];
+    const pairs = names.map((name) => `llm=unix:/run/w.sock${name}`);
+    const { services } = loadEnv({ SIDECAR_SERVICES: pairs.join(',') });
+    expect(services[0]?.urls.map(({ url }) => url)).toStrictEqual(
+      names.map((name) => `unix:/run/w.sock${name}`),
+    );
+  });
+
   test('services: the short form, and the file form with all keys', () => {
     const short = loadEnv({
       SIDECAR_SERVICES: 'llm-inference=http://127.0.0.1:9000, notes-coa=http://worker:9001/base/',

@@ -26,21 +26,23 @@ import { MESH_KEY, member, recordOf } from './members.ts';
 export const LOOPBACK = '127.0.0.1';
 export const SECRETS = fromMeshKey(MESH_KEY);
 
+/** Of the first node of a DHT. */
+export const NODE_OPTIONS: DhtNodeOptions = {
+  role: 'persistent',
+  host: LOOPBACK,
+  port: 0,
+  preferredPort: null,
+  bootstrap: [],
+  knownNodes: [],
+  packetKey: SECRETS.packetKey,
+  storeRules: null,
+  maxAgeMs: 180_000,
+  clock: systemClock,
+  log: silentLog,
+};
+
 export async function startNode(options: Partial<DhtNodeOptions> = {}): Promise<DhtNode> {
-  const node = await startDhtNode({
-    role: 'persistent',
-    host: LOOPBACK,
-    port: 0,
-    preferredPort: null,
-    bootstrap: [],
-    knownNodes: [],
-    packetKey: SECRETS.packetKey,
-    storeRules: null,
-    maxAgeMs: 180_000,
-    clock: systemClock,
-    log: silentLog,
-    ...options,
-  });
+  const node = await startDhtNode({ ...NODE_OPTIONS, ...options });
   onTestEnd(() => node.destroy());
   return node;
 }
