@@ -42,6 +42,11 @@ const MAX_LISTED = 32;
 /** Ends of an attempt after which a refusal that was held back is the best that can be told. */
 const UNTAKEN: ReadonlySet<Stage> = new Set(['not_sent', 'refused']);
 
+/** Members may say of themselves what no field can hold: as Latin-1 some of it would end the line. */
+function fieldJson(value: unknown): string {
+  return JSON.stringify(value).replace(/[^\x20-\x7e]/g, '?');
+}
+
 export class RequestReport {
   readonly #request: OutboundRequest;
   readonly #options: ReportOptions;
@@ -209,7 +214,7 @@ export class RequestReport {
   #pushIds(fields: RawFields): void {
     fields.push('sidecar-request-id', this.#request.id);
     const { decision } = this.#seen;
-    if (decision !== null) fields.push('sidecar-decision', JSON.stringify(decision));
+    if (decision !== null) fields.push('sidecar-decision', fieldJson(decision));
   }
 
   #finish(
