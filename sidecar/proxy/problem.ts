@@ -7,9 +7,11 @@ import { STATUS_CODES } from 'node:http';
 import { CODES, type Code } from '../core/errors.ts';
 import { grpcMessage, grpcStatus, isGrpc } from '../core/http/grpc.ts';
 import { without } from '../core/http/headers.ts';
+import type { RawFields } from '../core/http/message.ts';
 import type { SkippedPeer } from '../core/peers/exclusion-reason.ts';
 import type { RouteKind } from '../core/peers/route.ts';
 import type { Stage } from '../core/retry.ts';
+import type { HeldAnswer } from '../http/attempt-outcome.ts';
 import type { Downstream } from '../http/exchange.ts';
 import type { LocalReply } from '../http/local-reply.ts';
 
@@ -80,6 +82,14 @@ export function sendReply(downstream: Downstream, reply: LocalReply, moreFields:
   downstream.start(reply.status, reply.reason, [...reply.fields, ...moreFields], reply.body.length);
   downstream.write(reply.body);
   downstream.end([]);
+}
+
+/** A refusal of the worker that was held back in vain. `fields`: as the client gets them. */
+export function sendHeld(downstream: Downstream, held: HeldAnswer, fields: RawFields): void {
+  const { status, reason, body, trailers } = held;
+  downstream.start(status, reason, fields, trailers.length > 0 ? null : body.length);
+  if (body.length > 0) downstream.write(body);
+  downstream.end(trailers);
 }
 
 export function bytesReply(body: Buffer): LocalReply {

@@ -113,7 +113,7 @@ describe('a paused service', () => {
     await eventually(
       'the second one waits',
       async () => (await gpu.admin('/metrics')).body,
-      (text) => /sidecar_queued\S* 1\n/.test(text) || /queue\S*\{[^}]*llm[^}]*\} 1\n/.test(text),
+      (text) => /^sidecar_worker_queued\{[^}]*llm[^}]*\} 1$/m.test(text),
     );
     const other = await mesh.join({ id: 'other', services: { llm: quick.url }, env: QUICK });
     await gpu.knows(['other']);

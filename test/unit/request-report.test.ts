@@ -1,6 +1,10 @@
 /** What a request's report counts of its attempts: by it the search for a worker is bounded. */
 import { describe, expect, test } from '@jest/globals';
+import { Balancer } from '../../sidecar/core/balancing/balancer.ts';
+import { first } from '../../sidecar/core/http/headers.ts';
+import { fieldLines } from '../../sidecar/core/http/http1-encode.ts';
 import { parseRequestHead } from '../../sidecar/core/http/http1-request-head.ts';
+import { parseRequirements } from '../../sidecar/core/peers/requirements.ts';
 import { Ttfb } from '../../sidecar/core/peers/ttfb.ts';
 import type { Stage } from '../../sidecar/core/retry.ts';
 import type { Downstream } from '../../sidecar/http/exchange.ts';
@@ -81,6 +85,29 @@ describe('the report of a request', () => {
       );
     const reasons = report.attempts.map(({ reason }) => reason);
     expect([reasons.length, reasons[0], reasons.at(-1)]).toStrictEqual([32, 'attempt 0', 'attempt 199']);
+  });
+
+  test('what a member says of itself stays in the field that tells the decision', () => {
+    // The low bytes of these letters are CR and LF.
+    const gpu = 'T4\u010d\u010aSet-Cookie: a=b';
+    const peer = peerOf(tableOf([recordOf(1, { capabilities: { gpu } })]), 1);
+    const requirements = parseRequirements('gpu=A100');
+    mustHold(!('fault' in requirements));
+    const asked = { service: SERVICE, nowMs: performance.now(), random: () => 0, affinityKey: null };
+    const { explanation: decision } = new Balancer('adaptive', { ttlMs: 30_000 }).decide([peer], {
+      ...asked,
+      excluded: new Set(),
+      requirements,
+    });
+    const report = reportOf();
+    const nobody = { kind: 'no_upstream', code: 'requirements_unmet', detail: '', skipped: [] } as const;
+    report.selected(nobody, { view: 'hit', viewAgeMs: 0, decision, bound: null });
+    const fields: string[] = [];
+    report.pushResponseHeaders(fields, tried());
+    const sent = Buffer.from(fieldLines(fields), 'latin1').toString('latin1');
+    expect(sent.split(/[\r\n]+/).filter((line) => line.startsWith('Set-Cookie'))).toStrictEqual([]);
+    const told = JSON.parse(String(first(fields, 'sidecar-decision'))) as typeof decision;
+    expect(told.candidates[0]?.because).toBe('does not meet gpu=A100 (it has T4??Set-Cookie: a=b)');
   });
 
   test('a refusal of a worker is the answer when nobody took the request after it, and not when somebody did', () => {

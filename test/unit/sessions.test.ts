@@ -1,8 +1,10 @@
 /** Which worker has which session: what answers teach, what ends one, and what a peer is told of it. */
-import { describe, expect, test } from '@jest/globals';
+import { once } from 'node:events';
+import { describe, expect, jest, test } from '@jest/globals';
 import type { RawFields } from '../../sidecar/core/http/message.ts';
 import { NO_SESSIONS, type SessionCarriers } from '../../sidecar/core/http/session-carrier.ts';
 import type { Peer } from '../../sidecar/core/peers/peer.ts';
+import { SessionSearch } from '../../sidecar/proxy/outbound/session-search.ts';
 import {
   parseSessionPath,
   sessionKey,
@@ -163,6 +165,28 @@ describe('sessions that workers give', () => {
       ownerOf(sessions, 'id-0'),
       ownerOf(sessions, 'id-39999'),
     ]).toStrictEqual(['own', null, 'worker-1']);
+  });
+});
+
+describe('the search for the worker of a session', () => {
+  test('is over in its time where those that are known are silent, however slow the DHT is', async () => {
+    const limit = new AbortController();
+    jest.spyOn(AbortSignal, 'timeout').mockReturnValueOnce(limit.signal);
+    const asked: string[] = [];
+    const search = new SessionSearch({
+      client: {
+        get: ({ peerKey, signal }) => {
+          asked.push(peerKey);
+          return once(signal, 'abort').then(() => Promise.reject(signal.reason));
+        },
+      },
+      directory: { search: () => new Promise(() => {}), peek: () => [] },
+      sessions: { found: () => {} },
+    });
+    const silent = peer(1);
+    const owner = search.ownerOf(SERVICE, [sessionKey(SERVICE, 'one')], [silent]);
+    limit.abort(new Error('late'));
+    expect([await owner, asked]).toStrictEqual([null, [silent.key]]);
   });
 });
 

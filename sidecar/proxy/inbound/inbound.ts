@@ -39,9 +39,9 @@ import {
   underWayMs,
 } from '../peer/refusal.ts';
 import { parseSessionPath, SESSION_PATH } from '../peer/session-proof.ts';
-import { bytesReply, jsonReply, problemReply, sendReply } from '../problem.ts';
+import { bytesReply, jsonReply, problemReply, sendHeld, sendReply } from '../problem.ts';
 import type { LocalService } from '../worker/local-service.ts';
-import { atWorker } from '../worker/worker-fault.ts';
+import { atWorker, refused } from '../worker/worker-fault.ts';
 import { forApp, workerRequest } from '../worker/worker-hop.ts';
 import { StreamHeartbeat } from './stream-heartbeat.ts';
 
@@ -204,6 +204,7 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
         finish(downstream, caller, service, outcome, startedMs);
       } catch (error) {
         observer.internalError(error);
+        downstream.destroy(); // nobody else would end it
       }
     };
     const faulted = (error: unknown): void => {
@@ -221,9 +222,11 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
     downstream: Downstream,
     caller: Member,
     service: string,
-    outcome: AttemptOutcome,
+    ended: AttemptOutcome,
     startedMs: number,
   ): void {
+    const held = ended.kind === 'failed' ? ended.held : undefined;
+    const outcome = held === undefined ? ended : giveHeld(downstream, held);
     if (outcome.kind === 'failed')
       refuse(downstream, caller, outcome.code, outcome.stage, outcome.detail, service);
     observer.inboundFinished({
@@ -247,7 +250,7 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
     const { head } = downstream;
     const local = services.get(service);
     if (local === undefined) {
-      ended(failed('not_offered_here', `${self.workerId} does not offer ${service}`));
+      ended(refused('not_offered_here', `${self.workerId} does not offer ${service}`));
       return;
     }
     const fault = faultOf(head, caller, service);
@@ -257,7 +260,7 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
     }
     const last = finalRecipient(head);
     if (last.kind === 'refuse') {
-      ended(failed(last.code, last.detail));
+      ended(refused(last.code, last.detail));
       return;
     }
     if (last.kind === 'reply') {
@@ -311,22 +314,20 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
       informational: (fields) => forApp(asked, sent, interimHeaders(fields, '1.1', pseudonym)),
       trailers: endToEndTrailers,
       deadline: null,
-      ended: (outcome) => {
-        if (outcome.kind === 'failed' && outcome.held !== undefined) ended(giveHeld(client, outcome.held));
-        else ended(atWorker(local, outcome));
-      },
+      ended: (outcome) => ended(atWorker(local, outcome)),
       faulted,
     });
   }
 
   /** Why it is not carried; null = nothing is against it. */
   function faultOf(head: RequestHead, caller: Member, service: string): AttemptOutcome | null {
-    if (!caller.mayCall(service)) return failed('not_allowed', `${caller.workerId} may not call ${service}`);
-    if (viaContains(head.fields, pseudonym)) return failed('loop_detected', 'Via names this sidecar already');
+    if (!caller.mayCall(service)) return refused('not_allowed', `${caller.workerId} may not call ${service}`);
+    if (viaContains(head.fields, pseudonym))
+      return refused('loop_detected', 'Via names this sidecar already');
     // A session is here and nowhere else: its requests are taken for as long as running ones are waited for.
     if (options.isClosed() && !self.hasSession(service, head.fields))
-      return failed('draining', `${self.workerId} is shutting down`);
-    return head.method === 'CONNECT' ? failed('not_supported', 'CONNECT is not carried') : null;
+      return refused('draining', `${self.workerId} is shutting down`);
+    return head.method === 'CONNECT' ? refused('not_supported', 'CONNECT is not carried') : null;
   }
 
   function signature({ key: peerKey, nonce, ownKey }: Proved, status: number): RawFields {
@@ -364,16 +365,10 @@ export function createInbound(options: InboundOptions): (downstream: Downstream)
 }
 
 /** One of several instances refused it, and the next could not be asked. */
-function giveHeld(client: Downstream, held: HeldAnswer): AttemptOutcome {
-  const { status, reason, fields, body, trailers, firstByteMs } = held;
-  client.start(status, reason, fields, trailers.length > 0 ? null : body.length);
-  if (body.length > 0) client.write(body);
-  client.end(trailers);
+function giveHeld(downstream: Downstream, held: HeldAnswer): AttemptOutcome {
+  const { status, fields, firstByteMs } = held;
+  sendHeld(downstream, held, fields);
   return { kind: 'completed', status, firstByteMs, answer: 'refused' };
-}
-
-function failed(code: Code, detail: string): AttemptOutcome {
-  return { kind: 'failed', code, stage: 'not_sent', detail };
 }
 
 function inboundOutcome(outcome: AttemptOutcome): RequestOutcome {

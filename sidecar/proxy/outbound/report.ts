@@ -14,7 +14,7 @@ import { mayRetry, type Stage } from '../../core/retry.ts';
 import type { AttemptOutcome, HeldAnswer } from '../../http/attempt-outcome.ts';
 import type { LocalReply } from '../../http/local-reply.ts';
 import type { OutboundObserver, RequestOutcome } from '../observers.ts';
-import { type AttemptTrace, inFormOf, problemReply, sendReply } from '../problem.ts';
+import { type AttemptTrace, inFormOf, problemReply, sendHeld, sendReply } from '../problem.ts';
 import type { LocalService } from '../worker/local-service.ts';
 import { kindOf, type Tried, traceOf, workerOf } from './attempt-trace.ts';
 import type { OutboundRequest } from './request.ts';
@@ -41,6 +41,11 @@ const MAX_LISTED = 32;
 
 /** Ends of an attempt after which a refusal that was held back is the best that can be told. */
 const UNTAKEN: ReadonlySet<Stage> = new Set(['not_sent', 'refused']);
+
+/** Members may say of themselves what no field can hold: as Latin-1 some of it would end the line. */
+function fieldJson(value: unknown): string {
+  return JSON.stringify(value).replace(/[^\x20-\x7e]/g, '?');
+}
 
 export class RequestReport {
   readonly #request: OutboundRequest;
@@ -169,14 +174,10 @@ export class RequestReport {
   }
 
   #giveHeld({ answer, tried }: { readonly answer: HeldAnswer; readonly tried: Tried }): void {
-    const { downstream } = this.#request;
-    const { status, reason, body, trailers, firstByteMs } = answer;
+    const { status, firstByteMs } = answer;
     const fields = [...answer.fields];
     this.pushResponseHeaders(fields, tried, this.#count);
-    const bodyBytes = trailers.length > 0 ? null : body.length;
-    downstream.start(status, reason, fields, bodyBytes);
-    if (body.length > 0) downstream.write(body);
-    downstream.end(trailers);
+    sendHeld(this.#request.downstream, answer, fields);
     this.responded(tried, { kind: 'completed', status, firstByteMs, answer: 'refused' });
   }
 
@@ -209,7 +210,7 @@ export class RequestReport {
   #pushIds(fields: RawFields): void {
     fields.push('sidecar-request-id', this.#request.id);
     const { decision } = this.#seen;
-    if (decision !== null) fields.push('sidecar-decision', JSON.stringify(decision));
+    if (decision !== null) fields.push('sidecar-decision', fieldJson(decision));
   }
 
   #finish(

@@ -91,6 +91,7 @@ export class SessionSearch {
       Promise.any([...some].map((peer) => this.#askOne(service, key, peer, signal)));
     try {
       return await askEach(known).catch(async () => {
+        late.throwIfAborted(); // its event would never come
         await Promise.race([directory.search(service, 'everyone', () => false), once(late, 'abort')]);
         const others = directory.peek(service).filter((peer) => !known.has(peer));
         return await askEach(others.slice(0, MAX_PEERS));

@@ -46,8 +46,8 @@ export class Sessions {
   readonly #configured: ReadonlyMap<string, SessionCarriers>;
   readonly #ofOwn = new BoundedCache<string, OwnedSession>(MAX_SESSIONS, () => {});
   readonly #ofOthers = new BoundedCache<string, OwnedSession>(MAX_SESSIONS, () => {});
-  /** By service, for as long as its peers are the same. */
-  readonly #carriers = new Map<string, { readonly peers: readonly Peer[]; readonly all: SessionCarriers }>();
+  /** By what is the list of the peers of one service, and another one once they change. */
+  readonly #carriers = new WeakMap<readonly Peer[], SessionCarriers>();
 
   constructor(own: SessionOwner, configured: ReadonlyMap<string, SessionCarriers>) {
     this.own = own;
@@ -132,14 +132,15 @@ export class Sessions {
 
   #carriersOf(service: string, peers: readonly Peer[]): SessionCarriers {
     if (peers.length === 0) return DEFAULT_CARRIERS;
-    const known = this.#carriers.get(service);
-    if (known?.peers === peers) return known.all;
+    const known = this.#carriers.get(peers);
+    if (known !== undefined) return known;
     const all = new Map<string, SessionCarrier>();
     for (const peer of peers) {
       for (const carrier of peer.endpoint(service)?.sessions ?? DEFAULT_CARRIERS)
         if (all.size < MAX_CARRIERS) all.set(`${carrier.kind}=${carrier.name}`, carrier);
     }
-    this.#carriers.set(service, { peers, all: [...all.values()] });
-    return [...all.values()];
+    const carriers = [...all.values()];
+    this.#carriers.set(peers, carriers);
+    return carriers;
   }
 }

@@ -52,7 +52,7 @@ export interface TriesHost {
   /** Calls `tries.attemptNext` with one. */
   seekSlot(attempt: LocalAttempt, tries: InstanceTries): void;
   /** It was not needed. */
-  unused(slot: Slot): void;
+  unused(slot: Slot, callerKey: string): void;
   /** `slot`: null for what holds none. */
   attemptAt(instance: WorkerInstance, slot: Slot | null, attempt: LocalAttempt, tries: InstanceTries): void;
 }
@@ -83,7 +83,7 @@ export class InstanceTries {
     try {
       const instance = this.#next();
       if (instance === null) {
-        if (slot !== null) this.#host.unused(slot);
+        if (slot !== null) this.#host.unused(slot, attempt.callerKey);
         const { code, detail } = this.#unready;
         this.end(refused(code, detail));
         return;
@@ -92,7 +92,7 @@ export class InstanceTries {
       instances.chosen(instance);
       this.#host.attemptAt(instance, slot, this.#attemptAt(instance, slot !== null), this);
     } catch (error) {
-      if (slot !== null) this.#host.unused(slot);
+      if (slot !== null) this.#host.unused(slot, attempt.callerKey);
       attempt.faulted(error);
     }
   }

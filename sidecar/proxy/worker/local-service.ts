@@ -21,7 +21,7 @@ import { type AttemptOptions, runAttempt } from '../../http/attempt.ts';
 import type { AttemptOutcome } from '../../http/attempt-outcome.ts';
 import type { IncomingHead, RequestTimeouts, Upstreams } from '../../http/exchange.ts';
 import type { Sessions } from '../peer/sessions.ts';
-import { InstanceTries, type LocalAttempt, type Retries } from './instance-tries.ts';
+import { InstanceTries, type LocalAttempt, type Retries, type TriesHost } from './instance-tries.ts';
 import { SlotQueue } from './slot-queue.ts';
 import type { SlotUse } from './slot-use.ts';
 import { answerIn, type Lack, type Left, refused, turnedAway } from './worker-fault.ts';
@@ -59,6 +59,15 @@ export class LocalService {
   readonly #options: LocalServiceOptions;
   readonly #callers = new CallerCounts();
   readonly #queue: SlotQueue;
+  readonly #triesHost: TriesHost = {
+    isPaused: () => this.#isPaused,
+    seekSlot: (attempt, tries) => this.#seekSlot(attempt, tries),
+    unused: (slot, callerKey) => this.#unused(slot, callerKey),
+    attemptAt: (instance, slot, attempt, tries) => {
+      if (slot === null) this.#attemptBeside(attempt, instance, tries);
+      else this.#attemptIn(slot, attempt, instance, tries);
+    },
+  };
   #isPaused = false;
   #wasReady = false;
   readonly #stateListeners: (() => void)[] = [];
@@ -196,18 +205,7 @@ export class LocalService {
     const { instances } = this;
     const { retries, sessions } = this.#options;
     const bound = instances.at(sessions?.placeOf(this.name, attempt.head.fields) ?? null);
-    return new InstanceTries(
-      { instances, attempt, retries, bound },
-      {
-        isPaused: () => this.#isPaused,
-        seekSlot: (one, tries) => this.#seekSlot(one, tries),
-        unused: (slot) => this.#unused(slot, attempt.callerKey),
-        attemptAt: (instance, slot, one, tries) => {
-          if (slot === null) this.#attemptBeside(one, instance, tries);
-          else this.#attemptIn(slot, one, instance, tries);
-        },
-      },
-    );
+    return new InstanceTries({ instances, attempt, retries, bound }, this.#triesHost);
   }
 
   /** `tries`: null where there is one instance. */
@@ -361,18 +359,18 @@ export class LocalService {
   #heard(
     { head }: LocalAttempt,
     instance: WorkerInstance,
-    { status, fields }: IncomingHead,
+    response: IncomingHead,
     answer: Answer,
     tries: InstanceTries | null,
   ): void {
-    const report = first(fields, 'endpoint-load-metrics');
+    const report = first(response.fields, 'endpoint-load-metrics');
     if (report !== undefined) this.reported(report, instance);
     if (answer !== 'refused') {
-      this.#options.sessions?.answeredHere(this.name, head, { status, fields }, instance.url);
+      this.#options.sessions?.answeredHere(this.name, head, response, instance.url);
       return;
     }
     const nowMs = performance.now();
-    const forMs = refusalMs(fields, Date.now());
+    const forMs = refusalMs(response.fields, Date.now());
     if (tries !== null) {
       this.instances.refused(instance, nowMs, forMs);
       if (tries.mayGoOn('refused')) return;
