@@ -141,11 +141,17 @@ export async function buildMesh(options: MeshOptions): Promise<Mesh> {
     ttlMs,
     evictionBanMs: EVICTION_BAN_MS,
     routeKinds,
-    // What runs by an address that its peer has left would wait for ever; by one that it has besides, it goes on.
+    // What runs by an address that its peer has left would wait for ever; by one that it has besides, it goes on. So does
+    // what runs to another peer there: any member can name the address of an honest one, and leave it.
     onRoutesLeft: (peer, left) => {
-      for (const route of left) askOnce(peer.key, route).catch(() => options.cut({ routes: [route] }));
+      for (const route of left)
+        askOnce(peer.key, route).catch(() => {
+          if (!isSomebodyAt(route)) options.cut({ routes: [route] });
+        });
     },
   });
+  const isSomebodyAt = ({ host, port }: HostPort): boolean =>
+    [...table.all()].some(({ routes }) => routes.some((route) => route.host === host && route.port === port));
   const cache = new FingerCache({ ttlMs, emptyTtlMs: EMPTY_TTL_MS, maxServices: MAX_SERVICES });
   const fetcher = buildRecordFetcher({
     ...options,

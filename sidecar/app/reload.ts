@@ -12,7 +12,7 @@ import type { Log, LogLevel } from '../core/log.ts';
 import { ROSTER } from '../mesh/discovery/roster.ts';
 import type { Identity } from '../mesh/membership/identity.ts';
 import type { Metrics } from '../observe/metrics.ts';
-import type { ReloadResult } from '../observe/reload-put.ts';
+import type { ReloadChanges, ReloadResult } from '../observe/reload-put.ts';
 import type { LocalService } from '../proxy/worker/local-service.ts';
 import type { Pauses } from '../proxy/worker/pauses.ts';
 import type { Mesh } from './build-mesh.ts';
@@ -20,17 +20,9 @@ import type { LocalServices } from './build-services.ts';
 import type { SelfReport } from './self-report.ts';
 
 /** The difference of two configurations as what is to be done. Carrying it out is apart, so that any two can be tried. */
-interface ReloadPlan {
-  readonly services: {
-    readonly added: readonly string[];
-    readonly removed: readonly string[];
-    /** In anything. */
-    readonly changed: readonly string[];
-  };
+interface ReloadPlan extends ReloadChanges {
   /** Of those that stay the ones that are built anew, since what they are built from has changed. */
   readonly rebuilt: readonly string[];
-  /** Options that differ and are taken over. */
-  readonly applied: readonly string[];
   /** Options that differ and stay as they were until a restart. */
   readonly needsRestart: readonly string[];
 }
@@ -190,7 +182,7 @@ export class Reloader {
     return { kind: 'done', services, applied, needs_restart: needsRestart };
   }
 
-  async #take(plan: ReturnType<typeof planReload>, config: Config): Promise<void> {
+  async #take(plan: ReloadPlan, config: Config): Promise<void> {
     const { balancer, identity, live, mesh, metrics, onStarted, pauses, self, services, source } =
       this.#options;
     const { added, removed } = plan.services;

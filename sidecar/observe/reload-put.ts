@@ -2,19 +2,23 @@
  * `PUT /reload` on the admin port, from the same host: reads the configuration anew, and says what that changed.
  */
 
+export interface ReloadChanges {
+  readonly services: {
+    readonly added: readonly string[];
+    readonly removed: readonly string[];
+    /** In anything. */
+    readonly changed: readonly string[];
+  };
+  /** Options that differ and are taken over. */
+  readonly applied: readonly string[];
+}
+
 export type ReloadResult =
-  | {
+  | (ReloadChanges & {
       readonly kind: 'done';
-      readonly services: {
-        readonly added: readonly string[];
-        readonly removed: readonly string[];
-        readonly changed: readonly string[];
-      };
-      /** Options that were taken over. */
-      readonly applied: readonly string[];
       /** Options that stay as they were until a restart. */
       readonly needs_restart: readonly string[];
-    }
+    })
   /** Nothing was changed; the mistakes as the start would tell them. */
   | { readonly kind: 'refused'; readonly problems: readonly string[] };
 

@@ -10,19 +10,27 @@ import fc from 'fast-check';
 import HyperDHT from 'hyperdht';
 import { formatHostPort, type HostPort, parseHostPort } from '../../sidecar/core/host-port.ts';
 import { silentLog } from '../../sidecar/core/log.ts';
+import { PeerTable } from '../../sidecar/core/peers/peer-table.ts';
 import { systemClock } from '../../sidecar/mesh/clock.ts';
 import { type DhtNode, startDhtNode } from '../../sidecar/mesh/dht/node.ts';
 import { readAnnouncement, readPut, withoutProof, withProof } from '../../sidecar/mesh/dht/store-guard.ts';
 import { topicOf } from '../../sidecar/mesh/dht/topic.ts';
 import { FetchBudget } from '../../sidecar/mesh/discovery/fetch-budget.ts';
+import { Introductions } from '../../sidecar/mesh/discovery/introductions.ts';
+import { lookUp } from '../../sidecar/mesh/discovery/lookup.ts';
+import { RecordFetcher, sourcesOf } from '../../sidecar/mesh/discovery/record-fetcher.ts';
 import { ROSTER } from '../../sidecar/mesh/discovery/roster.ts';
-import { sealRecord } from '../../sidecar/mesh/discovery/sealed-record.ts';
+import { openRecord, sealRecord } from '../../sidecar/mesh/discovery/sealed-record.ts';
 import { storeRules } from '../../sidecar/mesh/discovery/store-rules.ts';
-import { createBundle } from '../../sidecar/mesh/membership/certificate-bundle.ts';
+import { createBundle, keyPairOf } from '../../sidecar/mesh/membership/certificate-bundle.ts';
+import { issueCertificate } from '../../sidecar/mesh/membership/certificate-issuer.ts';
 import { type Identity, openIdentity } from '../../sidecar/mesh/membership/identity.ts';
 import { fromMeshKey } from '../../sidecar/mesh/membership/mesh-keys.ts';
+import { RequestAuth } from '../../sidecar/mesh/membership/request-auth.ts';
+import { createPeerClient } from '../../sidecar/proxy/peer/client.ts';
 import { MESH_KEY, member, OTHER_MESH_KEY, recordOf } from '../support/meshes/members.ts';
 import { MeshProcesses } from '../support/meshes/mesh-processes.ts';
+import { ScriptedDht } from '../support/meshes/scripted-dht.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
 import { note } from '../support/runner/note.ts';
 import { onTestEnd } from '../support/runner/on-test-end.ts';
@@ -251,5 +259,131 @@ describe('how often records are asked for in vain', () => {
     budget.begin('key', other(9), 1_000)?.(false, 1_000);
     expect(budget.begin('key', other(10), 2_999)).toBe(null);
     expect(budget.begin('key', other(10), 3_000)).not.toBe(null);
+  });
+});
+
+describe('a key that no secret can be shared with', () => {
+  const NOW_MS = 1_795_000_000_000;
+  const owner = member('owner', { nowMs: NOW_MS, services: [SERVICE] });
+  const P = 2n ** 255n - 19n;
+
+  /**
+   * The key of a pair plus the point (0, -1) of order two: (x, y) becomes (-x, -y). It is on the curve, and every second
+   * signature by it holds, but it is outside of the group that keys are agreed on in.
+   */
+  function twisted(seed: Buffer): Identity {
+    const { publicKey } = keyPairOf(seed);
+    const little = BigInt(`0x${Buffer.from(publicKey).reverse().toString('hex')}`);
+    const sign = little >> 255n;
+    const y = P - (little & (2n ** 255n - 1n));
+    const key = Buffer.from((y | ((1n - sign) << 255n)).toString(16).padStart(64, '0'), 'hex').reverse();
+    const workerKey = key.toString('hex');
+    const certificate = {
+      workerKey,
+      workerId: owner.workerId,
+      offers: [SERVICE],
+      calls: ['*'],
+      notBefore: NOW_MS / 1000 - 60,
+      notAfter: NOW_MS / 1000 + 60,
+    };
+    const certBytes = issueCertificate(fromMeshKey(MESH_KEY), certificate);
+    const secretKey = Buffer.concat([seed, key]);
+    const own = { publicKey: key, secretKey, keyHex: workerKey, certificate, certBytes, renew: () => false };
+    return Object.create(owner, Object.getOwnPropertyDescriptors(own));
+  }
+
+  const odd = twisted(Buffer.alloc(32, 7));
+  const keys = ['ab'.repeat(32), '00'.repeat(32), 'ff'.repeat(32), `01${'00'.repeat(31)}`, odd.keyHex];
+
+  test('its records are refused, and stored nowhere, though their signatures hold', () => {
+    const rules = storeRules(owner, 1, { unixMs: () => NOW_MS });
+    expect(rules.mayAnnounce(topicOf(owner.secrets.topicKey, SERVICE, 0), odd.publicKey, odd.certBytes)).toBe(
+      false,
+    );
+    for (let seq = 1; seq <= 16; seq++) {
+      const said = { services: [SERVICE], figures: {}, last_seen: NOW_MS / 1000, seq };
+      const sealed = sealRecord(odd, recordOf(odd, said));
+      expect(openRecord(owner.secrets, sealed, { nowMs: NOW_MS, maxSkewMs: 1_000 })).toMatchObject({
+        kind: 'bad',
+        reason: 'bad_certificate',
+      });
+      expect(rules.mayPut(odd.publicKey, sealed)).toBe(false);
+    }
+  });
+
+  test('named by a file of the last run, by announcements or by an introduction: nobody is asked, and all goes on', async () => {
+    const nobody = {
+      request(): never {
+        throw new Error('asked');
+      },
+    };
+    const auth = new RequestAuth(owner);
+    const client = createPeerClient(nobody, auth, 1_000);
+    const table = new PeerTable({ ttlMs: 60_000, evictionBanMs: 30_000 });
+    const dht = new ScriptedDht();
+    const reasons: unknown[] = [];
+    const log = {
+      ...silentLog,
+      debug: ({ reason }: object & { reason?: unknown }) => void reasons.push(reason),
+    };
+    const mayAsk = (): boolean => true;
+    const fetcher = new RecordFetcher({
+      node: dht,
+      table,
+      fetchRecord: (_from, peerKey, signal) =>
+        client.get({
+          address: { scheme: 'http', host: '10.42.0.7', port: 8_000, basePath: '' },
+          peerKey: peerKey ?? '',
+          path: '/record',
+          signal,
+          maxBytes: 1_024,
+        }),
+      openRecord: (bytes, maxSkewMs) => openRecord(owner.secrets, bytes, { nowMs: NOW_MS, maxSkewMs }),
+      mayAsk,
+      onCertificate: () => {},
+      clock: systemClock,
+      log,
+      timeoutMs: 1_000,
+      maxSkewMs: 30_000,
+      mutableMaxAgeMs: 60_000,
+    });
+    const at = (n: number): HostPort => ({ host: `10.42.0.${n}`, port: 8_000 });
+    for (const [n, key] of keys.entries())
+      expectNamed(await fetcher.fetch(key, sourcesOf(at(n), 'https://tunnel.example')), key).toBe(
+        'unreachable',
+      );
+    for (const [n, key] of keys.entries()) dht.announce(key, at(10 + n));
+    const report = await lookUp(SERVICE, {
+      node: dht,
+      table,
+      fetcher,
+      topicKey: owner.secrets.topicKey,
+      own: owner,
+      clock: systemClock,
+      random: () => 0,
+      shards: 1,
+      sampleSize: 64,
+      recordMaxAgeMs: 30_000,
+      hasVpn: () => true,
+      mayAsk,
+    });
+    expect(report).toStrictEqual({
+      announced: keys.length,
+      usable: 0,
+      failures: { unreachable: keys.length },
+    });
+    const introductions = new Introductions({
+      table,
+      fetcher,
+      own: owner,
+      mayAsk,
+      maxPeers: 8,
+      log: silentLog,
+    });
+    for (const [n, key] of keys.entries())
+      await introductions.onIntroduction(key, { address: at(20 + n), revision: 1 });
+    expect(table.size).toBe(0);
+    expect(reasons.length).toBeGreaterThan(0);
+    expect(reasons.filter((reason) => !/A peer key must be/.test(String(reason)))).toStrictEqual([]);
   });
 });

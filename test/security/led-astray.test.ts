@@ -17,6 +17,7 @@ import { type Member, TestMesh } from '../support/meshes/mesh.ts';
 import { eventually } from '../support/runner/eventually.ts';
 import { expectNamed } from '../support/runner/expectations.ts';
 import { onTestEnd } from '../support/runner/on-test-end.ts';
+import { open, wholeAnswer } from '../support/wire/http-client.ts';
 import { startHttpWorker } from '../support/workers/http-worker.ts';
 
 /** The VPN of these tests: a part of loopback, so that the rest of it is outside. */
@@ -103,6 +104,62 @@ describe('a member that names the address of somebody else', () => {
       places.length,
     );
     expect((await set.app.get('ocr')).status).toBe(200);
+  });
+
+  test('as its VPN address, that of an honest worker, and leaves it: what runs there goes on', async () => {
+    const mesh = new TestMesh();
+    let finish = (): void => {};
+    const worker = await startHttpWorker({
+      answer: ({ target }, response) => {
+        response.write('begun, ');
+        if (target.endsWith('/slow')) finish = () => response.end('whole');
+        else response.end('short');
+      },
+    });
+    const app = await mesh.start({ id: 'app', vpnIp: APP_IP, env: VPN });
+    const honest = await mesh.join({
+      id: 'w1',
+      vpnIp: '127.42.0.3',
+      services: { ocr: worker.url },
+      env: VPN,
+    });
+    const [known] = await honest.knows(['app']);
+    const toApp = { address: app.running.inbound, key: known?.public_key ?? '' };
+    await app.knows(['w1']);
+    const slow = await open(app.running.outbound, { target: '/service/ocr/slow' });
+    const whole = wholeAnswer(slow).catch(String);
+
+    const liar = await HostilePeer.start({
+      id: 'liar',
+      meshKey: mesh.meshKey,
+      services: ['x'],
+      host: '127.42.0.66',
+    });
+    const { host, port } = honest.running.inbound;
+    const isAt = (id: string, address: string) =>
+      eventually(
+        `${id} is known at ${address}`,
+        () => app.peers(),
+        (peers) =>
+          peers.some(({ worker_id, routes }) => worker_id === id && routes[0]?.address.includes(address)),
+      );
+    liar.onRecord = (asked) => asked.answer(200, liar.record({ vpn_ip: host, inbound_port: port }));
+    await liar.introduce(toApp);
+    await isAt('liar', `${host}:${port}`);
+    const refused = async (): Promise<number> => {
+      const { body } = await honest.admin('/metrics');
+      return Number(/^sidecar_refused_inputs_total\{.*"not_a_member".*\} (\d+)$/m.exec(body)?.[1] ?? 0);
+    };
+    const before = await refused();
+    liar.seq += 1;
+    liar.onRecord = (asked) => asked.answer(200, liar.record());
+    await liar.introduce(toApp);
+    await isAt('liar', '127.42.0.66');
+    // The app asks for the liar at the address that it has left, where the honest one refuses that.
+    await eventually('it was asked there', refused, (count) => count > before);
+    expect((await app.get('ocr')).body).toBe('begun, short');
+    finish();
+    expect(await whole).toMatchObject({ status: 200, body: 'begun, whole' });
   });
 
   test('in its introduction: nobody asks there', async () => {

@@ -15,7 +15,8 @@ import { MESH_KEY, OTHER_MESH_KEY } from '../support/meshes/members.ts';
 import { expectNamed, mustHold } from '../support/runner/expectations.ts';
 
 const certificate: Certificate = {
-  workerKey: 'ab'.repeat(32),
+  // The base point: any point of the curve will do.
+  workerKey: `58${'66'.repeat(31)}`,
   workerId: 'worker-gpu-001',
   offers: ['llm-inference', 'vision-ocr'],
   calls: ['*'],

@@ -78,6 +78,17 @@ describe('two lives of our own key', () => {
     expect([older.state.changes, younger.state.changes]).toStrictEqual([0, 1]);
   });
 
+  test('hundreds of places that never answer are asked at the same time by the dozen, not all', async () => {
+    let asked = 0;
+    const one = run(identity, '10.42.0.7:8000', 1_000, () => {
+      asked += 1;
+      return new Promise(() => {});
+    });
+    for (let n = 1; n <= 255; n++) one.clones.found({ host: `10.42.1.${n}`, port: 8_000 });
+    await settled();
+    expect(asked).toBe(32);
+  });
+
   test('a stranger who passes our question back to us: no clone', async () => {
     const one = run(identity, '10.42.0.7:8000', 1_000);
     one.state.ask = reaching(one);

@@ -2,7 +2,11 @@
  * The VPN address of a host that changes: which one is taken, how long one that went is waited for.
  */
 import { describe, expect, test } from '@jest/globals';
+import { VpnWatch } from '../../sidecar/app/watches/vpn-watch.ts';
+import { silentLog } from '../../sidecar/core/log.ts';
 import { bestVpnAddress, type HostAddress, VpnAddress } from '../../sidecar/core/peers/vpn-address.ts';
+import { FakeClock } from '../support/runner/fake-clock.ts';
+import { onTestEnd } from '../support/runner/on-test-end.ts';
 
 const PATIENCE_MS = 3_500;
 const nebula: HostAddress = { device: 'nebula1', address: '10.42.0.11', isTunnel: true };
@@ -72,5 +76,70 @@ describe('a VPN that comes and goes', () => {
     const vpn = new VpnAddress(PATIENCE_MS);
     expect(addressAt(vpn, [bridge], 0)).toBe(bridge.address);
     expect(addressAt(vpn, [bridge, nebula], 1_000)).toBe(nebula.address);
+  });
+});
+
+describe('what follows the VPN address', () => {
+  const loopback: HostAddress = { device: 'lo', address: '127.0.0.1', isTunnel: false };
+
+  function watched(ip: string | null) {
+    const clock = new FakeClock();
+    const told: (string | null)[] = [];
+    const host = { addresses: [loopback] as readonly HostAddress[], isClosed: false };
+    const self = {
+      vpnIp: ip,
+      tunnelUrl: null,
+      foundVpn: (found: string | null) => {
+        self.vpnIp = found;
+      },
+    };
+    const watch = new VpnWatch({
+      config: {
+        vpn: {
+          source: { kind: 'given', address: nebula.address },
+          isWatched: true,
+          ip,
+          cidr: '10.42.0.0/16',
+        },
+        inbound: { listen: { host: '0.0.0.0', port: 0 }, isAtVpn: false },
+      },
+      inbound: { addresses: [], port: 8_000, add: async () => {}, remove: () => {} },
+      toPeers: { leaveAddress: () => {} },
+      self,
+      moved: async () => {
+        if (host.isClosed && self.vpnIp !== null) throw new Error('no such address');
+        told.push(self.vpnIp);
+      },
+      addresses: () => host.addresses,
+      clock,
+      log: silentLog,
+    });
+    onTestEnd(() => watch.stop());
+    return { clock, host, self, told, watch };
+  }
+
+  test('an address that goes before all have followed to it is taken back from those who had', async () => {
+    const { clock, host, self, told, watch } = watched(null);
+    watch.start();
+    host.addresses = [loopback, nebula];
+    host.isClosed = true;
+    await clock.advance(1_000);
+    expect(self.vpnIp).toBe(nebula.address);
+    host.addresses = [loopback];
+    await clock.advance(PATIENCE_MS + 1_000);
+    expect(self.vpnIp).toBe(null);
+    expect(told.at(-1)).toBe(null);
+  });
+
+  test('a system that tells of no address at all, not even loopback, has taken none away', async () => {
+    const { clock, host, self, told, watch } = watched(nebula.address);
+    host.addresses = [loopback, nebula];
+    watch.start();
+    host.addresses = [];
+    await clock.advance(3 * PATIENCE_MS);
+    expect([self.vpnIp, told]).toStrictEqual([nebula.address, []]);
+    host.addresses = [loopback];
+    await clock.advance(3 * PATIENCE_MS);
+    expect([self.vpnIp, told]).toStrictEqual([null, [null]]);
   });
 });

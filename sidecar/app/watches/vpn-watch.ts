@@ -46,6 +46,8 @@ export class VpnWatch {
   #isStopped = false;
   /** What everything has followed to. */
   #followed: string | null;
+  /** A move has begun and failed: some have followed, so that also the way back is one. */
+  #isHalfway = false;
   #saidAmbiguous = '';
   #saidFault = '';
 
@@ -76,7 +78,10 @@ export class VpnWatch {
 
   #look(): VpnState {
     const { addresses = hostAddresses, clock, config } = this.#options;
-    const state = this.#tracked.look(vpnCandidates(config.vpn.source, addresses()), clock.monotonicMs());
+    const found = addresses();
+    // Not even loopback: the system does not tell now, as when no file descriptor is left.
+    if (found.length === 0) return this.#tracked.state;
+    const state = this.#tracked.look(vpnCandidates(config.vpn.source, found), clock.monotonicMs());
     this.#sayAmbiguous(state);
     return state;
   }
@@ -86,11 +91,12 @@ export class VpnWatch {
     const { inbound, log, moved, self, toPeers } = this.#options;
     const ip = state.kind === 'up' ? state.address : null;
     const before = this.#followed;
-    if (ip === before) return;
+    if (ip === before && !this.#isHalfway) return;
+    this.#isHalfway = true;
     try {
       if (ip !== null) await this.#listenAt(ip);
       // First: what everybody is told of by the next requests must not go by what is dead.
-      if (before !== null) toPeers.leaveAddress(before);
+      if (before !== null && before !== ip) toPeers.leaveAddress(before);
       self.foundVpn(ip);
       await moved();
     } catch (cause) {
@@ -100,7 +106,9 @@ export class VpnWatch {
       return;
     }
     this.#followed = ip;
+    this.#isHalfway = false;
     this.#saidFault = '';
+    if (ip === before) return;
     if (before !== null && ip !== null) inbound.remove(before);
     const device = state.kind === 'up' ? state.device : null;
     if (ip === null) this.#sayWaiting('the VPN address is gone');

@@ -9,7 +9,13 @@ import type { DhtAddress, DhtKeyPair } from 'hyperdht';
 import { messageOf, SidecarError } from '../../core/errors.ts';
 import type { HealedPartition } from './bootstrap-nodes.ts';
 import { Listeners } from './listeners.ts';
-import { type Announcement, type DhtNode, type DhtNodeOptions, startDhtNode } from './node.ts';
+import {
+  type Announcement,
+  type AnnounceOptions,
+  type DhtNode,
+  type DhtNodeOptions,
+  startDhtNode,
+} from './node.ts';
 import type { DhtBinding } from './open.ts';
 import type { DhtStatus } from './status.ts';
 
@@ -64,7 +70,7 @@ export class MovingDhtNode implements DhtNode {
     topic: Buffer,
     keyPair: DhtKeyPair,
     addresses: readonly DhtAddress[],
-    o: { clear: boolean },
+    o: AnnounceOptions,
   ): Promise<number> {
     return this.#node.announce(topic, keyPair, addresses, o);
   }

@@ -63,6 +63,9 @@ const LOOKS = 4;
 const MAX_CHALLENGES = 16;
 const CHALLENGE_MS = 10_000;
 const MAX_SEEN = 4_096;
+
+/** Hints that are followed up at once: each is a connection to where somebody says that our key is. */
+const MAX_RUNNING = 32;
 const MAX_NOTES = 64;
 
 /** How often it is looked whether it is over: soon at first. */
@@ -281,7 +284,7 @@ export class KeyClones {
   }
 
   async #once(hint: string, follow: () => Promise<void>): Promise<void> {
-    if (this.#isStopped || this.#running.has(hint)) return;
+    if (this.#isStopped || this.#running.has(hint) || this.#running.size >= MAX_RUNNING) return;
     this.#running.add(hint);
     await follow().finally(() => this.#running.delete(hint));
   }

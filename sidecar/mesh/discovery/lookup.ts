@@ -59,8 +59,10 @@ const MAX_SPARE = 256;
 /** When the sample is full, so many new peers are still let in, that a newcomer is not unknown for ever. */
 const ROTATION = 4;
 
-/** Rejects when the DHT node is stopped. Resolves when the DHT has answered and all records are in or given up. */
-/** `isEnough`: whether further shards need not be asked; absent: once anybody is announced. */
+/**
+ * Rejects when the DHT node is stopped. Resolves when the DHT has answered and all records are in or given up.
+ * `isEnough`: whether further shards need not be asked; absent: once anybody is announced.
+ */
 export async function lookUp(
   service: string,
   options: LookupOptions,

@@ -6,6 +6,7 @@
  * revoked is dropped from the table and announced to the composition, which cuts what runs. Until it has been answered a
  * few times, each peer that is met is asked: who starts without a list has it before it serves for long.
  */
+import { fields, parseJson } from '../../core/json.ts';
 import type { Log } from '../../core/log.ts';
 import type { Peer } from '../../core/peers/peer.ts';
 import type { PeerTable } from '../../core/peers/peer-table.ts';
@@ -120,11 +121,8 @@ export class RevocationSpread {
     const route = peer.routes.find(({ health }) => health.isUp) ?? peer.routes[0];
     if (route === undefined) return;
     try {
-      const json: unknown = JSON.parse(
-        (await ask(peer, route, `${REVOKED_PATH}${revocations.madeMs}`)).toString(),
-      );
+      const { list } = fields(parseJson(await ask(peer, route, `${REVOKED_PATH}${revocations.madeMs}`)));
       this.#answers += 1;
-      const list = typeof json === 'object' && json !== null && 'list' in json ? json.list : null;
       if (typeof list !== 'string') return;
       const { kind, fault } = revocations.take(list);
       if (kind === 'bad') log.debug({ peer: peer.key }, 'a list of revoked keys is not signed by the mesh');

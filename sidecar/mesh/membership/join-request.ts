@@ -20,6 +20,7 @@ import {
   readContent,
 } from './certificate-bundle.ts';
 import type { MeshSecrets } from './mesh-keys.ts';
+import { curveKeyOf } from './pair-keys.ts';
 
 export interface JoinRequest {
   readonly workerKey: Buffer;
@@ -77,12 +78,8 @@ export function readJoinRequest(text: string): JoinRequest {
 export function answerJoin(secrets: MeshSecrets, { workerKey }: JoinRequest, asked: BundleRequest): string {
   const content = certified(secrets, workerKey, null, asked);
   const box = Buffer.alloc(content.length + SEAL_BYTES);
-  const curveKey = Buffer.alloc(KEY_BYTES);
-  try {
-    sodium.crypto_sign_ed25519_pk_to_curve25519(curveKey, workerKey);
-  } catch (cause) {
-    throw new Error('The key in the request is none.', { cause });
-  }
+  const curveKey = curveKeyOf(workerKey);
+  if (curveKey === null) throw new Error('The key in the request is none.');
   sodium.crypto_box_seal(box, content, curveKey);
   return ANSWER_PREFIX + box.toString('base64url');
 }
@@ -102,12 +99,12 @@ export function openJoinAnswer(text: string, seed: Buffer): Bundle {
   const box = line.length <= MAX_ANSWER_CHARACTERS ? Buffer.from(encoded, 'base64url') : Buffer.alloc(0);
   const content = Buffer.alloc(Math.max(0, box.length - SEAL_BYTES));
   const { publicKey, secretKey } = keyPairOf(seed);
-  const curveKey = Buffer.alloc(KEY_BYTES);
+  const curveKey = curveKeyOf(publicKey);
   const curveSecret = Buffer.alloc(KEY_BYTES);
   try {
-    sodium.crypto_sign_ed25519_pk_to_curve25519(curveKey, publicKey);
     sodium.crypto_sign_ed25519_sk_to_curve25519(curveSecret, secretKey);
     if (
+      curveKey === null ||
       box.length <= SEAL_BYTES ||
       box.toString('base64url') !== encoded ||
       !sodium.crypto_box_seal_open(content, box, curveKey, curveSecret)

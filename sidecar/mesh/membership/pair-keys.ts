@@ -23,16 +23,29 @@ interface KeyHolder {
   readonly secrets: { readonly signing: { readonly publicKey: Buffer } };
 }
 
+/**
+ * The X25519 key that an Ed25519 public key stands for; null when it is no point of the curve's prime-order group. Such
+ * a key may sign all the same (one with a torsion part, every second message), and no secret is shared with it.
+ */
+export function curveKeyOf(publicKey: Buffer): Buffer | null {
+  const curveKey = Buffer.alloc(32);
+  try {
+    sodium.crypto_sign_ed25519_pk_to_curve25519(curveKey, publicKey);
+    return curveKey;
+  } catch {
+    return null;
+  }
+}
+
 /** About 100 µs. Throws an Error when `peerKey` is not an Ed25519 public key in 64 hex digits. */
 export function derivePairKeys(me: KeyHolder, peerKey: string): PairKeys {
   const peer = Buffer.from(peerKey, 'hex');
-  if (peer.length !== 32) throw new Error('A peer key must be 64 hex digits.');
+  const peerPoint = curveKeyOf(peer);
+  if (peerPoint === null) throw new Error('A peer key must be an Ed25519 public key in 64 hex digits.');
   const mySecret = Buffer.alloc(32);
-  const peerPoint = Buffer.alloc(32);
   const shared = Buffer.alloc(32);
   try {
     sodium.crypto_sign_ed25519_sk_to_curve25519(mySecret, me.secretKey);
-    sodium.crypto_sign_ed25519_pk_to_curve25519(peerPoint, peer);
     sodium.crypto_scalarmult(shared, mySecret, peerPoint);
     const key = (kind: 'request' | 'response', caller: Buffer, callee: Buffer): Buffer => {
       const out = Buffer.alloc(32);

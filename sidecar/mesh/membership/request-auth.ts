@@ -249,15 +249,6 @@ export class RequestAuth {
     return pair;
   }
 
-  /** False when a certificate names a key that is no point of the curve. */
-  #canPairWith(workerKey: string): boolean {
-    try {
-      return this.#pairWith(workerKey) !== null;
-    } catch {
-      return false;
-    }
-  }
-
   /** The caller behind a certificate as it stands in a header; null when the mesh did not sign it or it does not hold now. */
   #callerOf(cert: string, nowSeconds: number): Caller | null {
     const known = this.#callers.get(cert);
@@ -272,7 +263,7 @@ export class RequestAuth {
     const text = bytes.toString('base64url');
     if (text !== cert) return null;
     const certificate = this.#identity.verifyCertificate(bytes, nowSeconds);
-    if (certificate === null || !this.#canPairWith(certificate.workerKey)) return null;
+    if (certificate === null) return null;
     const caller: Caller = {
       certificate,
       certTag: certTagOf(bytes),
