@@ -10,9 +10,9 @@ import { onTestEnd } from '../support/runner/on-test-end.ts';
 const MUCH_BYTES = 32 * 1024 * 1024;
 const PIECE_BYTES = 65_536;
 
-/** Both ends of a connection; the near one is written to. */
+/** Both ends of a connection; the near one is written to, and not read. */
 async function connected(): Promise<{ near: Socket; far: Socket }> {
-  const server = createServer({ allowHalfOpen: true });
+  const server = createServer({ allowHalfOpen: true, pauseOnConnect: true });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
   onTestEnd(() => void server.close());
@@ -37,6 +37,14 @@ function byStream(socket: Socket): { writes: number } {
     write.call(socket, chunk, encoding, callback);
   };
   return count;
+}
+
+interface Handle {
+  writeBuffer(request: { getAsyncId(): number }, bytes: Buffer): number;
+}
+
+function handleOf(socket: Socket): Handle {
+  return (socket as unknown as { readonly _handle: Handle })._handle;
 }
 
 async function learnt(): Promise<void> {
@@ -145,6 +153,39 @@ describe('a direct writer', () => {
     writer.writeText('more');
     writer.write(Buffer.from('more'));
     expect(near.destroyed).toBe(true);
+  });
+
+  test('uses no write request again that is under way, also where nothing waits in the queue any more', async () => {
+    await learnt();
+    const { near, far } = await connected();
+    far.pause();
+    const handle = handleOf(near);
+    // As it is when the kernel takes the rest as the request is made, for somebody reads at that moment.
+    Object.defineProperty(handle, 'writeQueueSize', { value: 0 });
+    const write = handle.writeBuffer;
+    handle.writeBuffer = (request, bytes) => {
+      if (request.getAsyncId() !== -1) throw new Error('used again: this would end the process');
+      return write.call(handle, request, bytes);
+    };
+    const writer = new DirectWriter(near);
+    let bytes = 0;
+    while (bytes < MUCH_BYTES && writer.write(pieceOf(0))) bytes += PIECE_BYTES;
+    expect(bytes).toBeLessThan(MUCH_BYTES);
+    writer.write(pieceOf(0));
+    const drained = once(near, 'drain');
+    far.resume();
+    await drained;
+  });
+
+  test('a reset behind what the kernel has not taken is told, though nobody reads or writes', async () => {
+    await learnt();
+    const { near, far } = await connected();
+    const writer = new DirectWriter(near);
+    far.pause();
+    while (writer.write(pieceOf(0)));
+    const told = new Promise<Error>((resolve) => near.once('error', resolve));
+    far.resetAndDestroy();
+    expect(await told).toMatchObject({ code: expect.stringMatching(/^(EPIPE|ECONNRESET)$/) });
   });
 
   test('a connection that the other side has reset ends with an error of the stream', async () => {

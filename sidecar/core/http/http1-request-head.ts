@@ -68,8 +68,9 @@ function bad(detail: string, code: HeadFaultCode = 'bad_request'): ParseResult<n
 /**
  * Parses the request head at `b[start, end)`. Holds no state: call again with all bytes when more have come; the
  * verdict does not depend on how they were cut. Incomplete input over a limit is refused, so a sender can make the
- * caller hold at most `maxHeadBytes`. `last`: of the same connection; with it the verdict is the same, and sooner. A caller that gets many small pieces need call again only when a piece holds a
- * line feed or the sum reaches `maxHeadBytes`.
+ * caller hold at most `maxHeadBytes`. A caller that gets many small pieces need call again only when a piece holds a
+ * line feed or the sum reaches `maxHeadBytes`. `last`: of the same connection; with it the verdict is the same, and
+ * sooner.
  */
 export function parseRequestHead(
   b: Buffer,

@@ -120,5 +120,5 @@ function attemptsAt({ addresses, attemptsPerAddress }: RaceOptions): readonly st
   for (let round = 0; round < attemptsPerAddress; round += 1) {
     for (const address of addresses) if (round === 0 || !isLoopback(address)) attempts.push(address);
   }
-  return attempts.slice(0, Math.max(MAX_ATTEMPTS, attemptsPerAddress));
+  return attempts.slice(0, MAX_ATTEMPTS);
 }

@@ -10,23 +10,30 @@ import type { Socket } from 'node:net';
 
 /** As Node makes one for each write; it is used up only where the kernel does not take all at once. */
 interface WriteRequest {
-  oncomplete: () => void;
+  /** `status`: 0, or an error number. */
+  oncomplete: (status: number) => void;
   /** Kept from the collector as long as it is being written. */
   buffer?: Buffer;
+  getAsyncId(): number;
 }
 
 type WriteRequestClass = new () => WriteRequest;
 
 interface WriteHandle {
-  /** Bytes that the kernel has not taken yet. */
-  readonly writeQueueSize: number;
   /** Both return 0, or an error number where nothing was written. */
   writeLatin1String(request: WriteRequest, text: string): number;
   writeBuffer(request: WriteRequest, bytes: Buffer): number;
 }
 
+interface WithHandle {
+  readonly _handle?: Partial<WriteHandle> | null;
+}
+
 /** Node writes longer strings by way of a copy. */
 export const MAX_TEXT_BYTES = 16_384;
+
+/** Of a request that is not under way. */
+const NO_ASYNC_ID = -1;
 
 /** Learnt from the first write of the process. */
 let requestClass: WriteRequestClass | null = null;
@@ -34,7 +41,9 @@ let requestClass: WriteRequestClass | null = null;
 export class DirectWriter {
   readonly #socket: Socket;
   #request: WriteRequest | null = null;
-  /** The kernel has not taken all of the last write yet. */
+  /** That of the socket, once it is known to be as expected. */
+  #handle: WriteHandle | null = null;
+  /** The kernel had not taken all of the last write, and its request is under way. */
   #isStuck = false;
   /** Somebody waits for room. */
   #isAwaited = false;
@@ -53,10 +62,10 @@ export class DirectWriter {
     const handle = text.length <= MAX_TEXT_BYTES ? this.#free() : null;
     if (handle === null) return this.#socket.write(text, 'latin1');
     if (requestClass === null) return learn(this.#socket, handle, text);
+    const request = this.#ready(requestClass);
     // An error is told by the stream, which meets it too.
-    if (handle.writeLatin1String(this.#ready(requestClass), text) !== 0)
-      return this.#socket.write(text, 'latin1');
-    if (handle.writeQueueSize > 0) this.#stuck();
+    if (handle.writeLatin1String(request, text) !== 0) return this.#socket.write(text, 'latin1');
+    if (isUnderWay(request)) this.#stuck();
     return true; // Node has a copy of the rest
   }
 
@@ -66,7 +75,7 @@ export class DirectWriter {
     if (handle === null || requestClass === null) return this.#socket.write(bytes);
     const request = this.#ready(requestClass);
     if (handle.writeBuffer(request, bytes) !== 0) return this.#socket.write(bytes);
-    if (handle.writeQueueSize === 0) return true;
+    if (!isUnderWay(request)) return true;
     request.buffer = bytes;
     this.#stuck();
     this.#isAwaited = true;
@@ -75,16 +84,18 @@ export class DirectWriter {
 
   /** null where the stream must have the write. */
   #free(): WriteHandle | null {
-    const socket = this.#socket;
+    const socket = this.#socket as unknown as Socket & WithHandle;
     if (this.#isStuck || socket.writableLength > 0 || socket.writableCorked > 0 || !socket.writable)
       return null;
-    return handleOf(socket);
+    const { _handle: handle } = socket;
+    if (handle !== this.#handle) this.#handle = asExpected(handle);
+    return this.#handle;
   }
 
   #ready(made: WriteRequestClass): WriteRequest {
     if (this.#request !== null) return this.#request;
     const request = new made();
-    request.oncomplete = () => this.#left();
+    request.oncomplete = (status) => this.#left(status);
     this.#request = request;
     return request;
   }
@@ -94,9 +105,10 @@ export class DirectWriter {
     this.#request = null;
   }
 
-  /** Also with an error, which is told by reading, or by the next write. */
-  #left(): void {
+  #left(status: number): void {
     this.#isStuck = false;
+    // The system tells an error once, and who does not read would never hear of it: so the stream meets it too.
+    if (status < 0 && this.#socket.writable) this.#socket.write('');
     if (!this.#isAwaited) return;
     this.#isAwaited = false;
     const { destroyed, writableNeedDrain } = this.#socket;
@@ -104,10 +116,17 @@ export class DirectWriter {
   }
 }
 
+/**
+ * Not told by the number of bytes that wait: the kernel may take the rest as the request is made, when somebody reads at
+ * that moment, and a request that is used again before it is complete ends the process (an assertion of Node).
+ */
+function isUnderWay(request: WriteRequest): boolean {
+  return request.getAsyncId() !== NO_ASYNC_ID;
+}
+
 /** That of a plain TCP connection; null for any other, and where it is not as expected. */
-function handleOf(socket: Socket): WriteHandle | null {
-  const handle = (socket as unknown as { _handle?: Partial<WriteHandle> | null })._handle;
-  if (handle == null || handle.constructor.name !== 'TCP' || handle.writeQueueSize === undefined) return null;
+function asExpected(handle: WithHandle['_handle']): WriteHandle | null {
+  if (handle == null || handle.constructor.name !== 'TCP') return null;
   const { writeLatin1String, writeBuffer } = handle;
   const isKnown = typeof writeLatin1String === 'function' && typeof writeBuffer === 'function';
   return isKnown ? (handle as WriteHandle) : null;
@@ -118,7 +137,7 @@ function learn(socket: Socket, handle: WriteHandle, text: string): boolean {
   const write = handle.writeLatin1String;
   handle.writeLatin1String = (request, written) => {
     const made = request.constructor as WriteRequestClass;
-    if (made.name === 'WriteWrap') requestClass = made;
+    if (made.name === 'WriteWrap' && new made().getAsyncId?.() === NO_ASYNC_ID) requestClass = made;
     return write.call(handle, request, written);
   };
   try {

@@ -8,11 +8,11 @@
  * such name takes them away.
  */
 import { readFileSync, statSync } from 'node:fs';
-import { isIP, type LookupFunction } from 'node:net';
+import { isIP } from 'node:net';
 import { BoundedCache } from '../../core/bounded-cache.ts';
 import { isLoopback, LOOPBACKS } from '../../core/host-port.ts';
 import { hasOtherSources, nameKey, parseHosts, parseSearchRules } from '../../core/name-files.ts';
-import { type Addresses, DnsClient, NameFault } from './dns-client.ts';
+import { type Addresses, DnsClient, LOOKUP_LIMIT_MS, NameFault } from './dns-client.ts';
 
 export interface HostNamesOptions {
   readonly hostsFile: string;
@@ -43,9 +43,6 @@ const FRESH_MS = 1_000;
 
 /** A look-up may take so long to answer before the addresses of the last one are used. */
 const GRACE_MS = 250;
-
-/** Then it has failed, for all who wait. */
-const LOOKUP_LIMIT_MS = 5_000;
 
 /** RFC 8767 §5: one to three days. */
 const STALE_LIMIT_MS = 86_400_000;
@@ -105,22 +102,6 @@ export class HostNames {
     const name = this.#names.get(nameKey(host));
     if (name !== undefined) name.atMs = Math.min(name.atMs, performance.now() - FRESH_MS);
   }
-
-  /** For `net.connect` of others. */
-  readonly lookup: LookupFunction = (host, { all, family }, callback) => {
-    const answer = ({ addresses }: Resolved): void => {
-      const listed = addresses.map((address) => ({ address, family: isIP(address) }));
-      const wanted = family === 4 || family === 6 ? listed.filter((each) => each.family === family) : listed;
-      const [first] = wanted;
-      if (first === undefined) fail(new NameFault('none', `${host} has no IPv${family} address`));
-      else if (all === true) callback(null, wanted);
-      else callback(null, first.address, first.family);
-    };
-    const fail = (error: unknown): void => callback(nodeError(error), '');
-    const resolved = this.resolve(host);
-    if (resolved instanceof Promise) void resolved.then(answer, fail);
-    else answer(resolved);
-  };
 
   #nameOf(key: string): Name {
     let name = this.#names.get(key);
@@ -220,13 +201,6 @@ function orKnown(fresh: Promise<Resolved>, known: Resolved, graceMs: number): Pr
       .then(resolve, (fault: NameFault) => (fault.kind === 'none' ? reject(fault) : resolve(known)))
       .finally(() => clearTimeout(timer));
   });
-}
-
-/** In the words that Node has for it, by which its callers know it. */
-function nodeError(error: unknown): NodeJS.ErrnoException {
-  const { message, kind } = error as NameFault;
-  const code = kind === 'none' ? 'ENOTFOUND' : 'EAI_AGAIN';
-  return Object.assign(new Error(message, { cause: error }), { code, syscall: 'getaddrinfo' });
 }
 
 /** Changes when the file does. One that cannot be looked at says nothing, as libc has it. */

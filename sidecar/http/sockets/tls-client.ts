@@ -93,8 +93,12 @@ function certificates(path: string): Buffer {
   return content;
 }
 
-/** Different when the file is another one. */
+/** Different when the file is another one; reading it says what is wrong with one that cannot be looked at. */
 function stamp(path: string): string {
-  const found = statSync(path, { throwIfNoEntry: false });
-  return found === undefined ? 'none' : `${found.ino}:${found.size}:${found.mtimeMs}`;
+  try {
+    const { ino, size, mtimeMs } = statSync(path);
+    return `${ino}:${size}:${mtimeMs}`;
+  } catch {
+    return 'none';
+  }
 }
