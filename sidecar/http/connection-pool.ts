@@ -36,7 +36,7 @@ export abstract class ConnectionPool<Connection extends PooledConnection> {
   /** Those that take requests, by origin; the one that became available last comes last. */
   readonly #available = new Map<string, Connection[]>();
   /** Also those that take none, or no more. */
-  readonly #open = new Map<Pick<Connection, 'destroy'>, string>();
+  readonly #open = new Map<{ destroy(): void; readonly localAddress?: string | undefined }, string>();
   /** Each gives up a connection that is being made. */
   readonly #dials = new Set<() => void>();
   readonly #whyNot: PoolOptions['whyNot'];
@@ -68,6 +68,13 @@ export abstract class ConnectionPool<Connection extends PooledConnection> {
   leaveAddress(localAddress: string): void {
     for (const connection of [...this.#available.values()].flat()) {
       if (connection.localAddress === localAddress) connection.retire();
+    }
+  }
+
+  /** Breaks all that was connected from this address, with what runs on it. */
+  cutFrom(localAddress: string): void {
+    for (const connection of [...this.#open.keys()]) {
+      if (connection.localAddress === localAddress) connection.destroy();
     }
   }
 

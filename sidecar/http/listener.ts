@@ -65,6 +65,11 @@ export class HttpListener {
     this.#bound = staying;
   }
 
+  /** Breaks the connections that came to this address, with what runs on them. */
+  cutAt(host: string): void {
+    for (const socket of [...this.#connections.keys()]) if (socket.localAddress === host) socket.destroy();
+  }
+
   /** Of the first address. */
   get host(): string {
     return this.addresses[0]!.host;

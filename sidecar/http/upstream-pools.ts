@@ -100,6 +100,12 @@ export class UpstreamPools implements Upstreams {
     this.#http2.leaveAddress(localAddress);
   }
 
+  /** Breaks all that was connected from this address, with what runs on it. */
+  cutFrom(localAddress: string): void {
+    this.#http1.cutFrom(localAddress);
+    this.#http2.cutFrom(localAddress);
+  }
+
   /** Closes everything at once; for the end of the process. */
   destroy(): void {
     this.#http1.destroy();

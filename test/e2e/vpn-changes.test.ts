@@ -24,6 +24,10 @@ interface RecordsJson {
   readonly peers: readonly { readonly worker_id: string; readonly vpn_ip: string | null }[];
 }
 
+interface RunningJson {
+  readonly services: readonly { readonly running: number }[];
+}
+
 interface OutstandingJson {
   readonly peers: readonly { readonly figures: { readonly llm?: { readonly outstanding: number } } }[];
 }
@@ -86,7 +90,7 @@ describe('a VPN address that comes and goes under a running sidecar', () => {
       const { app, worker, address, setAddress } = await twoHosts(true);
       await servedAfterMs(app, address);
       const own = worker.get('llm', '/?ms=3000');
-      const far = app.call({ target: '/service/llm/?id=far&mode=delay&ms=25000' });
+      const far = app.call({ target: '/service/llm/?id=far&mode=delay&ms=120000' });
       const ended = far.then(
         ({ status }) => (status >= 502 ? 'ended' : 'whole'),
         () => 'ended',
@@ -102,6 +106,11 @@ describe('a VPN address that comes and goes under a running sidecar', () => {
       note(`used ${(await servedAfterMs(app, next)).toFixed(0)} ms after the address changed`);
       expect((await own).status).toBe(200);
       expect(await ended).toBe('ended');
+      await eventually(
+        'the worker serves none by an address that is gone',
+        () => worker.admin<RunningJson>('/pause'),
+        ({ services }) => services.every(({ running }) => running === 0),
+      );
       expect(worker.log()).toContain('the VPN address is another one now');
     },
   );

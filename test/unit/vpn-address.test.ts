@@ -103,8 +103,8 @@ describe('what follows the VPN address', () => {
         },
         inbound: { listen: { host: '0.0.0.0', port: 0 }, isAtVpn: false },
       },
-      inbound: { addresses: [], port: 8_000, add: async () => {}, remove: () => {} },
-      toPeers: { leaveAddress: () => {} },
+      inbound: { addresses: [], port: 8_000, add: async () => {}, remove: () => {}, cutAt: () => {} },
+      toPeers: { cutFrom: () => {}, leaveAddress: () => {} },
       self,
       moved: async () => {
         if (host.isClosed && self.vpnIp !== null) throw new Error('no such address');

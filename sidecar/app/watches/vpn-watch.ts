@@ -18,8 +18,8 @@ import type { SelfReport } from '../self-report.ts';
 
 export interface VpnWatchOptions {
   readonly config: Pick<Config, 'vpn' | 'inbound'>;
-  readonly inbound: Pick<HttpListener, 'add' | 'addresses' | 'port' | 'remove'>;
-  readonly toPeers: Pick<UpstreamPools, 'leaveAddress'>;
+  readonly inbound: Pick<HttpListener, 'add' | 'addresses' | 'cutAt' | 'port' | 'remove'>;
+  readonly toPeers: Pick<UpstreamPools, 'cutFrom' | 'leaveAddress'>;
   readonly self: Pick<SelfReport, 'foundVpn' | 'tunnelUrl' | 'vpnIp'>;
   /** Discovery and routes follow what `self` says now. Rejects while the DHT node cannot stand there. */
   readonly moved: () => Promise<void>;
@@ -88,7 +88,7 @@ export class VpnWatch {
 
   /** Never rejects; what failed is tried again at the next look. */
   async #follow(state: VpnState): Promise<void> {
-    const { inbound, log, moved, self, toPeers } = this.#options;
+    const { log, moved, self, toPeers } = this.#options;
     const ip = state.kind === 'up' ? state.address : null;
     const before = this.#followed;
     if (ip === before && !this.#isHalfway) return;
@@ -109,11 +109,20 @@ export class VpnWatch {
     this.#isHalfway = false;
     this.#saidFault = '';
     if (ip === before) return;
-    if (before !== null && ip !== null) inbound.remove(before);
+    if (before !== null && ip !== null) this.#left(before);
     const device = state.kind === 'up' ? state.device : null;
     if (ip === null) this.#sayWaiting('the VPN address is gone');
     else if (before === null) log.info({ address: ip, device }, 'the VPN is up');
     else log.info({ address: ip, device, reason: `it was ${before}` }, 'the VPN address is another one now');
+  }
+
+  /** Another has taken its place. What was connected by one that is gone hears of no end; one that is still there works. */
+  #left(address: string): void {
+    const { addresses = hostAddresses, inbound, toPeers } = this.#options;
+    inbound.remove(address);
+    if (addresses().some((one) => one.address === address)) return;
+    inbound.cutAt(address);
+    toPeers.cutFrom(address);
   }
 
   async #listenAt(host: string): Promise<void> {
