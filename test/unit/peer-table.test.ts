@@ -245,6 +245,11 @@ describe('the peer table', () => {
     expectNamed(table.offering(SERVICE), 'a newer record says again that it is offered').toHaveLength(2);
     expect(table.offering('vision-ocr')).toHaveLength(0);
     expect(table.offering('constructor')).toStrictEqual([]);
+    expectNamed(table.offering('constructor'), 'also of one that nobody offers').toBe(
+      table.offering('constructor'),
+    );
+    table.apply(recordOf(3, { services: ['constructor'] }), 'record', 1);
+    expectNamed(table.offering('constructor'), 'until somebody does').toHaveLength(1);
   });
 
   test('a route keeps its health with its address, and loses it with it', () => {

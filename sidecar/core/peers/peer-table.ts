@@ -41,6 +41,9 @@ export interface FailedProbe {
   readonly isConfirmedByOthers: boolean;
 }
 
+/** So many services have their list kept though nobody offers them: those of the worker beside this sidecar are asked for with each request. */
+const MAX_CACHED = 1_000;
+
 export class PeerTable {
   readonly #ttlMs: number;
   readonly #evictionBanMs: number;
@@ -80,8 +83,8 @@ export class PeerTable {
     if (cached !== undefined) return cached;
     const peers: Peer[] = [];
     for (const peer of this.#peers.values()) if (peer.endpoint(service) !== undefined) peers.push(peer);
-    // Names that nobody offers are not kept: they come from callers and have no bound.
-    if (peers.length > 0) this.#byService.set(service, peers);
+    // Names that nobody offers come from callers and have no bound.
+    if (peers.length > 0 || this.#byService.size < MAX_CACHED) this.#byService.set(service, peers);
     return peers;
   }
 
