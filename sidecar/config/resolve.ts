@@ -134,6 +134,11 @@ const OTHERS_MAY_READ = 0o044;
 /** Files of secrets are put there for one container, and may be readable in it. */
 const CONTAINER_SECRETS = '/run/secrets/';
 
+/** The answer to a join request opens by the worker's own key alone (mesh/membership/join-request). */
+function isSealed(cert: string | null): boolean {
+  return cert?.startsWith('sidecar-cert-v2.') === true;
+}
+
 /** A secret that every user of the host can read is none. */
 function checkSecretFiles({ tree, warnings }: Context, { fileMode }: HostFacts): void {
   const said = new Set<string>();
@@ -141,7 +146,7 @@ function checkSecretFiles({ tree, warnings }: Context, { fileMode }: HostFacts):
     const path = leaf.secret ? tree.file(key) : null;
     if (path === null || said.has(path) || path.startsWith(CONTAINER_SECRETS)) continue;
     const mode = fileMode?.(path) ?? 0;
-    if ((mode & OTHERS_MAY_READ) === 0) continue;
+    if ((mode & OTHERS_MAY_READ) === 0 || (key === 'mesh.cert' && isSealed(tree.values.mesh.cert))) continue;
     said.add(path);
     const octal = (mode & 0o777).toString(8).padStart(4, '0');
     warnings.push(

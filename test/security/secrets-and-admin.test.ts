@@ -12,6 +12,10 @@ import { readHostFacts } from '../../sidecar/config/host-facts.ts';
 import { type ConfigInput, loadConfig } from '../../sidecar/config/load.ts';
 import { isConfigError } from '../../sidecar/config/problems.ts';
 import { modulePath } from '../../sidecar/demo/tied-process.ts';
+import { openIdentity } from '../../sidecar/mesh/membership/identity.ts';
+import { answerJoin, makeJoinRequest, readJoinRequest } from '../../sidecar/mesh/membership/join-request.ts';
+import { fromMeshKey } from '../../sidecar/mesh/membership/mesh-keys.ts';
+import { keptSeed } from '../../sidecar/mesh/membership/worker-key.ts';
 import { configInput, MESH_KEY } from '../support/generators/config-input.ts';
 import { caught, expectNamed } from '../support/runner/expectations.ts';
 import { onTestEnd } from '../support/runner/on-test-end.ts';
@@ -54,6 +58,31 @@ describe('files of secrets', () => {
         expectNamed(said, mode.toString(8)).toMatch(/SIDECAR_MESH_KEY_FILE: other users .* chmod 600/);
       else expectNamed(said, mode.toString(8)).toBe('');
     }
+  });
+
+  test('the answer to a join request is no secret: it opens by the key of its worker alone', () => {
+    const [file, state] = [join(folder(), 'gpu-1.cert'), folder()];
+    const request = makeJoinRequest(keptSeed(state).seed, 'gpu-1');
+    const asked = {
+      workerId: 'gpu-1',
+      offers: ['llm'],
+      calls: ['*'],
+      days: 3_650,
+      nowSeconds: 1_750_000_000,
+    };
+    writeFileSync(
+      file,
+      answerJoin(fromMeshKey(Buffer.from(MESH_KEY, 'hex')), readJoinRequest(request), asked),
+    );
+    chmodSync(file, 0o644);
+    const input = configInput({ env: { SIDECAR_CERT_FILE: file, SIDECAR_STATE_DIR: state } });
+    const { config } = loadConfig({
+      ...input,
+      readText: readTextFile,
+      host: { ...input.host, fileMode: readHostFacts().fileMode ?? (() => null) },
+      checkMembership: (claim) => openIdentity({ ...claim, stateDir: state, nowMs: 1_750_000_000_000 }),
+    });
+    expect([config.worker.id, config.warnings]).toStrictEqual(['gpu-1', []]);
   });
 
   test('a secret in the configuration file counts as well, and one line says it for all of them', () => {
